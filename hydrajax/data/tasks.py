@@ -1,0 +1,281 @@
+"""Every task in one table: fields, query text, retriever corpus, templates, labels, metrics.
+
+The eight rows of `LAMP` restate LaMP (Salemi et al., ACL 2024, arXiv 2304.11406, tables 1 and 6). Real queries and
+pseudo-queries (records of a profile used as questions) go through the same template.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from hydrajax.types import DataError, Message, Query, Record
+
+Kind = Literal["classification", "rating", "generation", "reward"]
+PseudoQuery = Literal["record", "paraphrase", "citation"]
+
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "macro_f1"),
+    "rating": ("mae", "rmse"),
+    "generation": ("rouge1", "rougeL", "bleu"),
+    "reward": ("reward",),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is asked, how it is put to the LLM, and how an answer is judged.
+
+    Attributes:
+      name: `LaMP_2M`, or the name of a task of one's own.
+      kind: decides labels and metrics.
+      template: the question with `{slot}`s that a query's `inputs` fill. `{labels}` is the list of labels.
+      inputs: slot -> record field, how a record becomes a pseudo-query. Empty where records hold no input.
+      answer: the record field that the user wrote; None where records hold no answer (LaMP_1).
+      corpus: record fields that the retriever searches, joined by a blank.
+      optional: record fields that may be missing and then read as empty.
+      record_line: how a record is quoted inside one prompt, `{field}`s filled (LaMP's one-prompt form).
+      record_close: what LaMP's one-prompt form says after the quoted records, before the query.
+      labels: the valid answers of a classification or rating task.
+      marker: the text in a LaMP input after which the bare input begins.
+      demonstration: the user's turn when a record without an input is shown as a chat turn.
+      pseudo_query: how pseudo-queries are made: from the record's own input (`record`); by asking the LLM to
+        paraphrase the record's text, as LaMP_7 itself was made (`paraphrase`); or by setting a record's title
+        against one of the same author's and one of another author's titles (`citation`, LaMP_1).
+      max_answer_tokens: the answer's length limit in tokens that suits the task.
+    """
+
+    name: str
+    kind: Kind
+    template: str
+    inputs: Mapping[str, str]
+    answer: str | None
+    corpus: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    record_line: str
+    record_close: str = ""
+    labels: tuple[str, ...] = ()
+    marker: str | None = None
+    demonstration: str | None = None
+    pseudo_query: PseudoQuery = "record"
+    max_answer_tokens: int = 64
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are reported, the first one decides."""
+        return METRICS[self.kind]
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The template's slots, in order, without `labels`."""
+        names = re.findall(r"\{(\w+)\}", self.template)
+        return tuple(dict.fromkeys(name for name in names if name != "labels"))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Every record field that the task reads, required ones and optional ones."""
+        quoted = re.findall(r"\{(\w+)\}", self.record_line)
+        answer = () if self.answer is None else (self.answer,)
+        return tuple(dict.fromkeys((*self.corpus, *self.inputs.values(), *answer, *quoted)))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        return tuple(field for field in self.fields if field not in self.optional)
+
+    def question(self, inputs: Mapping[str, str]) -> str:
+        """The template, filled: what the LLM is asked."""
+        return _fill(self.template, {**inputs, "labels": ", ".join(self.labels)})
+
+    def query_text(self, query: Query) -> str:
+        """The bare input without the template's words: what the retriever and the encoder read."""
+        return " ".join(query.inputs[slot] for slot in self.slots if query.inputs.get(slot))
+
+    def corpus_text(self, record: Record) -> str:
+        """What the retriever searches of a record."""
+        return " ".join(filter(None, (record.fields.get(field, "") for field in self.corpus)))
+
+    def record_answer(self, record: Record) -> str:
+        """What the user made of the record; the title where a record has no answer field (LaMP_1)."""
+        return record.fields.get(self.answer or self.corpus[0], "")
+
+    def record_text(self, record: Record) -> str:
+        """The whole record, its answer last: what the reranker's encoder reads."""
+        answer = self.record_answer(record)
+        body = [record.fields.get(f, "") for f in self.fields if f != (self.answer or self.corpus[0])]
+        return " ".join(filter(None, [*body, answer]))
+
+    def demonstration_turns(self, record: Record) -> tuple[Message, Message]:
+        """A record as a finished exchange: the question as it would be asked, and the user's answer."""
+        if self.demonstration is not None:
+            question = _fill(self.demonstration, record.fields)
+        else:
+            question = self.question({slot: record.fields.get(field, "") for slot, field in self.inputs.items()})
+        return Message(role="user", text=question), Message(role="assistant", text=self.record_answer(record))
+
+    def quoted(self, record: Record) -> str:
+        """A record as LaMP quotes it inside one prompt."""
+        return _fill(self.record_line, {field: record.fields.get(field, "") for field in self.fields})
+
+    def parse_input(self, text: str) -> dict[str, str]:
+        """The bare input(s) inside a LaMP `input` text, by slot.
+
+        Raises:
+          DataError: the text does not hold what the template says.
+        """
+        if self.name == "LaMP_1":
+            quoted = re.findall(r'"(.*?)"(?= *,| *\[2\]:| *$)', text, flags=re.DOTALL)
+            if len(quoted) != 3:
+                raise DataError(f'has {len(quoted)} quoted titles, expected 3 (the paper, [1] and [2])')
+            return dict(zip(("title", "a", "b"), quoted))
+        if self.marker is None:
+            raise DataError(f"task {self.name} has no marker, its queries are given by slot")
+        _, found, bare = text.partition(self.marker)
+        if not found or not bare.strip():
+            raise DataError(f"has no text after {self.marker!r}")
+        return {self.slots[0]: bare.strip()}
+
+    def normalise(self, answer: str) -> str:
+        """The one documented normalisation of an LLM's answer, before labels are compared and metrics computed.
+
+        Classification and rating: the first line that is not empty, without surrounding blanks, quotes, brackets and
+        full stops, compared without regard to case; a rating may read `4`, `4.0` or `4/5`. What then equals no label
+        is returned as it is and counts as wrong. Generation: blanks around the text and one pair of quotes around
+        the whole are removed.
+        """
+        text = answer.strip()
+        if self.kind in ("generation", "reward"):
+            if len(text) > 1 and text[0] in "\"“" and text[-1] in "\"”":
+                text = text[1:-1].strip()
+            return text
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        text = lines[0].strip(" \t\"'`*.[](){}“”") if lines else ""
+        if self.kind == "rating":
+            text = re.sub(r"(\.0|/5)$", "", text)
+        by_lower = {label.lower(): label for label in self.labels}
+        if self.name == "LaMP_1":
+            return {"1": "[1]", "2": "[2]"}.get(text, text)
+        return by_lower.get(text.lower(), text)
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """`str.format` for named slots only: braces inside the values and other braces in the template stay."""
+    return re.sub(r"\{(\w+)\}", lambda slot: values.get(slot.group(1), ""), template)
+
+
+LABELS_2N = (
+    "women", "religion", "politics", "style & beauty", "entertainment", "culture & arts", "sports",
+    "science & technology", "travel", "business", "crime", "education", "healthy living", "parents", "food & drink",
+)  # fmt: skip
+LABELS_2M = (
+    "sci-fi", "based on a book", "comedy", "action", "twist ending", "dystopia", "dark comedy", "classic",
+    "psychology", "fantasy", "romance", "thought-provoking", "social commentary", "violence", "true story",
+)  # fmt: skip
+
+LAMP: Mapping[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="LaMP_1",
+            kind="classification",
+            template='For an author who has written the paper with the title "{title}", which reference is related? '
+            'Just answer with [1] or [2] without explanation. [1]: "{a}" [2]: "{b}"',
+            inputs={},
+            answer=None,
+            corpus=("title", "abstract"),
+            optional=("abstract",),
+            record_line='"{title}"',
+            labels=("[1]", "[2]"),
+            demonstration="Which paper have you written?",
+            pseudo_query="citation",
+            max_answer_tokens=8,
+        ),
+        Task(
+            name="LaMP_2N",
+            kind="classification",
+            template="Which category does this article relate to among the following categories? Just answer with the "
+            "category name without further explanation. categories: [{labels}] article: {text}",
+            inputs={"text": "text"},
+            answer="category",
+            corpus=("title", "text"),
+            optional=("title",),
+            record_line='the category for the article: "{text}" is "{category}" ',
+            labels=LABELS_2N,
+            marker="article:",
+            max_answer_tokens=12,
+        ),
+        Task(
+            name="LaMP_2M",
+            kind="classification",
+            template="Which tag does this movie relate to among the following tags? Just answer with the tag name "
+            "without further explanation. tags: [{labels}] description: {text}",
+            inputs={"text": "description"},
+            answer="tag",
+            corpus=("description",),
+            record_line='the tag for the movie: "{description}" is "{tag}" ',
+            labels=LABELS_2M,
+            marker="description:",
+            max_answer_tokens=12,
+        ),
+        Task(
+            name="LaMP_3",
+            kind="rating",
+            template="What is the score of the following review on a scale of 1 to 5? just answer with 1, 2, 3, 4, or "
+            "5 without further explanation. review: {text}",
+            inputs={"text": "text"},
+            answer="score",
+            corpus=("text",),
+            record_line='{score} is the score for "{text}" ',
+            labels=("1", "2", "3", "4", "5"),
+            marker="review:",
+            max_answer_tokens=8,
+        ),
+        Task(
+            name="LaMP_4",
+            kind="generation",
+            template="Generate a headline for the following article: {text}",
+            inputs={"text": "text"},
+            answer="title",
+            corpus=("title", "text"),
+            record_line='"{title}" is the title for "{text}" ',
+            marker="article:",
+            max_answer_tokens=32,
+        ),
+        Task(
+            name="LaMP_5",
+            kind="generation",
+            template="Generate a title for the following abstract of a paper: {text}",
+            inputs={"text": "abstract"},
+            answer="title",
+            corpus=("title", "abstract"),
+            record_line='"{title}" is a title for "{abstract}" ',
+            record_close="Following the given patterns ",
+            marker="paper:",
+            max_answer_tokens=32,
+        ),
+        Task(
+            name="LaMP_6",
+            kind="generation",
+            template="Generate a subject for the following email: {text}",
+            inputs={"text": "text"},
+            answer="title",
+            corpus=("text",),
+            record_line='"{title}" is the title for "{text}" ',
+            marker="email:",
+            max_answer_tokens=24,
+        ),
+        Task(
+            name="LaMP_7",
+            kind="generation",
+            template="Paraphrase the following tweet without any explanation before or after it: {text}",
+            inputs={},
+            answer="text",
+            corpus=("text",),
+            record_line='"{text}" ',
+            record_close="are written by a person. Following the given patterns ",
+            marker="before or after it:",
+            demonstration="Write a tweet.",
+            pseudo_query="paraphrase",
+            max_answer_tokens=48,
+        ),
+    )
+}

@@ -1,0 +1,141 @@
+"""The nouns: what a user, a record, a query, a candidate and a piece of feedback are.
+
+Axis letters, used in every shape annotation of the package:
+
+    U users in a batch      C rows of a head bank (its capacity)   E examples of one user in a batch
+    N examples, rows        D features of the base                 X extra features (source, votes)
+    T tokens                B texts or pairs in a batch            K mixture components
+"""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Literal
+
+Role = Literal["user", "assistant"]
+
+
+class DataError(ValueError):
+    """Input that cannot be used. Its message is one clear sentence per fault, with file and id."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """One past item of a user: an input (article, review, ...) and what the user made of it.
+
+    Attributes:
+      id: unique within the profile.
+      fields: the record's texts by field name, for example `{"description": ..., "tag": ...}`.
+      date: ISO date (or any text that sorts by time), None where the data has none.
+    """
+
+    id: str
+    fields: Mapping[str, str]
+    date: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "fields", types.MappingProxyType(dict(self.fields)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class User:
+    """One person: an id and a profile, oldest record first where dates exist."""
+
+    id: str
+    profile: tuple[Record, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Query:
+    """What is asked now.
+
+    Attributes:
+      id: unique within the split.
+      user_id: who asks.
+      inputs: the bare input by template slot, without the template's words, for example `{"text": ...}`.
+      gold: what the user made of it; None where it is unknown.
+      record_id: for a pseudo-query, the record of the user's own profile that it was made of. That record must not
+        help to answer it: `profile_for` leaves it out.
+    """
+
+    id: str
+    user_id: str
+    inputs: Mapping[str, str]
+    gold: str | None = None
+    record_id: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "inputs", types.MappingProxyType(dict(self.inputs)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One possible answer.
+
+    Attributes:
+      text: the answer as the LLM (or another source) gave it.
+      source: who proposed it, for example `zero_shot` or `reranked`.
+      votes: how many samples gave this same text.
+      stop_reason: why the LLM stopped (`end_turn`, `max_tokens`, `refusal`, ...), `proposal` without an LLM.
+    """
+
+    text: str
+    source: str
+    votes: int = 1
+    stop_reason: str = "end_turn"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Feedback:
+    """What a user said of candidates for a query: exactly one of a gold, scores, or a preferred candidate.
+
+    Attributes:
+      query: what was asked.
+      gold: the answer that the user gave. Profiles yield this kind.
+      scores: one score per answer text, higher is better. Ratings yield this kind.
+      preferred: (better, worse) answer texts. Comparisons yield this kind.
+
+    Raises:
+      DataError: none or more than one of the three is given.
+    """
+
+    query: Query
+    gold: str | None = None
+    scores: Mapping[str, float] | None = None
+    preferred: tuple[str, str] | None = None
+
+    def __post_init__(self):
+        given = [name for name in ("gold", "scores", "preferred") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise DataError(
+                f"feedback for query {self.query.id!r} has {given or 'nothing'}, expected exactly one of gold, "
+                "scores, preferred"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+    """Users and the queries asked of them.
+
+    Attributes:
+      name: `train`, `dev`, ...
+      users: every user by id, also those without a query.
+      queries: in the order of the file.
+    """
+
+    name: str
+    users: Mapping[str, User]
+    queries: tuple[Query, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation with the LLM."""
+
+    role: Role
+    text: str
+
+
+def profile_for(query: Query, user: User) -> tuple[Record, ...]:
+    """The records that may help to answer `query`: the whole profile without the record the query was made of."""
+    return tuple(record for record in user.profile if record.id != query.record_id)
