@@ -1,0 +1,85 @@
+"""The Messages protocol through the anthropic SDK: Claude by API key, or any server that speaks the same."""
+
+import anthropic
+
+from hydrajax.llm import models
+from hydrajax.llm.request import Answer, LLMError, Request
+
+
+class Messages:
+    """Sends requests one by one.
+
+    Args:
+      model: the model's name as the server knows it.
+      name: how the model is called in keys and reports, by default `model`.
+      base_url, api_key: where to, by default Claude with the key of the environment.
+      parallel: requests under way at once.
+      timeout: seconds for one answer.
+
+    Raises:
+      LLMError: no key, or the server refuses the request for good.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        name: str | None = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        parallel: int = 8,
+        timeout: float = 600.0,
+        max_retries: int = 6,
+    ):
+        self.model = name or model
+        self.parallel = parallel
+        self._served_as = model
+        self._takes_temperature = models.find(self.model).temperature
+        # A server of one's own must not be sent a Claude key that happens to lie in the environment.
+        self._settings = {"base_url": base_url, "api_key": api_key, "timeout": timeout, "max_retries": max_retries}
+        self._client: anthropic.AsyncAnthropic | None = None
+
+    async def complete(self, request: Request) -> Answer:
+        if self._client is None:
+            self._client = anthropic.AsyncAnthropic(**self._settings)
+        extra = {}
+        if request.temperature is not None and self._takes_temperature:
+            extra["temperature"] = request.temperature
+        try:
+            reply = await self._client.messages.create(
+                model=self._served_as,
+                max_tokens=request.max_tokens,
+                messages=[{"role": message.role, "content": message.text} for message in request.messages],
+                system=anthropic.omit if request.system is None else request.system,
+                extra_body=extra or None,
+            )
+        except anthropic.AuthenticationError as error:
+            raise LLMError(f"{self.model}: the API key was refused; set ANTHROPIC_API_KEY") from error
+        except anthropic.APIStatusError as error:
+            raise LLMError(f"{self.model}: the server answered {error.status_code} ({_reason(error)})") from error
+        except anthropic.APIConnectionError as error:
+            raise LLMError(f"{self.model}: no connection to the server ({type(error).__name__})") from error
+        except (anthropic.AnthropicError, TypeError) as error:
+            # The SDK reports a missing key with its generic error or a TypeError, depending on where it notices.
+            raise LLMError(
+                f"{self.model}: the request could not be sent; set ANTHROPIC_API_KEY, or use --llm local"
+            ) from error
+        return Answer(
+            text="".join(block.text for block in reply.content if block.type == "text"),
+            stop_reason=reply.stop_reason or "unknown",
+            input_tokens=reply.usage.input_tokens
+            + (reply.usage.cache_read_input_tokens or 0)
+            + (reply.usage.cache_creation_input_tokens or 0),
+            output_tokens=reply.usage.output_tokens,
+        )
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+
+def _reason(error: anthropic.APIStatusError) -> str:
+    body = error.body if isinstance(error.body, dict) else {}
+    detail = body.get("error", {})
+    return str(detail.get("message", "no reason given") if isinstance(detail, dict) else detail)[:200]
