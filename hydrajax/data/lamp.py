@@ -1,0 +1,167 @@
+"""LaMP's own files: a folder with `{split}_questions.json` and `{split}_outputs.json`, read into a `Split`.
+
+    {split}_questions.json = [{"id", "user_id"?, "input", "profile": [{"id"?, field: text, ..., "date"?}]}]
+    {split}_outputs.json   = {"task", "golds": [{"id", "output"}]}
+
+Format: LaMP (Salemi et al., ACL 2024, arXiv 2304.11406). `user_id` extends it: without one, a question is a user.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydrajax.data import faults as faults_lib
+from hydrajax.data import rows, tasks
+from hydrajax.types import DataError, Query, Record, Split, User
+
+
+def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = False) -> tuple[Split, tuple[str, ...]]:
+    """Reads one split of a task from LaMP's two JSON files.
+
+    Questions with the same `user_id` belong to one user and share the profile. Where their profiles differ, the user
+    gets the records that all of them hold: what one question's profile adds may be the answer to another question.
+    A profile is sorted by date, oldest record first; records of one date keep the order of the file. Records without
+    an id are numbered by their place in the file. Numbers as values are read as text.
+
+    Args:
+      folder: holds `{split}_questions.json` and `{split}_outputs.json`, for example `DIR/LaMP_7`.
+      task: the row of `tasks.LAMP` that the folder holds.
+      split: `train`, `dev`, ...
+      skip_bad: leave bad questions and records out instead of refusing the split.
+
+    Returns:
+      the split, and one sentence for everything that was left out.
+
+    Raises:
+      DataError: one sentence per fault with file and id, at most 20 of them; with `skip_bad` only for what nothing
+        can be read behind: a missing file, broken JSON, the files of another task.
+    """
+    folder = Path(folder)
+    faults = faults_lib.Faults(skip_bad=skip_bad)
+    questions_file, outputs_file = folder / f"{split}_questions.json", folder / f"{split}_outputs.json"
+    questions, outputs = _load(questions_file, list, faults), _load(outputs_file, dict, faults)
+    if questions is None or outputs is None:
+        raise DataError(faults_lib.listing(faults.found))
+    _check_task(outputs, task, outputs_file)
+    golds = _golds(outputs, task, outputs_file, faults)
+    built = _build(split, questions, golds, task, questions_file, outputs_file, faults)
+    notes: list[str] = []
+    users = {user_id: _user(user_id, profiles, questions_file, notes, faults) for user_id, profiles in built[1].items()}
+    skipped = faults.settle()
+    return Split(name=split, users=users, queries=tuple(built[0])), (*skipped, *notes)
+
+
+def _load(path: Path, expected: type, faults: faults_lib.Faults) -> Any:
+    try:
+        content = rows.load_json(path)
+    except DataError as error:
+        faults.add(str(error))
+        return None
+    if not isinstance(content, expected):
+        wanted = "a list of questions" if expected is list else "an object with 'task' and 'golds'"
+        faults.add(f"{path}: holds {rows.kind_of(content)}, expected {wanted}")
+        return None
+    return content
+
+
+def _check_task(outputs: Mapping[str, Any], task: tasks.Task, path: Path) -> None:
+    """The outputs may be without a task's name, and `LaMP_2` is short for both of its versions."""
+    name = outputs.get("task")
+    if name is None:
+        return
+    short = "LaMP_2" if task.name in ("LaMP_2M", "LaMP_2N") else task.name
+    if not isinstance(name, str) or name.replace("-", "_") not in (task.name, short):
+        raise DataError(f"{path}: holds the outputs of task {name!r}, expected {task.name!r}")
+
+
+def _golds(
+    outputs: Mapping[str, Any], task: tasks.Task, path: Path, faults: faults_lib.Faults
+) -> dict[str, str | None]:
+    """Gold by question id; None for one that cannot be used, which is already reported."""
+    golds: dict[str, str | None] = {}
+    entries = outputs.get("golds")
+    if not isinstance(entries, list):
+        raise faults.stop(f"{path}: has {rows.kind_of(entries)} as 'golds', expected a list of ids and outputs")
+    for number, row in enumerate(entries):
+        if not isinstance(row, dict):
+            faults.add(f"{path}: gold number {number} is {rows.kind_of(row)}, expected an object")
+            continue
+        question_id = rows.read_id(row, f"{path}: gold number {number}", faults)
+        if question_id is None:
+            continue
+        if question_id in golds:
+            faults.add(f"{path}: gold id {question_id!r} occurs more than once")
+            continue
+        golds[question_id] = rows.read_gold(task, row.get("output"), f"{path}: gold {question_id!r}", faults)
+    return golds
+
+
+_Profiles = list[tuple[str, dict[str, Record], bool]]
+
+
+def _build(
+    split: str,
+    questions: list[Any],
+    golds: dict[str, str | None],
+    task: tasks.Task,
+    path: Path,
+    outputs_file: Path,
+    faults: faults_lib.Faults,
+) -> tuple[list[Query], dict[str, _Profiles]]:
+    """The queries, and for every user the different profiles that the user's questions came with."""
+    queries: list[Query] = []
+    profiles: dict[str, _Profiles] = {}
+    raw: dict[str, list[Any]] = {}
+    seen: set[str] = set()
+    by_user = any(isinstance(row, dict) and row.get("user_id") is not None for row in questions)
+    for number, row in enumerate(questions):
+        if not isinstance(row, dict):
+            faults.add(f"{path}: question number {number} is {rows.kind_of(row)}, expected an object")
+            continue
+        question_id = rows.read_id(row, f"{path}: question number {number}", faults)
+        if question_id is None:
+            continue
+        where = f"{path}: question {question_id!r}"
+        if question_id in seen:
+            faults.add(f"{path}: question id {question_id!r} occurs more than once")
+            continue
+        seen.add(question_id)
+        user_id = rows.read_id(row, where, faults, "user_id") if by_user else question_id
+        if user_id is None:
+            continue
+        # The comparison of the raw lists spares reading the same profile once a question.
+        if not any(row.get("profile") == known for known in raw.get(user_id, ())):
+            read = rows.read_profile(task, row.get("profile"), where, faults)
+            if read is None:
+                continue
+            raw.setdefault(user_id, []).append(row["profile"])
+            profiles.setdefault(user_id, []).append((question_id, *read))
+        inputs = _inputs(task, row.get("input"), where, faults)
+        if question_id not in golds:
+            faults.add(f"{where}: has no gold in {outputs_file.name}")
+            continue
+        gold = golds[question_id]
+        if inputs is not None and gold is not None:
+            queries.append(Query(id=question_id, user_id=user_id, inputs=inputs, gold=gold))
+    for question_id in golds:
+        if question_id not in seen:
+            faults.add(f"{outputs_file}: gold {question_id!r} has no question in {path.name}")
+    return queries, profiles
+
+
+def _inputs(task: tasks.Task, text: Any, where: str, faults: faults_lib.Faults) -> dict[str, str] | None:
+    if not isinstance(text, str):
+        faults.add(f"{where}: has {'no' if text is None else rows.kind_of(text) + ' as'} 'input', expected a text")
+        return None
+    try:
+        return task.parse_input(text)
+    except DataError as error:
+        faults.add(f"{where}: the input {error}")
+        return None
+
+
+def _user(user_id: str, profiles: _Profiles, path: Path, notes: list[str], faults: faults_lib.Faults) -> User:
+    records, notice = rows.common_records(user_id, profiles, str(path), faults)
+    if notice:
+        notes.append(notice)
+    return User(id=user_id, profile=rows.oldest_first(list(records.values())))
