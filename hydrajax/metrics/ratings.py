@@ -1,0 +1,88 @@
+"""Metrics of rating tasks (LaMP_3): MAE and RMSE.
+
+As in LaMP's official evaluation a prediction is read with `float`, in range or not, and what cannot be read counts as
+the end of the scale that is farther from the gold. One deviation: `nan` and `inf`, which `float` reads, count as
+unreadable. HYDRA's public code reports on the first run of digits in the answer instead ("I would give 4" is a 4 there
+and unreadable here), and where it makes its training labels an answer is right that merely contains the gold's digit.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hydrajax.metrics import _checks
+from hydrajax.types import DataError
+
+LOWEST, HIGHEST = 1.0, 5.0
+
+
+def mae(predictions: Sequence[str], golds: Sequence[str]) -> float:
+    """Mean absolute error, in stars.
+
+    Raises:
+      DataError: a gold is no number.
+      ValueError: no prediction at all, or as many predictions as golds are not given.
+    """
+    _checks.paired(predictions, golds)
+    return float(mae_value(mae_counts(predictions, golds).sum(0)))
+
+
+def rmse(predictions: Sequence[str], golds: Sequence[str]) -> float:
+    """Root of the mean squared error, in stars.
+
+    Raises:
+      DataError: a gold is no number.
+      ValueError: no prediction at all, or as many predictions as golds are not given.
+    """
+    _checks.paired(predictions, golds)
+    return float(rmse_value(rmse_counts(predictions, golds).sum(0)))
+
+
+def number(text: str) -> float | None:
+    """The text as a finite number, None where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def read(prediction: str, gold: str) -> tuple[float, float]:
+    """A prediction and its gold as numbers; an unreadable prediction is the farther of 1 and 5.
+
+    Raises:
+      DataError: the gold is no number.
+    """
+    true = number(gold)
+    if true is None:
+        raise DataError(f"the gold rating is {gold!r}, expected a number from {LOWEST:g} to {HIGHEST:g}")
+    predicted = number(prediction)
+    if predicted is None:
+        predicted = LOWEST if abs(LOWEST - true) > abs(HIGHEST - true) else HIGHEST
+    return predicted, true
+
+
+def mae_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
+    """What MAE needs of each question, [N, 2]: absolute error, 1."""
+    return _errors(predictions, golds, 1)
+
+
+def rmse_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
+    """What RMSE needs of each question, [N, 2]: squared error, 1."""
+    return _errors(predictions, golds, 2)
+
+
+def mae_value(sums: np.ndarray) -> np.ndarray:
+    """MAE from sums of `mae_counts`, [..., 2] -> [...]."""
+    return sums[..., 0] / sums[..., 1]
+
+
+def rmse_value(sums: np.ndarray) -> np.ndarray:
+    """RMSE from sums of `rmse_counts`, [..., 2] -> [...]."""
+    return np.sqrt(sums[..., 0] / sums[..., 1])
+
+
+def _errors(predictions: Sequence[str], golds: Sequence[str], power: int) -> np.ndarray:
+    pairs = [read(prediction, gold) for prediction, gold in zip(predictions, golds, strict=True)]
+    return np.array([(abs(predicted - true) ** power, 1.0) for predicted, true in pairs]).reshape(-1, 2)

@@ -1,0 +1,107 @@
+"""Every metric as (what it needs of each question, how sums of that become its value).
+
+A metric of this form is recomputed exactly on any resample of the questions by adding up rows, which makes thousands of
+resamples of macro-F1, RMSE and corpus BLEU a matrix product.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from hydrajax.data import tasks
+from hydrajax.metrics import _checks, corpus_bleu, labels, ratings, rouge
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Statistic:
+    """A metric that is a function of sums over questions.
+
+    Attributes:
+      name: as `Task.metrics` has it.
+      counts: (task, predictions, golds) -> [N, S], what the metric needs of each question.
+      value: sums [..., S] -> values [...].
+      higher_is_better: False for errors.
+      per_user: whether the metric of one user's few questions means anything (not so for macro-F1, RMSE and BLEU,
+        which are not means over questions).
+    """
+
+    name: str
+    counts: Callable[[tasks.Task, Sequence[str], Sequence[str]], np.ndarray]
+    value: Callable[[np.ndarray], np.ndarray]
+    higher_is_better: bool = True
+    per_user: bool = True
+
+
+def reward_counts(rewards: Sequence[float]) -> np.ndarray:
+    """What the mean reward needs of each question, [N, 2]: the simulated user's reward of the answer, 1."""
+    return np.array([(reward, 1.0) for reward in rewards], float).reshape(-1, 2)
+
+
+def _no_golds(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
+    raise ValueError(f"task {task.name} is judged by rewards, use reward_counts")
+
+
+STATISTICS: Mapping[str, Statistic] = {
+    statistic.name: statistic
+    for statistic in (
+        Statistic(
+            name="accuracy",
+            counts=lambda task, predictions, golds: labels.accuracy_counts(predictions, golds),
+            value=labels.accuracy_value,
+        ),
+        Statistic(
+            name="macro_f1",
+            counts=lambda task, predictions, golds: labels.macro_f1_counts(predictions, golds, task.labels),
+            value=labels.macro_f1_value,
+            per_user=False,
+        ),
+        Statistic(
+            name="mae",
+            counts=lambda task, predictions, golds: ratings.mae_counts(predictions, golds),
+            value=ratings.mae_value,
+            higher_is_better=False,
+        ),
+        Statistic(
+            name="rmse",
+            counts=lambda task, predictions, golds: ratings.rmse_counts(predictions, golds),
+            value=ratings.rmse_value,
+            higher_is_better=False,
+            per_user=False,
+        ),
+        Statistic(
+            name="rouge1",
+            counts=lambda task, predictions, golds: rouge.rouge1_counts(predictions, golds),
+            value=rouge.mean_value,
+        ),
+        Statistic(
+            name="rougeL",
+            counts=lambda task, predictions, golds: rouge.rougeL_counts(predictions, golds),
+            value=rouge.mean_value,
+        ),
+        Statistic(
+            name="bleu",
+            counts=lambda task, predictions, golds: corpus_bleu.bleu_counts(predictions, golds),
+            value=corpus_bleu.bleu_value,
+            per_user=False,
+        ),
+        Statistic(name="reward", counts=_no_golds, value=rouge.mean_value),
+    )
+}
+
+
+def compute(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]) -> dict[str, float]:
+    """All metrics of the task.
+
+    Args:
+      task: of any kind but `reward`.
+      predictions: normalised answers (`Task.normalise`), one a question.
+      golds: what the users answered, in the same order.
+
+    Raises:
+      DataError: the gold of a rating is no number.
+      ValueError: no prediction at all, as many predictions as golds are not given, or the task is judged by rewards.
+    """
+    _checks.paired(predictions, golds)
+    chosen = [STATISTICS[name] for name in task.metrics]
+    return {s.name: float(s.value(s.counts(task, predictions, golds).sum(0))) for s in chosen}
