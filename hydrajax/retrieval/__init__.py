@@ -10,12 +10,13 @@ and the file's name is its name. Files that begin with an underscore are not ret
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hydrajax.data import tasks
 from hydrajax.types import DataError, Query, Record, User, profile_for
 
 
+@runtime_checkable
 class Rank(Protocol):
     """How a retriever orders a profile."""
 

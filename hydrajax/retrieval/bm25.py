@@ -68,5 +68,7 @@ def rank(
     So a query that shares no word with the profile gets its newest records.
     """
     del records, query_id, seed
-    oldest_last = np.arange(len(corpus))[::-1]
-    return oldest_last[np.argsort(-scores(query_text, corpus)[oldest_last], kind="stable")].tolist()
+    # Rounded, or the last bit of a logarithm would decide between records that tie, machine by machine.
+    relevance = np.round(scores(query_text, corpus), 9)
+    newest_first = np.arange(len(corpus))[::-1]
+    return newest_first[np.argsort(-relevance[newest_first], kind="stable")].tolist()

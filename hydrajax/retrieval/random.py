@@ -15,10 +15,10 @@ def rank(
     change the order of the others.
     """
     del query_text, corpus
+    return sorted(range(len(records)), key=lambda index: _draw(seed, query_id, records[index].id))
 
-    def draw(index: int) -> bytes:
-        # Lengths keep ("a", "bc") apart from ("ab", "c").
-        parts = (str(seed), query_id, records[index].id)
-        return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).digest()
 
-    return sorted(range(len(records)), key=draw)
+def _draw(seed: int, query_id: str, record_id: str) -> bytes:
+    # Lengths keep ("a", "bc") apart from ("ab", "c").
+    parts = (str(seed), query_id, record_id)
+    return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).digest()

@@ -1,0 +1,67 @@
+"""Strict mode for every test: what is sloppy raises, and nothing leaves the machine."""
+
+import ipaddress
+import os
+import socket
+
+# Before jax, XLA and transformers are imported, which read them once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+FAKE_DEVICES = 4
+
+jax.config.update("jax_num_cpu_devices", FAKE_DEVICES)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def _is_local(address) -> bool:
+    if not isinstance(address, tuple):  # the path of a Unix socket
+        return True
+    host = address[0]
+    if host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    """A connection to anything but the loopback interface fails at once, and so does the look-up of a name."""
+    connect, connect_ex, getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def refuse(address):
+        raise OSError(f"tests are offline: {address!r} is not on the loopback interface")
+
+    def local_connect(self, address):
+        return connect(self, address) if _is_local(address) else refuse(address)
+
+    def local_connect_ex(self, address):
+        return connect_ex(self, address) if _is_local(address) else refuse(address)
+
+    def local_getaddrinfo(host, *args, **kwargs):
+        name = host.decode() if isinstance(host, bytes) else host
+        return getaddrinfo(host, *args, **kwargs) if name is None or _is_local((name,)) else refuse(name)
+
+    monkeypatch.setattr(socket.socket, "connect", local_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", local_connect_ex)
+    monkeypatch.setattr(socket, "getaddrinfo", local_getaddrinfo)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path_factory):
+    """The default store of answers and the default cache of features are a fresh folder, never the user's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def _no_api_key(monkeypatch):
+    """A test cannot spend anybody's money."""
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
