@@ -1,0 +1,192 @@
+"""Intervals over users: a bootstrap in which a user's questions stay together.
+
+Questions of one user are alike, so the user is what is drawn: 2000 times as many users as there are, with replacement,
+each with all of its questions, and every metric (macro-F1, RMSE and corpus BLEU too) is computed anew on the draw. All
+methods are measured on the same draws, which makes their differences paired. Percentile intervals, 95 %.
+Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from hydrajax import metrics
+from hydrajax.data import tasks
+from hydrajax.evaluation import rows as rows_lib
+from hydrajax.metrics import statistics
+from hydrajax.types import DataError
+
+RESAMPLES = 2000
+# 1.96 + 0.84: two-sided 5 % and 80 % power, in standard errors of the difference.
+DETECTABLE_STANDARD_ERRORS = 2.8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A metric's value on all questions, and its 95 % interval; the ends are None with a single user."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A paired difference, turned so that positive means that the first method is better.
+
+    Attributes:
+      value: the difference on all questions.
+      low, high: its 95 % interval; None with a single user.
+      detectable: the smallest true difference that this many users would show (two-sided 5 %) in 80 % of repetitions:
+        2.8 standard errors of the paired difference; None with a single user.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    detectable: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Every method on every metric of a task, on all questions and on the resamples.
+
+    Attributes:
+      metrics: the task's, the first decides.
+      methods: in the order of the rows.
+      users: ids, sorted.
+      queries: how many questions were judged.
+      weights: [R, U], how often each user is in each resample.
+      values: (method, metric) -> value on all questions.
+      resampled: (method, metric) -> [R], value on each resample.
+      by_user: (method, metric) -> [U], value on each user's own questions, for metrics where that means anything.
+    """
+
+    metrics: tuple[str, ...]
+    methods: tuple[str, ...]
+    users: tuple[str, ...]
+    queries: int
+    weights: np.ndarray
+    values: Mapping[tuple[str, str], float]
+    resampled: Mapping[tuple[str, str], np.ndarray]
+    by_user: Mapping[tuple[str, str], np.ndarray]
+
+
+def measure(task: tasks.Task, rows: Iterable[rows_lib.Row], *, resamples: int = RESAMPLES, seed: int = 0) -> Measured:
+    """Measures every method of the prediction rows on every metric of the task.
+
+    Args:
+      task: decides the metrics.
+      rows: prediction rows, in any order.
+      resamples: how many draws of users.
+      seed: of the draws.
+
+    Raises:
+      DataError: the rows cannot be judged (see `rows.judged`).
+    """
+    kept = rows_lib.judged(task, rows)
+    users, member = np.unique([row["user"] for row in kept], return_inverse=True)
+    weights = resample_weights(len(users), resamples=resamples, seed=seed)
+    values, resampled, by_user = {}, {}, {}
+    methods = rows_lib.methods(kept)
+    for metric in task.metrics:
+        statistic = metrics.STATISTICS[metric]
+        for method in methods:
+            counts = _counts(task, statistic, kept, method)  # [draws, N, S]
+            per_user = np.zeros((counts.shape[0], len(users), counts.shape[2]))
+            np.add.at(per_user, (slice(None), member), counts)
+            key = (method, metric)
+            values[key] = float(np.mean(statistic.value(per_user.sum(axis=1))))
+            # One draw after the other: all at once would hold draws x resamples x columns.
+            resampled[key] = np.mean([statistic.value(weights @ sums) for sums in per_user], axis=0)
+            if statistic.per_user:
+                by_user[key] = np.mean(statistic.value(per_user), axis=0)
+    return Measured(
+        metrics=task.metrics,
+        methods=methods,
+        users=tuple(str(user) for user in users),
+        queries=len(kept),
+        weights=weights,
+        values=values,
+        resampled=resampled,
+        by_user=by_user,
+    )
+
+
+def resample_weights(users: int, *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """How often each user is in each resample, [R, U]; each row sums to U."""
+    return np.random.default_rng(seed).multinomial(users, np.full(users, 1.0 / users), size=resamples).astype(float)
+
+
+def interval(measured: Measured, method: str, metric: str) -> Interval:
+    """The metric over all questions (micro average) with its interval.
+
+    Raises:
+      DataError: the method or metric was not measured.
+    """
+    key = _key(measured, method, metric)
+    low, high = bounds(measured.values[key], measured.resampled[key], users=len(measured.users))
+    return Interval(value=measured.values[key], low=low, high=high)
+
+
+def per_user_interval(measured: Measured, method: str, metric: str) -> Interval | None:
+    """The mean over users of the metric on each user's own questions, every user counting the same.
+
+    None for metrics that a user's few questions cannot carry (macro-F1, RMSE, BLEU).
+
+    Raises:
+      DataError: the method or metric was not measured.
+    """
+    key = _key(measured, method, metric)
+    if key not in measured.by_user:
+        return None
+    value = float(np.mean(measured.by_user[key]))
+    low, high = bounds(value, measured.weights @ measured.by_user[key] / len(measured.users), len(measured.users))
+    return Interval(value=value, low=low, high=high)
+
+
+def difference(measured: Measured, a: str, b: str, metric: str) -> Difference:
+    """How much better method `a` is than method `b`, on the same resamples.
+
+    Raises:
+      DataError: a method or the metric was not measured.
+    """
+    first, second = _key(measured, a, metric), _key(measured, b, metric)
+    sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
+    # + 0.0: minus zero would be printed as -0.
+    value = sign * (measured.values[first] - measured.values[second]) + 0.0
+    resampled = sign * (measured.resampled[first] - measured.resampled[second]) + 0.0
+    low, high = bounds(value, resampled, users=len(measured.users))
+    detectable = None if low is None else float(DETECTABLE_STANDARD_ERRORS * np.std(resampled, ddof=1))
+    return Difference(value=value, low=low, high=high, detectable=detectable)
+
+
+def bounds(value: float, resampled: np.ndarray, users: int) -> tuple[float | None, float | None]:
+    """The 2.5th and 97.5th percentile of the resamples, widened to contain the value; None with a single user.
+
+    Where a metric is biased on resamples (macro-F1: a draw of users lacks rare labels) the percentiles can leave out
+    the value itself; the interval then reaches to it, which errs on the side of caution.
+    """
+    if users < 2:
+        return None, None
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(min(low, value)), float(max(high, value))
+
+
+def _counts(task: tasks.Task, statistic: statistics.Statistic, rows: list[rows_lib.Row], method: str) -> np.ndarray:
+    answers = [row["answers"][method] for row in rows]
+    if task.kind == "reward":
+        return np.stack([statistics.reward_counts(draw) for draw in zip(*(a["rewards"] for a in answers), strict=True)])
+    golds = [rows_lib.gold(task, row) for row in rows]
+    draws = zip(*(answer["predictions"] for answer in answers), strict=True)
+    return np.stack([statistic.counts(task, draw, golds) for draw in draws])
+
+
+def _key(measured: Measured, method: str, metric: str) -> tuple[str, str]:
+    if (method, metric) not in measured.values:
+        raise DataError(
+            f"method {method!r} was not measured on metric {metric!r}, expected one of the methods "
+            f"{', '.join(measured.methods)} and one of the metrics {', '.join(measured.metrics)}"
+        )
+    return method, metric
