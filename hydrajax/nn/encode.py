@@ -1,0 +1,243 @@
+"""Texts and pairs of texts as feature vectors of a frozen base."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from hydrajax.nn import bert, feature_cache, tokens, weights
+from hydrajax.types import DataError
+
+Pooling = Literal["cls", "mean"]
+Progress = Callable[[int, int], None]
+
+SMALL_BATCH = 4  # rows of a batch that holds what is left over
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Base:
+    """The shared encoder: text pair in, feature vector out.
+
+    Attributes:
+      name: as it was asked for.
+      module: the Flax module, used by `module.apply({"params": params}, ids, types, mask)`.
+      params: its parameters, float32.
+      tokenizer: of `tokens.load_tokenizer`.
+      dim: D, the width of a feature vector.
+      pooling: `cls`, the first token's vector (HYDRA), or `mean`, the mean over real tokens.
+      digest: hash of weights, configuration and tokenizer; features are cached under it.
+    """
+
+    name: str
+    module: bert.Bert
+    params: Any
+    tokenizer: Any
+    dim: int
+    pooling: Pooling
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Features and what became of the texts.
+
+    Attributes:
+      features: float32 [N, D], in the order of the texts.
+      shortened: bool [N], which texts did not fit.
+      computed: how many different texts went through the base; the others were equal to one of them or cached.
+    """
+
+    features: Float[np.ndarray, "N D"]
+    shortened: Bool[np.ndarray, " N"]
+    computed: int
+
+
+def load_base(name_or_folder: str = "minilm", pooling: Pooling | None = None) -> Base:
+    """A pretrained base with its tokenizer, from the disk alone.
+
+    Args:
+      name_or_folder: a name of `weights.PACKAGES` or a Hugging Face folder.
+      pooling: `cls` or `mean`; by default what the folder's `1_Pooling/config.json` says, else `cls`.
+
+    Raises:
+      DataError: there is no such base, or its files do not fit each other.
+    """
+    if pooling not in (None, "cls", "mean"):
+        raise DataError(f"pooling is {pooling!r}, expected 'cls' or 'mean'")
+    folder = weights.find_base(name_or_folder)
+    config = weights.load_config(folder)
+    return Base(
+        name=name_or_folder,
+        module=bert.Bert(config),
+        params=jax.tree.map(jnp.asarray, weights.load_params(folder, config)),
+        tokenizer=tokens.load_tokenizer(folder),
+        dim=config.hidden_size,
+        pooling=pooling or weights.load_pooling(folder),
+        digest=weights.digest(folder),
+    )
+
+
+def features(
+    module: bert.Bert,
+    params: Any,
+    batch: tokens.Tokens,
+    pooling: Pooling,
+    *,
+    key: Array | None = None,
+) -> Float[Array, "B D"]:
+    """The base itself: z = x[:, 0] (`cls`) or the mean of x over real tokens (`mean`), x = module(tokens).
+
+    Args:
+      key: dropout is on where a key is given.
+    """
+    rngs = {} if key is None else {"dropout": key}
+    x = module.apply({"params": params}, batch.ids, batch.types, batch.mask, train=key is not None, rngs=rngs)
+    x = x.astype(jnp.float32)
+    if pooling == "cls":
+        return x[:, 0]
+    keep = batch.mask[..., None].astype(jnp.float32)
+    return jnp.sum(x * keep, axis=1) / jnp.maximum(jnp.sum(keep, axis=1), 1.0)
+
+
+def encode_pairs(
+    base: Base,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    max_tokens: int = 256,
+    truncate: tokens.Truncate = "second",
+    batch_tokens: int = 2048,
+    cache: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> Float[np.ndarray, "N D"]:
+    """Features of pairs of texts, in the order of the pairs; `encode` also says what was shortened.
+
+    Args:
+      pairs: (first, second), joined as the base's tokenizer joins a pair.
+      max_tokens: longest encoding, special tokens included.
+      truncate: the side that is cut first where a pair is too long; a quarter of the room stays its own.
+      batch_tokens: rows times padded length of a batch.
+      cache: a folder that keeps features, so that no pair is computed twice.
+      progress: called with (texts done, texts in all).
+
+    Returns:
+      float32 [N, D].
+    """
+    return encode(
+        base, pairs, max_tokens=max_tokens, truncate=truncate, batch_tokens=batch_tokens, cache=cache, progress=progress
+    ).features
+
+
+def embed(
+    base: Base,
+    texts: Sequence[str],
+    *,
+    max_tokens: int = 256,
+    batch_tokens: int = 2048,
+    cache: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> Float[np.ndarray, "N D"]:
+    """Sentence embeddings: mean over tokens, then length 1, as sentence-transformers' MiniLM has them.
+
+    An inner product of two of them is a cosine similarity.
+
+    Returns:
+      float32 [N, D].
+    """
+    base = dataclasses.replace(base, pooling="mean")
+    z = encode(base, texts, max_tokens=max_tokens, batch_tokens=batch_tokens, cache=cache, progress=progress).features
+    return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
+
+
+def encode(
+    base: Base,
+    texts: Sequence[tokens.Text],
+    *,
+    max_tokens: int = 256,
+    truncate: tokens.Truncate = "second",
+    batch_tokens: int = 2048,
+    cache: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> Encoded:
+    """Features of texts or of pairs of texts; arguments as in `encode_pairs`.
+
+    Equal texts are computed once. A text is padded to the next of `tokens.LENGTHS` and batched with texts of that
+    length; each padded length is compiled once (twice where a small batch is left over).
+
+    Raises:
+      DataError: `max_tokens` is more than the base has positions.
+    """
+    limit = base.module.config.max_position_embeddings
+    if max_tokens > limit:
+        raise DataError(f"max_tokens is {max_tokens}, expected at most the {limit} positions of base {base.name!r}")
+    unique = list(dict.fromkeys(texts))
+    encodings = tokens.tokenize(base.tokenizer, unique, max_tokens=max_tokens, truncate=truncate)
+    if cache is None:
+        rows = _compute(base, encodings, batch_tokens, progress, lambda done: None)
+        computed = len(unique)
+    else:
+        # What the base reads is the key: texts that differ only in what was cut away share their features.
+        keys = [feature_cache.key(base.digest, base.pooling, e.ids, e.types) for e in encodings]
+        with feature_cache.opened(cache, base.dim) as kept:
+            found = kept.get(keys)
+            todo = [i for i, key in enumerate(keys) if key not in found]
+
+            def keep(done: dict[int, np.ndarray]) -> None:
+                kept.put({keys[todo[i]]: row for i, row in done.items()})
+
+            new = _compute(base, [encodings[i] for i in todo], batch_tokens, progress, keep)
+        rows = {i: found[key] for i, key in enumerate(keys) if key in found}
+        rows |= {i: new[j] for j, i in enumerate(todo)}
+        computed = len(todo)
+    place = {text: i for i, text in enumerate(unique)}
+    order = [place[text] for text in texts]
+    return Encoded(
+        features=np.stack([rows[i] for i in order]) if order else np.zeros((0, base.dim), np.float32),
+        shortened=np.array([encodings[i].shortened for i in order], bool),
+        computed=computed,
+    )
+
+
+def _compute(
+    base: Base,
+    encodings: Sequence[tokens.Encoding],
+    batch_tokens: int,
+    progress: Progress | None,
+    keep: Callable[[dict[int, np.ndarray]], None],
+) -> dict[int, np.ndarray]:
+    """Features by the encoding's number; `keep` is told of every batch as it is done."""
+    limit = base.module.config.max_position_embeddings
+    buckets: dict[int, list[int]] = {}
+    for i, encoding in enumerate(encodings):
+        buckets.setdefault(min(tokens.bucket(len(encoding.ids)), limit), []).append(i)
+    out: dict[int, np.ndarray] = {}
+    for length in sorted(buckets):
+        for members, rows in _batches(buckets[length], max(1, batch_tokens // length)):
+            batch = tokens.pack([encodings[i] for i in members], length, rows)
+            z = np.asarray(_forward(base.module, base.pooling, base.params, batch))
+            done = {i: z[row] for row, i in enumerate(members)}
+            keep(done)
+            out |= done
+            if progress is not None:
+                progress(len(out), len(encodings))
+    return out
+
+
+def _batches(members: list[int], full: int) -> list[tuple[list[int], int]]:
+    """Members in batches of `full` rows; a small rest in batches of `SMALL_BATCH`, so that few rows stay cheap."""
+    batches = []
+    while members:
+        rows = SMALL_BATCH if len(members) <= min(2 * SMALL_BATCH, full // 2) else full
+        batches.append((members[:rows], rows))
+        members = members[rows:]
+    return batches
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _forward(module: bert.Bert, pooling: Pooling, params: Any, batch: tokens.Tokens) -> Float[Array, "B D"]:
+    return features(module, params, batch, pooling)

@@ -1,0 +1,159 @@
+"""Texts and pairs of texts as token ids, encoded and shortened as the base's own tokenizer does.
+
+Special tokens and type ids are the tokenizer's own: they are read off one example, never written as text.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.struct
+import numpy as np
+from jaxtyping import Bool, Int
+
+from hydrajax.types import DataError
+
+Text = str | tuple[str, str]
+Truncate = Literal["first", "second"]
+
+# Padded lengths: every length is compiled once, and a text's length alone decides which one it gets, so that a
+# text's features do not depend on the texts that it is computed with.
+LENGTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
+
+
+@flax.struct.dataclass
+class Tokens:
+    """Texts as arrays of one length: `ids`, `types` int32 [..., T], `mask` bool [..., T] (true = a real token)."""
+
+    ids: Any
+    types: Any
+    mask: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """One text or pair: its ids and type ids, and whether something was cut."""
+
+    ids: tuple[int, ...]
+    types: tuple[int, ...]
+    shortened: bool
+
+
+def load_tokenizer(folder: pathlib.Path) -> Any:
+    """The fast tokenizer of a Hugging Face folder, without the network and without a notice about PyTorch.
+
+    Raises:
+      DataError: the folder has no tokenizer that can be read.
+    """
+    # transformers reads the variable while it is imported.
+    quiet = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+    before = os.environ.get(quiet)
+    os.environ[quiet] = "1"
+    try:
+        import transformers
+    finally:
+        if before is None:
+            del os.environ[quiet]
+        else:
+            os.environ[quiet] = before
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{folder}: no tokenizer could be read: {str(error).splitlines()[0]}") from error
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise DataError(f"{folder}: {type(tokenizer).__name__} is a slow tokenizer, expected a tokenizer.json")
+    backend.no_truncation()
+    backend.no_padding()
+    return backend
+
+
+def tokenize(tokenizer: Any, texts: Sequence[Text], *, max_tokens: int, truncate: Truncate) -> list[Encoding]:
+    """Every text or pair of texts, special tokens included, at most `max_tokens` long.
+
+    Of a pair that is too long the side named by `truncate` is cut first, but a quarter of the room always stays its
+    own: a record or a candidate that was cut away altogether could not be told from another.
+
+    Args:
+      tokenizer: of `load_tokenizer`.
+      texts: texts, or pairs of texts.
+      max_tokens: longest encoding.
+      truncate: the side of a pair that is cut first.
+
+    Raises:
+      DataError: `max_tokens` leaves no room, or `truncate` is not a side.
+    """
+    if truncate not in ("first", "second"):
+        raise DataError(f"truncate is {truncate!r}, expected 'first' or 'second'")
+    frames = {size: _frame(tokenizer, size) for size in (1, 2)}
+    needed = len(frames[2][0]) + 4
+    if max_tokens < needed:
+        raise DataError(f"max_tokens is {max_tokens}, expected at least {needed}")
+    parts = {part: None for text in texts for part in _parts(text)}
+    encoded = tokenizer.encode_batch(list(parts), add_special_tokens=False)
+    ids = {part: encoding.ids for part, encoding in zip(parts, encoded, strict=True)}
+    return [_join([ids[part] for part in _parts(text)], frames, max_tokens, truncate) for text in texts]
+
+
+def bucket(length: int) -> int:
+    """The padded length of an encoding: the smallest of `LENGTHS` that holds it."""
+    for padded in LENGTHS:
+        if length <= padded:
+            return padded
+    raise DataError(f"an encoding has {length} tokens, expected at most {LENGTHS[-1]}")
+
+
+def pack(encodings: Sequence[Encoding], length: int, rows: int | None = None) -> Tokens:
+    """Encodings as arrays [rows, length]; rows beyond the encodings hold no token."""
+    rows = len(encodings) if rows is None else rows
+    ids: Int[np.ndarray, "B T"] = np.zeros((rows, length), np.int32)
+    types: Int[np.ndarray, "B T"] = np.zeros((rows, length), np.int32)
+    mask: Bool[np.ndarray, "B T"] = np.zeros((rows, length), bool)
+    for row, encoding in enumerate(encodings):
+        n = len(encoding.ids)
+        ids[row, :n], types[row, :n], mask[row, :n] = encoding.ids, encoding.types, True
+    return Tokens(ids=ids, types=types, mask=mask)
+
+
+def _parts(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
+
+
+# The special tokens before, between and after the texts, as (place, id, type id), and each text's own type id.
+_Frame = tuple[list[tuple[int, int, int]], list[int]]
+
+
+def _frame(tokenizer: Any, size: int) -> _Frame:
+    probe = tokenizer.encode(*["a"] * size)
+    specials, types, place = [], [0] * size, 0
+    for token, kind, side in zip(probe.ids, probe.type_ids, probe.sequence_ids, strict=True):
+        if side is None:
+            specials.append((place, token, kind))
+        else:
+            place, types[side] = side + 1, kind
+    return specials, types
+
+
+def _join(parts: list[list[int]], frames: dict[int, _Frame], max_tokens: int, truncate: Truncate) -> Encoding:
+    specials, kinds = frames[len(parts)]
+    room = max_tokens - len(specials)
+    lengths = [len(part) for part in parts]
+    if len(parts) == 2:
+        cut, other = (0, 1) if truncate == "first" else (1, 0)
+        lengths[cut] = min(lengths[cut], max(room - lengths[other], room // 4))
+        lengths[other] = min(lengths[other], room - lengths[cut])
+    else:
+        lengths[0] = min(lengths[0], room)
+    ids: list[int] = []
+    types: list[int] = []
+    for place in range(len(parts) + 1):
+        for where, token, kind in specials:
+            if where == place:
+                ids.append(token)
+                types.append(kind)
+        if place < len(parts):
+            ids.extend(parts[place][: lengths[place]])
+            types.extend([kinds[place]] * lengths[place])
+    return Encoding(tuple(ids), tuple(types), sum(lengths) < sum(map(len, parts)))
