@@ -86,6 +86,15 @@ class Task:
         """The template, filled: what the LLM is asked."""
         return _fill(self.template, {**inputs, "labels": ", ".join(self.labels)})
 
+    def follow_up(self, inputs: Mapping[str, str]) -> str:
+        """The question inside a conversation that has stated the instruction before: the template from its marker on.
+
+        The whole question where the template has no marker, or its demonstrations ask something else.
+        """
+        if self.marker is None or self.demonstration is not None:
+            return self.question(inputs)
+        return _fill(self.template[self.template.index(self.marker) :], inputs)
+
     def query_text(self, query: Query) -> str:
         """The bare input without the template's words: what the retriever and the encoder read."""
         return " ".join(query.inputs[slot] for slot in self.slots if query.inputs.get(slot))
@@ -104,12 +113,16 @@ class Task:
         body = [record.fields.get(f, "") for f in self.fields if f != (self.answer or self.corpus[0])]
         return " ".join(filter(None, [*body, answer]))
 
-    def demonstration_turns(self, record: Record) -> tuple[Message, Message]:
+    def record_inputs(self, record: Record) -> dict[str, str]:
+        """A record's input by template slot; empty where the task's records hold none."""
+        return {slot: record.fields.get(field, "") for slot, field in self.inputs.items()}
+
+    def demonstration_turns(self, record: Record, *, follow_up: bool = False) -> tuple[Message, Message]:
         """A record as a finished exchange: the question as it would be asked, and the user's answer."""
         if self.demonstration is not None:
             question = _fill(self.demonstration, record.fields)
         else:
-            question = self.question({slot: record.fields.get(field, "") for slot, field in self.inputs.items()})
+            question = (self.follow_up if follow_up else self.question)(self.record_inputs(record))
         return Message(role="user", text=question), Message(role="assistant", text=self.record_answer(record))
 
     def quoted(self, record: Record) -> str:

@@ -1,0 +1,67 @@
+"""`pag`: a summary of the profile that the LLM writes once a user, plus k retrieved records (Richardson et al. 2023)."""
+
+import dataclasses
+import importlib.resources
+from collections.abc import Sequence
+
+from hydrajax.llm import request
+from hydrajax.prompting import shorten, turns
+from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.types import Message, User
+
+SUMMARY_RECORDS = 10  # the newest; a summary of more of them does not fit a small model's attention
+SUMMARY_TOKENS = 80
+
+
+def _prompt(name: str) -> str:
+    return (importlib.resources.files("hydrajax.prompting") / "prompts" / name).read_text(encoding="utf-8").strip()
+
+
+class ProfileAugmented:
+    """Puts a summary of the user before the query.
+
+    The summary is written from the whole profile, so it serves real queries only; a pseudo-query would need one
+    written without its own record.
+    """
+
+    name = "pag"
+    retriever = "bm25"
+
+    def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
+        users = [user for user in users if user.profile]
+        template = _prompt("summary.txt")
+        requests = []
+        for user in users:
+            records = shorten.shorten_records(user.profile[-SUMMARY_RECORDS:], ctx)
+            listed = "\n".join(f"- {ctx.task.quoted(record).strip()}" for record in records)
+            text = template.replace("{records}", listed)
+            requests.append(
+                request.Request(
+                    messages=(Message(role="user", text=text),), max_tokens=SUMMARY_TOKENS, temperature=0.0
+                )
+            )
+        answers = ctx.llm.sample(requests, stage="summaries")
+        return {
+            user.id: UserModel(
+                text=" ".join(answer.text.split()),
+                records=tuple(record.id for record in user.profile[-SUMMARY_RECORDS:]),
+            )
+            for user, answer in zip(users, answers, strict=True)
+            if answer.text.strip()
+        }
+
+    def messages(self, query, records, user_model: UserModel | None, ctx: Context) -> tuple[Message, ...]:
+        conversation = turns.conversation(query, records, ctx)
+        if user_model is None:
+            return conversation
+        # The summary stands before the query, after the records: what varies least far from the answer is forgotten
+        # first by small models, and a cached prefix of records stays valid.
+        text = (
+            _prompt("with_summary.txt")
+            .replace("{question}", conversation[-1].text)
+            .replace("{summary}", user_model.text)
+        )
+        return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
+
+
+STRATEGY = ProfileAugmented()

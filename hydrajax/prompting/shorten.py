@@ -1,0 +1,84 @@
+"""Shortens records to a budget of tokens, fairly: the longest give first, the query and a record's answer never."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+from hydrajax.data import tasks
+from hydrajax.llm.request import count_tokens
+from hydrajax.prompting.contract import Context
+from hydrajax.types import Record
+
+_log = logging.getLogger(__name__)
+
+
+def fair_limits(sizes: Sequence[int], budget: int) -> list[int]:
+    """min(size, c) with the largest c for which the sum stays within the budget.
+
+    Args:
+      sizes: tokens of each record.
+      budget: tokens of all together.
+
+    Returns:
+      The tokens each may keep. Small records stay whole; the others share what is left equally.
+    """
+    limits = list(sizes)
+    left, open_count = budget, len(sizes)
+    for size, index in sorted((size, index) for index, size in enumerate(sizes)):
+        limits[index] = min(size, max(0, left) // open_count)
+        left -= limits[index]
+        open_count -= 1
+    return limits
+
+
+def shorten_text(text: str, limit: int) -> str:
+    """The longest prefix of whole words with at most `limit` tokens; the text itself where it fits."""
+    if count_tokens(text) <= limit:
+        return text
+    kept, used = [], 0
+    for word in text.split():
+        used += count_tokens(word)
+        if used > limit:
+            break
+        kept.append(word)
+    return " ".join(kept)
+
+
+def shorten_records(records: Sequence[Record], ctx: Context) -> list[Record]:
+    """Records cut to the settings' limits, in the same order. What was cut is logged and counted in `ctx.cut`."""
+    sizes = [_tokens(ctx.task, record) for record in records]
+    if ctx.settings.max_record_tokens is not None:
+        wanted = [min(size, ctx.settings.max_record_tokens) for size in sizes]
+    else:
+        wanted = sizes
+    limits = fair_limits(wanted, ctx.settings.max_prompt_tokens)
+    shortened = []
+    for record, size, limit in zip(records, sizes, limits, strict=True):
+        if limit < size:
+            ctx.cut.update(records=1, tokens=size - limit)
+            _log.info("record %s cut from %d to %d tokens", record.id, size, limit)
+            record = _shorten(ctx.task, record, limit)
+        shortened.append(record)
+    return shortened
+
+
+def _shown(task: tasks.Task) -> tuple[str, ...]:
+    """Fields that prompts show besides the answer, those of the input first."""
+    return tuple(dict.fromkeys((*task.inputs.values(), *(f for f in task.fields if f != task.answer))))
+
+
+def _tokens(task: tasks.Task, record: Record) -> int:
+    return sum(count_tokens(record.fields.get(field, "")) for field in task.fields)
+
+
+def _shorten(task: tasks.Task, record: Record, limit: int) -> Record:
+    fields = dict(record.fields)
+    shown = _shown(task)
+    if not shown:  # the record is its answer alone, as in LaMP_7
+        fields[task.fields[0]] = shorten_text(fields[task.fields[0]], limit)
+        return dataclasses.replace(record, fields=fields)
+    answer = count_tokens(fields.get(task.answer, "")) if task.answer else 0
+    sizes = [count_tokens(fields.get(field, "")) for field in shown]
+    for field, keep in zip(shown, fair_limits(sizes, max(0, limit - answer)), strict=True):
+        fields[field] = shorten_text(fields.get(field, ""), keep)
+    return dataclasses.replace(record, fields=fields)
