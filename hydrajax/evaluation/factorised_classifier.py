@@ -1,0 +1,240 @@
+"""A control without any LLM for label tasks: a shared classifier times the user's label prior.
+
+    answer = argmax_l  log P(l | text) - log P(l) + w log P(l | user),    P(l | user) = (n_l + a) / (n + a L)
+
+P(l | text) is a logistic regression on the base's features of all training users' records, P(l) the share of a label
+among these records, n_l how often the user's own profile has the label. A user without a profile is answered by
+P(l | text) alone. The regression's C, w and a are chosen by the accuracy on training users left out in turn; users who
+are reported are never looked at.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from hydrajax.data import tasks
+from hydrajax.types import DataError, Query, Record, Split, User, profile_for
+
+Embed = Callable[[Sequence[str]], Any]
+
+REGULARISATION = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+USER_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+SMOOTHING = (0.1, 0.3, 1.0, 3.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is chosen on validation users: C of the regression, the prior's weight w and its smoothing a."""
+
+    regularisation: float = 1e-2
+    user_weight: float = 1.0
+    smoothing: float = 1.0
+
+
+GRID = tuple(
+    Settings(regularisation=c, user_weight=w, smoothing=a)
+    for c, w, a in itertools.product(REGULARISATION, USER_WEIGHTS, SMOOTHING)
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FactorisedClassifier:
+    """A fitted control.
+
+    Attributes:
+      labels: of the task.
+      mean, scale: [D], standardise the features.
+      weights, bias: [D, L] and [L], the regression's logits; zero for labels that no training record has.
+      log_prior: [L], log P(l) among the training records; of no use for labels without a record.
+      known: [L], whether a training record has the label. The text says nothing for or against the others.
+      settings: the chosen ones.
+      validation_accuracy: of these settings on the validation users (a maximum over the grid, so an optimistic one).
+    """
+
+    labels: tuple[str, ...]
+    mean: np.ndarray
+    scale: np.ndarray
+    weights: np.ndarray
+    bias: np.ndarray
+    log_prior: np.ndarray
+    known: np.ndarray
+    settings: Settings
+    validation_accuracy: float | None = None
+
+
+def fit(
+    task: tasks.Task, train: Split, embed: Embed, *, grid: Sequence[Settings] = GRID, folds: int = 4, seed: int = 0
+) -> FactorisedClassifier:
+    """Fits the control on training users, its settings chosen on training users left out in turn.
+
+    Validation asks the left-out users' real questions where these have golds, and otherwise their records, each with
+    the rest of the profile. A text that is asked there is removed from the records that the fold is fitted on.
+
+    Args:
+      task: a label task whose records hold an input and a label.
+      train: the training users with their profiles and queries. Never the users who are reported.
+      embed: texts -> features [N, D].
+      grid: settings to choose from; the first of equally good ones is taken.
+      folds: parts of the training users that are left out in turn.
+      seed: of the division into folds.
+
+    Raises:
+      DataError: the task has no labels in its records, or no training record has one.
+    """
+    if task.kind != "classification" or task.answer is None or not task.inputs:
+        raise DataError(
+            f"task {task.name} ({task.kind}) cannot have a factorised classifier, expected a classification task "
+            "whose records hold an input and a label"
+        )
+    records = [(user.id, record) for user in train.users.values() for record in user.profile]
+    target = np.array([_label(task, record) for _, record in records], int)
+    records = [entry for entry, label in zip(records, target, strict=True) if label >= 0]
+    target = target[target >= 0]
+    if not len(target):
+        raise DataError(f"no record of the {len(train.users)} training users has a label of task {task.name}")
+    texts = [_record_text(task, record) for _, record in records]
+    features = _features(embed, texts)
+    asked = [q for q in train.queries if _index(task, q.gold) >= 0] or _pseudo_queries(task, train)
+    owners = [user_id for user_id, _ in records]
+    settings, accuracy = grid[0], None
+    if len(grid) > 1:
+        settings, accuracy = _choose(task, train, asked, (texts, owners, features, target), embed, grid, folds, seed)
+    fitted = _fit(task, features, target, settings)
+    return dataclasses.replace(fitted, validation_accuracy=accuracy)
+
+
+def predict(
+    model: FactorisedClassifier, task: tasks.Task, queries: Sequence[Query], users: Sequence[User], embed: Embed
+) -> list[str]:
+    """The control's answers.
+
+    Args:
+      model: as fitted.
+      task: the task that it was fitted for.
+      queries: real ones or pseudo-queries, whose own record is left out of the label prior.
+      users: who asks, one a query.
+      embed: the function that the model was fitted with.
+    """
+    if not queries:
+        return []
+    ratio = _text_evidence(model, _features(embed, [task.query_text(query) for query in queries]))
+    counts = np.stack([_counts(task, profile_for(q, user)) for q, user in zip(queries, users, strict=True)])
+    best = np.argmax(_scores(ratio, counts, model.log_prior, model.settings), axis=-1)
+    return [model.labels[i] for i in best]
+
+
+def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Settings, float | None]:
+    texts, owners, features, target = rows
+    users = sorted(train.users)
+    fold_of = dict(
+        zip(users, np.random.default_rng(seed).permutation(len(users)) % min(folds, len(users)), strict=True)
+    )
+    right = np.zeros(len(grid))
+    judged = 0
+    asked_features = _features(embed, [task.query_text(query) for query in asked]) if asked else None
+    for fold in sorted(set(fold_of.values())):
+        held = [i for i, query in enumerate(asked) if fold_of[query.user_id] == fold]
+        held_texts = {task.query_text(asked[i]) for i in held}
+        kept = [i for i, text in enumerate(texts) if fold_of[owners[i]] != fold and text not in held_texts]
+        if not held or not kept or asked_features is None:
+            continue
+        gold = np.array([_index(task, asked[i].gold) for i in held])
+        counts = np.stack([_counts(task, profile_for(asked[i], train.users[asked[i].user_id])) for i in held])
+        fitted: dict[float, tuple[np.ndarray, np.ndarray]] = {}
+        for g, settings in enumerate(grid):
+            if settings.regularisation not in fitted:
+                model = _fit(task, features[kept], target[kept], settings)
+                fitted[settings.regularisation] = _text_evidence(model, asked_features[held]), model.log_prior
+            ratio, log_prior = fitted[settings.regularisation]
+            right[g] += np.sum(np.argmax(_scores(ratio, counts, log_prior, settings), axis=-1) == gold)
+        judged += len(held)
+    if not judged:
+        return grid[0], None
+    return grid[int(np.argmax(right))], float(right.max() / judged)
+
+
+def _fit(task: tasks.Task, features: np.ndarray, target: np.ndarray, settings: Settings) -> FactorisedClassifier:
+    # Imported late: it costs over a second, and only this control needs it.
+    from sklearn import linear_model
+
+    size, dims = len(task.labels), features.shape[1]
+    mean, spread = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
+    counts = np.bincount(target, minlength=size)
+    known = counts > 0
+    weights, bias = np.zeros((dims, size)), np.zeros(size)
+    if known.sum() > 1:
+        regression = linear_model.LogisticRegression(C=settings.regularisation, max_iter=2000)
+        regression.fit((features - mean) / scale, target)
+        coefficients, intercept = regression.coef_, regression.intercept_
+        if len(coefficients) == 1:  # two labels: scikit-learn keeps the second one's logit against the first
+            coefficients, intercept = (
+                np.stack([-coefficients[0], coefficients[0]]) / 2,
+                np.array([-1, 1]) * intercept / 2,
+            )
+        weights[:, regression.classes_], bias[regression.classes_] = coefficients.T, intercept
+    return FactorisedClassifier(
+        labels=task.labels,
+        mean=mean,
+        scale=scale,
+        weights=weights,
+        bias=bias,
+        log_prior=np.log(np.maximum(counts, 1) / counts.sum()),
+        known=known,
+        settings=settings,
+    )
+
+
+def _text_evidence(model: FactorisedClassifier, features: np.ndarray) -> np.ndarray:
+    """log P(l | text) - log P(l), [N, L]; 0 for labels that no training record has."""
+    logits = ((features - model.mean) / model.scale) @ model.weights + model.bias
+    logits = np.where(model.known, logits, -np.inf)
+    top = logits.max(axis=-1, keepdims=True)
+    log_posterior = logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+    return np.where(model.known, log_posterior - model.log_prior, 0.0)
+
+
+def _scores(ratio: np.ndarray, counts: np.ndarray, log_prior: np.ndarray, settings: Settings) -> np.ndarray:
+    total = counts.sum(axis=-1, keepdims=True)
+    log_user = np.log((counts + settings.smoothing) / (total + settings.smoothing * counts.shape[-1]))
+    return ratio + np.where(total > 0, settings.user_weight * log_user, log_prior)
+
+
+def _features(embed: Embed, texts: Sequence[str]) -> np.ndarray:
+    return np.asarray(embed(texts), np.float64)
+
+
+def _counts(task: tasks.Task, profile: Sequence[Record]) -> np.ndarray:
+    found = [label for label in (_label(task, record) for record in profile) if label >= 0]
+    return np.bincount(np.array(found, int), minlength=len(task.labels)).astype(float)
+
+
+def _label(task: tasks.Task, record: Record) -> int:
+    return _index(task, task.record_answer(record))
+
+
+def _index(task: tasks.Task, answer: str | None) -> int:
+    label = task.normalise(answer or "")
+    return task.labels.index(label) if label in task.labels else -1
+
+
+def _record_text(task: tasks.Task, record: Record) -> str:
+    return " ".join(filter(None, (record.fields.get(task.inputs[slot], "") for slot in task.slots)))
+
+
+def _pseudo_queries(task: tasks.Task, train: Split) -> list[Query]:
+    return [
+        Query(
+            id=f"{user.id}/{record.id}",
+            user_id=user.id,
+            inputs={slot: record.fields.get(field, "") for slot, field in task.inputs.items()},
+            gold=task.record_answer(record),
+            record_id=record.id,
+        )
+        for user in train.users.values()
+        for record in user.profile
+        if _label(task, record) >= 0
+    ]
