@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hydrajax.data import faults as faults_lib
+from hydrajax.data import profiles as profiles_lib
 from hydrajax.data import rows, tasks
-from hydrajax.types import DataError, Query, Record, Split, User
+from hydrajax.types import DataError, Query, Split
 
 
 def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = False) -> tuple[Split, tuple[str, ...]]:
@@ -44,11 +45,11 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
         raise DataError(faults_lib.listing(faults.found))
     _check_task(outputs, task, outputs_file)
     golds = _golds(outputs, task, outputs_file, faults)
-    built = _build(split, questions, golds, task, questions_file, outputs_file, faults)
-    notes: list[str] = []
-    users = {user_id: _user(user_id, profiles, questions_file, notes, faults) for user_id, profiles in built[1].items()}
+    profiles = profiles_lib.Profiles(task=task, file=str(questions_file), faults=faults)
+    queries = _queries(questions, golds, profiles, outputs_file)
+    users, left_out = profiles.users()
     skipped = faults.settle()
-    return Split(name=split, users=users, queries=tuple(built[0])), (*skipped, *notes)
+    return Split(name=split, users=users, queries=tuple(queries)), (*skipped, *left_out)
 
 
 def _load(path: Path, expected: type, faults: faults_lib.Faults) -> Any:
@@ -96,22 +97,12 @@ def _golds(
     return golds
 
 
-_Profiles = list[tuple[str, dict[str, Record], bool]]
-
-
-def _build(
-    split: str,
-    questions: list[Any],
-    golds: dict[str, str | None],
-    task: tasks.Task,
-    path: Path,
-    outputs_file: Path,
-    faults: faults_lib.Faults,
-) -> tuple[list[Query], dict[str, _Profiles]]:
-    """The queries, and for every user the different profiles that the user's questions came with."""
+def _queries(
+    questions: list[Any], golds: dict[str, str | None], profiles: profiles_lib.Profiles, outputs_file: Path
+) -> list[Query]:
+    """The queries in the order of the file; their profiles are added to `profiles`."""
+    task, path, faults = profiles.task, profiles.file, profiles.faults
     queries: list[Query] = []
-    profiles: dict[str, _Profiles] = {}
-    raw: dict[str, list[Any]] = {}
     seen: set[str] = set()
     by_user = any(isinstance(row, dict) and row.get("user_id") is not None for row in questions)
     for number, row in enumerate(questions):
@@ -129,13 +120,8 @@ def _build(
         user_id = rows.read_id(row, where, faults, "user_id") if by_user else question_id
         if user_id is None:
             continue
-        # The comparison of the raw lists spares reading the same profile once a question.
-        if not any(row.get("profile") == known for known in raw.get(user_id, ())):
-            read = rows.read_profile(task, row.get("profile"), where, faults)
-            if read is None:
-                continue
-            raw.setdefault(user_id, []).append(row["profile"])
-            profiles.setdefault(user_id, []).append((question_id, *read))
+        if not profiles.add(user_id, f"question {question_id!r}", row.get("profile")):
+            continue
         inputs = _inputs(task, row.get("input"), where, faults)
         if question_id not in golds:
             faults.add(f"{where}: has no gold in {outputs_file.name}")
@@ -145,8 +131,8 @@ def _build(
             queries.append(Query(id=question_id, user_id=user_id, inputs=inputs, gold=gold))
     for question_id in golds:
         if question_id not in seen:
-            faults.add(f"{outputs_file}: gold {question_id!r} has no question in {path.name}")
-    return queries, profiles
+            faults.add(f"{outputs_file}: gold {question_id!r} has no question in {Path(path).name}")
+    return queries
 
 
 def _inputs(task: tasks.Task, text: Any, where: str, faults: faults_lib.Faults) -> dict[str, str] | None:
@@ -158,10 +144,3 @@ def _inputs(task: tasks.Task, text: Any, where: str, faults: faults_lib.Faults) 
     except DataError as error:
         faults.add(f"{where}: the input {error}")
         return None
-
-
-def _user(user_id: str, profiles: _Profiles, path: Path, notes: list[str], faults: faults_lib.Faults) -> User:
-    records, notice = rows.common_records(user_id, profiles, str(path), faults)
-    if notice:
-        notes.append(notice)
-    return User(id=user_id, profile=rows.oldest_first(list(records.values())))

@@ -1,18 +1,18 @@
-"""From the rows of a data file to records, profiles and labels: what all readers share.
+"""Files, ids and labels as all readers read them.
 
-Each function reads one thing, says what is wrong with it in a sentence that starts with `where` (file and id), and
-returns None for what cannot be used.
+Each `read_` function reads one thing, reports what is wrong with it in a sentence that starts with `where` (file and
+id), and returns None for what cannot be used.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydrajax.data import faults as faults_lib
 from hydrajax.data import tasks
-from hydrajax.types import DataError, Record
+from hydrajax.types import DataError
 
 
 def load_json(path: Path) -> Any:
@@ -103,134 +103,6 @@ def read_gold(task: tasks.Task, value: Any, where: str, faults: faults_lib.Fault
         faults.add(f"{where}: has {'no' if value is None else 'an empty'} output")
         return None
     return read_label(task, value, f"{where}: the output", faults)
-
-
-def read_profile(
-    task: tasks.Task, rows: Any, where: str, faults: faults_lib.Faults
-) -> tuple[dict[str, Record], bool] | None:
-    """A profile's records by id in the order of the file, and whether all of them came with an id of their own.
-
-    Records without an id are numbered by their place in the profile. Only the fields that the task reads are kept;
-    an optional field that is missing reads as empty.
-    """
-    if not isinstance(rows, list):
-        faults.add(f"{where}: has {kind_of(rows)} as 'profile', expected a list of records")
-        return None
-    fields = tuple((field, field in task.optional) for field in task.fields)
-    records: dict[str, Record] = {}
-    numbered: list[tuple[int, dict[str, Any]]] = []
-    places: dict[str, int] = {}
-    for place, row in enumerate(rows):
-        if not isinstance(row, dict):
-            faults.add(f"{where}: record number {place} is {kind_of(row)}, expected an object")
-            continue
-        if row.get("id") is None:
-            numbered.append((place, row))
-            continue
-        record_id = read_id(row, f"{where}: record number {place}", faults)
-        if record_id is None:
-            continue
-        if record_id in records:
-            faults.add(f"{where}: record id {record_id!r} occurs more than once in the profile")
-            continue
-        record = _record(task, fields, row, record_id, where, faults)
-        if record is not None:
-            records[record_id] = record
-            places[record_id] = place
-    for place, row in numbered:
-        record_id = _free(str(place), records)
-        record = _record(task, fields, row, record_id, where, faults)
-        if record is not None:
-            records[record_id] = record
-            places[record_id] = place
-    if numbered:
-        records = {key: records[key] for key in sorted(records, key=places.__getitem__)}
-    return records, not numbered
-
-
-def common_records(
-    user_id: str, profiles: Sequence[tuple[str, Mapping[str, Record], bool]], where: str, faults: faults_lib.Faults
-) -> tuple[dict[str, Record], str]:
-    """The records that all profiles of one user hold, and a sentence about those that were left out (or nothing).
-
-    Args:
-      user_id: whose profiles they are.
-      profiles: (question id, records by id, whether all records came with an id) of each different profile.
-      where: the file.
-      faults: gets records that have one id and different contents, and differing profiles that cannot be compared.
-    """
-    (first_question, first, has_ids), *others = profiles
-    common = dict(first)
-    union = set(first)
-    for question_id, records, other_has_ids in others:
-        pair = f"{where}: user {user_id!r}: the profiles of questions {first_question!r} and {question_id!r}"
-        if not (has_ids and other_has_ids):
-            faults.add(f"{pair} differ and hold records without an id; give each record an id or all the same profile")
-            return {}, ""
-        for record_id, record in records.items():
-            if first.get(record_id, record) != record:
-                faults.add(f"{pair} hold different records with the id {record_id!r}")
-        union.update(records)
-        common = {record_id: record for record_id, record in common.items() if record_id in records}
-    if len(union) == len(common):
-        return common, ""
-    return common, (
-        f"{where}: user {user_id!r}: {len(union) - len(common)} records are left out, "
-        f"since not all profiles of the user's questions hold them"
-    )
-
-
-def oldest_first(records: Sequence[Record]) -> tuple[Record, ...]:
-    """Sorted by date; records of one date keep their order, and records without a date come first."""
-    return tuple(sorted(records, key=lambda record: record.date or ""))
-
-
-def _record(
-    task: tasks.Task,
-    fields: tuple[tuple[str, bool], ...],
-    row: Mapping[str, Any],
-    record_id: str,
-    where: str,
-    faults: faults_lib.Faults,
-) -> Record | None:
-    """One record with every one of the `fields`, each given with whether it is optional."""
-    texts: dict[str, str] = {}
-    for field, optional in fields:
-        value = row.get(field)
-        if type(value) is not str:
-            if value is None:
-                if not optional:
-                    what = "null as" if field in row else "no"
-                    faults.add(f"{where}: record {record_id!r} has {what} field {field!r}, which {task.name} needs")
-                    return None
-                value = ""
-            else:
-                text = text_of(value)
-                if text is None:
-                    got = kind_of(value)
-                    faults.add(f"{where}: record {record_id!r} has {got} as {field!r}, expected a text or a number")
-                    return None
-                value = text
-        if field == task.answer and task.labels:
-            label = read_label(task, value, f"{where}: record {record_id!r}, field {field!r}", faults)
-            if label is None:
-                return None
-            value = label
-        texts[field] = value
-    date = row.get("date")
-    if date is not None:
-        date = text_of(date)
-        if date is None:
-            got = kind_of(row["date"])
-            faults.add(f"{where}: record {record_id!r} has {got} as 'date', expected a text or a number")
-            return None
-    return Record(id=record_id, fields=texts, date=date or None)
-
-
-def _free(wanted: str, taken: Mapping[str, Any]) -> str:
-    while wanted in taken:
-        wanted += "'"
-    return wanted
 
 
 def _neighbours(path: Path) -> str:

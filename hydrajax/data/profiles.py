@@ -1,0 +1,178 @@
+"""Profiles: the records of a user, read once and compared between the user's questions."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydrajax.data import faults as faults_lib
+from hydrajax.data import rows, tasks
+from hydrajax.types import Record, User
+
+
+@dataclasses.dataclass(kw_only=True)
+class Profiles:
+    """The profiles of one file, as its rows bring them.
+
+    Several rows of one user usually repeat the profile. Where their profiles differ, the user gets the records that
+    all of them hold: what one question's profile adds may be the answer to another question.
+
+    Attributes:
+      task: which fields records have.
+      file: how sentences call the file.
+      faults: gets what cannot be used.
+    """
+
+    task: tasks.Task
+    file: str
+    faults: faults_lib.Faults
+    _seen: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    _read: dict[str, list[tuple[str, dict[str, Record], bool]]] = dataclasses.field(default_factory=dict)
+
+    def add(self, user_id: str, source: str, profile: Any) -> bool:
+        """Takes the profile that the row `source` (for example `question '12'`) gives; whether it can be used."""
+        # Comparing the raw lists spares reading the same profile once a question.
+        if any(profile == known for known in self._seen.get(user_id, ())):
+            return True
+        read = read_profile(self.task, profile, f"{self.file}: {source}", self.faults)
+        if read is None:
+            return False
+        self._seen.setdefault(user_id, []).append(profile)
+        self._read.setdefault(user_id, []).append((source, *read))
+        return True
+
+    def users(self) -> tuple[dict[str, User], tuple[str, ...]]:
+        """Every user by id, in the order of the file, and sentences about records that were left out."""
+        users: dict[str, User] = {}
+        notes: list[str] = []
+        for user_id, profiles in self._read.items():
+            records, left_out = _common(f"{self.file}: user {user_id!r}", profiles, self.faults)
+            users[user_id] = User(id=user_id, profile=oldest_first(list(records.values())))
+            notes.extend(left_out)
+        return users, tuple(notes)
+
+
+def read_profile(
+    task: tasks.Task, profile: Any, where: str, faults: faults_lib.Faults
+) -> tuple[dict[str, Record], bool] | None:
+    """A profile's records by id in the order of the file, and whether all of them came with an id of their own.
+
+    Records without an id are numbered by their place in the profile. Only the fields that the task reads are kept;
+    an optional field that is missing reads as empty.
+    """
+    if not isinstance(profile, list):
+        faults.add(f"{where}: has {rows.kind_of(profile)} as 'profile', expected a list of records")
+        return None
+    fields = tuple((field, field in task.optional) for field in task.fields)
+    records: dict[str, Record] = {}
+    numbered: list[tuple[int, dict[str, Any]]] = []
+    places: dict[str, int] = {}
+    for place, row in enumerate(profile):
+        if not isinstance(row, dict):
+            faults.add(f"{where}: record number {place} is {rows.kind_of(row)}, expected an object")
+            continue
+        if row.get("id") is None:
+            numbered.append((place, row))
+            continue
+        record_id = rows.read_id(row, f"{where}: record number {place}", faults)
+        if record_id is None:
+            continue
+        if record_id in records:
+            faults.add(f"{where}: record id {record_id!r} occurs more than once in the profile")
+            continue
+        record = _record(task, fields, row, record_id, where, faults)
+        if record is not None:
+            records[record_id] = record
+            places[record_id] = place
+    for place, row in numbered:
+        record_id = _free(str(place), records)
+        record = _record(task, fields, row, record_id, where, faults)
+        if record is not None:
+            records[record_id] = record
+            places[record_id] = place
+    if numbered:
+        records = {key: records[key] for key in sorted(records, key=places.__getitem__)}
+    return records, not numbered
+
+
+def oldest_first(records: Sequence[Record]) -> tuple[Record, ...]:
+    """Sorted by date; records of one date keep their order, and records without a date come first."""
+    return tuple(sorted(records, key=lambda record: record.date or ""))
+
+
+def _common(
+    where: str, profiles: Sequence[tuple[str, Mapping[str, Record], bool]], faults: faults_lib.Faults
+) -> tuple[dict[str, Record], tuple[str, ...]]:
+    """The records that all profiles of one user hold, and a sentence about those that not all of them hold.
+
+    Args:
+      where: file and user.
+      profiles: (source, records by id, whether all records came with an id) of each different profile.
+      faults: gets records that share an id and differ, and differing profiles whose records have no ids.
+    """
+    (source, first, has_ids), *others = profiles
+    common, union = dict(first), set(first)
+    for other_source, records, other_has_ids in others:
+        if not (has_ids and other_has_ids):
+            faults.add(
+                f"{where}: the profiles of {source} and {other_source} differ and hold records without an id; "
+                "give every record an id, or the same profile to every question of the user"
+            )
+            return {}, ()
+        for record_id, record in records.items():
+            if first.get(record_id, record) != record:
+                faults.add(f"{where}: record id {record_id!r} has one content in {source}, another in {other_source}")
+        union.update(records)
+        common = {record_id: record for record_id, record in common.items() if record_id in records}
+    missing = len(union) - len(common)
+    if not missing:
+        return common, ()
+    are = "record is" if missing == 1 else "records are"
+    return common, (f"{where}: {missing} {are} left out, since not every profile of the user's questions holds them",)
+
+
+def _record(
+    task: tasks.Task,
+    fields: tuple[tuple[str, bool], ...],
+    row: Mapping[str, Any],
+    record_id: str,
+    where: str,
+    faults: faults_lib.Faults,
+) -> Record | None:
+    """One record with every one of the `fields`, each given with whether it is optional."""
+    texts: dict[str, str] = {}
+    for field, optional in fields:
+        value = row.get(field)
+        if type(value) is not str:
+            if value is None:
+                if not optional:
+                    what = "null as" if field in row else "no"
+                    faults.add(f"{where}: record {record_id!r} has {what} field {field!r}, which {task.name} needs")
+                    return None
+                value = ""
+            else:
+                text = rows.text_of(value)
+                if text is None:
+                    got = rows.kind_of(value)
+                    faults.add(f"{where}: record {record_id!r} has {got} as {field!r}, expected a text or a number")
+                    return None
+                value = text
+        if field == task.answer and task.labels:
+            label = rows.read_label(task, value, f"{where}: record {record_id!r}, field {field!r}", faults)
+            if label is None:
+                return None
+            value = label
+        texts[field] = value
+    date = row.get("date")
+    if date is not None:
+        date = rows.text_of(date)
+        if date is None:
+            got = rows.kind_of(row["date"])
+            faults.add(f"{where}: record {record_id!r} has {got} as 'date', expected a text or a number")
+            return None
+    return Record(id=record_id, fields=texts, date=date or None)
+
+
+def _free(wanted: str, taken: Mapping[str, Any]) -> str:
+    while wanted in taken:
+        wanted += "'"
+    return wanted
