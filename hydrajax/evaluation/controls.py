@@ -81,7 +81,7 @@ def vote(task: tasks.Task, predictions: Sequence[str], votes: Sequence[int]) -> 
 
 
 def most_frequent_label(task: tasks.Task, profile: Sequence[Record], default: str = "") -> str:
-    """The user's most frequent label (of several, the most recently used), or the median of the user's ratings.
+    """The user's most frequent label (of several, the first in the profile), or the median of the user's ratings.
 
     Args:
       task: of kind classification or rating, with an answer field.
@@ -99,10 +99,9 @@ def most_frequent_label(task: tasks.Task, profile: Sequence[Record], default: st
     if task.kind == "rating":
         numbers = [value for value in map(ratings.number, answers) if value is not None]
         return f"{stdlib_statistics.median(numbers):g}" if numbers else default
-    answers = [answer for answer in answers if answer in task.labels]
-    counts = collections.Counter(answers)
-    # `max` keeps the first of equals, so the most recently used label has to come first.
-    return max(dict.fromkeys(reversed(answers)), key=lambda label: counts[label]) if answers else default
+    counts = collections.Counter(answer for answer in answers if answer in task.labels)
+    # Counters and `max` keep the order of first occurrence, which settles ties.
+    return max(counts, key=lambda label: counts[label]) if counts else default
 
 
 def nearest_record(task: tasks.Task, ranked: Sequence[Record], default: str = "") -> str:

@@ -20,7 +20,7 @@ from hydrajax.types import DataError, Query, Record, Split, User, profile_for
 
 Embed = Callable[[Sequence[str]], Any]
 
-REGULARISATION = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+REGULARISATION = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 USER_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 SMOOTHING = (0.1, 0.3, 1.0, 3.0)
 

@@ -1,0 +1,240 @@
+"""`results.json`: what a run found, as one strict JSON object.
+
+    {experiment, task, split, users, queries,
+     llm: {model, calls, cached, input_tokens, output_tokens, cost_usd},
+     methods: {METHOD: {METRIC: {value, low, high}}},
+     comparisons: [{a, b, metric, difference, low, high, detectable}],
+     captured: {from_best_source, low, high, source, metric},
+     new_user: {METHOD: {calls, input_tokens, output_tokens, cost_usd}},
+     seconds: {STAGE: s},
+     per_user: {METHOD: {METRIC: {value, low, high}}}, gains: {a, b, metric, users: {USER: difference}},
+     sources: {METHOD: {SOURCE: share of its answers}}, bleu_signature}
+
+`calls` are requests sent in this run, `cached` answers taken from the store. A comparison is hydra (a) against every
+other method and control (b), turned so that positive means that hydra is better, whatever the metric; `detectable` is
+the smallest difference that this many users would show. `gains` are hydra's per-user differences to the best prompt
+baseline. What cannot be known is null: the ends of an interval over a single user, the captured share where the oracle
+is no better than the source, `bleu_signature` of a task without BLEU.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hydrajax import metrics
+from hydrajax.data import tasks
+from hydrajax.evaluation import captured, intervals
+from hydrajax.evaluation import rows as rows_lib
+
+PROMPTS = ("zero_shot", "icl_random", "rag", "pag")
+OURS = ("hydra_reranker", "hydra_adapter", "hydra")
+CONTROLS = (
+    "random",
+    "oracle",
+    "pooled_head",
+    "shuffled_heads",
+    "vote",
+    "most_frequent_label",
+    "nearest_record",
+    "query_text",
+    "query_first_sentence",
+    "factorised_classifier",
+)
+REFERENCE = "hydra"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Llm:
+    """What the LLM did in this run; `cost_usd` is None where no price is known."""
+
+    model: str
+    calls: int
+    cached: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NewUser:
+    """What a method asks of the LLM for one new user: labels, summaries, and the answers to the user's queries."""
+
+    calls: float
+    input_tokens: float
+    output_tokens: float
+    cost_usd: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What the prediction rows do not say.
+
+    Attributes:
+      experiment: the name of the run's experiment.
+      split: who was judged, `dev` for example.
+      llm: what it did in this run.
+      best_source: the best single source by the validation users, a method of the rows; None where none was chosen.
+      new_user: cost of a new user by method.
+      seconds: time by stage.
+    """
+
+    experiment: str
+    split: str
+    llm: Llm
+    best_source: str | None = None
+    new_user: Mapping[str, NewUser] = dataclasses.field(default_factory=dict)
+    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+def build(
+    task: tasks.Task,
+    rows: Iterable[rows_lib.Row],
+    facts: RunFacts,
+    *,
+    resamples: int = intervals.RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The results of a run, from its prediction rows and its facts.
+
+    Args:
+      task: decides the metrics.
+      rows: prediction rows, in any order.
+      facts: what the rows do not say.
+      resamples: of the bootstrap.
+      seed: of the bootstrap.
+
+    Raises:
+      DataError: the rows cannot be judged, or the best source is none of their methods.
+    """
+    rows = list(rows)
+    measured = intervals.measure(task, rows, resamples=resamples, seed=seed)
+    methods = ordered(measured.methods)
+    results = {
+        "experiment": facts.experiment,
+        "task": task.name,
+        "split": facts.split,
+        "users": len(measured.users),
+        "queries": measured.queries,
+        "llm": dataclasses.asdict(facts.llm),
+        "methods": {
+            method: {m: dataclasses.asdict(intervals.interval(measured, method, m)) for m in measured.metrics}
+            for method in methods
+        },
+        "comparisons": _comparisons(measured, methods),
+        "captured": _captured(measured, facts.best_source),
+        "new_user": {method: dataclasses.asdict(facts.new_user[method]) for method in ordered(facts.new_user)},
+        "seconds": {stage: float(seconds) for stage, seconds in facts.seconds.items()},
+        "per_user": _per_user(measured, methods),
+        "gains": _gains(measured, methods),
+        "sources": _sources(rows_lib.judged(task, rows), methods),
+        "bleu_signature": metrics.bleu_signature() if "bleu" in measured.metrics else None,
+    }
+    return _plain(results, "results")
+
+
+def write(path: pathlib.Path, results: Mapping[str, Any]) -> None:
+    """Writes the results as strict JSON, whole or not at all.
+
+    Raises:
+      ValueError: a number is not finite.
+    """
+    text = json.dumps(_plain(results, "results"), allow_nan=False, indent=1)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Methods in the order of every table: prompts, ours, controls, then what else there is, by name."""
+    rank = {method: i for i, method in enumerate((*PROMPTS, *OURS, *CONTROLS))}
+    return sorted(methods, key=lambda method: (rank.get(method, len(rank)), method))
+
+
+def best_prompt(methods: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> str | None:
+    """The prompt baseline with the best value of the metric; None where none was run."""
+    sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
+    prompts = [method for method in PROMPTS if method in methods]
+    return max(prompts, key=lambda method: sign * methods[method][metric]["value"], default=None)
+
+
+def _comparisons(measured: intervals.Measured, methods: Sequence[str]) -> list[dict[str, Any]]:
+    if REFERENCE not in methods:
+        return []
+    found = []
+    for other in methods:
+        for metric in measured.metrics if other != REFERENCE else ():
+            difference = intervals.difference(measured, REFERENCE, other, metric)
+            found.append(
+                {
+                    "a": REFERENCE,
+                    "b": other,
+                    "metric": metric,
+                    "difference": difference.value,
+                    "low": difference.low,
+                    "high": difference.high,
+                    "detectable": difference.detectable,
+                }
+            )
+    return found
+
+
+def _captured(measured: intervals.Measured, source: str | None) -> dict[str, Any]:
+    metric = measured.metrics[0]
+    nothing = {"from_best_source": None, "low": None, "high": None, "source": source, "metric": metric}
+    if source is None or REFERENCE not in measured.methods or "oracle" not in measured.methods:
+        return nothing
+    share = captured.captured_share(measured, source=source)
+    if share is None:
+        return nothing
+    return nothing | {"from_best_source": share.value, "low": share.low, "high": share.high}
+
+
+def _per_user(measured: intervals.Measured, methods: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for method in methods:
+        averages = {metric: intervals.per_user_interval(measured, method, metric) for metric in measured.metrics}
+        found[method] = {metric: dataclasses.asdict(average) for metric, average in averages.items() if average}
+    return found
+
+
+def _gains(measured: intervals.Measured, methods: Sequence[str]) -> dict[str, Any] | None:
+    metric = measured.metrics[0]
+    values = {method: {metric: {"value": measured.values[method, metric]}} for method in methods}
+    other = best_prompt(values, metric)
+    if REFERENCE not in methods or other is None:
+        return None
+    sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
+    gains = sign * (measured.by_user[REFERENCE, metric] - measured.by_user[other, metric]) + 0.0
+    users = {user: float(gain) for user, gain in zip(measured.users, gains, strict=True)}
+    return {"a": REFERENCE, "b": other, "metric": metric, "users": users}
+
+
+def _sources(rows: Sequence[rows_lib.Row], methods: Sequence[str]) -> dict[str, dict[str, float]]:
+    shares = {}
+    for method in methods:
+        chosen = [row["answers"][method].get("candidate") for row in rows]
+        if any(candidate is None for candidate in chosen):
+            continue
+        pools = [row["pools"][pool][index]["source"] for row, (pool, index) in zip(rows, chosen, strict=True)]
+        names, counts = np.unique(pools, return_counts=True)
+        shares[method] = {str(name): float(n / len(pools)) for name, n in zip(names, counts, strict=True)}
+    return shares
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The value in JSON's own types; a number that JSON cannot write is an error that says where it stands."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}, expected a finite number or null")
+    return value

@@ -1,0 +1,177 @@
+"""A run in words and in a table for the terminal: who is better than whom, and what these users cannot tell."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box, table, text
+
+from hydrajax import metrics
+from hydrajax.evaluation import results as results_lib
+
+TITLES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "rouge1": "ROUGE-1",
+    "rougeL": "ROUGE-L",
+    "bleu": "BLEU",
+    "reward": "reward",
+}
+# The oracle looks at the golds: it is the ceiling of a pool, and no method loses to it.
+CEILING = "oracle"
+
+
+def metric_names(results: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics of a run; the first decides."""
+    return tuple(next(iter(results["methods"].values()), {}))
+
+
+def title(metric: str) -> str:
+    """The metric's name with the direction in which it is better."""
+    return f"{TITLES[metric]} {'↑' if metrics.STATISTICS[metric].higher_is_better else '↓'}"
+
+
+def number(value: float | None, metric: str, *, signed: bool = False) -> str:
+    """A value with as many digits as the metric deserves; an en dash for what is not known."""
+    if value is None:
+        return "–"
+    digits = 2 if metric == "bleu" else 3
+    shown = f"{value:{'+' if signed else ''}.{digits}f}"
+    # A difference that rounds to zero has no sign.
+    return shown.lstrip("+-") if float(shown) == 0 else shown.replace("-", "−")
+
+
+def span(low: float | None, high: float | None, metric: str, *, signed: bool = False) -> str:
+    """An interval in brackets, empty where there is none."""
+    if low is None or high is None:
+        return ""
+    return f"[{number(low, metric, signed=signed)}, {number(high, metric, signed=signed)}]"
+
+
+def groups(methods: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The methods of every table by group: prompt baselines, ours, controls, others; empty groups left out."""
+    known = (
+        ("Prompt baselines", results_lib.PROMPTS),
+        ("HYDRA", results_lib.OURS),
+        ("Controls", results_lib.CONTROLS),
+    )
+    split = [(name, [m for m in results_lib.ordered(methods) if m in members]) for name, members in known]
+    grouped = {m for _, members in split for m in members}
+    split.append(("Others", [m for m in results_lib.ordered(methods) if m not in grouped]))
+    return [(name, members) for name, members in split if members]
+
+
+def verdict(comparison: Mapping[str, Any]) -> str:
+    """`better`, `worse` (the interval excludes zero), or `not shown`."""
+    if comparison["low"] is None:
+        return "not shown"
+    if comparison["low"] > 0:
+        return "better"
+    return "worse" if comparison["high"] < 0 else "not shown"
+
+
+def verdicts(results: Mapping[str, Any]) -> list[str]:
+    """What the run shows, in sentences: where hydra wins, where it loses, what stays open, and how sharp the test was."""
+    names = metric_names(results)
+    rivals = [c for c in results["comparisons"] if c["b"] != CEILING]
+    if not names or not rivals:
+        return ["There is no comparison: hydra, or everything that it could be compared with, was not run."]
+    metric = names[0]
+    deciding = [c for c in rivals if c["metric"] == metric]
+    reference = deciding[0]["a"]
+    own = results["methods"][reference][metric]
+    sentences = [
+        f"On {TITLES[metric]}, which decides, {reference} reaches {number(own['value'], metric)} "
+        f"{span(own['low'], own['high'], metric)}".rstrip()
+        + f" over {results['queries']} questions of "
+        f"{results['users']} users."
+    ]
+    sentences += [_won(deciding, metric, reference), _lost(deciding, metric, reference)]
+    sentences += [_open(deciding, metric, reference)]
+    sentences += [_elsewhere(rivals, names[1:], reference)]
+    sharp = [c["detectable"] for c in deciding if c["detectable"] is not None]
+    if sharp:
+        least, most = number(min(sharp), metric), number(max(sharp), metric)
+        between = least if least == most else f"{least} to {most}"
+        sentences.append(
+            f"The smallest difference that this many users would show, four times out of five, is {between}, depending "
+            "on the comparison; of many comparisons one in twenty excludes zero by chance."
+        )
+    else:
+        sentences.append("A single user tells nothing about others: there are no intervals.")
+    return [sentence for sentence in sentences if sentence]
+
+
+def text_table(results: Mapping[str, Any]) -> table.Table:
+    """The methods with their metrics and 95 % intervals, grouped as in the report, for the terminal."""
+    names = metric_names(results)
+    shown = table.Table(box=box.SIMPLE_HEAD, title=f"{results['task']}, {results['split']}: {results['users']} users")
+    shown.add_column("method")
+    for metric in names:
+        shown.add_column(title(metric), justify="right", no_wrap=True)
+    for name, methods in groups(tuple(results["methods"])):
+        shown.add_row(text.Text(name, style="dim italic"))
+        for method in methods:
+            style = "bold" if method == results_lib.REFERENCE else ""
+            cells = []
+            for metric in names:
+                cell = results["methods"][method][metric]
+                value = text.Text(number(cell["value"], metric))
+                value.append(f" {span(cell['low'], cell['high'], metric)}".rstrip(), style="dim")
+                cells.append(value)
+            shown.add_row(text.Text(f"  {method}"), *cells, style=style)
+    return shown
+
+
+def _won(comparisons: Sequence[Mapping[str, Any]], metric: str, reference: str) -> str:
+    won = [c for c in comparisons if verdict(c) == "better"]
+    if not won:
+        return f"It is not shown to be better than any other method or control on {TITLES[metric]}."
+    return f"It is better than {_list(won, metric)}: these intervals exclude zero."
+
+
+def _lost(comparisons: Sequence[Mapping[str, Any]], metric: str, reference: str) -> str:
+    lost = [c for c in comparisons if verdict(c) == "worse"]
+    if not lost:
+        return f"No method or control is shown to be better than {reference} on {TITLES[metric]}."
+    return f"{reference} loses to {_list(lost, metric)}: these intervals exclude zero."
+
+
+def _open(comparisons: Sequence[Mapping[str, Any]], metric: str, reference: str) -> str:
+    undecided = [c for c in comparisons if verdict(c) == "not shown"]
+    behind = [c for c in undecided if c["difference"] < 0]
+    ahead = [c for c in undecided if c["difference"] > 0]
+    level = [c for c in undecided if c["difference"] == 0]
+    parts = []
+    if behind:
+        parts.append(f"it is behind {_list(behind, metric)}")
+    if ahead:
+        parts.append(f"it is ahead of {_list(ahead, metric)}")
+    if level:
+        parts.append(f"it is level with {_and([c['b'] for c in level])}")
+    return f"Undecided, because the interval contains zero: {'; '.join(parts)}." if parts else ""
+
+
+def _elsewhere(comparisons: Sequence[Mapping[str, Any]], names: Sequence[str], reference: str) -> str:
+    parts = []
+    for metric in names:
+        lost = [c for c in comparisons if c["metric"] == metric and verdict(c) == "worse"]
+        if lost:
+            parts.append(f"on {TITLES[metric]} to {_list(lost, metric)}")
+    return f"On the other metrics {reference} loses {'; '.join(parts)}." if parts else ""
+
+
+def _list(comparisons: Sequence[Mapping[str, Any]], metric: str) -> str:
+    return _and(
+        [
+            f"{c['b']} ({number(c['difference'], metric, signed=True)} "
+            f"{span(c['low'], c['high'], metric, signed=True)}".rstrip()
+            + ")"
+            for c in comparisons
+        ]
+    )
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
