@@ -19,8 +19,8 @@ from hydrajax.types import DataError, Query, Split
 def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = False) -> tuple[Split, tuple[str, ...]]:
     """Reads one split of a task from LaMP's two JSON files.
 
-    Questions with the same `user_id` belong to one user and share the profile. Where their profiles differ, the user
-    gets the records that all of them hold: what one question's profile adds may be the answer to another question.
+    Questions with the same `user_id` belong to one user and share the profile; of profiles that differ, the user gets
+    the records that all of them hold (see `profiles.Profiles`).
     A profile is sorted by date, oldest record first; records of one date keep the order of the file. Records without
     an id are numbered by their place in the file. Numbers as values are read as text.
 
@@ -38,8 +38,15 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
         can be read behind: a missing file, broken JSON, the files of another task.
     """
     folder = Path(folder)
-    faults = faults_lib.Faults(skip_bad=skip_bad)
     questions_file, outputs_file = folder / f"{split}_questions.json", folder / f"{split}_outputs.json"
+    return read_files(questions_file, outputs_file, task, split, skip_bad=skip_bad)
+
+
+def read_files(
+    questions_file: Path, outputs_file: Path, task: tasks.Task, split: str, *, skip_bad: bool = False
+) -> tuple[Split, tuple[str, ...]]:
+    """`read_split` for two files of any name."""
+    faults = faults_lib.Faults(skip_bad=skip_bad)
     questions, outputs = _load(questions_file, list, faults), _load(outputs_file, dict, faults)
     if questions is None or outputs is None:
         raise DataError(faults_lib.listing(faults.found))
@@ -140,7 +147,7 @@ def _inputs(task: tasks.Task, text: Any, where: str, faults: faults_lib.Faults) 
         faults.add(f"{where}: has {'no' if text is None else rows.kind_of(text) + ' as'} 'input', expected a text")
         return None
     try:
-        return task.parse_input(text)
+        return task.parse_input(rows.text_of(text) or "")
     except DataError as error:
         faults.add(f"{where}: the input {error}")
         return None

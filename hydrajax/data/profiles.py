@@ -142,26 +142,18 @@ def _record(
     texts: dict[str, str] = {}
     for field, optional in fields:
         value = row.get(field)
-        if type(value) is not str:
-            if value is None:
-                if not optional:
-                    what = "null as" if field in row else "no"
-                    faults.add(f"{where}: record {record_id!r} has {what} field {field!r}, which {task.name} needs")
-                    return None
-                value = ""
-            else:
-                text = rows.text_of(value)
-                if text is None:
-                    got = rows.kind_of(value)
-                    faults.add(f"{where}: record {record_id!r} has {got} as {field!r}, expected a text or a number")
-                    return None
-                value = text
+        if value is None and optional:
+            value = ""
+        text = rows.text_of(value)
+        if text is None:
+            got = rows.kind_of(value) if field in row else "nothing"
+            faults.add(f"{where}: record {record_id!r} has {got} as field {field!r}, which {task.name} needs as text")
+            return None
         if field == task.answer and task.labels:
-            label = rows.read_label(task, value, f"{where}: record {record_id!r}, field {field!r}", faults)
-            if label is None:
+            text = rows.read_label(task, text, f"{where}: record {record_id!r}, field {field!r}", faults)
+            if text is None:
                 return None
-            value = label
-        texts[field] = value
+        texts[field] = text
     date = row.get("date")
     if date is not None:
         date = rows.text_of(date)

@@ -40,21 +40,30 @@ def load_text(path: Path) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def parse_json(text: str, where: str, line: int = 0) -> Any:
-    """The value that a JSON text holds; `line` is the number of lines before it in its file."""
+def parse_json(text: str, where: str) -> Any:
+    """The value that a JSON text holds.
+
+    Raises:
+      DataError: it is no JSON; a text of several lines with line and column, one line with the column.
+    """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno + line}, column {error.colno}"
-        raise DataError(f"{where}: is broken JSON at {place} ({error.msg})") from None
+        line = f"line {error.lineno}, " if "\n" in text.rstrip() else ""
+        raise DataError(f"{where}: is broken JSON at {line}column {error.colno} ({error.msg})") from None
     except RecursionError:
         raise DataError(f"{where}: is JSON nested too deeply to be read") from None
+    except ValueError:
+        raise DataError(f"{where}: holds a number of too many digits to be read") from None
 
 
 def text_of(value: Any) -> str | None:
-    """A value as text: text as it is, numbers written out (5 and 5.0 as `5`), None for anything else."""
+    """A value as text: text as it is, numbers written out (5 and 5.0 as `5`), None for anything else.
+
+    Half of a surrogate pair, which no file or database can hold, becomes `?`.
+    """
     if isinstance(value, str):
-        return value
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, float):

@@ -1,0 +1,291 @@
+"""A task of one's own: declared in a small TOML file, its data in JSON lines.
+
+The file of the task, with every key that it may have:
+
+    name = "reply_tone"
+    kind = "generation"                    # classification, rating or generation: decides the metrics
+    template = "Answer this message: {message}"
+    answer = "reply"                       # the record field that the user wrote; default: output
+    inputs = {message = "message"}         # slot = record field; default: every slot has the field of its name
+    corpus = ["message", "reply"]          # what the retriever searches; default: the inputs' fields
+    optional = []                          # record fields that may be missing
+    labels = []                            # the valid answers, of classification and rating; {labels} quotes them
+    record_line = 'the answer to "{message}" is "{reply}" '
+    record_close = ""
+    demonstration = "Write a reply."       # needed where inputs = {}: records hold only what the user wrote
+    max_answer_tokens = 64
+
+Needed are name, kind and template, and labels for classification and rating. With `inputs = {}` pseudo-queries are
+paraphrased records (see `pseudo`).
+
+The data, `{split}.jsonl`, is one question a line, or one user a line, or both mixed:
+
+    {"id": "q1", "user_id": "ann", "inputs": {"message": "..."}, "output": "...", "profile": [RECORD, ...]}
+    {"user_id": "ann", "profile": [RECORD, ...], "queries": [{"id": "q1", "inputs": {...}, "output": "..."}]}
+
+RECORD is {"id"?, field: text, ..., "date"?}. Without any `user_id` in the file, a question is a user. A task with one
+slot may give `"input": "..."` for `"inputs"`. A question may leave its profile to another line of its user.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from hydrajax.data import faults as faults_lib
+from hydrajax.data import profiles as profiles_lib
+from hydrajax.data import rows, tasks
+from hydrajax.types import DataError, Query, Split
+
+KINDS = tuple(kind for kind in get_args(tasks.Kind) if kind != "reward")
+_TYPES: Mapping[str, tuple[type, str]] = {
+    "name": (str, "a text"),
+    "kind": (str, "a text"),
+    "template": (str, "a text"),
+    "answer": (str, "a text"),
+    "inputs": (dict, "a table of slot = record field"),
+    "corpus": (list, "a list of record fields"),
+    "optional": (list, "a list of record fields"),
+    "labels": (list, "a list of labels"),
+    "record_line": (str, "a text"),
+    "record_close": (str, "a text"),
+    "demonstration": (str, "a text"),
+    "max_answer_tokens": (int, "a number"),
+}
+
+
+def read_task(path: Path) -> tasks.Task:
+    """Reads the declaration of a task.
+
+    Raises:
+      DataError: one sentence for everything that is wrong with it.
+    """
+    path = Path(path)
+    try:
+        declared = tomllib.loads(rows.load_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path}: is broken TOML ({error})") from None
+    found = list(_wrong_keys(declared))
+    if found:
+        raise DataError(faults_lib.listing([f"{path}: {sentence}" for sentence in found]))
+    slots = _slots(declared["template"])
+    inputs = {str(slot): field for slot, field in declared.get("inputs", {slot: slot for slot in slots}).items()}
+    answer = declared.get("answer", "output")
+    corpus = tuple(declared.get("corpus", inputs.values() or [answer]))
+    labels = tuple(rows.text_of(label) for label in declared.get("labels", ()))
+    quoted = " ".join(f'"{{{field}}}"' for field in inputs.values())
+    line = f'the answer to {quoted} is "{{{answer}}}" ' if inputs else f'"{{{answer}}}" '
+    found = list(_wrong_values(declared, slots, inputs, labels))
+    if found:
+        raise DataError(faults_lib.listing([f"{path}: {sentence}" for sentence in found]))
+    task = tasks.Task(
+        name=declared["name"],
+        kind=declared["kind"],
+        template=declared["template"],
+        inputs=inputs,
+        answer=answer,
+        corpus=corpus,
+        optional=tuple(declared.get("optional", ())),
+        record_line=declared.get("record_line", line),
+        record_close=declared.get("record_close", ""),
+        labels=tuple(label for label in labels if label is not None),
+        demonstration=declared.get("demonstration"),
+        pseudo_query="record" if inputs else "paraphrase",
+        max_answer_tokens=declared.get("max_answer_tokens", 64),
+    )
+    unknown = [field for field in task.optional if field not in task.fields]
+    if unknown:
+        raise DataError(f"{path}: optional names the field {unknown[0]!r}, expected some of {', '.join(task.fields)}")
+    return task
+
+
+def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = False) -> tuple[Split, tuple[str, ...]]:
+    """Reads `{folder}/{split}.jsonl`; profiles, ids, numbers and dates are treated as `lamp.read_split` treats them.
+
+    Args:
+      folder: holds `{split}.jsonl`.
+      task: what the queries and records hold.
+      split: `train`, `dev`, ...
+      skip_bad: leave bad lines, questions and records out instead of refusing the split.
+
+    Returns:
+      the split, and one sentence for everything that was left out.
+
+    Raises:
+      DataError: one sentence per fault with file and id (or line), at most 20 of them; with `skip_bad` only where the
+        file is missing or no text.
+    """
+    path = Path(folder) / f"{split}.jsonl"
+    faults = faults_lib.Faults(skip_bad=skip_bad)
+    lines = list(read_lines(path, faults))
+    profiles = profiles_lib.Profiles(task=task, file=str(path), faults=faults)
+    by_user = any(row.get("user_id") is not None for _, row in lines)
+    asked: dict[str, Query | None] = {}
+    owners: dict[str, str] = {}
+    for where, row in lines:
+        is_user = "queries" in row
+        user_id = rows.read_id(row, _name(where, row), faults, "user_id") if by_user else None
+        if by_user and user_id is None:
+            continue
+        if is_user and not by_user:
+            faults.add(f"{where}: holds 'queries' of one user, expected a 'user_id'")
+            continue
+        questions = row["queries"] if is_user else [row]
+        if not isinstance(questions, list) or not all(isinstance(question, dict) for question in questions):
+            faults.add(f"{where}: user {user_id!r} has no list of objects as 'queries'")
+            continue
+        if "profile" in row or (is_user or not by_user):
+            owner = user_id if user_id is not None else rows.text_of(row.get("id"))
+            source = f"user {user_id!r}" if is_user else f"question {rows.text_of(row.get('id'))!r}"
+            if owner is not None and not profiles.add(owner, source, row.get("profile")):
+                continue
+        for question in questions:
+            _ask(task, question, user_id, where, asked, owners, faults)
+    users, left_out = profiles.users()
+    for question_id, owner in owners.items():
+        if owner not in users:
+            faults.add(
+                f"{path}: question {question_id!r}: no line gives a profile of user {owner!r} ([] if it is empty)"
+            )
+    skipped = faults.settle()
+    queries = tuple(query for query in asked.values() if query is not None and query.user_id in users)
+    return Split(name=split, users=users, queries=queries), (*skipped, *left_out)
+
+
+def read_lines(path: Path, faults: faults_lib.Faults) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a file of JSON lines, each with its place (file and line). Empty lines are passed over.
+
+    Raises:
+      DataError: the file is missing or no text.
+    """
+    for number, line in enumerate(rows.load_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = rows.parse_json(line, where)
+        except DataError as error:
+            faults.add(str(error))
+            continue
+        if not isinstance(row, dict):
+            faults.add(f"{where}: is {rows.kind_of(row)}, expected an object")
+            continue
+        yield where, row
+
+
+def _ask(
+    task: tasks.Task,
+    row: Mapping[str, Any],
+    user_id: str | None,
+    where: str,
+    asked: dict[str, Query | None],
+    owners: dict[str, str],
+    faults: faults_lib.Faults,
+) -> None:
+    """Adds one question to `asked`, None if it cannot be used, and its user to `owners`."""
+    question_id = rows.read_id(row, where, faults)
+    if question_id is None:
+        return
+    where = f"{where}: question {question_id!r}"
+    if question_id in asked:
+        faults.add(f"{where}: this question id occurs more than once")
+        return
+    asked[question_id] = None
+    owners[question_id] = question_id if user_id is None else user_id
+    inputs = _inputs(task, row, where, faults)
+    gold = rows.read_gold(task, row.get("output"), where, faults)
+    if inputs is not None and gold is not None:
+        asked[question_id] = Query(id=question_id, user_id=owners[question_id], inputs=inputs, gold=gold)
+
+
+def _inputs(task: tasks.Task, row: Mapping[str, Any], where: str, faults: faults_lib.Faults) -> dict[str, str] | None:
+    given = row.get("inputs")
+    if given is None and len(task.slots) == 1 and "input" in row:
+        given = {task.slots[0]: row["input"]}
+    if not isinstance(given, dict):
+        faults.add(f"{where}: has {rows.kind_of(given)} as 'inputs', expected an object with {', '.join(task.slots)}")
+        return None
+    unknown = [slot for slot in given if slot not in task.slots]
+    if unknown:
+        faults.add(f"{where}: has the input {unknown[0]!r}, expected {', '.join(task.slots)}")
+        return None
+    inputs = {}
+    for slot in task.slots:
+        text = rows.text_of(given.get(slot))
+        if text is None or not text.strip():
+            faults.add(f"{where}: has no text as input {slot!r}")
+            return None
+        inputs[slot] = text
+    return inputs
+
+
+def _name(where: str, row: Mapping[str, Any]) -> str:
+    question_id = rows.text_of(row.get("id"))
+    return where if question_id is None else f"{where}: question {question_id!r}"
+
+
+def _wrong_keys(declared: Mapping[str, Any]) -> Iterator[str]:
+    """What can be said before the values are looked at."""
+    for key, value in declared.items():
+        if key not in _TYPES:
+            yield f"unknown key {key!r}, expected some of {', '.join(_TYPES)}"
+        elif not isinstance(value, _TYPES[key][0]) or isinstance(value, bool):
+            yield f"{key} is {value!r}, expected {_TYPES[key][1]}"
+    for key in ("name", "kind", "template"):
+        if key not in declared:
+            yield f"has no {key}, which every task needs"
+
+
+def _wrong_values(
+    declared: Mapping[str, Any], slots: list[str], inputs: Mapping[str, Any], labels: tuple[str | None, ...]
+) -> Iterator[str]:
+    name, kind = declared["name"], declared["kind"]
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        yield f"name is {name!r}, expected letters, digits, '_', '-' and '.'"
+    if name in tasks.LAMP:
+        yield f"name is {name!r}, which is a task of LaMP; choose another name"
+    if kind not in KINDS:
+        yield f"kind is {kind!r}, expected one of {', '.join(KINDS)}"
+    if not slots:
+        yield "template has no slot for the input, expected one like {text}"
+    for slot, field in inputs.items():
+        if slot not in slots:
+            yield f"inputs names the slot {slot!r}, the template has {', '.join(slots) or 'none'}"
+        if not isinstance(field, str):
+            yield f"inputs gives {field!r} to slot {slot!r}, expected the name of a record field"
+    missing = [slot for slot in slots if inputs and slot not in inputs]
+    if missing:
+        yield f"inputs says of slot {missing[0]!r} nothing, expected the record field that fills it"
+    for key in ("corpus", "optional"):
+        if not all(isinstance(field, str) for field in declared.get(key, ())):
+            yield f"{key} is {declared[key]!r}, expected a list of record fields"
+    if declared.get("corpus") == []:
+        yield "corpus is empty, expected at least one record field"
+    if not inputs and "demonstration" not in declared:
+        yield "inputs is empty, which needs a demonstration: what the user is asked when a record is shown as an answer"
+    if not inputs and len(slots) > 1:
+        yield f"inputs is empty, which needs a template with one slot, got {', '.join(slots)}"
+    if declared.get("max_answer_tokens", 1) < 1:
+        yield f"max_answer_tokens is {declared['max_answer_tokens']}, expected at least 1"
+    yield from _wrong_labels(kind, declared["template"], labels)
+
+
+def _wrong_labels(kind: str, template: str, labels: tuple[str | None, ...]) -> Iterator[str]:
+    texts = [label for label in labels if label is not None and label.strip() == label != ""]
+    if len(texts) < len(labels):
+        yield f"labels are {list(labels)!r}, expected texts or numbers without blanks around them"
+    if len({text.lower() for text in texts}) < len(texts):
+        yield "labels hold one label twice (capitals make no difference)"
+    if kind in ("classification", "rating") and len(labels) < 2:
+        yield f"kind {kind!r} needs at least 2 labels, got {len(labels)}"
+    if kind == "generation" and labels:
+        yield "kind 'generation' has no labels; for labels, kind is 'classification' or 'rating'"
+    if kind == "rating" and not all(re.fullmatch(r"-?\d+(\.\d+)?", text) for text in texts):
+        yield f"kind 'rating' needs numbers as labels, got {', '.join(texts)}"
+    if "{labels}" in template and not labels:
+        yield "template quotes {labels}, but there are none"
+
+
+def _slots(template: str) -> list[str]:
+    return [slot for slot in dict.fromkeys(re.findall(r"\{(\w+)\}", template)) if slot != "labels"]
