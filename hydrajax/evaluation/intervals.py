@@ -87,6 +87,7 @@ def measure(task: tasks.Task, rows: Iterable[rows_lib.Row], *, resamples: int = 
     """
     kept = rows_lib.judged(task, rows)
     users, member = np.unique([row["user"] for row in kept], return_inverse=True)
+    membership = (member == np.arange(len(users))[:, None]).astype(float)
     weights = resample_weights(len(users), resamples=resamples, seed=seed)
     values, resampled, by_user = {}, {}, {}
     methods = rows_lib.methods(kept)
@@ -94,8 +95,7 @@ def measure(task: tasks.Task, rows: Iterable[rows_lib.Row], *, resamples: int = 
         statistic = metrics.STATISTICS[metric]
         for method in methods:
             counts = _counts(task, statistic, kept, method)  # [draws, N, S]
-            per_user = np.zeros((counts.shape[0], len(users), counts.shape[2]))
-            np.add.at(per_user, (slice(None), member), counts)
+            per_user = membership @ counts  # [draws, U, S]
             key = (method, metric)
             values[key] = float(np.mean(statistic.value(per_user.sum(axis=1))))
             # One draw after the other: all at once would hold draws x resamples x columns.

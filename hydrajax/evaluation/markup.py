@@ -14,7 +14,7 @@ Child = str | int | float | None | Iterable["Child"]
 VOID = frozenset({"meta", "br", "hr", "img", "line", "rect", "circle", "path", "polyline"})
 
 
-def element(name: str, *children: Child, **attributes: str | int | float | None) -> Markup:
+def element(name: str, /, *children: Child, **attributes: str | int | float | None) -> Markup:
     """One element.
 
     Args:

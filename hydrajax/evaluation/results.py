@@ -29,24 +29,8 @@ import numpy as np
 
 from hydrajax import metrics
 from hydrajax.data import tasks
-from hydrajax.evaluation import captured, intervals
+from hydrajax.evaluation import captured, intervals, roster
 from hydrajax.evaluation import rows as rows_lib
-
-PROMPTS = ("zero_shot", "icl_random", "rag", "pag")
-OURS = ("hydra_reranker", "hydra_adapter", "hydra")
-CONTROLS = (
-    "random",
-    "oracle",
-    "pooled_head",
-    "shuffled_heads",
-    "vote",
-    "most_frequent_label",
-    "nearest_record",
-    "query_text",
-    "query_first_sentence",
-    "factorised_classifier",
-)
-REFERENCE = "hydra"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,7 +98,7 @@ def build(
     """
     rows = list(rows)
     measured = intervals.measure(task, rows, resamples=resamples, seed=seed)
-    methods = ordered(measured.methods)
+    methods = roster.ordered(measured.methods)
     results = {
         "experiment": facts.experiment,
         "task": task.name,
@@ -128,7 +112,7 @@ def build(
         },
         "comparisons": _comparisons(measured, methods),
         "captured": _captured(measured, facts.best_source),
-        "new_user": {method: dataclasses.asdict(facts.new_user[method]) for method in ordered(facts.new_user)},
+        "new_user": {method: dataclasses.asdict(facts.new_user[method]) for method in roster.ordered(facts.new_user)},
         "seconds": {stage: float(seconds) for stage, seconds in facts.seconds.items()},
         "per_user": _per_user(measured, methods),
         "gains": _gains(measured, methods),
@@ -150,29 +134,23 @@ def write(path: pathlib.Path, results: Mapping[str, Any]) -> None:
     temporary.replace(path)
 
 
-def ordered(methods: Iterable[str]) -> list[str]:
-    """Methods in the order of every table: prompts, ours, controls, then what else there is, by name."""
-    rank = {method: i for i, method in enumerate((*PROMPTS, *OURS, *CONTROLS))}
-    return sorted(methods, key=lambda method: (rank.get(method, len(rank)), method))
-
-
 def best_prompt(methods: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> str | None:
     """The prompt baseline with the best value of the metric; None where none was run."""
     sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
-    prompts = [method for method in PROMPTS if method in methods]
+    prompts = [method for method in roster.PROMPTS if method in methods]
     return max(prompts, key=lambda method: sign * methods[method][metric]["value"], default=None)
 
 
 def _comparisons(measured: intervals.Measured, methods: Sequence[str]) -> list[dict[str, Any]]:
-    if REFERENCE not in methods:
+    if roster.REFERENCE not in methods:
         return []
     found = []
     for other in methods:
-        for metric in measured.metrics if other != REFERENCE else ():
-            difference = intervals.difference(measured, REFERENCE, other, metric)
+        for metric in measured.metrics if other != roster.REFERENCE else ():
+            difference = intervals.difference(measured, roster.REFERENCE, other, metric)
             found.append(
                 {
-                    "a": REFERENCE,
+                    "a": roster.REFERENCE,
                     "b": other,
                     "metric": metric,
                     "difference": difference.value,
@@ -187,7 +165,7 @@ def _comparisons(measured: intervals.Measured, methods: Sequence[str]) -> list[d
 def _captured(measured: intervals.Measured, source: str | None) -> dict[str, Any]:
     metric = measured.metrics[0]
     nothing = {"from_best_source": None, "low": None, "high": None, "source": source, "metric": metric}
-    if source is None or REFERENCE not in measured.methods or "oracle" not in measured.methods:
+    if source is None or roster.REFERENCE not in measured.methods or "oracle" not in measured.methods:
         return nothing
     share = captured.captured_share(measured, source=source)
     if share is None:
@@ -207,12 +185,12 @@ def _gains(measured: intervals.Measured, methods: Sequence[str]) -> dict[str, An
     metric = measured.metrics[0]
     values = {method: {metric: {"value": measured.values[method, metric]}} for method in methods}
     other = best_prompt(values, metric)
-    if REFERENCE not in methods or other is None:
+    if roster.REFERENCE not in methods or other is None:
         return None
     sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
-    gains = sign * (measured.by_user[REFERENCE, metric] - measured.by_user[other, metric]) + 0.0
+    gains = sign * (measured.by_user[roster.REFERENCE, metric] - measured.by_user[other, metric]) + 0.0
     users = {user: float(gain) for user, gain in zip(measured.users, gains, strict=True)}
-    return {"a": REFERENCE, "b": other, "metric": metric, "users": users}
+    return {"a": roster.REFERENCE, "b": other, "metric": metric, "users": users}
 
 
 def _sources(rows: Sequence[rows_lib.Row], methods: Sequence[str]) -> dict[str, dict[str, float]]:

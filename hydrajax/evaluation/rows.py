@@ -59,7 +59,7 @@ def read(path: pathlib.Path) -> list[Row]:
     """
     if not path.is_file():
         raise DataError(f"{path} is missing, expected the predictions of a finished run")
-    rows = []
+    rows: list[Row] = []
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():

@@ -6,7 +6,7 @@ from typing import Any
 from rich import box, table, text
 
 from hydrajax import metrics
-from hydrajax.evaluation import results as results_lib
+from hydrajax.evaluation import roster
 
 TITLES = {
     "accuracy": "accuracy",
@@ -18,8 +18,6 @@ TITLES = {
     "bleu": "BLEU",
     "reward": "reward",
 }
-# The oracle looks at the golds: it is the ceiling of a pool, and no method loses to it.
-CEILING = "oracle"
 
 
 def metric_names(results: Mapping[str, Any]) -> tuple[str, ...]:
@@ -49,19 +47,6 @@ def span(low: float | None, high: float | None, metric: str, *, signed: bool = F
     return f"[{number(low, metric, signed=signed)}, {number(high, metric, signed=signed)}]"
 
 
-def groups(methods: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """The methods of every table by group: prompt baselines, ours, controls, others; empty groups left out."""
-    known = (
-        ("Prompt baselines", results_lib.PROMPTS),
-        ("HYDRA", results_lib.OURS),
-        ("Controls", results_lib.CONTROLS),
-    )
-    split = [(name, [m for m in results_lib.ordered(methods) if m in members]) for name, members in known]
-    grouped = {m for _, members in split for m in members}
-    split.append(("Others", [m for m in results_lib.ordered(methods) if m not in grouped]))
-    return [(name, members) for name, members in split if members]
-
-
 def verdict(comparison: Mapping[str, Any]) -> str:
     """`better`, `worse` (the interval excludes zero), or `not shown`."""
     if comparison["low"] is None:
@@ -72,9 +57,9 @@ def verdict(comparison: Mapping[str, Any]) -> str:
 
 
 def verdicts(results: Mapping[str, Any]) -> list[str]:
-    """What the run shows, in sentences: where hydra wins, where it loses, what stays open, and how sharp the test was."""
+    """What the run shows, in sentences: where hydra wins, where it loses, what stays open, how sharp the test was."""
     names = metric_names(results)
-    rivals = [c for c in results["comparisons"] if c["b"] != CEILING]
+    rivals = [c for c in results["comparisons"] if c["b"] != roster.CEILING]
     if not names or not rivals:
         return ["There is no comparison: hydra, or everything that it could be compared with, was not run."]
     metric = names[0]
@@ -87,8 +72,7 @@ def verdicts(results: Mapping[str, Any]) -> list[str]:
         + f" over {results['queries']} questions of "
         f"{results['users']} users."
     ]
-    sentences += [_won(deciding, metric, reference), _lost(deciding, metric, reference)]
-    sentences += [_open(deciding, metric, reference)]
+    sentences += [_won(deciding, metric), _lost(deciding, metric, reference), _open(deciding, metric)]
     sentences += [_elsewhere(rivals, names[1:], reference)]
     sharp = [c["detectable"] for c in deciding if c["detectable"] is not None]
     if sharp:
@@ -96,7 +80,7 @@ def verdicts(results: Mapping[str, Any]) -> list[str]:
         between = least if least == most else f"{least} to {most}"
         sentences.append(
             f"The smallest difference that this many users would show, four times out of five, is {between}, depending "
-            "on the comparison; of many comparisons one in twenty excludes zero by chance."
+            "on the comparison. Where nothing differs, one interval in twenty excludes zero by chance."
         )
     else:
         sentences.append("A single user tells nothing about others: there are no intervals.")
@@ -110,10 +94,10 @@ def text_table(results: Mapping[str, Any]) -> table.Table:
     shown.add_column("method")
     for metric in names:
         shown.add_column(title(metric), justify="right", no_wrap=True)
-    for name, methods in groups(tuple(results["methods"])):
+    for name, methods in roster.groups(tuple(results["methods"])):
         shown.add_row(text.Text(name, style="dim italic"))
         for method in methods:
-            style = "bold" if method == results_lib.REFERENCE else ""
+            style = "bold" if method == roster.REFERENCE else ""
             cells = []
             for metric in names:
                 cell = results["methods"][method][metric]
@@ -124,33 +108,33 @@ def text_table(results: Mapping[str, Any]) -> table.Table:
     return shown
 
 
-def _won(comparisons: Sequence[Mapping[str, Any]], metric: str, reference: str) -> str:
-    won = [c for c in comparisons if verdict(c) == "better"]
+def _won(comparisons: Sequence[Mapping[str, Any]], metric: str) -> str:
+    won = [c["b"] for c in comparisons if verdict(c) == "better"]
     if not won:
         return f"It is not shown to be better than any other method or control on {TITLES[metric]}."
-    return f"It is better than {_list(won, metric)}: these intervals exclude zero."
+    return f"Better than {_and(won)}: there the interval of the difference excludes zero."
 
 
 def _lost(comparisons: Sequence[Mapping[str, Any]], metric: str, reference: str) -> str:
     lost = [c for c in comparisons if verdict(c) == "worse"]
     if not lost:
         return f"No method or control is shown to be better than {reference} on {TITLES[metric]}."
-    return f"{reference} loses to {_list(lost, metric)}: these intervals exclude zero."
+    return f"{reference} loses to {_list(lost, metric)}: there the interval of the difference excludes zero."
 
 
-def _open(comparisons: Sequence[Mapping[str, Any]], metric: str, reference: str) -> str:
+def _open(comparisons: Sequence[Mapping[str, Any]], metric: str) -> str:
     undecided = [c for c in comparisons if verdict(c) == "not shown"]
-    behind = [c for c in undecided if c["difference"] < 0]
-    ahead = [c for c in undecided if c["difference"] > 0]
-    level = [c for c in undecided if c["difference"] == 0]
-    parts = []
-    if behind:
-        parts.append(f"it is behind {_list(behind, metric)}")
-    if ahead:
-        parts.append(f"it is ahead of {_list(ahead, metric)}")
-    if level:
-        parts.append(f"it is level with {_and([c['b'] for c in level])}")
-    return f"Undecided, because the interval contains zero: {'; '.join(parts)}." if parts else ""
+    parts = {
+        "behind": [c for c in undecided if c["difference"] < 0],
+        "ahead of": [c for c in undecided if c["difference"] > 0],
+        "level with": [c for c in undecided if c["difference"] == 0],
+    }
+    said = [
+        f"{where} {_list(cs, metric) if where == 'behind' else _and([c['b'] for c in cs])}"
+        for where, cs in parts.items()
+        if cs
+    ]
+    return f"Undecided, because the interval contains zero: {'; '.join(said)}." if said else ""
 
 
 def _elsewhere(comparisons: Sequence[Mapping[str, Any]], names: Sequence[str], reference: str) -> str:
@@ -159,18 +143,16 @@ def _elsewhere(comparisons: Sequence[Mapping[str, Any]], names: Sequence[str], r
         lost = [c for c in comparisons if c["metric"] == metric and verdict(c) == "worse"]
         if lost:
             parts.append(f"on {TITLES[metric]} to {_list(lost, metric)}")
-    return f"On the other metrics {reference} loses {'; '.join(parts)}." if parts else ""
+    return f"On other metrics {reference} loses: {'; '.join(parts)}." if parts else ""
 
 
 def _list(comparisons: Sequence[Mapping[str, Any]], metric: str) -> str:
-    return _and(
-        [
-            f"{c['b']} ({number(c['difference'], metric, signed=True)} "
-            f"{span(c['low'], c['high'], metric, signed=True)}".rstrip()
-            + ")"
-            for c in comparisons
-        ]
-    )
+    return _and([f"{c['b']} ({_difference(c, metric)})" for c in comparisons])
+
+
+def _difference(comparison: Mapping[str, Any], metric: str) -> str:
+    interval = span(comparison["low"], comparison["high"], metric, signed=True)
+    return f"{number(comparison['difference'], metric, signed=True)} {interval}".rstrip()
 
 
 def _and(names: Sequence[str]) -> str:

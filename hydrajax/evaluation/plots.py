@@ -1,0 +1,158 @@
+"""The report's plots as inline SVG. Colours come from the page's style sheet, so they follow light and dark."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from hydrajax.evaluation import markup
+
+element = markup.element
+ROW_WIDTH, ROW_HEIGHT, ROW_AIR = 240, 22, 14
+PALETTE = 4
+
+
+def ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """Round numbers inside [low, high], roughly `about` of them."""
+    if high <= low:
+        return [low]
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * power >= raw * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
+
+
+def extent(values: Sequence[float | None], *, include: float | None = None) -> tuple[float, float]:
+    """The range of the values that are known, with some air; never empty."""
+    known = [value for value in (*values, include) if value is not None]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    air = 0.06 * (high - low) or 0.5 * abs(high) or 0.5
+    return low - air, high + air
+
+
+def interval_row(
+    value: float, low: float | None, high: float | None, scale: tuple[float, float], *, line: float, kind: str = ""
+) -> markup.Markup:
+    """One row of a forest plot: the value, its interval, and a line to compare with."""
+    x, middle = _row_scaler(scale), ROW_HEIGHT / 2
+    whisker = None
+    if low is not None and high is not None:
+        whisker = element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_="whisker")
+    return element(
+        "svg",
+        element("line", x1=x(line), x2=x(line), y1=0, y2=ROW_HEIGHT, class_="guide"),
+        whisker,
+        element("circle", cx=x(value), cy=middle, r=4, class_="dot"),
+        viewBox=f"0 0 {ROW_WIDTH} {ROW_HEIGHT}",
+        class_=f"forest {kind}".strip(),
+        aria_hidden="true",
+    )
+
+
+def interval_axis(scale: tuple[float, float], digits: int) -> markup.Markup:
+    """The axis of a forest plot, for the head of its column."""
+    x = _row_scaler(scale)
+    marks = ticks(*scale)
+    labels = [element("text", f"{t:.{digits}f}", x=x(t), y=15, class_="tick") for t in marks]
+    return element("svg", labels, viewBox=f"0 0 {ROW_WIDTH} {ROW_HEIGHT}", class_="forest", aria_hidden="true")
+
+
+def bars(values: Sequence[float], names: Sequence[str], label: str) -> markup.Markup:
+    """Bars from zero, in the given order, coloured by their sign."""
+    width, height, left, bottom = 960, 260, 52, 14
+    scale = extent(values, include=0.0)
+    y = _scaler(scale, height - bottom - 8, top=True)
+    slot = (width - left) / max(1, len(values))
+    thick = min(28.0, max(1.0, 0.72 * slot))
+    drawn = []
+    for i, (value, name) in enumerate(zip(values, names, strict=True)):
+        middle = left + (i + 0.5) * slot
+        top, foot = sorted((y(value), y(0.0)))
+        sign = "gain" if value > 0 else "loss" if value < 0 else "level"
+        tip = element("title", f"{name}: {value:+.3f}")
+        if foot - top < 4.0:  # A user without a difference is a user too: a sliver on the zero line.
+            top, foot = y(0.0) - 2.0, y(0.0) + 2.0
+        drawn.append(
+            element(
+                "rect", tip, x=_r(middle - thick / 2), y=_r(top), width=_r(thick), height=_r(foot - top), class_=sign
+            )
+        )
+    zero = element("line", x1=left, x2=width, y1=y(0.0), y2=y(0.0), class_="zero")
+    axis = _y_axis(scale, y, left, width)
+    return element(
+        "svg", axis, drawn, zero, viewBox=f"0 0 {width} {height}", class_="plot", role="img", aria_label=label
+    )
+
+
+def lines(series: Mapping[str, Sequence[Sequence[float]]], label: str) -> markup.Markup:
+    """Curves over steps, one a series, with a legend above."""
+    width, height, left, bottom = 460, 240, 48, 26
+    points = [point for curve in series.values() for point in curve]
+    y_scale = extent([point[1] for point in points])
+    first, last = min(point[0] for point in points), max(point[0] for point in points)
+    x_inner = _scaler((first, last if last > first else first + 1), width - left - 12)
+    y = _scaler(y_scale, height - bottom - 8, top=True)
+    drawn = []
+    for i, curve in enumerate(series.values()):
+        kind = f"curve c{i % PALETTE}"
+        path = " ".join(f"{_r(left + x_inner(step))},{_r(y(value))}" for step, value in curve)
+        drawn.append(element("polyline", points=path, class_=kind))
+        # A curve of one point would be invisible.
+        step, value = curve[-1]
+        drawn.append(element("circle", cx=_r(left + x_inner(step)), cy=_r(y(value)), r=3, class_=f"end c{i % PALETTE}"))
+    steps = [
+        element("text", f"{t:g}", x=_r(left + x_inner(t)), y=height - 8, class_="tick")
+        for t in ticks(first, last)
+        if float(t).is_integer() or last - first < 4
+    ]
+    svg = element(
+        "svg",
+        _y_axis(y_scale, y, left, width),
+        drawn,
+        steps,
+        viewBox=f"0 0 {width} {height}",
+        class_="plot",
+        role="img",
+        aria_label=label,
+    )
+    legend = element(
+        "div",
+        [
+            element("span", element("i", class_=f"swatch c{i % PALETTE}"), name, class_="key")
+            for i, name in enumerate(series)
+        ],
+        class_="legend",
+    )
+    return markup.join([legend, svg])
+
+
+def _y_axis(scale: tuple[float, float], y, left: float, width: float) -> list[markup.Markup]:
+    marks = ticks(*scale)
+    # As many digits as tell neighbouring marks apart.
+    step = marks[1] - marks[0] if len(marks) > 1 else 1.0
+    digits = max(0, min(6, math.ceil(-math.log10(step) - 1e-9))) + (1 if f"{step:.1e}".startswith("2.5") else 0)
+    found = []
+    for mark in marks:
+        found.append(element("line", x1=left, x2=width, y1=y(mark), y2=y(mark), class_="grid"))
+        found.append(element("text", f"{mark:.{digits}f}", x=left - 8, y=_r(y(mark) + 4), class_="tick y"))
+    return found
+
+
+def _row_scaler(scale: tuple[float, float]):
+    # Air at both ends for the labels of the axis.
+    place = _scaler(scale, ROW_WIDTH - 2 * ROW_AIR)
+    return lambda value: _r(ROW_AIR + place(value))
+
+
+def _scaler(scale: tuple[float, float], length: float, *, top: bool = False):
+    low, high = scale
+    span = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        share = (value - low) / span
+        return _r(8 + length * (1 - share)) if top else _r(length * share)
+
+    return place
+
+
+def _r(value: float) -> float:
+    return round(value, 2)

@@ -1,0 +1,60 @@
+"""The methods and controls of a run: their order in every table, their groups, and what each one is."""
+
+from collections.abc import Iterable, Sequence
+
+PROMPTS = ("zero_shot", "icl_random", "rag", "pag")
+OURS = ("hydra_reranker", "hydra_adapter", "hydra")
+CONTROLS = (
+    "random",
+    "oracle",
+    "pooled_head",
+    "shuffled_heads",
+    "vote",
+    "most_frequent_label",
+    "nearest_record",
+    "query_text",
+    "query_first_sentence",
+    "factorised_classifier",
+)
+REFERENCE = "hydra"
+# The oracle looks at the golds: it is the ceiling of a pool, and no method loses to it.
+CEILING = "oracle"
+
+EXPLAINED = {
+    "zero_shot": "the query alone",
+    "icl_random": "random records as chat turns",
+    "rag": "the most relevant records as chat turns",
+    "pag": "a summary of the profile, and records",
+    "hydra_reranker": "reranked records, one answer",
+    "hydra_adapter": "the adapter chooses among zero-shot candidates",
+    "hydra": "the adapter chooses among candidates made with reranked records",
+    "random": "a random sample of those that hydra chooses among",
+    "oracle": "the best of the candidates: it looks at the gold, and is the ceiling of any choice",
+    "pooled_head": "one head shared by all users",
+    "shuffled_heads": "every user is served by somebody else's head",
+    "vote": "what the same samples agree on",
+    "most_frequent_label": "the user's most frequent label, or median rating; no LLM",
+    "nearest_record": "the answer of the most relevant record; no LLM",
+    "query_text": "the query's own text; no LLM",
+    "query_first_sentence": "the first sentence of the query's text; no LLM",
+    "factorised_classifier": "a shared classifier and the user's label prior; no LLM",
+}
+
+
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Methods in the order of every table: prompts, ours, controls, then what else there is, by name."""
+    rank = {method: i for i, method in enumerate((*PROMPTS, *OURS, *CONTROLS))}
+    return sorted(methods, key=lambda method: (rank.get(method, len(rank)), method))
+
+
+def groups(methods: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The methods of every table by group: prompt baselines, ours, controls, others; empty groups left out."""
+    known = (
+        ("Prompt baselines", PROMPTS),
+        ("HYDRA", OURS),
+        ("Controls", CONTROLS),
+    )
+    split = [(name, [m for m in ordered(methods) if m in members]) for name, members in known]
+    grouped = {m for _, members in split for m in members}
+    split.append(("Others", [m for m in ordered(methods) if m not in grouped]))
+    return [(name, members) for name, members in split if members]
