@@ -203,6 +203,29 @@ def encode(
     )
 
 
+def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048) -> Float[np.ndarray, "N D"]:
+    """Features of texts that are tokens already, float32 [N, D]."""
+    encodings = [
+        tokens.Encoding(tuple(ids[mask].tolist()), tuple(types[mask].tolist()), False)
+        for ids, types, mask in zip(batch.ids, batch.types, batch.mask, strict=True)
+    ]
+    rows = _compute(base, encodings, batch_tokens, None, lambda done: None)
+    return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
+
+
+def tokenize_pairs(
+    base: Base,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    max_tokens: int = 256,
+    truncate: tokens.Truncate = "second",
+) -> tokens.Tokens:
+    """Pairs as tokens [N, T] for a base that is trained; T is the padded length of the longest pair."""
+    encodings = tokens.tokenize(base.tokenizer, pairs, max_tokens=max_tokens, truncate=truncate)
+    longest = max((len(encoding.ids) for encoding in encodings), default=1)
+    return tokens.pack(encodings, min(tokens.bucket(longest), base.module.config.max_position_embeddings))
+
+
 def _compute(
     base: Base,
     encodings: Sequence[tokens.Encoding],

@@ -1,0 +1,73 @@
+"""HYDRA's head: a two-layer perceptron of each user's own.
+
+    h = W2' drop(tanh(W1' drop(x) + b1)) + b2,    score = h_1 - h_0
+
+with W1 [D + X, D] and W2 [D, 2]. The sigmoid of the score is the softmax of the two logits, so the binary
+cross-entropy of the score is the cross-entropy of the softmax. Zhuang et al. (NeurIPS 2024, arXiv 2406.02888),
+section 3 and public code.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hydrajax.nn import heads
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mlp:
+    """The family; see the module.
+
+    Attributes:
+      dropout: rate before each of the two layers.
+      width: hidden units; D where None, as HYDRA has it.
+    """
+
+    dropout: float = 0.1
+    width: int | None = None
+
+    def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
+        return {}
+
+    def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
+        return init(key, dims.inputs, self.width or dims.features)
+
+    def score(
+        self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
+    ) -> Float[Array, ""]:
+        return apply(user, x, self.dropout, key)
+
+    def generic(self, shared: heads.Shared) -> heads.User:
+        return shared["generic"]
+
+
+FAMILY = Mlp
+
+
+def init(key: Array, inputs: int, width: int) -> dict[str, Array]:
+    """One head: weights and biases uniform in +-1/sqrt(fan in), PyTorch's default for a linear layer.
+
+    A stack of heads is `jax.vmap(init, ...)` over keys: an initialiser that is given the stacked shape takes the
+    number of users for a part of the fan in, and the weights come out far too small.
+    """
+    shapes = {"w1": ((inputs, width), inputs), "b1": ((width,), inputs), "w2": ((width, 2), width), "b2": ((2,), width)}
+    return {
+        name: jax.random.uniform(jax.random.fold_in(key, i), shape, jnp.float32, -(fan_in**-0.5), fan_in**-0.5)
+        for i, (name, (shape, fan_in)) in enumerate(shapes.items())
+    }
+
+
+def apply(user: dict[str, Array], x: Float[Array, " I"], rate: float, key: Array | None) -> Float[Array, ""]:
+    """The score of one example."""
+    h = jnp.tanh(_drop(x, rate, key, 0) @ user["w1"] + user["b1"])
+    out = _drop(h, rate, key, 1) @ user["w2"] + user["b2"]
+    return out[1] - out[0]
+
+
+def _drop(x: Float[Array, " I"], rate: float, key: Array | None, layer: int) -> Float[Array, " I"]:
+    if key is None or rate == 0.0:
+        return x
+    keep = jax.random.bernoulli(jax.random.fold_in(key, layer), 1.0 - rate, x.shape)
+    return jnp.where(keep, x / (1.0 - rate), 0.0)

@@ -1,0 +1,90 @@
+"""A scorer: base + head family. Reranker and adapter are two uses of it.
+
+    score_u(pair, extras) = head_u(([z; extras] - mean) / scale),    z = base(pair)
+
+The features of a frozen encoder have an offset common to all texts and scales that differ by dimension; they are
+standardised with statistics of the training users, which belong to what was fitted and are never fitted again.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hydrajax.nn import bert, encode, heads, tokens
+
+CLIP = 5.0  # standard deviations; an extra that was rare in training must not shout when it occurs
+
+
+@flax.struct.dataclass
+class Normaliser:
+    """Statistics of the training users' inputs: `mean` and `scale`, float32 [D + X]."""
+
+    mean: Any
+    scale: Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """What is learned, without its parameters.
+
+    Attributes:
+      family: the head family.
+      dims: widths of its input.
+      module: the base where it is trained; None where x already holds features.
+      pooling: how the base's vectors become one.
+    """
+
+    family: heads.Family
+    dims: heads.Dims
+    module: bert.Bert | None = None
+    pooling: encode.Pooling = "mean"
+
+
+def fit_normaliser(x: Float[np.ndarray, "N D"], extras: Float[np.ndarray, "N X"]) -> Normaliser:
+    """Mean and standard deviation of every input; 1 in place of a deviation of 0 (a source that never varied)."""
+    joined = np.concatenate([x, extras], axis=1).astype(np.float64)
+    if not len(joined):
+        return Normaliser(mean=np.zeros(joined.shape[1], np.float32), scale=np.ones(joined.shape[1], np.float32))
+    scale = joined.std(axis=0)
+    scale = np.where(scale > 1e-6, scale, 1.0)
+    return Normaliser(mean=joined.mean(axis=0).astype(np.float32), scale=scale.astype(np.float32))
+
+
+def inputs(normaliser: Normaliser, z: Float[Array, "*n D"], extras: Float[Array, "*n X"]) -> Float[Array, "*n I"]:
+    """Standardised inputs of the heads, [..., D + X], at most `CLIP` deviations from the mean."""
+    joined = jnp.concatenate([z, extras], axis=-1)
+    shape = (1,) * (joined.ndim - 1) + (-1,)
+    mean, scale = jnp.reshape(normaliser.mean, shape), jnp.reshape(normaliser.scale, shape)
+    return jnp.clip((joined - mean) / scale, -CLIP, CLIP)
+
+
+def base_features(scorer: Scorer, base: Any, x: Any, *, key: Array | None = None) -> Float[Array, "*n D"]:
+    """z of a batch: x itself where it holds features, else base(x) for tokens [..., T]."""
+    if not isinstance(x, tokens.Tokens):
+        return x
+    if scorer.module is None:
+        raise ValueError("the batch holds tokens, but the scorer has no base module")
+    lead = x.ids.shape[:-1]
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), x)
+    z = encode.features(scorer.module, base, flat, scorer.pooling, key=key)
+    return z.reshape(*lead, z.shape[-1])
+
+
+def logits(
+    family: heads.Family,
+    shared: heads.Shared,
+    user: heads.User,
+    x: Float[Array, "E I"],
+    *,
+    key: Array | None = None,
+) -> Float[Array, " E"]:
+    """Scores of one user's examples; a key switches dropout on, drawn apart for each example."""
+    if key is None:
+        return jax.vmap(lambda row: family.score(shared, user, row))(x)
+    keys = jax.random.split(key, x.shape[0])
+    return jax.vmap(lambda row, one: family.score(shared, user, row, one))(x, keys)

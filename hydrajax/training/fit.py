@@ -1,0 +1,411 @@
+"""Fitting a scorer: pretraining on the training users, personalisation for new ones, scores.
+
+    pretrain     base (where it is trained), what users share, the pooled head, the training users' heads
+    personalise  heads of new users from their own examples alone; everything else is frozen
+    predict      scores
+
+Features are enough: nothing here needs text, a profile or an LLM.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from hydrajax.nn import encode, heads, tokens
+from hydrajax.nn import scorer as scorers
+from hydrajax.training import batches, loop, losses, optimizers, per_user, step
+from hydrajax.training.examples import Examples
+from hydrajax.training.fitted import FitConfig, Fitted, family, load_fitted, save_fitted
+from hydrajax.types import DataError
+
+__all__ = [
+    "Examples",
+    "FitConfig",
+    "Fitted",
+    "Snapshots",
+    "load_fitted",
+    "personalise",
+    "personalise_snapshots",
+    "predict",
+    "pretrain",
+    "save_fitted",
+    "trained_base",
+]
+
+Progress = Callable[[int, int], None]
+POOLED_BATCH = 256  # examples of all users in one update of the pooled head
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Snapshots:
+    """Heads after each of several numbers of epochs, so that validation users can choose it.
+
+    Attributes:
+      heads: number of epochs -> heads, every leaf [num_users, ...].
+      curve: mean training loss per epoch over all users; convex families: before and after.
+    """
+
+    heads: dict[int, heads.User]
+    curve: tuple[float, ...]
+
+
+def pretrain(
+    config: FitConfig,
+    examples: Examples,
+    num_users: int,
+    *,
+    base: encode.Base | None = None,
+    checkpoint: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """Learns from the training users what new users start with.
+
+    Args:
+      config: how.
+      examples: of users 0..num_users-1; x holds features, or tokens where `config.train_base`.
+      num_users: how many training users.
+      base: the base that is trained; needed only then.
+      checkpoint: a folder in which the stage that takes updates over batches of users (a trained base, shared
+        parameters) is saved every epoch and resumed. The others take seconds, keep nothing and are repeated.
+      progress: called with (done, total) of the stage that is running.
+
+    Raises:
+      DataError: the configuration or the examples cannot be fitted.
+    """
+    _check(config, examples, num_users)
+    chosen = family(config)
+    examples_are_tokens = isinstance(examples.x, tokens.Tokens)
+    if config.train_base != examples_are_tokens:
+        kind = "tokens" if examples_are_tokens else "features"
+        raise DataError(f"train_base is {config.train_base} but the examples hold {kind}")
+    if config.train_base and base is None:
+        raise DataError("train_base is True, expected the base that is to be trained")
+
+    z = _features(base, base.params if base else {}, examples.x)
+    dims = heads.Dims(features=z.shape[1], extras=examples.extras.shape[1])
+    normaliser = scorers.fit_normaliser(z, examples.extras)
+    stored = heads.stores_users(chosen, dims)
+    shared: Any = {}
+    bank: Any = {}
+    trained: Any = {}
+    curves: dict[str, tuple[float, ...]] = {}
+
+    if config.train_base or heads.shares_parameters(chosen, dims):
+        head = None
+        if stored and config.init == "pooled":
+            head, _ = _pooled(config, dims, normaliser, z, examples, {}, progress)
+        state, curve = _together(
+            config, dims, normaliser, examples, num_users, base, head, checkpoint=checkpoint, progress=progress
+        )
+        shared, bank, trained = jax.device_get((state.shared, state.bank, state.base))
+        curves["base"] = tuple(curve)
+        if config.train_base:
+            z = _features(base, trained, examples.x)
+    if stored:
+        generic, curve = _pooled(config, dims, normaliser, z, examples, shared, progress)
+        shared = {**shared, "generic": generic}
+        curves["pooled"] = curve
+        if not jax.tree.leaves(bank) and config.fit_bank:
+            data = _data(normaliser, z, examples)
+            snapshots = _personal(config, dims, data, num_users, (config.epochs,), shared, progress)
+            bank = snapshots.heads[config.epochs]
+            curves["personal"] = snapshots.curve
+    return Fitted(
+        config=config, dims=dims, normaliser=normaliser, shared=shared, bank=bank, base=trained, curves=curves
+    )
+
+
+def personalise(
+    config: FitConfig,
+    fitted: Fitted,
+    examples: Examples,
+    num_users: int,
+    *,
+    progress: Progress | None = None,
+) -> heads.User:
+    """Heads of new users from their own examples; base, shared parameters and pooled head are frozen.
+
+    The result for a user depends on that user's examples and row number alone. A user without examples gets the
+    pooled head.
+
+    Args:
+      config: how; its family and dropout must be those of `fitted`.
+      fitted: of `pretrain`.
+      examples: of users 0..num_users-1, x = features (of the trained base, where one was trained).
+      num_users: how many new users.
+      progress: called with (users done, users).
+
+    Returns:
+      heads stacked [num_users, ...], numpy; {} for a family that stores nothing.
+    """
+    found = personalise_snapshots(config, fitted, examples, num_users, epochs=(config.epochs,), progress=progress)
+    return found.heads[config.epochs]
+
+
+def personalise_snapshots(
+    config: FitConfig,
+    fitted: Fitted,
+    examples: Examples,
+    num_users: int,
+    *,
+    epochs: Sequence[int],
+    progress: Progress | None = None,
+) -> Snapshots:
+    """`personalise` after each of several numbers of epochs, at the cost of the largest; 0 = before the first.
+
+    The heads after n epochs equal those of `personalise` with `epochs = n`. A convex family is fitted exactly: its
+    heads are the same for every number but 0.
+    """
+    _check(config, examples, num_users)
+    if config.family != fitted.config.family or config.dropout != fitted.config.dropout:
+        raise DataError(
+            f"the scorer was fitted with family {fitted.config.family!r} and dropout {fitted.config.dropout}, "
+            f"got {config.family!r} and {config.dropout}"
+        )
+    counts = tuple(sorted(set(epochs)))
+    if not counts or counts[0] < 0:
+        raise DataError(f"epochs is {tuple(epochs)}, expected numbers of 0 or more")
+    if isinstance(examples.x, tokens.Tokens):
+        raise DataError("the examples hold tokens, personalisation takes features: encode them with the trained base")
+    _check_widths(fitted.dims, examples.x, examples.extras)
+    if not heads.stores_users(fitted.family, fitted.dims):
+        return Snapshots(heads={n: {} for n in epochs}, curve=())
+    data = _data(fitted.normaliser, examples.x, examples)
+    return _personal(config, fitted.dims, data, num_users, counts, fitted.shared, progress)
+
+
+def predict(
+    fitted: Fitted,
+    user_heads: heads.User | None,
+    user_rows: np.ndarray,
+    x: np.ndarray,
+    extras: np.ndarray,
+) -> np.ndarray:
+    """Scores of examples, higher is better; dropout is off, so the same examples get the same scores.
+
+    Args:
+      fitted: of `pretrain`.
+      user_heads: of `personalise`; None: the pooled head for everybody.
+      user_rows: int32 [N], whose head scores each example; ignored with the pooled head.
+      x: features, float32 [N, D].
+      extras: float32 [N, X].
+
+    Returns:
+      float32 [N].
+
+    Raises:
+      DataError: arrays do not fit the scorer, or a row is not in the heads.
+    """
+    x, extras = np.asarray(x, np.float32), np.asarray(extras, np.float32)
+    _check_widths(fitted.dims, x, extras)
+    rows = np.asarray(user_rows, np.int32)
+    if not len(x) == len(extras) == len(rows):
+        raise DataError(f"predict: {len(rows)} user rows, {len(x)} features, {len(extras)} extras, expected as many")
+    if user_heads is None:
+        user_heads = jax.tree.map(lambda leaf: np.asarray(leaf)[None], fitted.generic)
+        rows = np.zeros_like(rows)
+    sizes = {len(leaf) for leaf in jax.tree.leaves(user_heads)}
+    if not sizes:
+        rows = np.zeros_like(rows)
+    elif len(rows) and not 0 <= rows.min() <= rows.max() < min(sizes):
+        raise DataError(f"predict: user rows from {rows.min()} to {rows.max()}, expected 0 to {min(sizes) - 1}")
+    if not len(x):
+        return np.zeros(0, np.float32)
+    joined = np.asarray(scorers.inputs(fitted.normaliser, jnp.asarray(x), jnp.asarray(extras)))
+    return per_user.score(fitted.family, fitted.shared, user_heads, joined, rows)
+
+
+def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
+    """The base with the parameters that pretraining gave it, or as it was; its digest, and so its cache, is its own."""
+    if not fitted.base:
+        return base
+    hasher = hashlib.sha256(base.digest.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(fitted.base):
+        hasher.update(jax.tree_util.keystr(path).encode())
+        hasher.update(np.ascontiguousarray(leaf).tobytes())
+    params = jax.tree.map(jnp.asarray, fitted.base)
+    return dataclasses.replace(base, params=params, digest=hasher.hexdigest())
+
+
+def _together(
+    config: FitConfig,
+    dims: heads.Dims,
+    normaliser: scorers.Normaliser,
+    examples: Examples,
+    num_users: int,
+    base: encode.Base | None,
+    head: heads.User | None,
+    *,
+    checkpoint: str | pathlib.Path | None,
+    progress: Progress | None,
+) -> tuple[Any, list[float]]:
+    """Updates over batches of users: base, shared parameters and heads learn at once."""
+    module = base.module if base is not None and config.train_base else None
+    scorer = scorers.Scorer(
+        family=family(config), dims=dims, module=module, pooling=base.pooling if base is not None else "mean"
+    )
+    settings = batches.Settings(
+        epochs=config.epochs if config.train_base else config.pooled_epochs,
+        users_per_batch=min(config.users_per_batch, num_users),
+        batch_examples=config.batch_examples,
+        prior_strength=config.prior_strength if head is not None else 0.0,
+        seed=config.seed,
+        whole_pools=config.loss in losses.WITHIN_POOL,
+    )
+    total = float(sum(len(epoch) for epoch in batches.plan(examples, num_users, settings)))
+    rate = config.base_learning_rate if config.train_base else config.pooled_learning_rate
+    base_tx = optimizers.adamw(rate, config.weight_decay, total=total)
+    head_tx = optimizers.adamw(config.learning_rate, config.weight_decay)
+    state = step.init_state(
+        scorer,
+        base_tx,
+        head_tx,
+        num_users=num_users,
+        key=jax.random.key(config.seed),
+        base=base.params if module is not None and base is not None else None,
+        head=head,
+    )
+    update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=normaliser)
+    return loop.run(
+        update,
+        state,
+        examples,
+        num_users,
+        settings,
+        checkpoint=checkpoint,
+        run_id=_run_id(config, examples, num_users, base),
+        progress=progress,
+    )
+
+
+def _pooled(
+    config: FitConfig,
+    dims: heads.Dims,
+    normaliser: scorers.Normaliser,
+    z: np.ndarray,
+    examples: Examples,
+    shared: Any,
+    progress: Progress | None,
+) -> tuple[heads.User, tuple[float, ...]]:
+    """One head on everybody's examples: the fit of a single user to whom they all belong."""
+    data = dataclasses.replace(_data(normaliser, z, examples), user=np.zeros_like(examples.user))
+    settings = per_user.Settings(
+        epochs=(config.pooled_epochs,),
+        learning_rate=config.pooled_learning_rate,
+        weight_decay=config.weight_decay,
+        prior_strength=config.pooled_ridge if hasattr(family(config), "design") else 0.0,
+        batch_examples=POOLED_BATCH,
+        seed=config.seed,
+        decays=True,
+        fresh=True,
+    )
+    found, curve = per_user.fit(
+        family(config),
+        dims,
+        config.loss,
+        data,
+        1,
+        settings,
+        shared=shared,
+        anchor=None,
+        generic=None,
+        progress=progress,
+    )
+    head = jax.tree.map(lambda leaf: leaf[0], found[config.pooled_epochs])
+    return head, tuple(float(v) for v in curve)
+
+
+def _personal(
+    config: FitConfig,
+    dims: heads.Dims,
+    data: per_user.Data,
+    num_users: int,
+    epochs: tuple[int, ...],
+    shared: Any,
+    progress: Progress | None,
+) -> Snapshots:
+    generic = shared["generic"]
+    convex = hasattr(family(config), "design")
+    settings = per_user.Settings(
+        epochs=epochs,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        prior_strength=config.prior_strength if convex or config.init == "pooled" else 0.0,
+        batch_examples=config.batch_examples,
+        seed=config.seed,
+        fresh=config.init == "fresh",
+        # One user after another keeps a head in the cache of a CPU; an accelerator wants many at once.
+        parallel=None if jax.default_backend() == "cpu" else config.users_per_batch,
+    )
+    found, curve = per_user.fit(
+        family(config),
+        dims,
+        config.loss,
+        data,
+        num_users,
+        settings,
+        shared=shared,
+        anchor=generic if config.init == "pooled" else None,
+        generic=generic,
+        progress=progress,
+        group=config.users_per_batch,
+    )
+    return Snapshots(heads=found, curve=tuple(float(v) for v in curve))
+
+
+def _data(normaliser: scorers.Normaliser, z: np.ndarray, examples: Examples) -> per_user.Data:
+    joined = scorers.inputs(normaliser, jnp.asarray(z), jnp.asarray(examples.extras))
+    return per_user.Data(
+        inputs=np.asarray(joined),
+        user=examples.user,
+        label=examples.label,
+        score=examples.score,
+        pool=examples.pool,
+    )
+
+
+def _features(base: encode.Base | None, params: Any, x: np.ndarray | tokens.Tokens) -> np.ndarray:
+    if not isinstance(x, tokens.Tokens):
+        return x
+    if base is None:
+        raise DataError("the examples hold tokens, expected the base that reads them")
+    return encode.token_features(dataclasses.replace(base, params=params), x)
+
+
+def _run_id(config: FitConfig, examples: Examples, num_users: int, base: encode.Base | None) -> str:
+    hasher = hashlib.sha256(json.dumps([dataclasses.asdict(config), num_users, base.digest if base else ""]).encode())
+    for leaf in jax.tree.leaves([getattr(examples, field.name) for field in dataclasses.fields(examples)]):
+        hasher.update(np.ascontiguousarray(leaf).tobytes())
+    return hasher.hexdigest()
+
+
+def _check(config: FitConfig, examples: Examples, num_users: int) -> None:
+    losses.get(config.loss)
+    heads.get(config.family)
+    if config.init not in ("pooled", "fresh"):
+        raise DataError(f"init is {config.init!r}, expected 'pooled' or 'fresh'")
+    for name in ("epochs", "pooled_epochs", "batch_examples", "users_per_batch"):
+        if getattr(config, name) < 1:
+            raise DataError(f"{name} is {getattr(config, name)}, expected 1 or more")
+    for name in ("learning_rate", "pooled_learning_rate", "base_learning_rate"):
+        if not getattr(config, name) > 0:
+            raise DataError(f"{name} is {getattr(config, name)}, expected more than 0")
+    if not 0 <= config.dropout < 1:
+        raise DataError(f"dropout is {config.dropout}, expected 0 or more and less than 1")
+    examples.check_users(num_users)
+
+
+def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:
+    got = (x.shape[1:], extras.shape[1:])
+    if got != ((dims.features,), (dims.extras,)):
+        raise DataError(
+            f"features have width {x.shape[-1]} and extras {extras.shape[-1]}, the scorer was fitted with "
+            f"{dims.features} and {dims.extras}"
+        )

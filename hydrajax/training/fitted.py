@@ -1,0 +1,178 @@
+"""What pretraining leaves behind, and how it is kept on the disk: one safetensors file, one JSON file."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from hydrajax.nn import heads
+from hydrajax.nn import scorer as scorers
+from hydrajax.types import DataError
+
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How a scorer is fitted.
+
+    Attributes:
+      family: a name of `heads.names()`.
+      loss: a name of `losses.LOSSES`.
+      epochs: passes over a user's examples.
+      learning_rate: of the heads, constant in personalisation.
+      weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
+      dropout: in the heads that have it.
+      batch_examples: most examples of a user in one update.
+      users_per_batch: users in one update where the base or shared parameters learn.
+      init: new heads start at the pooled head (`pooled`), or at an initialisation of their own (`fresh`, HYDRA).
+      pooled_epochs: passes over all users' examples for the pooled head.
+      pooled_learning_rate: of the pooled head and of shared parameters, falls to 0 in a line.
+      prior_strength: of the Gaussian prior around the pooled head, worth so many examples; convex families need one.
+      pooled_ridge: the same around 0 for the pooled head of a convex family.
+      train_base: the base learns too; examples then hold tokens.
+      base_learning_rate: of the base (HYDRA: 2e-5).
+      fit_bank: training users get heads of their own as well, which new users do not need on frozen features.
+      seed: of every initialisation, order and dropout.
+    """
+
+    family: str = "mlp"
+    loss: str = "cross_entropy"
+    epochs: int = 4
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    batch_examples: int = 32
+    users_per_batch: int = 64
+    init: Literal["pooled", "fresh"] = "pooled"
+    pooled_epochs: int = 8
+    pooled_learning_rate: float = 1e-3
+    prior_strength: float = 1.0
+    pooled_ridge: float = 10.0
+    train_base: bool = False
+    base_learning_rate: float = 2e-5
+    fit_bank: bool = True
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A pretrained scorer; arrays are numpy.
+
+    Attributes:
+      config: how it was fitted.
+      dims: widths of the heads' input.
+      normaliser: statistics of the training users' inputs.
+      shared: what all users share; where heads are stored, `shared["generic"]` is the pooled head.
+      bank: the training users' heads, every leaf [num_users, ...]; {} where none were fitted or none are stored.
+      base: parameters of the base where it was trained, else {}.
+      curves: mean training loss per epoch, by stage: `base`, `pooled`, `personal`. Convex families: before and after.
+    """
+
+    config: FitConfig
+    dims: heads.Dims
+    normaliser: scorers.Normaliser
+    shared: Any
+    bank: Any
+    base: Any
+    curves: Mapping[str, tuple[float, ...]]
+
+    @property
+    def family(self) -> heads.Family:
+        return family(self.config)
+
+    @property
+    def generic(self) -> heads.User:
+        """The pooled head: stands in for a user without a profile."""
+        return self.family.generic(self.shared)
+
+
+def family(config: FitConfig) -> heads.Family:
+    """The configured family."""
+    fields = {field.name for field in dataclasses.fields(type(heads.get(config.family)))}  # type: ignore[arg-type]
+    return heads.get(config.family, **({"dropout": config.dropout} if "dropout" in fields else {}))
+
+
+def save_fitted(folder: str | pathlib.Path, fitted: Fitted, user_heads: Any = None) -> None:
+    """Keeps a scorer, and heads of users, in a folder; nothing half-written is ever taken for a scorer."""
+    folder = pathlib.Path(folder).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    normaliser = {"mean": fitted.normaliser.mean, "scale": fitted.normaliser.scale}
+    tree = {"normaliser": normaliser, "shared": fitted.shared, "bank": fitted.bank, "base": fitted.base}
+    if user_heads is not None:
+        tree["heads"] = user_heads
+    data = safetensors.numpy.save(_flat(tree))
+    note = {
+        "format": FORMAT,
+        "config": dataclasses.asdict(fitted.config),
+        "dims": dataclasses.asdict(fitted.dims),
+        "curves": {name: [None if v != v else v for v in curve] for name, curve in fitted.curves.items()},
+        "heads": user_heads is not None,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    _write(folder / "scorer.safetensors", data)
+    _write(folder / "scorer.json", json.dumps(note, indent=1).encode())
+
+
+def load_fitted(folder: str | pathlib.Path) -> tuple[Fitted, Any]:
+    """What `save_fitted` kept: (scorer, heads of users or None).
+
+    Raises:
+      DataError: the folder holds no scorer, or one that is damaged.
+    """
+    folder = pathlib.Path(folder).expanduser()
+    try:
+        note = json.loads((folder / "scorer.json").read_text(encoding="utf-8"))
+        data = (folder / "scorer.safetensors").read_bytes()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: holds no fitted scorer (scorer.json and scorer.safetensors): {error}") from error
+    try:
+        if note["format"] != FORMAT:
+            raise DataError(f"{folder / 'scorer.json'}: format is {note['format']!r}, expected {FORMAT}")
+        if hashlib.sha256(data).hexdigest() != note["sha256"]:
+            raise DataError(f"{folder / 'scorer.safetensors'}: is damaged or not the one of scorer.json")
+        tree = _nested(safetensors.numpy.load(data))
+        fitted = Fitted(
+            config=FitConfig(**note["config"]),
+            dims=heads.Dims(**note["dims"]),
+            normaliser=scorers.Normaliser(**tree["normaliser"]),
+            shared=tree.get("shared", {}),
+            bank=tree.get("bank", {}),
+            base=tree.get("base", {}),
+            curves={
+                name: tuple(float("nan") if v is None else v for v in curve) for name, curve in note["curves"].items()
+            },
+        )
+        return fitted, tree.get("heads", {}) if note["heads"] else None
+    except (KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
+        raise DataError(f"{folder / 'scorer.json'}: does not describe a fitted scorer: {error!r}") from error
+
+
+def _write(path: pathlib.Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def _flat(tree: Any) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {"/".join(str(part.key) for part in path): np.ascontiguousarray(leaf) for path, leaf in leaves}
+
+
+def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *branch, last = name.split("/")
+        node = tree
+        for part in branch:
+            node = node.setdefault(part, {})
+        node[last] = leaf
+    return tree

@@ -1,0 +1,103 @@
+"""The loop around the train step: batches, curves, checkpoints, resume."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from hydrajax.training import batches, checkpoints
+from hydrajax.training import examples as examples_
+from hydrajax.training import step as steps
+from hydrajax.training.state import TrainState
+from hydrajax.types import DataError
+
+Progress = Callable[[int, int], None]
+
+
+def run(
+    step: steps.Step,
+    state: TrainState,
+    examples: examples_.Examples,
+    num_users: int,
+    settings: batches.Settings,
+    *,
+    checkpoint: str | pathlib.Path | None = None,
+    save_every: int | None = None,
+    run_id: str = "",
+    progress: Progress | None = None,
+) -> tuple[TrainState, list[float]]:
+    """Trains for all epochs; with a checkpoint folder, goes on where an interrupted run of the same kind stopped.
+
+    A resumed run ends with bit-identical parameters: state, key and the place in the data are all in the checkpoint.
+
+    Args:
+      step: of `make_train_step`; jitted here, its state donated.
+      state: before the first step; consumed.
+      examples: what is learned from.
+      num_users: the bank's capacity.
+      settings: how batches are made.
+      checkpoint: a folder; None keeps nothing.
+      save_every: steps between two checkpoints; None: an epoch's.
+      run_id: what the run depends on, as a hash; a checkpoint of another run is refused.
+      progress: called with (steps done, steps).
+
+    Returns:
+      (state, mean loss of every epoch).
+
+    Raises:
+      DataError: the folder's checkpoint is of another run.
+    """
+    planned = batches.plan(examples, num_users, settings)
+    ends = [0]
+    for epoch in planned:
+        ends.append(ends[-1] + len(epoch))
+    feed = batches.iterator(examples, num_users, settings, planned)
+    # A state that was made from the caller's arrays must not donate them.
+    state = jax.tree.map(lambda leaf: leaf.copy(), state)
+    jitted = jax.jit(step, donate_argnums=0)
+    sums: list[list[float]] = [[0.0, 0.0] for _ in planned]
+    if checkpoint is None:
+        return _steps(jitted, state, feed, ends, sums, lambda done, state: None, 0, progress)
+
+    with checkpoints.opened(checkpoint) as kept:
+        note = kept.note()
+        done = 0
+        if note is not None:
+            if note.get("run_id") != run_id:
+                raise DataError(f"{checkpoint}: holds a checkpoint of another run: name another folder")
+            state = kept.load(state)
+            feed.set_state(note["feed"])
+            sums, done = note["sums"], note["done"]
+
+        def save(done: int, state: TrainState) -> None:
+            due = done in ends[1:] if save_every is None else done % save_every == 0 or done == ends[-1]
+            if due:
+                note = {"run_id": run_id, "feed": feed.get_state(), "sums": sums, "done": done}
+                kept.save(done, state, note)
+
+        return _steps(jitted, state, feed, ends, sums, save, done, progress)
+
+
+def _steps(
+    step: Any,
+    state: TrainState,
+    feed: Any,
+    ends: list[int],
+    sums: list[list[float]],
+    save: Callable[[int, TrainState], None],
+    done: int,
+    progress: Progress | None,
+) -> tuple[TrainState, list[float]]:
+    epoch = 0
+    while done < ends[-1]:
+        while ends[epoch + 1] <= done:
+            epoch += 1
+        state, metrics = step(state, next(feed))
+        done += 1
+        sums[epoch][0] += float(metrics["loss"])
+        sums[epoch][1] += float(metrics["weight"])
+        save(done, state)
+        if progress is not None:
+            progress(done, ends[-1])
+    return state, [loss / weight if weight else float("nan") for loss, weight in sums]

@@ -1,0 +1,96 @@
+"""Losses of one user's scores. Each returns (sum, weight); their quotient is the mean, taken once, where it is used.
+
+Every loss takes the scores s [E], what is known of the examples, and the mask that hides padding. Scores are
+compared within a pool only: the candidates of one query, or its records.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from hydrajax.types import DataError
+
+Weighted = tuple[Float[Array, ""], Float[Array, ""]]
+
+
+@flax.struct.dataclass
+class Targets:
+    """What is known of examples, arrays of one shape [..., E].
+
+    Attributes:
+      label: float32 in [0, 1].
+      score: float32, graded quality; only its order or its deviation inside the pool is used.
+      pool: int32, the pool's number.
+      mask: bool, true = a real example.
+    """
+
+    label: Any
+    score: Any
+    pool: Any
+    mask: Any
+
+
+def cross_entropy(s: Float[Array, " E"], targets: Targets) -> Weighted:
+    """Binary cross-entropy: sum_i softplus(s_i) - y_i s_i; weight = examples.
+
+    Equal to the cross-entropy of a softmax over two logits whose difference is s (HYDRA, arXiv 2406.02888).
+    """
+    s = s.astype(jnp.float32)
+    each = jax.nn.softplus(s) - targets.label * s
+    return _sum(each, targets.mask), jnp.sum(targets.mask, dtype=jnp.float32)
+
+
+def pairwise(s: Float[Array, " E"], targets: Targets) -> Weighted:
+    """Bradley-Terry: sum of softplus(-(s_i - s_j)) over pairs of a pool with score_i > score_j; weight = pairs.
+
+    Bradley and Terry (Biometrika 1952). Pools without any difference hold no pair.
+    """
+    s = s.astype(jnp.float32)
+    wins = _same_pool(targets) & (targets.score[:, None] > targets.score[None, :])
+    each = jax.nn.softplus(s[None, :] - s[:, None])
+    return _sum(each, wins), jnp.sum(wins, dtype=jnp.float32)
+
+
+def regression(s: Float[Array, " E"], targets: Targets) -> Weighted:
+    """Within-pool regression: sum_i (s_i - t_i)^2 / 2, t = the score standardised inside its pool; weight = examples.
+
+    Pools without any difference are dropped: they say nothing about the order of their candidates.
+    """
+    s = s.astype(jnp.float32)
+    same = _same_pool(targets)
+    keep = jnp.any(same & (targets.score[:, None] != targets.score[None, :]), axis=1)
+    size = jnp.maximum(jnp.sum(same, axis=1, dtype=jnp.float32), 1.0)
+    score = jnp.where(keep, targets.score, 0.0)
+    centred = score - jnp.where(same, score[None, :], 0.0).sum(axis=1) / size
+    variance = jnp.where(same, centred[None, :] ** 2, 0.0).sum(axis=1) / size
+    target = centred * jax.lax.rsqrt(jnp.where(keep & (variance > 0.0), variance, 1.0))
+    return _sum(0.5 * (s - target) ** 2, keep), jnp.sum(keep, dtype=jnp.float32)
+
+
+Loss = Callable[[Float[Array, " E"], Targets], Weighted]
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "pairwise": pairwise, "regression": regression}
+WITHIN_POOL = ("pairwise", "regression")  # a pool must not be divided among mini-batches
+
+
+def get(name: str) -> Loss:
+    """The loss of that name.
+
+    Raises:
+      DataError: there is no such loss.
+    """
+    if name not in LOSSES:
+        raise DataError(f"loss is {name!r}, expected one of {', '.join(LOSSES)}")
+    return LOSSES[name]
+
+
+def _same_pool(targets: Targets) -> Bool[Array, "E E"]:
+    both = targets.mask[:, None] & targets.mask[None, :]
+    return both & (targets.pool[:, None] == targets.pool[None, :])
+
+
+def _sum(each: Float[Array, "*n"], keep: Bool[Array, "*n"]) -> Float[Array, ""]:
+    return jnp.sum(jnp.where(keep, each, 0.0))

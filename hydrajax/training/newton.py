@@ -1,0 +1,121 @@
+"""Newton's method for heads whose score is linear in their parameters.
+
+    f(u) = sum of the losses of Phi u + strength/2 |u - anchor|^2
+
+with Phi the design of the user's examples; the losses are convex in the scores, so f has one minimum and no learning
+rate, no number of epochs. Each iteration solves (Phi' A Phi + strength I) d = gradient, A the losses' Hessian by the
+scores, and halves d until f falls.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import flatten_util
+from jaxtyping import Array, Float
+
+from hydrajax.nn import heads
+from hydrajax.training import losses
+from hydrajax.types import DataError
+
+ITERATIONS = 30
+HALVINGS = 12
+TOLERANCE = 1e-5
+
+
+def check(family: heads.Family, prior_strength: float) -> None:
+    """A convex family needs a prior: separable examples have no finite optimum without one.
+
+    Raises:
+      DataError: the prior has no strength.
+    """
+    if not prior_strength > 0:
+        raise DataError(
+            f"prior_strength is {prior_strength}, expected more than 0: {type(family).__name__} heads are fitted "
+            "exactly, and a user's few examples are always separable"
+        )
+
+
+def minimise(
+    loss: losses.Loss,
+    chunk: Callable[[Any], tuple[Any, losses.Targets]],
+    start: Any,
+    stop: Any,
+    anchor: heads.User,
+    strength: Float[Array, ""],
+) -> tuple[heads.User, Float[Array, "2 2"]]:
+    """The head that minimises f over chunks start..stop-1.
+
+    Args:
+      loss: of one user's scores, convex in them.
+      chunk: number of a chunk -> (design of its examples, a user-shaped tree of [E, ...]; targets).
+      start: first chunk.
+      stop: behind the last chunk.
+      anchor: centre of the prior, and first guess.
+      strength: of the prior.
+
+    Returns:
+      (the head, [[loss sum, weight] at the anchor, the same at the head]).
+    """
+    centre, unravel = flatten_util.ravel_pytree(anchor)
+    d = centre.shape[0]
+
+    def design(index):
+        tree, targets = chunk(index)
+        return jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(tree), targets
+
+    def value(u):
+        def add(index, total):
+            phi, targets = design(index)
+            loss_sum, weight = loss(phi @ u, targets)
+            return total + jnp.stack([loss_sum, weight])
+
+        return jax.lax.fori_loop(start, stop, add, jnp.zeros(2, jnp.float32))
+
+    def objective(u):
+        return value(u)[0] + 0.5 * strength * jnp.sum((u - centre) ** 2)
+
+    def derivatives(u):
+        def add(index, carry):
+            gradient, hessian = carry
+            phi, targets = design(index)
+
+            def of_scores(s):
+                return loss(s, targets)[0]
+
+            s = phi @ u
+            gradient = gradient + phi.T @ jax.grad(of_scores)(s)
+            hessian = hessian + phi.T @ (jax.hessian(of_scores)(s) @ phi)
+            return gradient, hessian
+
+        zero = (strength * (u - centre), strength * jnp.eye(d, dtype=jnp.float32))
+        return jax.lax.fori_loop(start, stop, add, zero)
+
+    def iterate(carry):
+        u, best, number, _ = carry
+        gradient, hessian = derivatives(u)
+        direction = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(hessian), gradient)
+        slope = jnp.dot(direction, gradient)
+
+        def too_long(trial):
+            scale, halvings = trial
+            return (objective(u - scale * direction) > best - 1e-4 * scale * slope) & (halvings < HALVINGS)
+
+        def halve(trial):
+            return trial[0] * 0.5, trial[1] + 1
+
+        scale, _ = jax.lax.while_loop(too_long, halve, (jnp.float32(1.0), 0))
+        new = u - scale * direction
+        reached = objective(new)
+        # At the precision of float32 no step lowers the objective any more: stay.
+        better = reached < best
+        going = better & (slope > TOLERANCE * (1.0 + jnp.abs(best)))
+        return jnp.where(better, new, u), jnp.minimum(reached, best), number + 1, going
+
+    def going(carry):
+        return carry[3] & (carry[2] < ITERATIONS)
+
+    first = (centre, objective(centre), 0, jnp.asarray(stop > start))
+    found = jax.lax.while_loop(going, iterate, first)[0]
+    return unravel(found), jnp.stack([value(centre), value(found)])

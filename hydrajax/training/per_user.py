@@ -1,0 +1,310 @@
+"""Heads fitted one user after another, everything else frozen: personalisation, and pretraining on frozen features.
+
+Users are then independent. Instead of one wide step for all, each user's whole fit runs in one compiled loop: on a
+CPU the head and its optimizer state stay in the cache, users with few records cost little beside users with many, and
+the result for a user does not depend on who else is fitted.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from hydrajax.nn import heads
+from hydrajax.nn import scorer as scorers
+from hydrajax.training import chunks, losses, newton, optimizers, step
+
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+    """Examples of frozen features: inputs of the heads float32 [N, I], and what is known, arrays [N]."""
+
+    inputs: np.ndarray
+    user: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    pool: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How heads are fitted by gradient steps; convex families take `prior_strength` alone.
+
+    Attributes:
+      epochs: numbers of passes after which heads are returned, ascending.
+      batch_examples: rows of a mini-batch.
+      decays: the learning rate falls to 0 over the fit.
+      fresh: heads start at their own initialisation, else at the anchor.
+      parallel: users fitted at once.
+    """
+
+    epochs: tuple[int, ...]
+    learning_rate: float
+    weight_decay: float
+    prior_strength: float
+    batch_examples: int
+    seed: int
+    decays: bool = False
+    fresh: bool = False
+    parallel: int | None = None
+
+
+def fit(
+    family: heads.Family,
+    dims: heads.Dims,
+    loss: str,
+    data: Data,
+    num_users: int,
+    settings: Settings,
+    *,
+    shared: heads.Shared,
+    anchor: heads.User | None,
+    generic: heads.User | None,
+    progress: Progress | None = None,
+    group: int = 64,
+) -> tuple[dict[int, heads.User], np.ndarray]:
+    """Heads of users 0..num_users-1 after each number of epochs.
+
+    A head minimises its mean loss plus prior_strength / (2 n) |head - anchor|^2, n = the user's examples.
+
+    Args:
+      family: head family.
+      dims: widths of its input.
+      loss: a name of `losses.LOSSES`.
+      data: examples.
+      num_users: how many heads.
+      settings: how.
+      shared: parameters that all users share, frozen.
+      anchor: the centre of decay and prior; None: zeros.
+      generic: the head of users without examples; None: whatever they start with.
+      progress: called with (users done, users).
+      group: users between two calls of `progress`.
+
+    Returns:
+      (heads by number of epochs, stacked [num_users, ...], numpy; mean loss per epoch over all users, NaN for an
+      epoch without any loss. Convex families: the same heads for every number, and one loss, before and after).
+    """
+    whole = loss in losses.WITHIN_POOL
+    convex = hasattr(family, "design")
+    anchored = anchor is not None
+    template = family.init_user(jax.random.key(0), dims)
+    anchor = jax.tree.map(jnp.zeros_like, template) if anchor is None else jax.tree.map(jnp.asarray, anchor)
+    fallback = anchor if generic is None else jax.tree.map(jnp.asarray, generic)
+    made = chunks.make(
+        data.user,
+        data.pool,
+        num_users,
+        size=settings.batch_examples,
+        epochs=1 if convex else max(1, settings.epochs[-1]),
+        seed=None if convex else settings.seed,
+        whole_pools=whole,
+    )
+    device = _Device.of(data, made)
+    strength = jnp.float32(settings.prior_strength)
+    if convex:
+        newton.check(family, settings.prior_strength)
+        run = functools.partial(_newton(family, loss), shared, anchor, fallback, device, strength)
+    else:
+        segments = np.diff((0, *settings.epochs))
+        bounds = np.stack([np.array(settings.epochs) - segments, settings.epochs], axis=1).astype(np.int32)
+        total = jnp.float32(np.inf)
+        if settings.decays:
+            total = jnp.float32(max(1, int((made.stop - made.start).sum(axis=0).max(initial=0))))
+        fresh = settings.fresh or not anchored
+        program = _gradient(family, dims, loss, fresh, settings.parallel)
+        rates = (jnp.float32(settings.learning_rate), jnp.float32(settings.weight_decay), total)
+        key = jax.random.key(settings.seed)
+        run = functools.partial(program, shared, anchor, fallback, device, strength, bounds, rates, key)
+    group = min(group, max(1, num_users))
+    parts, losses_ = [], []
+    for first in range(0, num_users, group):
+        rows = np.arange(first, first + group, dtype=np.int32)
+        users, curve = jax.device_get(run(np.where(rows < num_users, rows, -1)))
+        parts.append(jax.tree.map(lambda leaf: leaf[: num_users - first], users))  # noqa: B023 (used at once)
+        losses_.append(curve)
+        if progress is not None:
+            progress(min(first + group, num_users), num_users)
+    stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) if parts else _none(template, settings)
+    sums, weights = np.moveaxis(np.concatenate(losses_), -1, 0).sum(axis=1) if losses_ else np.zeros((2, 0))
+    curve = np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
+    if convex:
+        start = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (num_users, *leaf.shape)), jax.device_get(anchor))
+        return {n: stacked if n else start for n in settings.epochs}, curve
+    by_epoch = {n: jax.tree.map(lambda leaf: leaf[:, i], stacked) for i, n in enumerate(settings.epochs)}  # noqa: B023
+    return by_epoch, curve[: settings.epochs[-1]]
+
+
+def _none(template: heads.User, settings: Settings) -> heads.User:
+    return jax.tree.map(lambda leaf: np.zeros((0, len(settings.epochs), *leaf.shape), leaf.dtype), template)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Device:
+    """Arrays padded to few different shapes, so that fits of like size compile once."""
+
+    inputs: Any
+    label: Any
+    score: Any
+    pool: Any
+    count: Any
+    rows: Any
+    start: Any
+    stop: Any
+
+    @staticmethod
+    def of(data: Data, made: chunks.Chunks) -> "_Device":
+        count = np.bincount(data.user, minlength=made.start.shape[1]).astype(np.float32)
+        n, m = padded(len(data.user)), padded(len(made.rows))
+        users = padded(made.start.shape[1])
+        return _Device(
+            inputs=jnp.asarray(pad(data.inputs, n)),
+            label=jnp.asarray(pad(data.label, n)),
+            score=jnp.asarray(pad(data.score, n)),
+            pool=jnp.asarray(pad(data.pool, n)),
+            count=jnp.asarray(pad(count, users)),
+            rows=jnp.asarray(pad(made.rows, m, -1)),
+            start=jnp.asarray(pad(made.start.T, users).T),
+            stop=jnp.asarray(pad(made.stop.T, users).T),
+        )
+
+    def chunk(self, index: Any) -> tuple[Array, losses.Targets]:
+        """The inputs [E, I] and targets of one chunk."""
+        rows = self.rows[index]
+        take = jnp.maximum(rows, 0)
+        targets = losses.Targets(label=self.label[take], score=self.score[take], pool=self.pool[take], mask=rows >= 0)
+        return self.inputs[take], targets
+
+
+def padded(n: int) -> int:
+    """The next of 16, 24, 32, 48, 64, 96, ... rows."""
+    size = 16
+    while size < n:
+        if size * 3 // 2 >= n:
+            return size * 3 // 2
+        size *= 2
+    return size
+
+
+def pad(array: np.ndarray, n: int, fill: int = 0) -> np.ndarray:
+    """The array with rows of `fill` up to n rows."""
+    return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)], constant_values=fill)
+
+
+@functools.lru_cache(maxsize=64)
+def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, parallel: int | None) -> Any:
+    loss_fn = losses.get(loss)
+
+    def run(shared, anchor, fallback, device, strength, bounds, rates, key, rows):
+        learning_rate, weight_decay, total = rates
+        head_tx = optimizers.adamw(learning_rate, weight_decay, total=total)
+
+        def summed(user, x, targets, one):
+            return loss_fn(scorers.logits(family, shared, user, x, key=one), targets)
+
+        def fit_one(row):
+            here = jnp.maximum(row, 0)
+            pull = strength / jnp.maximum(device.count[here], 1.0)
+            own = step.user_key(key, here)
+            dropout = jax.random.fold_in(jax.random.fold_in(key, 3), here)
+
+            def update(index, carry):
+                user, opt, count, loss_sum, weight_sum = carry
+                x, targets = device.chunk(index)
+                one = jax.random.fold_in(dropout, count)
+                (value, weight), grad = jax.value_and_grad(summed, has_aux=True)(user, x, targets, one)
+                new = step.update_head(head_tx, anchor, user, opt, grad, weight, pull)
+                user, opt = jax.tree.map(lambda a, b: jnp.where(weight > 0, a, b), new, (user, opt))
+                return user, opt, count + 1, loss_sum + value, weight_sum + weight
+
+            def epoch(number, carry):
+                user, opt, count, curve = carry
+                # A row of -1 fills the group up: nobody, so no chunk.
+                stop = jnp.where(row >= 0, device.stop[number, here], device.start[number, here])
+                zero = jnp.zeros((), jnp.float32)
+                inner = (user, opt, count, zero, zero)
+                user, opt, count, *seen = jax.lax.fori_loop(device.start[number, here], stop, update, inner)
+                return user, opt, count, curve.at[number].set(jnp.stack(seen))
+
+            def segment(carry, ends):
+                carry = jax.lax.fori_loop(ends[0], ends[1], epoch, carry)
+                return carry, carry[0]
+
+            user = family.init_user(own, dims) if fresh else anchor
+            curve = jnp.zeros((device.start.shape[0], 2), jnp.float32)
+            carry = (user, head_tx.init(user), jnp.zeros((), jnp.int32), curve)
+            carry, users = jax.lax.scan(segment, carry, bounds)
+            empty = device.count[here] == 0
+            users = jax.tree.map(lambda leaf, rest: jnp.where(empty, rest[None], leaf), users, fallback)
+            return users, carry[-1]
+
+        return jax.lax.map(fit_one, rows, batch_size=parallel)
+
+    return jax.jit(run)
+
+
+@functools.lru_cache(maxsize=64)
+def _newton(family: heads.Family, loss: str) -> Any:
+    loss_fn = losses.get(loss)
+
+    def run(shared, anchor, fallback, device, strength, rows):
+        def fit_one(row):
+            here = jnp.maximum(row, 0)
+            start = device.start[0, here]
+            stop = jnp.where(row >= 0, device.stop[0, here], start)
+
+            def chunk(index):
+                x, targets = device.chunk(index)
+                return jax.vmap(lambda one: family.design(shared, one))(x), targets
+
+            user, value = newton.minimise(loss_fn, chunk, start, stop, anchor, strength)
+            empty = device.count[here] == 0
+            return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf), user, fallback), value
+
+        return jax.lax.map(fit_one, rows)
+
+    return jax.jit(run)
+
+
+def score(
+    family: heads.Family,
+    shared: heads.Shared,
+    users: heads.User,
+    inputs: np.ndarray,
+    rows: np.ndarray,
+    *,
+    size: int = 32,
+) -> np.ndarray:
+    """Scores float32 [N] of inputs [N, I] by the heads of `rows` [N] in a stack [C, ...]; dropout is off."""
+    num_users = int(rows.max(initial=-1)) + 1
+    made = chunks.make(rows, np.zeros_like(rows), num_users, size=size)
+    owner = np.repeat(np.arange(num_users, dtype=np.int32), (made.stop - made.start)[0])
+    m = padded(len(made.rows))
+    # Only the heads that are asked for are copied to the device, in a stack of few different sizes.
+    stack = jax.tree.map(lambda leaf: pad(np.asarray(leaf)[:num_users], padded(num_users)), users)
+    taken = pad(made.rows, m, -1)
+    out = np.asarray(_scores(family)(shared, stack, pad(inputs, padded(len(rows))), taken, pad(owner, m)))
+    result = np.zeros(len(rows), np.float32)
+    real = taken >= 0
+    result[taken[real]] = out[real]
+    return result
+
+
+@functools.lru_cache(maxsize=64)
+def _scores(family: heads.Family) -> Any:
+    def run(shared, users, inputs, rows, owner):
+        def chunk(args):
+            taken, who = args
+            user = jax.tree.map(lambda leaf: leaf[who], users)
+            return scorers.logits(family, shared, user, inputs[jnp.maximum(taken, 0)])
+
+        return jax.lax.map(chunk, (rows, owner))
+
+    return jax.jit(run)
