@@ -81,7 +81,7 @@ def input_text(task: tasks.Task, record: Record) -> str:
     """What the record asks as a query; without inputs, what the user wrote."""
     if not task.inputs:
         return task.record_answer(record)
-    return " ".join(record.fields.get(field, "") for field in task.inputs.values())
+    return " ".join(filter(None, task.record_inputs(record).values()))
 
 
 def _complete(task: tasks.Task, record: Record) -> bool:
@@ -92,7 +92,7 @@ def _complete(task: tasks.Task, record: Record) -> bool:
 
 def _from_record(task: tasks.Task, user: User, record: Record) -> Query:
     gold = task.record_answer(record)
-    inputs = {slot: record.fields.get(field, "") for slot, field in task.inputs.items()}
+    inputs = task.record_inputs(record)
     return Query(
         id=f"{user.id}/{record.id}",
         user_id=user.id,
