@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hydrajax.types import Message
 
@@ -50,6 +50,7 @@ class Answer:
     cached: bool = False
 
 
+@runtime_checkable
 class Transport(Protocol):
     """One way to reach an LLM.
 

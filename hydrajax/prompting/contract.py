@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hydrajax.data import tasks
 from hydrajax.llm import request, sampler
@@ -74,6 +74,7 @@ class Context:
         )
 
 
+@runtime_checkable
 class Strategy(Protocol):
     """From a query, records and what is known of the user to the messages for the LLM.
 

@@ -54,30 +54,37 @@ def shorten_records(records: Sequence[Record], ctx: Context) -> list[Record]:
     limits = fair_limits(wanted, ctx.settings.max_prompt_tokens)
     shortened = []
     for record, size, limit in zip(records, sizes, limits, strict=True):
-        if limit < size:
-            ctx.cut.update(records=1, tokens=size - limit)
-            _log.info("record %s cut from %d to %d tokens", record.id, size, limit)
-            record = _shorten(ctx.task, record, limit)
-        shortened.append(record)
+        short = _shorten(ctx.task, record, limit) if limit < size else record
+        kept = _tokens(ctx.task, short)
+        if kept < size:
+            ctx.cut.update(records=1, tokens=size - kept)
+            _log.info("record %s cut from %d to %d tokens", record.id, size, kept)
+        shortened.append(short)
     return shortened
 
 
+def _answer(task: tasks.Task) -> str:
+    return task.answer or task.corpus[0]
+
+
 def _shown(task: tasks.Task) -> tuple[str, ...]:
-    """Fields that prompts show besides the answer, those of the input first."""
-    return tuple(dict.fromkeys((*task.inputs.values(), *(f for f in task.fields if f != task.answer))))
+    """Fields that prompts show besides the answer, those of the input first; what no prompt shows takes no room."""
+    words = task.record_line + (task.demonstration or "")
+    named = (field for field in task.fields if f"{{{field}}}" in words)
+    return tuple(field for field in dict.fromkeys((*task.inputs.values(), *named)) if field != _answer(task))
 
 
 def _tokens(task: tasks.Task, record: Record) -> int:
-    return sum(count_tokens(record.fields.get(field, "")) for field in task.fields)
+    return sum(count_tokens(record.fields.get(field, "")) for field in (*_shown(task), _answer(task)))
 
 
 def _shorten(task: tasks.Task, record: Record, limit: int) -> Record:
     fields = dict(record.fields)
     shown = _shown(task)
-    if not shown:  # the record is its answer alone, as in LaMP_7
-        fields[task.fields[0]] = shorten_text(fields[task.fields[0]], limit)
+    if not shown:  # the answer is all that is shown of a record, as in LaMP_1 and LaMP_7
+        fields[_answer(task)] = shorten_text(fields[_answer(task)], limit)
         return dataclasses.replace(record, fields=fields)
-    answer = count_tokens(fields.get(task.answer, "")) if task.answer else 0
+    answer = count_tokens(fields.get(_answer(task), ""))
     sizes = [count_tokens(fields.get(field, "")) for field in shown]
     for field, keep in zip(shown, fair_limits(sizes, max(0, limit - answer)), strict=True):
         fields[field] = shorten_text(fields.get(field, ""), keep)

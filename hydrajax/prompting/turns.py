@@ -10,12 +10,15 @@ from hydrajax.types import Message, Query, Record
 def conversation(query: Query, records: Sequence[Record], ctx: Context) -> tuple[Message, ...]:
     """The records and then the query, in the form that the settings choose.
 
+    A record without an answer shows nothing of the user and is left out; as an empty turn it would be refused.
+
     Args:
       query: asked last; its text is never shortened.
       records: most relevant first.
       ctx: task and settings.
     """
-    shown = shorten.shorten_records(records, ctx)
+    answered = [record for record in records if ctx.task.record_answer(record).strip()]
+    shown = shorten.shorten_records(answered, ctx)
     if ctx.settings.most_relevant_last:
         shown = shown[::-1]
     if ctx.settings.form == "one_prompt":
@@ -35,7 +38,8 @@ def chat(query: Query, shown: Sequence[Record], ctx: Context) -> tuple[Message, 
 def one_prompt(query: Query, shown: Sequence[Record], ctx: Context) -> str:
     """LaMP's form: the records quoted, joined by ", and ", then the query (Salemi et al. 2024, appendix).
 
-    LaMP_1 quotes inside its question, after the first word "title".
+    LaMP_1 quotes inside its question, after the first word "title". A closing text in lower case goes on with the
+    sentence of the quotes (LaMP_7: "are written by a person").
     """
     question = ctx.task.question(query.inputs)
     if not shown:
@@ -44,4 +48,5 @@ def one_prompt(query: Query, shown: Sequence[Record], ctx: Context) -> str:
     if ctx.task.name == "LaMP_1":
         head, word, tail = question.partition("title")
         return f"{head}{word}, and {quoted}{tail}"
-    return f"{quoted}. {ctx.task.record_close}{question}"
+    stop = " " if ctx.task.record_close[:1].islower() else ". "
+    return f"{quoted}{stop}{ctx.task.record_close}{question}"
