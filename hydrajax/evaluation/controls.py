@@ -41,7 +41,7 @@ def random_choices(votes: Sequence[int], *, seed: int, query_id: str, draws: int
     return tuple(int(i) for i in rng.choice(len(votes), size=draws, p=shares / shares.sum()))
 
 
-def oracle(qualities: Sequence[float]) -> int:
+def oracle(qualities: Sequence[int | float]) -> int:
     """The candidate of the highest quality, the first of several: how far any chooser could get with this pool.
 
     Raises:

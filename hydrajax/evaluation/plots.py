@@ -10,7 +10,7 @@ ROW_WIDTH, ROW_HEIGHT, ROW_AIR = 240, 22, 14
 PALETTE = 4
 
 
-def ticks(low: float, high: float, about: int = 4) -> list[float]:
+def ticks(low: int | float, high: int | float, about: int = 4) -> list[float]:
     """Round numbers inside [low, high], roughly `about` of them."""
     if high <= low:
         return [low]
@@ -21,7 +21,7 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
 
 
-def extent(values: Sequence[float | None], *, include: float | None = None) -> tuple[float, float]:
+def extent(values: Sequence[int | float | None], *, include: int | float | None = None) -> tuple[float, float]:
     """The range of the values that are known, with some air; never empty."""
     known = [value for value in (*values, include) if value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -30,7 +30,13 @@ def extent(values: Sequence[float | None], *, include: float | None = None) -> t
 
 
 def interval_row(
-    value: float, low: float | None, high: float | None, scale: tuple[float, float], *, line: float, kind: str = ""
+    value: int | float,
+    low: int | float | None,
+    high: int | float | None,
+    scale: tuple[float, float],
+    *,
+    line: int | float,
+    kind: str = "",
 ) -> markup.Markup:
     """One row of a forest plot: the value, its interval, and a line to compare with."""
     x, middle = _row_scaler(scale), ROW_HEIGHT / 2
@@ -56,7 +62,7 @@ def interval_axis(scale: tuple[float, float], digits: int) -> markup.Markup:
     return element("svg", labels, viewBox=f"0 0 {ROW_WIDTH} {ROW_HEIGHT}", class_="forest", aria_hidden="true")
 
 
-def bars(values: Sequence[float], names: Sequence[str], label: str) -> markup.Markup:
+def bars(values: Sequence[int | float], names: Sequence[str], label: str) -> markup.Markup:
     """Bars from zero, in the given order, coloured by their sign."""
     width, height, left, bottom = 960, 260, 52, 14
     scale = extent(values, include=0.0)
@@ -83,7 +89,7 @@ def bars(values: Sequence[float], names: Sequence[str], label: str) -> markup.Ma
     )
 
 
-def lines(series: Mapping[str, Sequence[Sequence[float]]], label: str) -> markup.Markup:
+def lines(series: Mapping[str, Sequence[Sequence[int | float]]], label: str) -> markup.Markup:
     """Curves over steps, one a series, with a legend above."""
     width, height, left, bottom = 460, 240, 48, 26
     points = [point for curve in series.values() for point in curve]
@@ -147,12 +153,12 @@ def _scaler(scale: tuple[float, float], length: float, *, top: bool = False):
     low, high = scale
     span = (high - low) or 1.0
 
-    def place(value: float) -> float:
+    def place(value: int | float) -> float:
         share = (value - low) / span
         return _r(8 + length * (1 - share)) if top else _r(length * share)
 
     return place
 
 
-def _r(value: float) -> float:
+def _r(value: int | float) -> float:
     return round(value, 2)

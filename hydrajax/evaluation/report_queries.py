@@ -130,7 +130,7 @@ def _tag(method: str) -> markup.Markup:
     return element("span", method, class_="tag ours" if method == roster.REFERENCE else "tag")
 
 
-def _number(value: float | None) -> str:
+def _number(value: int | float | None) -> str:
     return "–" if value is None else f"{value:.3f}".replace("-", "−")
 
 

@@ -42,17 +42,17 @@ class Llm:
     cached: int
     input_tokens: int
     output_tokens: int
-    cost_usd: float | None
+    cost_usd: int | float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NewUser:
     """What a method asks of the LLM for one new user: labels, summaries, and the answers to the user's queries."""
 
-    calls: float
-    input_tokens: float
-    output_tokens: float
-    cost_usd: float | None
+    calls: int | float
+    input_tokens: int | float
+    output_tokens: int | float
+    cost_usd: int | float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class RunFacts:
     llm: Llm
     best_source: str | None = None
     new_user: Mapping[str, NewUser] = dataclasses.field(default_factory=dict)
-    seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    seconds: Mapping[str, int | float] = dataclasses.field(default_factory=dict)
 
 
 def build(

@@ -30,7 +30,7 @@ def title(metric: str) -> str:
     return f"{TITLES[metric]} {'↑' if metrics.STATISTICS[metric].higher_is_better else '↓'}"
 
 
-def number(value: float | None, metric: str, *, signed: bool = False) -> str:
+def number(value: int | float | None, metric: str, *, signed: bool = False) -> str:
     """A value with as many digits as the metric deserves; an en dash for what is not known."""
     if value is None:
         return "–"
@@ -40,7 +40,7 @@ def number(value: float | None, metric: str, *, signed: bool = False) -> str:
     return shown.lstrip("+-") if float(shown) == 0 else shown.replace("-", "−")
 
 
-def span(low: float | None, high: float | None, metric: str, *, signed: bool = False) -> str:
+def span(low: int | float | None, high: int | float | None, metric: str, *, signed: bool = False) -> str:
     """An interval in brackets, empty where there is none."""
     if low is None or high is None:
         return ""

@@ -41,7 +41,7 @@ def bleu_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
     return np.array(rows, float).reshape(-1, 2 + 2 * ORDER)
 
 
-def bleu_value(sums: np.ndarray) -> np.ndarray:
+def bleu_value(sums: np.ndarray) -> np.ndarray | np.floating:
     """Corpus BLEU (0 to 100) from sums of `bleu_counts`, [..., 10] -> [...].
 
     BLEU = 100 min(1, exp(1 - ref / sys)) exp(mean_n log p_n), p_n = matched_n / n-grams_n. Where matched_n = 0, p_n is
@@ -59,7 +59,7 @@ def bleu_value(sums: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _sentence_counts(prediction: str, gold: str) -> tuple[float, ...]:
+def _sentence_counts(prediction: str, gold: str) -> tuple[int | float, ...]:
     score = _sentence().sentence_score(prediction, [gold])
     return (score.sys_len, score.ref_len, *score.counts, *score.totals)
 

@@ -47,7 +47,7 @@ def accuracy_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndar
     return np.stack([np.array(right, float), np.ones(len(right))], axis=-1)
 
 
-def accuracy_value(sums: np.ndarray) -> np.ndarray:
+def accuracy_value(sums: np.ndarray) -> np.ndarray | np.floating:
     """Accuracy from sums of `accuracy_counts`, [..., 2] -> [...]."""
     return sums[..., 0] / sums[..., 1]
 
@@ -66,7 +66,7 @@ def macro_f1_counts(predictions: Sequence[str], golds: Sequence[str], labels: Se
     return counts.reshape(len(golds), -1)
 
 
-def macro_f1_value(sums: np.ndarray) -> np.ndarray:
+def macro_f1_value(sums: np.ndarray) -> np.ndarray | np.floating:
     """Macro-F1 from sums of `macro_f1_counts`, [..., 3 labels] -> [...]."""
     right, predicted, gold = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
     return np.mean(2.0 * right / np.maximum(predicted + gold, 1.0), axis=-1)

@@ -73,12 +73,12 @@ def rmse_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
     return _errors(predictions, golds, 2)
 
 
-def mae_value(sums: np.ndarray) -> np.ndarray:
+def mae_value(sums: np.ndarray) -> np.ndarray | np.floating:
     """MAE from sums of `mae_counts`, [..., 2] -> [...]."""
     return sums[..., 0] / sums[..., 1]
 
 
-def rmse_value(sums: np.ndarray) -> np.ndarray:
+def rmse_value(sums: np.ndarray) -> np.ndarray | np.floating:
     """RMSE from sums of `rmse_counts`, [..., 2] -> [...]."""
     return np.sqrt(sums[..., 0] / sums[..., 1])
 

@@ -48,7 +48,7 @@ def rougeL_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarra
     return _measures(predictions, golds, 1)
 
 
-def mean_value(sums: np.ndarray) -> np.ndarray:
+def mean_value(sums: np.ndarray) -> np.ndarray | np.floating:
     """The mean from sums of (value, 1), [..., 2] -> [...]."""
     return sums[..., 0] / sums[..., 1]
 

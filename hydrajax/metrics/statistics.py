@@ -28,12 +28,12 @@ class Statistic:
 
     name: str
     counts: Callable[[tasks.Task, Sequence[str], Sequence[str]], np.ndarray]
-    value: Callable[[np.ndarray], np.ndarray]
+    value: Callable[[np.ndarray], np.ndarray | np.floating]
     higher_is_better: bool = True
     per_user: bool = True
 
 
-def reward_counts(rewards: Sequence[float]) -> np.ndarray:
+def reward_counts(rewards: Sequence[int | float]) -> np.ndarray:
     """What the mean reward needs of each question, [N, 2]: the simulated user's reward of the answer, 1."""
     return np.array([(reward, 1.0) for reward in rewards], float).reshape(-1, 2)
 
