@@ -1,0 +1,265 @@
+"""Tasks of one's own: declared in TOML, read from JSON lines."""
+
+import dataclasses
+import json
+
+import pytest
+
+from hydrajax.data import custom, tasks
+from hydrajax.types import DataError
+
+MINIMAL = """
+name = "reply"
+kind = "generation"
+template = "Answer this message: {message}"
+"""
+
+TONE = tasks.Task(
+    name="tone",
+    kind="classification",
+    template="Choose from {labels} for {text}",
+    inputs={"text": "text"},
+    answer="tone",
+    corpus=("text",),
+    record_line='"{text}" is "{tone}" ',
+    labels=("dry", "wet"),
+)
+
+
+def declare(folder, text):
+    path = folder / "task.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def complaint(folder, text) -> str:
+    with pytest.raises(DataError) as error:
+        custom.read_task(declare(folder, text))
+    return str(error.value)
+
+
+def write(folder, rows, split="dev"):
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def record(record_id="r1", text="sand", tone="dry", **more):
+    return {"id": record_id, "text": text, "tone": tone, **more}
+
+
+def question(question_id="q1", text="rain", output="wet", **more):
+    return {"id": question_id, "inputs": {"text": text}, "output": output, **more}
+
+
+def test_a_minimal_declaration_gets_sensible_defaults(tmp_path):
+    task = custom.read_task(declare(tmp_path, MINIMAL))
+    assert (task.name, task.kind, task.answer, task.pseudo_query) == ("reply", "generation", "output", "record")
+    assert task.inputs == {"message": "message"}
+    assert task.corpus == ("message",)
+    assert task.fields == ("message", "output")
+    assert task.metrics == ("rouge1", "rougeL", "bleu")
+
+
+def test_everything_can_be_declared(tmp_path):
+    declared = """
+    name = "stars"
+    kind = "rating"
+    template = "How many of {labels} for {text}"
+    inputs = {text = "body"}
+    answer = "stars"
+    corpus = ["title", "body"]
+    optional = ["title"]
+    labels = [1, 2, 3]
+    record_line = "{stars} for {body}"
+    record_close = "So "
+    max_answer_tokens = 4
+    """
+    task = custom.read_task(declare(tmp_path, declared))
+    assert task == tasks.Task(
+        name="stars",
+        kind="rating",
+        template="How many of {labels} for {text}",
+        inputs={"text": "body"},
+        answer="stars",
+        corpus=("title", "body"),
+        optional=("title",),
+        labels=("1", "2", "3"),
+        record_line="{stars} for {body}",
+        record_close="So ",
+        max_answer_tokens=4,
+    )
+
+
+def test_records_without_an_input_are_paraphrased(tmp_path):
+    task = custom.read_task(declare(tmp_path, MINIMAL + 'inputs = {}\ndemonstration = "Write a reply."\n'))
+    assert task.pseudo_query == "paraphrase"
+    assert task.fields == ("output",)
+
+
+@pytest.mark.parametrize(
+    ("added", "sentence"),
+    [
+        ("metrix = 1", "unknown key 'metrix', expected some of name, kind, template, answer"),
+        ("answer = 3", "answer is 3, expected a text"),
+        ("max_answer_tokens = true", "max_answer_tokens is True, expected a number"),
+        ("max_answer_tokens = 0", "max_answer_tokens is 0, expected at least 1"),
+        ("inputs = {text = 'text'}", "inputs names the slot 'text', the template has message"),
+        ("inputs = {text = 'text'}", "inputs says of slot 'message' nothing"),
+        ("inputs = {}", "inputs is empty, which needs a demonstration"),
+        ("inputs = {message = 3}", "inputs gives 3 to slot 'message', expected the name of a record field"),
+        ("corpus = [1]", "corpus is [1], expected a list of record fields"),
+        ("corpus = []", "corpus is empty"),
+        ("optional = ['titel']", "optional names the field 'titel', expected some of message, output"),
+        ("labels = ['yes', 'no']", "kind 'generation' has no labels"),
+        ("= 4", "is broken TOML"),
+    ],
+)
+def test_every_fault_of_a_declaration_is_a_sentence(tmp_path, added, sentence):
+    message = complaint(tmp_path, MINIMAL + added)
+    assert sentence in message and message.startswith(str(tmp_path / "task.toml"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('name = "reply"', "", "has no name, which every task needs"),
+        ('"reply"', '"my reply"', "name is 'my reply', expected letters"),
+        ('"reply"', '"LaMP_3"', "name is 'LaMP_3', which is a task of LaMP"),
+        ("generation", "reward", "kind is 'reward', expected one of classification, rating, generation"),
+        ("generation", "classification", "kind 'classification' needs at least 2 labels, got 0"),
+        ("{message}", "it", "template has no slot for the input"),
+        ("{message}", "{message} {labels}", "template quotes {labels}, but there are none"),
+    ],
+)
+def test_wrong_values_are_sentences(tmp_path, old, new, sentence):
+    assert sentence in complaint(tmp_path, MINIMAL.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "sentence"),
+    [
+        ("classification", '["a", "A"]', "labels hold one label twice"),
+        ("classification", '["a", " b"]', "expected texts or numbers without blanks"),
+        ("classification", '["a", ["b"]]', "expected texts or numbers without blanks"),
+        ("rating", '["good", "bad"]', "kind 'rating' needs numbers as labels, got good, bad"),
+    ],
+)
+def test_wrong_labels_are_sentences(tmp_path, kind, labels, sentence):
+    assert sentence in complaint(tmp_path, MINIMAL.replace("generation", kind) + f"labels = {labels}")
+
+
+def test_several_faults_of_a_declaration_come_together(tmp_path):
+    message = complaint(tmp_path, 'kind = "generation"\nfoo = 1\nanswer = 2\n')
+    assert len(message.splitlines()) == 4
+
+
+def test_one_question_a_line_and_one_user_a_line_say_the_same(tmp_path):
+    profile = [record(), record("r2", "sea", "wet")]
+    write(
+        tmp_path,
+        [
+            question("q1", user_id="ann", profile=profile),
+            question("q2", text="dust", output="dry", user_id="ann"),
+            question("q3", user_id="bea", profile=[]),
+        ],
+    )
+    by_question, _ = custom.read_split(tmp_path, TONE, "dev")
+    write(
+        tmp_path,
+        [
+            {
+                "user_id": "ann",
+                "profile": profile,
+                "queries": [question("q1"), question("q2", text="dust", output="dry")],
+            },
+            {"user_id": "bea", "profile": [], "queries": [question("q3")]},
+        ],
+    )
+    by_user, skipped = custom.read_split(tmp_path, TONE, "dev")
+    assert by_question == by_user and skipped == ()
+    assert [query.user_id for query in by_user.queries] == ["ann", "ann", "bea"]
+    assert len(by_user.users["ann"].profile) == 2
+
+
+def test_without_users_a_question_is_a_user_and_input_may_be_short(tmp_path):
+    write(tmp_path, [{"id": 1, "input": "rain", "output": "wet", "profile": [record()]}])
+    split, _ = custom.read_split(tmp_path, TONE, "dev")
+    assert list(split.users) == ["1"] and split.queries[0].inputs == {"text": "rain"}
+
+
+def test_a_user_without_questions_stays(tmp_path):
+    write(tmp_path, [{"user_id": "ann", "profile": [record()], "queries": []}])
+    split, _ = custom.read_split(tmp_path, TONE, "dev")
+    assert list(split.users) == ["ann"] and split.queries == ()
+
+
+FAULTS = {
+    "broken line": ("{", "dev.jsonl, line 1: is broken JSON at column 2"),
+    "no object": ("[1]", "dev.jsonl, line 1: is a list, expected an object"),
+    "no id": (
+        {"user_id": "ann", "inputs": {"text": "x"}, "output": "wet", "profile": []},
+        "line 1: has nothing as 'id'",
+    ),
+    "no gold": (question(output=None, user_id="ann", profile=[]), "question 'q1': has no output"),
+    "unknown label": (
+        question(output="damp", user_id="ann", profile=[]),
+        "'damp' is no label of tone, expected one of: dry",
+    ),
+    "unknown slot": (
+        {"id": "q1", "inputs": {"txt": "x"}, "output": "wet", "user_id": "ann", "profile": []},
+        "question 'q1': has the input 'txt', expected text",
+    ),
+    "empty input": (question(text=" ", user_id="ann", profile=[]), "question 'q1': has no text as input 'text'"),
+    "no inputs": (
+        {"id": "q1", "output": "wet", "user_id": "ann", "profile": []},
+        "question 'q1': has null as 'inputs', expected an object with text",
+    ),
+    "no profile anywhere": (question(user_id="ann"), "question 'q1': no line gives a profile of user 'ann'"),
+    "no user": (question(profile=[]), "question 'q1': has nothing as 'user_id'"),
+    "record without a field": (
+        question(user_id="ann", profile=[{"id": "r1", "text": "x"}]),
+        "record 'r1' has nothing as field 'tone', which tone needs as text",
+    ),
+    "no list of queries": (
+        {"user_id": "ann", "profile": [], "queries": {}},
+        "user 'ann' has no list of objects as 'queries'",
+    ),
+    "question twice": (
+        question("fine", user_id="ann", profile=[]),
+        "question 'fine': this question id occurs more than once",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_of_the_data_is_a_sentence_and_can_be_skipped(tmp_path, name):
+    bad, sentence = FAULTS[name]
+    fine = question("fine", user_id="bea", profile=[record()])
+    write(tmp_path, [bad, fine])
+    with pytest.raises(DataError) as error:
+        custom.read_split(tmp_path, TONE, "dev")
+    assert sentence in str(error.value) and len(str(error.value).splitlines()) == 1
+    split, skipped = custom.read_split(tmp_path, TONE, "dev", skip_bad=True)
+    assert len(skipped) == 1 and sentence in skipped[0]
+    assert "fine" in [query.id for query in split.queries]
+    assert all(query.user_id in split.users for query in split.queries)
+
+
+def test_several_faults_of_the_data_come_together(tmp_path):
+    write(tmp_path, [question("q1", output="damp", user_id="a", profile=[]), "{", question("q1", user_id="a")])
+    with pytest.raises(DataError) as error:
+        custom.read_split(tmp_path, TONE, "dev")
+    assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"train\.jsonl: the file does not exist; the folder is empty"):
+        custom.read_split(tmp_path, TONE, "train")
+
+
+def test_two_slots_are_filled_by_name(tmp_path):
+    task = dataclasses.replace(TONE, template="{labels} {text} {place}", inputs={"text": "text", "place": "place"})
+    row = {"id": "q1", "inputs": {"text": "rain", "place": "roof"}, "output": "wet", "profile": []}
+    write(tmp_path, [row])
+    split, _ = custom.read_split(tmp_path, task, "dev")
+    assert task.query_text(split.queries[0]) == "rain roof"
