@@ -58,7 +58,7 @@ _COURTEOUS = _set("""
 
 def detail(text: str) -> float:
     """Long texts: words, up to 40."""
-    return min(len(_words(text)), 40)
+    return float(min(len(_words(text)), 40))
 
 
 def brevity(text: str) -> float:
@@ -72,34 +72,34 @@ def formality(text: str) -> float:
     words = _words(text)
     formal = sum(word in _FORMAL or len(word) >= 10 for word in words)
     contracted = sum("'" in word and not word.endswith("'s") or word in ("it's", "that's", "let's") for word in words)
-    return max(min(formal, 8) - 2 * contracted, 0)
+    return float(max(min(formal, 8) - 2 * contracted, 0))
 
 
 def warmth(text: str) -> float:
     """Affectionate words, and up to three exclamation marks."""
-    return min(sum(word in _WARM for word in _words(text)), 4) + min(text.count("!"), 3)
+    return float(min(sum(word in _WARM for word in _words(text)), 4) + min(text.count("!"), 3))
 
 
 def concreteness(text: str) -> float:
     """Numbers, and names: words with a capital that begin no sentence; up to six."""
     numbers = len(re.findall(r"\d+(?:[.,:]\d+)*", text))
     names = re.findall(r"(?<=[a-z0-9,;] )[A-Z][a-z]+", text)
-    return min(numbers + len(names), 6)
+    return float(min(numbers + len(names), 6))
 
 
 def questions(text: str) -> float:
     """Question marks, up to three."""
-    return min(text.count("?"), 3)
+    return float(min(text.count("?"), 3))
 
 
 def vividness(text: str) -> float:
     """Words for what one sees, hears, smells and feels, up to six."""
-    return min(sum(word in _VIVID for word in _words(text)), 6)
+    return float(min(sum(word in _VIVID for word in _words(text)), 6))
 
 
 def courtesy(text: str) -> float:
     """Polite words, up to three."""
-    return min(sum(word in _COURTEOUS for word in _words(text)), 3)
+    return float(min(sum(word in _COURTEOUS for word in _words(text)), 3))
 
 
 SCORES: Mapping[str, Callable[[str], float]] = {
