@@ -8,12 +8,14 @@ from hydrajax.evaluation import markup
 element = markup.element
 ROW_WIDTH, ROW_HEIGHT, ROW_AIR = 240, 22, 14
 PALETTE = 4
+# What JSON calls a number: a step is an int, a loss a float.
+Number = int | float
 
 
-def ticks(low: int | float, high: int | float, about: int = 4) -> list[float]:
+def ticks(low: Number, high: Number, about: int = 4) -> list[float]:
     """Round numbers inside [low, high], roughly `about` of them."""
     if high <= low:
-        return [low]
+        return [float(low)]
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * power >= raw * (1 - 1e-9))
@@ -21,7 +23,7 @@ def ticks(low: int | float, high: int | float, about: int = 4) -> list[float]:
     return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
 
 
-def extent(values: Sequence[int | float | None], *, include: int | float | None = None) -> tuple[float, float]:
+def extent(values: Sequence[Number | None], *, include: Number | None = None) -> tuple[Number, Number]:
     """The range of the values that are known, with some air; never empty."""
     known = [value for value in (*values, include) if value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -30,12 +32,12 @@ def extent(values: Sequence[int | float | None], *, include: int | float | None 
 
 
 def interval_row(
-    value: int | float,
-    low: int | float | None,
-    high: int | float | None,
-    scale: tuple[float, float],
+    value: Number,
+    low: Number | None,
+    high: Number | None,
+    scale: tuple[Number, Number],
     *,
-    line: int | float,
+    line: Number,
     kind: str = "",
 ) -> markup.Markup:
     """One row of a forest plot: the value, its interval, and a line to compare with."""
@@ -54,7 +56,7 @@ def interval_row(
     )
 
 
-def interval_axis(scale: tuple[float, float], digits: int) -> markup.Markup:
+def interval_axis(scale: tuple[Number, Number], digits: int) -> markup.Markup:
     """The axis of a forest plot, for the head of its column."""
     x = _row_scaler(scale)
     marks = ticks(*scale)
@@ -62,7 +64,7 @@ def interval_axis(scale: tuple[float, float], digits: int) -> markup.Markup:
     return element("svg", labels, viewBox=f"0 0 {ROW_WIDTH} {ROW_HEIGHT}", class_="forest", aria_hidden="true")
 
 
-def bars(values: Sequence[int | float], names: Sequence[str], label: str) -> markup.Markup:
+def bars(values: Sequence[Number], names: Sequence[str], label: str) -> markup.Markup:
     """Bars from zero, in the given order, coloured by their sign."""
     width, height, left, bottom = 960, 260, 52, 14
     scale = extent(values, include=0.0)
@@ -89,7 +91,7 @@ def bars(values: Sequence[int | float], names: Sequence[str], label: str) -> mar
     )
 
 
-def lines(series: Mapping[str, Sequence[Sequence[int | float]]], label: str) -> markup.Markup:
+def lines(series: Mapping[str, Sequence[Sequence[Number]]], label: str) -> markup.Markup:
     """Curves over steps, one a series, with a legend above."""
     width, height, left, bottom = 460, 240, 48, 26
     points = [point for curve in series.values() for point in curve]
@@ -131,7 +133,7 @@ def lines(series: Mapping[str, Sequence[Sequence[int | float]]], label: str) -> 
     return markup.join([legend, svg])
 
 
-def _y_axis(scale: tuple[float, float], y, left: float, width: float) -> list[markup.Markup]:
+def _y_axis(scale: tuple[Number, Number], y, left: Number, width: Number) -> list[markup.Markup]:
     marks = ticks(*scale)
     # As many digits as tell neighbouring marks apart.
     step = marks[1] - marks[0] if len(marks) > 1 else 1.0
@@ -143,22 +145,22 @@ def _y_axis(scale: tuple[float, float], y, left: float, width: float) -> list[ma
     return found
 
 
-def _row_scaler(scale: tuple[float, float]):
+def _row_scaler(scale: tuple[Number, Number]):
     # Air at both ends for the labels of the axis.
     place = _scaler(scale, ROW_WIDTH - 2 * ROW_AIR)
     return lambda value: _r(ROW_AIR + place(value))
 
 
-def _scaler(scale: tuple[float, float], length: float, *, top: bool = False):
+def _scaler(scale: tuple[Number, Number], length: Number, *, top: bool = False):
     low, high = scale
     span = (high - low) or 1.0
 
-    def place(value: int | float) -> float:
+    def place(value: Number) -> float:
         share = (value - low) / span
         return _r(8 + length * (1 - share)) if top else _r(length * share)
 
     return place
 
 
-def _r(value: int | float) -> float:
+def _r(value: Number) -> float:
     return round(value, 2)

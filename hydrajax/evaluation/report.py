@@ -46,7 +46,7 @@ def render(
     config: Mapping[str, Any],
     results: Mapping[str, Any],
     rows: Sequence[rows_lib.Row],
-    curves: Mapping[str, Mapping[str, Sequence[Sequence[int | float]]]],
+    curves: Mapping[str, Mapping[str, Sequence[Sequence[plots.Number]]]],
 ) -> str:
     """The report as HTML, from the contents of a run folder."""
     title = f"{results['experiment']}: {results['task']}"
@@ -297,7 +297,7 @@ def _choices(results: Mapping[str, Any]) -> markup.Markup | None:
     return markup.join([element("h2", "How far the choice goes"), *parts]) if parts else None
 
 
-def _curves(curves: Mapping[str, Mapping[str, Sequence[Sequence[int | float]]]]) -> markup.Markup | None:
+def _curves(curves: Mapping[str, Mapping[str, Sequence[Sequence[plots.Number]]]]) -> markup.Markup | None:
     drawn = []
     for name, series in curves.items():
         known = {label: curve for label, curve in series.items() if curve}
@@ -372,17 +372,17 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     return [(name, json.dumps(value, ensure_ascii=False))]
 
 
-def _amount(value: int | float) -> str:
+def _amount(value: plots.Number) -> str:
     return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.1f}"
 
 
-def _dollars(value: int | float | None) -> str:
+def _dollars(value: plots.Number | None) -> str:
     if value is None:
         return "–"
     return f"${value:,.2f}" if value == 0 or value >= 0.1 else f"${value:.2g}"
 
 
-def _duration(seconds: int | float) -> str:
+def _duration(seconds: plots.Number) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
