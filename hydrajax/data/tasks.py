@@ -84,7 +84,7 @@ class Task:
 
     def question(self, inputs: Mapping[str, str]) -> str:
         """The template, filled: what the LLM is asked."""
-        return _fill(self.template, {**inputs, "labels": ", ".join(self.labels)})
+        return fill(self.template, {**inputs, "labels": ", ".join(self.labels)})
 
     def follow_up(self, inputs: Mapping[str, str]) -> str:
         """The question inside a conversation that has stated the instruction before: the template from its marker on.
@@ -93,7 +93,7 @@ class Task:
         """
         if self.marker is None or self.demonstration is not None:
             return self.question(inputs)
-        return _fill(self.template[self.template.index(self.marker) :], inputs)
+        return fill(self.template[self.template.index(self.marker) :], inputs)
 
     def query_text(self, query: Query) -> str:
         """The bare input without the template's words: what the retriever and the encoder read."""
@@ -120,14 +120,14 @@ class Task:
     def demonstration_turns(self, record: Record, *, follow_up: bool = False) -> tuple[Message, Message]:
         """A record as a finished exchange: the question as it would be asked, and the user's answer."""
         if self.demonstration is not None:
-            question = _fill(self.demonstration, record.fields)
+            question = fill(self.demonstration, record.fields)
         else:
             question = (self.follow_up if follow_up else self.question)(self.record_inputs(record))
         return Message(role="user", text=question), Message(role="assistant", text=self.record_answer(record))
 
     def quoted(self, record: Record) -> str:
         """A record as LaMP quotes it inside one prompt."""
-        return _fill(self.record_line, {field: record.fields.get(field, "") for field in self.fields})
+        return fill(self.record_line, {field: record.fields.get(field, "") for field in self.fields})
 
     def parse_input(self, text: str) -> dict[str, str]:
         """The bare input(s) inside a LaMP `input` text, by slot.
@@ -170,7 +170,7 @@ class Task:
         return by_lower.get(text.lower(), text)
 
 
-def _fill(template: str, values: Mapping[str, str]) -> str:
+def fill(template: str, values: Mapping[str, str]) -> str:
     """`str.format` for named slots only: braces inside the values and other braces in the template stay."""
     return re.sub(r"\{(\w+)\}", lambda slot: values.get(slot.group(1), ""), template)
 
@@ -251,7 +251,7 @@ LAMP: Mapping[str, Task] = {
             corpus=("title", "text"),
             record_line='"{title}" is the title for "{text}" ',
             marker="article:",
-            max_answer_tokens=32,
+            max_answer_tokens=24,
         ),
         Task(
             name="LaMP_5",
@@ -263,7 +263,7 @@ LAMP: Mapping[str, Task] = {
             record_line='"{title}" is a title for "{abstract}" ',
             record_close="Following the given patterns ",
             marker="paper:",
-            max_answer_tokens=32,
+            max_answer_tokens=24,
         ),
         Task(
             name="LaMP_6",
@@ -288,7 +288,7 @@ LAMP: Mapping[str, Task] = {
             marker="before or after it:",
             demonstration="Write a tweet.",
             pseudo_query="paraphrase",
-            max_answer_tokens=48,
+            max_answer_tokens=40,
         ),
     )
 }

@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 
-from hydrajax.llm import messages, models
+from hydrajax.llm import messages, models, repack
 from hydrajax.llm.request import Answer, LLMError, Request
 
 _KEY_VARIABLE = "HYDRAJAX_LOCAL_KEY"
@@ -75,7 +75,8 @@ class LocalServer:
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
         self._client: messages.Messages | None = None
-        self.model = f"local:{self._weights.stem}@{digest(self._weights)}"
+        self._repack = repack.is_slow(self._weights)
+        self.model = f"local:{self._weights.stem}@{digest(self._weights)}" + ("/q8" if self._repack else "")
 
     async def complete(self, request: Request) -> Answer:
         if self._client is None:
@@ -105,12 +106,13 @@ class LocalServer:
     def _start(self) -> None:
         if importlib.util.find_spec("xllamacpp") is None:
             raise LLMError('the embedded LLM needs xllamacpp: pip install "hydrajax[local]"')
+        served = repack.repacked(self._weights, digest(self._weights)) if self._repack else self._weights
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         api_key = secrets.token_hex(16)
         command = [
-            sys.executable, "-m", "hydrajax.llm.local_server", str(self._weights),
+            sys.executable, "-m", "hydrajax.llm.local_server", str(served),
             "--port", str(port), "--threads", str(self._threads or free_threads()),
         ]  # fmt: skip
         self._process = subprocess.Popen(

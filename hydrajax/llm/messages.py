@@ -1,9 +1,14 @@
 """The Messages protocol through the anthropic SDK: Claude by API key, or any server that speaks the same."""
 
+import json
+
 import anthropic
 
 from hydrajax.llm import models
 from hydrajax.llm.request import Answer, LLMError, Request
+
+# The environment may name a proxy; the loopback interface is never behind it.
+_NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 
 
 class Messages:
@@ -41,7 +46,8 @@ class Messages:
 
     async def complete(self, request: Request) -> Answer:
         if self._client is None:
-            self._client = anthropic.AsyncAnthropic(**self._settings)
+            http_client = anthropic.DefaultAsyncHttpxClient(mounts=_NO_PROXY)
+            self._client = anthropic.AsyncAnthropic(**self._settings, http_client=http_client)
         extra = {}
         if request.temperature is not None and self._takes_temperature:
             extra["temperature"] = request.temperature
@@ -59,24 +65,34 @@ class Messages:
             raise LLMError(f"{self.model}: the server answered {error.status_code} ({_reason(error)})") from error
         except anthropic.APIConnectionError as error:
             raise LLMError(f"{self.model}: no connection to the server ({type(error).__name__})") from error
+        except (json.JSONDecodeError, anthropic.APIResponseValidationError) as error:
+            raise LLMError(_no_answer(self.model)) from error
         except (anthropic.AnthropicError, TypeError) as error:
             # The SDK reports a missing key with its generic error or a TypeError, depending on where it notices.
             raise LLMError(
                 f"{self.model}: the request could not be sent; set ANTHROPIC_API_KEY, or use --llm local"
             ) from error
-        return Answer(
-            text="".join(block.text for block in reply.content if block.type == "text"),
-            stop_reason=reply.stop_reason or "unknown",
-            input_tokens=reply.usage.input_tokens
-            + (reply.usage.cache_read_input_tokens or 0)
-            + (reply.usage.cache_creation_input_tokens or 0),
-            output_tokens=reply.usage.output_tokens,
-        )
+        try:
+            usage = reply.usage
+            return Answer(
+                text="".join(block.text for block in reply.content if block.type == "text"),
+                stop_reason=reply.stop_reason or "unknown",
+                input_tokens=usage.input_tokens
+                + (usage.cache_read_input_tokens or 0)
+                + (usage.cache_creation_input_tokens or 0),
+                output_tokens=usage.output_tokens,
+            )
+        except (AttributeError, TypeError) as error:  # the SDK builds its objects out of any JSON
+            raise LLMError(_no_answer(self.model)) from error
 
     async def close(self) -> None:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+
+def _no_answer(model: str) -> str:
+    return f"{model}: what the server sent is not an answer in the Messages protocol; is the address right?"
 
 
 def _reason(error: anthropic.APIStatusError) -> str:

@@ -44,3 +44,16 @@ def find(model: str) -> Model:
         return LOCAL
     names = [name for name in CLAUDE if model == name or model.startswith(name + "-")]
     return CLAUDE[max(names, key=len)] if names else UNKNOWN
+
+
+# The embedded model on one core of 2026: tokens read and written per second. Claude: seconds per call.
+READ_RATE, WRITE_RATE, CALL_SECONDS = 200.0, 60.0, 2.0
+
+
+def seconds(model: str, calls: int, fresh_input_tokens: int, output_tokens: int, *, parallel: int) -> float:
+    """A rough estimate of the time that calls take."""
+    if model.startswith("local:"):
+        return fresh_input_tokens / READ_RATE + output_tokens / WRITE_RATE
+    if model == "scripted":
+        return 0.0
+    return calls * CALL_SECONDS / max(1, parallel)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from hydrajax import progress
 from hydrajax.llm import models, request, store
@@ -30,6 +30,7 @@ class Usage:
             self.output_tokens += answer.output_tokens
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """What strategies and methods need of an LLM."""
 
@@ -71,6 +72,8 @@ class StoredSampler:
             self.usage.add(answer)
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in answers}
         if missing:
+            # Requests with the same beginning go one after another, so that the server's prompt cache pays.
+            missing = dict(sorted(missing.items(), key=lambda item: _order(item[1])))
             if self._runner is None:
                 self._runner = asyncio.Runner()
             with self._bar(stage) as advance:
@@ -114,6 +117,11 @@ class StoredSampler:
         self._runner.run(self._transport.close())
         self._runner.close()
         self._runner = None
+
+
+def _order(wanted: request.Request) -> tuple[str, ...]:
+    turns = (wanted.system or "", *(message.text for message in wanted.messages))
+    return (*turns, str(wanted.temperature), f"{wanted.sample:06d}")
 
 
 @dataclasses.dataclass(kw_only=True)

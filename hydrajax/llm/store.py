@@ -47,10 +47,11 @@ class Store:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._db.execute("pragma journal_mode = wal")
-            self._db.execute("pragma synchronous = normal")
             self._db.execute(_SCHEMA)
             self._db.execute(f"select key, sample, {_COLUMNS} from answers limit 1")
+            # Only now, since it rewrites the header: another program's database stays as it is.
+            self._db.execute("pragma journal_mode = wal")
+            self._db.execute("pragma synchronous = normal")
         except (sqlite3.Error, OSError) as error:
             raise DataError(f"{self.path}: cannot be used as a store of answers ({error})") from error
 

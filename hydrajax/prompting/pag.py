@@ -4,6 +4,7 @@ import dataclasses
 import importlib.resources
 from collections.abc import Sequence
 
+from hydrajax.data import tasks
 from hydrajax.llm import request
 from hydrajax.prompting import shorten, turns
 from hydrajax.prompting.contract import Context, UserModel
@@ -34,7 +35,7 @@ class ProfileAugmented:
         for user in users:
             records = shorten.shorten_records(user.profile[-SUMMARY_RECORDS:], ctx)
             listed = "\n".join(f"- {ctx.task.quoted(record).strip()}" for record in records)
-            text = template.replace("{records}", listed)
+            text = tasks.fill(template, {"records": listed})
             requests.append(
                 request.Request(
                     messages=(Message(role="user", text=text),), max_tokens=SUMMARY_TOKENS, temperature=0.0
@@ -56,11 +57,8 @@ class ProfileAugmented:
             return conversation
         # The summary stands before the query, after the records: what varies least far from the answer is forgotten
         # first by small models, and a cached prefix of records stays valid.
-        text = (
-            _prompt("with_summary.txt")
-            .replace("{question}", conversation[-1].text)
-            .replace("{summary}", user_model.text)
-        )
+        slots = {"summary": user_model.text, "question": conversation[-1].text}
+        text = tasks.fill(_prompt("with_summary.txt"), slots)
         return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
 
 

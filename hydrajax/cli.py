@@ -1,0 +1,261 @@
+"""The command line: `hydrajax run | report | answer`. Thin: it parses, calls and prints."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import rich.console
+import rich.table
+import tyro
+
+from hydrajax.llm import request
+from hydrajax.methods import settings as settings_lib
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import pipeline
+from hydrajax.training import fit
+from hydrajax.types import DataError
+
+Preset = Literal["auto", "small", "default", "paper", "demo"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Common:
+    llm: str = "local"
+    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, or `scripted` (tests only)."""
+    base: str = "minilm"
+    """The base encoder: `minilm`, or a Hugging Face folder."""
+    preset: Preset = "auto"
+    """Sizes: `small` suits a small local LLM, `default` is the paper with 4 pseudo-queries a user, `paper` asks every
+    record. `auto` takes `small` for a local LLM and `default` for Claude. Single settings override it."""
+    settings: settings_lib.Settings = settings_lib.Settings()
+    """Retrieval, sampling and what is learned from."""
+    scorer: fit.FitConfig = fit.FitConfig()
+    """The heads of reranker and adapter; loss and epochs are chosen on validation users."""
+    losses: tuple[str, ...] = ("cross_entropy", "pairwise")
+    """Losses to choose among."""
+    epochs: tuple[int, ...] = config_lib.learner.EPOCHS
+    """Epochs of personalisation to choose among; 0 is the pooled head."""
+    seed: int = 0
+    """Of every draw and initialisation."""
+    out: pathlib.Path | None = None
+    """The run folder; by default one under runs/ named by task and settings, so that a repeated command goes on."""
+    store: str | None = None
+    """File of the LLM's answers; by default one in the user's cache folder, shared by all runs."""
+    parallel: int = 8
+    """Requests to Claude under way at once."""
+    threads: int | None = None
+    """Threads of the embedded LLM; by default the cores that are free when it starts."""
+    plan: bool = False
+    """Print calls, tokens, time and cost per stage, and call nothing."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demo(_Common):
+    """Simulated users with planted preferences, answered by the embedded LLM: no data, no key, minutes."""
+
+    train_users: int = 40
+    """Users who train base and heads."""
+    dev_users: int = 20
+    """New users, who are reported."""
+    queries_per_user: int = 2
+    """Questions of each."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lamp(_Common):
+    """A task of the LaMP benchmark, from a folder of its JSON files."""
+
+    task: str
+    """LaMP_1, LaMP_2N, LaMP_2M, LaMP_3, ... LaMP_7."""
+    data_dir: str
+    """Folder with TASK/train_questions.json, train_outputs.json, dev_questions.json, dev_outputs.json."""
+    train_users: int | None = 100
+    """Users who train base and heads (the paper: 100)."""
+    dev_users: int | None = 50
+    """New users, who are reported (the paper: 50)."""
+    queries_per_user: int | None = None
+    """At most so many questions of each user."""
+    folds: int = 0
+    """Re-divide all users into so many folds and clean each; 0 keeps train and dev."""
+    fold: int = 0
+    """Which fold is held out."""
+    skip_bad: bool = False
+    """List and skip bad items instead of refusing the data."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Custom(Lamp):
+    """A task of one's own: --task is a TOML file that declares it, --data-dir holds train.jsonl and dev.jsonl."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Print a run's table and write its report.html again."""
+
+    run: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The run folder."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Use a trained run: retrieve, rerank, sample, adapt, and print the answer."""
+
+    run: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The folder of a finished run."""
+    user: str
+    """A user of the run's data; anybody else is answered without a profile."""
+    input: str
+    """What is asked, without the task's instruction."""
+    explain: bool = False
+    """Also print the records shown, the candidates and their scores."""
+    llm: str | None = None
+    """Another LLM than the run's."""
+    store: str | None = None
+    """File of the LLM's answers."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; exits with 2 and one clear sentence on bad input, with 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=os.environ.get("HYDRAJAX_LOG", "WARNING"), format="%(name)s: %(message)s")
+    try:
+        chosen = tyro.cli(
+            _commands(arguments),
+            args=arguments,
+            prog="hydrajax",
+            description="Personalise a black-box LLM: learn which records to show it and which answer to take.",
+            config=(tyro.conf.OmitSubcommandPrefixes,),
+        )
+        _carry_out(chosen, arguments)
+    except (DataError, request.LLMError, ValueError) as error:
+        print(f"hydrajax: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("hydrajax: interrupted; every answer received is stored, the same command goes on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _commands(arguments: Sequence[str]):
+    """The type to parse, its defaults those of the preset that the arguments name."""
+    settings = settings_lib.PRESETS[_preset(arguments)]
+    demo = settings_lib.DEMO if _option(arguments, "--preset") in (None, "auto") else settings
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Run:
+        """Train and evaluate HYDRA with all baselines and controls, and write a run folder."""
+
+        experiment: (
+            Annotated[Demo, tyro.conf.subcommand("demo", default=Demo(settings=demo))]
+            | Annotated[Lamp, tyro.conf.subcommand("lamp", default=_defaults(Lamp, settings))]
+            | Annotated[Custom, tyro.conf.subcommand("custom", default=_defaults(Custom, settings))]
+        )
+
+    return (
+        Annotated[Run, tyro.conf.subcommand("run")]
+        | Annotated[Report, tyro.conf.subcommand("report")]
+        | Annotated[Answer, tyro.conf.subcommand("answer")]
+    )
+
+
+def _defaults(kind: type[Lamp], settings: settings_lib.Settings) -> Lamp:
+    return kind(task=tyro.MISSING, data_dir=tyro.MISSING, settings=settings)
+
+
+def _option(arguments: Sequence[str], name: str) -> str | None:
+    for i, argument in enumerate(arguments):
+        if argument == name and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith(name + "="):
+            return argument.split("=", 1)[1]
+    return None
+
+
+def _preset(arguments: Sequence[str]) -> str:
+    preset = _option(arguments, "--preset") or "auto"
+    if preset in settings_lib.PRESETS:
+        return preset
+    return "default" if (_option(arguments, "--llm") or "local").startswith("claude") else "small"
+
+
+def _carry_out(chosen, arguments: Sequence[str]) -> None:
+    console = rich.console.Console(soft_wrap=not sys.stdout.isatty())
+    if isinstance(chosen, Report):
+        from hydrajax.evaluation import report, summary
+        from hydrajax.runs import folder
+
+        path = report.write_report(chosen.run)
+        console.print(summary.text_table(folder.read_json(chosen.run / "results.json")))
+        print(path)
+    elif isinstance(chosen, Answer):
+        _answer(chosen, console)
+    else:
+        _run(chosen.experiment, shlex.join(["hydrajax", *arguments]), console)
+
+
+def _run(experiment: _Common, command: str, console: rich.console.Console) -> None:
+    from hydrajax.evaluation import summary
+
+    config = _run_config(experiment)
+    machine = pipeline.Machine(store=experiment.store, parallel=experiment.parallel, threads=experiment.threads)
+    if experiment.plan:
+        console.print(_plan_table(pipeline.plan(config, machine=machine)))
+        return
+    digest = hashlib.sha256(json.dumps(config_lib.to_json(config), sort_keys=True).encode()).hexdigest()[:8]
+    out = experiment.out or pathlib.Path("runs") / f"{pathlib.Path(config.task).stem}-{digest}"
+    found = pipeline.run(
+        config, out, command=command, machine=machine, say=lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    console.print(summary.text_table(found))
+    for sentence in summary.verdicts(found):
+        console.print(sentence)
+    print(out / "report.html")
+
+
+def _run_config(experiment: _Common) -> config_lib.RunConfig:
+    shared = {field.name for field in dataclasses.fields(config_lib.RunConfig)}
+    values = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment) if f.name in shared}
+    values.setdefault("task", "demo")
+    kind = {Demo: "demo", Lamp: "lamp", Custom: "custom"}[type(experiment)]
+    return config_lib.with_absolute_paths(config_lib.RunConfig(experiment=kind, **values))
+
+
+def _plan_table(plan: pipeline.Plan) -> rich.table.Table:
+    table = rich.table.Table(title=f"{plan.model}: nothing was called")
+    for name in ("stage", "calls", "stored", "tokens in", "new to the cache", "tokens out"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for name, stage in plan.stages.items():
+        numbers = (stage.calls, stage.cached, stage.input_tokens, stage.fresh_input_tokens, stage.output_tokens)
+        table.add_row(name, *(f"{n:,}" for n in numbers))
+    total = [sum(getattr(s, f.name) for s in plan.stages.values()) for f in dataclasses.fields(pipeline.sampler.StagePlan)]
+    table.add_section()
+    table.add_row("all", *(f"{n:,}" for n in total))
+    cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"
+    table.caption = f"about {plan.seconds / 3600:.1f} h of calls ({plan.seconds / 60:.0f} min), {cost}"
+    return table
+
+
+def _answer(chosen: Answer, console: rich.console.Console) -> None:
+    from hydrajax.runs import answer
+
+    machine = pipeline.Machine(store=chosen.store)
+    found = answer.answer(chosen.run, chosen.user, chosen.input, llm=chosen.llm, machine=machine)
+    print(found.text)
+    if not chosen.explain:
+        return
+    head = "the user's own head" if found.personal else "the pooled head (the user has none)"
+    console.print(f"\nchosen by {head}")
+    for record in found.records:
+        console.print(f"record {record.id}: {' | '.join(record.fields.values())}", markup=False)
+    for candidate, score in sorted(zip(found.candidates, found.scores, strict=True), key=lambda pair: -pair[1]):
+        console.print(f"{score:+8.3f}  {candidate.votes}x  {candidate.text}", markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The prompt baselines: zero-shot, random records, retrieved records, a profile summary; k chosen on validation users."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from hydrajax.methods.lab import Lab
+from hydrajax.prompting import contract, registry
+from hydrajax.types import Candidate, Query, Record
+
+STRATEGIES = ("zero_shot", "icl_random", "rag", "pag")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """One prompt baseline's answers.
+
+    Attributes:
+      shown: number of records k that served the validation users best; 0 for none.
+      validation: mean quality on the validation queries by k.
+      records: records shown, most relevant first, by query id.
+      answers: greedy answer by query id.
+    """
+
+    shown: int
+    validation: Mapping[int, float]
+    records: Mapping[str, Sequence[Record]]
+    answers: Mapping[str, Candidate]
+
+
+def choose_shown(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[int, dict[int, float]]:
+    """The number of records k with the best mean quality on validation queries, the smaller one of equals.
+
+    Returns:
+      k, and the mean quality of each.
+    """
+    sizes = numbers_shown(lab, strategy)
+    if len(sizes) == 1 or not validation:
+        return sizes[0], {}
+    user_models = _learn(lab, strategy, validation)
+    means = {}
+    for k in sizes:
+        answers = _answers(lab, strategy, k, validation, user_models, stage=f"{strategy}: choosing k")[1]
+        means[k] = sum(lab.quality(q, answers[q.id].text) for q in validation) / len(validation)
+    return max(sizes, key=lambda k: (round(means[k], 9), -k)), means
+
+
+def answer(lab: Lab, strategy: str, validation: Sequence[Query], queries: Sequence[Query]) -> Baseline:
+    """A prompt baseline with its k chosen on the validation queries."""
+    k, means = choose_shown(lab, strategy, validation)
+    user_models = _learn(lab, strategy, queries)
+    records, answers = _answers(lab, strategy, k, queries, user_models, stage=strategy)
+    return Baseline(shown=k, validation=means, records=records, answers=answers)
+
+
+def numbers_shown(lab: Lab, strategy: str) -> tuple[int, ...]:
+    """The k to choose from: none where the strategy shows no records, also 0 for a summary."""
+    if registry.get(strategy).retriever is None:
+        return (0,)
+    return (0, *lab.settings.shown) if strategy == "pag" else lab.settings.shown
+
+
+def _learn(lab: Lab, strategy: str, queries: Sequence[Query]) -> Mapping[str, contract.UserModel]:
+    ids = dict.fromkeys(query.user_id for query in queries)
+    of = registry.get(strategy)
+    with lab.charging(f"{strategy}: summaries", list(ids)) as ctx:
+        return of.learn([lab.users[user_id] for user_id in ids], ctx)
+
+
+def _answers(
+    lab: Lab,
+    strategy: str,
+    k: int,
+    queries: Sequence[Query],
+    user_models: Mapping[str, contract.UserModel],
+    *,
+    stage: str,
+) -> tuple[dict[str, Sequence[Record]], dict[str, Candidate]]:
+    retriever = registry.get(strategy).retriever
+    retriever = lab.settings.retriever if retriever == "bm25" else retriever
+    records = {q.id: lab.retrieve(q, k, retriever) if retriever and k else () for q in queries}
+    return records, lab.answers(strategy, records, queries, stage=stage, user_models=user_models)

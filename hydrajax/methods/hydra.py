@@ -1,0 +1,234 @@
+"""HYDRA: personalise a black-box LLM by a reranker of records and an adapter of answers.
+
+Zhuang et al., NeurIPS 2024, arXiv 2406.02888. Both scorers are a shared base with a head per user:
+
+    s(x) = f_u(z),  z = base(x),  x = (query, record) for the reranker and (query, candidate) for the adapter
+
+    1. retrieve   H' = the N records of the profile that BM25 ranks highest for the query
+    2. rerank     H* = the k of them with the highest s_R(q, h); learned from what the LLM answers when it is shown h alone
+    3. sample     b candidates from the LLM, given H* and q
+    4. adapt      the candidate with the highest s_A(q, o); learned from candidates for records asked as queries
+
+Training users fit base and heads together; new users fit a head alone, from their own profiles.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from hydrajax.methods import trials as trials_lib
+from hydrajax.methods.lab import Lab
+from hydrajax.methods.personal import Row, Scorer
+from hydrajax.types import Candidate, Query, Record
+
+Pools = Mapping[str, Sequence[Candidate]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class People:
+    """Who is who. Ids and real queries of three groups without a common user.
+
+    Attributes:
+      train: ids of the users whose data trains base and heads.
+      validation: ids of users cut from the training users; every setting is chosen on their queries.
+      new: ids of the users who are reported; only their profiles are learned from.
+      label_queries: real queries of training users whose records are labelled for the reranker.
+      validation_queries, new_queries: real queries that are answered.
+    """
+
+    train: Sequence[str]
+    validation: Sequence[str]
+    new: Sequence[str]
+    label_queries: Sequence[Query]
+    validation_queries: Sequence[Query]
+    new_queries: Sequence[Query]
+
+
+class Learner(Protocol):
+    """Fits a scorer: pretraining on `train`, heads for the users of `heads`, settings by `judged`."""
+
+    def fit(self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]) -> Scorer:
+        """
+        Args:
+          name: of the scorer, for checkpoints and curves.
+          train: rows of training users.
+          heads: rows of validation and new users, from their own profiles.
+          judged: rows of the validation users' real queries with known quality.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """What HYDRA did for the new users' queries.
+
+    Attributes:
+      reranker, adapters: the trained scorers; adapters by method, `hydra` and `hydra_adapter` (one and the same where
+        pools are shared).
+      records: H* by query id, most relevant first, for validation and new queries.
+      pools: candidates by source (`zero_shot`, `reranked`) and query id, the greedy answer first.
+    """
+
+    reranker: Scorer
+    adapters: Mapping[str, Scorer]
+    records: Mapping[str, Sequence[Record]]
+    pools: Mapping[str, Pools]
+
+
+def hydra(lab: Lab, learner: Learner, people: People, shown: int) -> Result:
+    """The whole system, from profiles to candidates and the scorers that choose among them.
+
+    Args:
+      lab: task, LLM, settings.
+      learner: fits scorers.
+      people: training, validation and new users.
+      shown: k, records in a prompt.
+    """
+    s = lab.settings
+    learned = (*people.train, *people.validation, *people.new)
+    pseudo = lab.pseudo_queries(learned)
+    asked = [*people.validation_queries, *people.new_queries]
+
+    tried = trials_lib.record_trials(lab, [*pseudo, *people.label_queries, *people.validation_queries])
+    reranker = learner.fit("reranker", **_division(people, reranker_rows(lab, tried)))
+    records = rerank(lab, reranker, asked, shown)
+
+    pools = {
+        "zero_shot": lab.pools(
+            "zero_shot", {}, asked, samples=s.samples, source="zero_shot", stage="zero-shot candidates"
+        ),
+        "reranked": lab.pools(
+            "rag", records, asked, samples=s.samples, source="reranked", stage="candidates with reranked records"
+        ),
+    }
+    adapters = _adapters(lab, learner, people, reranker, pseudo, pools, shown)
+    return Result(reranker=reranker, adapters=adapters, records=records, pools=pools)
+
+
+def rerank(lab: Lab, reranker: Scorer, queries: Sequence[Query], k: int) -> dict[str, tuple[Record, ...]]:
+    """H*: the k of the N retrieved records with the highest s_R(q, h), best first; ties keep the retriever's order."""
+    retrieved = {query.id: lab.retrieve(query, lab.settings.retrieved) for query in queries}
+    rows = [record_row(lab, query, record) for query in queries for record in retrieved[query.id]]
+    scores = iter(reranker.scores(rows))
+    chosen = {}
+    for query in queries:
+        records = retrieved[query.id]
+        own = np.array([next(scores) for _ in records])
+        chosen[query.id] = tuple(records[i] for i in np.argsort(-own, kind="stable")[:k])
+    return chosen
+
+
+def choose(
+    lab: Lab,
+    adapter: Scorer,
+    queries: Sequence[Query],
+    pools: Pools,
+    *,
+    heads: Mapping[str, str] | None = None,
+    pooled: bool = False,
+) -> dict[str, np.ndarray]:
+    """s_A(q, o) of every candidate, by query id; the answer is its argmax (the first of equals)."""
+    rows = [row for query in queries for row in candidate_rows(lab, query, pools[query.id])]
+    scores = adapter.scores(rows, heads=heads, pooled=pooled)
+    ends = np.cumsum([len(pools[query.id]) for query in queries])[:-1]
+    return {query.id: own for query, own in zip(queries, np.split(scores, ends), strict=True)}
+
+
+def _adapters(
+    lab: Lab,
+    learner: Learner,
+    people: People,
+    reranker: Scorer,
+    pseudo: Sequence[Query],
+    pools: Mapping[str, Pools],
+    shown: int,
+) -> dict[str, Scorer]:
+    s = lab.settings
+    zero_stage, shown_stage = "zero-shot candidates to learn from", "candidates with records to learn from"
+    if s.adapter_pools == "shared":
+        retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
+        half = s.shared_samples
+        zero = lab.pools("zero_shot", {}, pseudo, samples=half, source="zero_shot", stage=zero_stage)
+        rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=shown_stage)
+        learn = [*_candidate_rows(lab, pseudo, zero, "zero"), *_candidate_rows(lab, pseudo, rest, "rest")]
+        judged = [
+            row
+            for name, pool in pools.items()
+            for row in _candidate_rows(lab, people.validation_queries, pool, name)
+        ]
+        adapter = learner.fit("adapter", **_division(people, [*learn, *judged]))
+        return {"hydra": adapter, "hydra_adapter": adapter}
+    records = rerank(lab, reranker, pseudo, shown)
+    zero = lab.pools("zero_shot", {}, pseudo, samples=s.samples, source="zero_shot", stage=zero_stage)
+    rest = lab.pools("rag", records, pseudo, samples=s.samples, source="reranked", stage=shown_stage)
+    adapters = {}
+    for method, learned, pool in (("hydra", rest, "reranked"), ("hydra_adapter", zero, "zero_shot")):
+        rows = _candidate_rows(lab, pseudo, learned, "learned")
+        judged = _candidate_rows(lab, people.validation_queries, pools[pool], "judged")
+        adapters[method] = learner.fit(method.replace("hydra", "adapter", 1), **_division(people, [*rows, *judged]))
+    return adapters
+
+
+def _division(people: People, rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by their part: training users learn all, others' pseudo-queries make heads, their real queries judge."""
+    train, real = set(people.train), {query.id for query in people.validation_queries}
+    judged = [row for row in rows if row.query_id in real]
+    rest = [row for row in rows if row.query_id not in real]
+    return {
+        "train": [row for row in rest if row.user_id in train],
+        "heads": [row for row in rest if row.user_id not in train],
+        "judged": judged,
+    }
+
+
+def reranker_rows(lab: Lab, tried: Sequence[trials_lib.Trial]) -> list[Row]:
+    """Rows (query, record) with the label r of every trial."""
+    return [
+        dataclasses.replace(record_row(lab, trial.query, trial.tried), label=trial.label, quality=trial.quality)
+        for trial in tried
+    ]
+
+
+def record_row(lab: Lab, query: Query, record: Record) -> Row:
+    """The pair (query, record), the record's answer included."""
+    task = lab.ctx.task
+    return Row(
+        user_id=query.user_id,
+        query_id=query.id,
+        pool=query.id,
+        first=task.query_text(query),
+        second=task.record_text(record),
+    )
+
+
+def candidate_rows(lab: Lab, query: Query, pool: Sequence[Candidate], name: str = "") -> list[Row]:
+    """The pairs (query, candidate), with the source, the share of votes and whether it is greedy as extras."""
+    task = lab.ctx.task
+    votes = sum(candidate.votes for candidate in pool)
+    return [
+        Row(
+            user_id=query.user_id,
+            query_id=query.id,
+            pool=f"{name}|{query.id}",
+            first=task.query_text(query),
+            second=task.normalise(candidate.text),
+            extras=(float(candidate.source == "reranked"), candidate.votes / votes, float(i == 0)),
+        )
+        for i, candidate in enumerate(pool)
+    ]
+
+
+def _candidate_rows(lab: Lab, queries: Sequence[Query], pools: Pools, name: str) -> list[Row]:
+    """Candidates of pseudo-queries with their labels; pools without any difference in quality teach nothing."""
+    rows = []
+    for query in queries:
+        pool = pools[query.id]
+        tried = trials_lib.candidate_trials(lab, [query], {query.id: pool})
+        if len({trial.quality for trial in tried}) > 1:
+            rows += [
+                dataclasses.replace(row, label=trial.label, quality=trial.quality)
+                for row, trial in zip(candidate_rows(lab, query, pool, name), tried, strict=True)
+            ]
+    return rows

@@ -1,0 +1,190 @@
+"""What methods share: the task, the LLM through prompt strategies, the judge of answers, settings and seed."""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from hydrajax import metrics, retrieval
+from hydrajax.data import pseudo
+from hydrajax.llm import models, request, sampler
+from hydrajax.methods import settings as settings_lib
+from hydrajax.prompting import contract, registry
+from hydrajax.types import Candidate, Message, Query, Record, User
+
+Reward = Callable[[str, str], float]
+PARAPHRASE = "Say the following in other, plain words, without any explanation before or after it: "
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lab:
+    """Everything that calls the LLM or judges an answer, bound to one task, one LLM and one seed.
+
+    Attributes:
+      ctx: the task, the LLM and the prompt settings.
+      users: every user that is asked about, by id.
+      settings: of the run.
+      reward: of (user id, text), for tasks that are judged by simulated users.
+      seed: of every draw.
+      ledger: what each user cost, (stage, user id) -> calls, input_tokens, output_tokens, stored answers included.
+    """
+
+    ctx: contract.Context
+    users: Mapping[str, User]
+    settings: settings_lib.Settings
+    reward: Reward | None = None
+    seed: int = 0
+    ledger: dict[tuple[str, str], collections.Counter[str]] = dataclasses.field(default_factory=dict)
+
+    def quality(self, query: Query, answer: str) -> float:
+        """How good an answer is: the graded quality against the gold, or the simulated user's reward."""
+        prediction = self.ctx.task.normalise(answer)
+        if self.reward is not None:
+            return self.reward(query.user_id, prediction)
+        if query.gold is None:
+            raise ValueError(f"query {query.id!r} has no gold, its answers cannot be judged")
+        return metrics.quality(self.ctx.task, prediction, query.gold)
+
+    def retrieve(self, query: Query, n: int, retriever: str | None = None) -> tuple[Record, ...]:
+        """The top n records for a query, best first, never the one that a pseudo-query was made of."""
+        name = retriever or self.settings.retriever
+        return retrieval.retrieve(name, self.ctx.task, query, self.users[query.user_id], n, self.seed)
+
+    def pseudo_queries(self, user_ids: Sequence[str]) -> list[Query]:
+        """Records of the users' profiles as queries with known answers.
+
+        Where records hold no input (LaMP_7) the LLM paraphrases what the user wrote, as the benchmark was made; a
+        record whose paraphrase comes back empty is not asked.
+        """
+        task = self.ctx.task
+        queries = [
+            query
+            for user_id in user_ids
+            for query in pseudo.pseudo_queries(
+                task,
+                self.users[user_id],
+                self.settings.pseudo_queries,
+                seed=self.seed,
+                population=self.users.values(),
+            )
+        ]
+        if task.pseudo_query != "paraphrase":
+            return queries
+        requests = [
+            self.ctx.request((Message(role="user", text=PARAPHRASE + task.query_text(query)),), temperature=self.greedy)
+            for query in queries
+        ]
+        answers = self.ctx.llm.sample(requests, stage="paraphrases")
+        self.charge("paraphrases", [query.user_id for query in queries], answers)
+        texts = [task.normalise(answer.text) for answer in answers]
+        return [pseudo.with_inputs(query, text) for query, text in zip(queries, texts, strict=True) if text]
+
+    @property
+    def greedy(self) -> float | None:
+        """The temperature of a greedy answer; None where the model takes no temperature."""
+        return 0.0 if models.find(self.ctx.llm.model).temperature else None
+
+    def answers(
+        self,
+        strategy: str,
+        shown: Mapping[str, Sequence[Record]],
+        queries: Sequence[Query],
+        *,
+        stage: str,
+        user_models: Mapping[str, contract.UserModel] | None = None,
+    ) -> dict[str, Candidate]:
+        """The greedy answer to each query, by query id.
+
+        Args:
+          strategy: the prompt strategy.
+          shown: records by query id, most relevant first.
+          queries: what is asked.
+          stage: names the calls in progress and plans.
+          user_models: what the strategy has learned of the users, by user id.
+        """
+        pools = self.pools(strategy, shown, queries, samples=0, source=strategy, stage=stage, user_models=user_models)
+        return {query_id: pool[0] for query_id, pool in pools.items()}
+
+    def pools(
+        self,
+        strategy: str,
+        shown: Mapping[str, Sequence[Record]],
+        queries: Sequence[Query],
+        *,
+        samples: int,
+        source: str,
+        stage: str,
+        user_models: Mapping[str, contract.UserModel] | None = None,
+    ) -> dict[str, list[Candidate]]:
+        """The greedy answer and `samples` sampled ones to each query, equal answers merged and their votes counted.
+
+        Returns:
+          candidates by query id, the greedy answer first. An LLM that takes no temperature gives independent samples,
+          the first of which stands in for the greedy one.
+        """
+        of = registry.get(strategy)
+        hot = self.settings.temperature if self.greedy is not None else None
+        first_hot = 0 if self.greedy is not None else 1
+        requests: list[request.Request] = []
+        for query in queries:
+            known = (user_models or {}).get(query.user_id)
+            messages = of.messages(query, shown.get(query.id, ()), known, self.ctx)
+            requests.append(self.ctx.request(messages, temperature=self.greedy))
+            requests += [
+                self.ctx.request(messages, temperature=hot, sample=first_hot + i) for i in range(samples)
+            ]
+        answers = self.ctx.llm.sample(requests, stage=stage)
+        self.charge(stage, [query.user_id for query in queries for _ in range(samples + 1)], answers)
+        pools = {}
+        for i, query in enumerate(queries):
+            drawn = answers[i * (samples + 1) : (i + 1) * (samples + 1)]
+            pools[query.id] = merge(
+                [Candidate(text=a.text, source=source, stop_reason=a.stop_reason) for a in drawn],
+                self.ctx.task.normalise,
+            )
+        return pools
+
+    def charge(self, stage: str, user_ids: Sequence[str], answers: Sequence[request.Answer]) -> None:
+        """Books answers on their users, whether they were called for or stored."""
+        for user_id, answer in zip(user_ids, answers, strict=True):
+            entry = self.ledger.setdefault((stage, user_id), collections.Counter())
+            entry.update(calls=1, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens)
+
+    @contextlib.contextmanager
+    def charging(self, stage: str, user_ids: Sequence[str]) -> Iterator[contract.Context]:
+        """A context whose answers are booked on the users in turn: for strategies that ask once a user."""
+        noted = _Noted(self.ctx.llm)
+        yield dataclasses.replace(self.ctx, llm=noted)
+        owners = itertools.islice(itertools.cycle(user_ids), len(noted.answers))
+        self.charge(stage, list(owners), noted.answers)
+
+
+class _Noted:
+    """A sampler that remembers its answers."""
+
+    def __init__(self, inner: sampler.Sampler):
+        self._inner = inner
+        self.model, self.usage = inner.model, inner.usage
+        self.answers: list[request.Answer] = []
+
+    def sample(self, requests: Sequence[request.Request], *, stage: str) -> list[request.Answer]:
+        found = self._inner.sample(requests, stage=stage)
+        self.answers += found
+        return found
+
+
+def merge(candidates: Sequence[Candidate], normalise: Callable[[str], str]) -> list[Candidate]:
+    """Candidates that read the same become one with the sum of their votes; the first one's place and text stay.
+
+    An empty answer is a failure of the LLM: it is left out unless nothing else is there.
+    """
+    by_text: dict[tuple[str, str], Candidate] = {}
+    for candidate in candidates:
+        key = (candidate.source, normalise(candidate.text))
+        if key in by_text:
+            by_text[key] = dataclasses.replace(by_text[key], votes=by_text[key].votes + candidate.votes)
+        else:
+            by_text[key] = candidate
+    kept = [candidate for (_, text), candidate in by_text.items() if text]
+    return kept or list(candidates[:1])

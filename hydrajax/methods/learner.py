@@ -1,0 +1,134 @@
+"""Fits scorers on a frozen base, and chooses on validation users what has to be chosen."""
+
+import contextlib
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hydrajax import progress
+from hydrajax.methods import personal
+from hydrajax.methods.personal import Encode, Row
+from hydrajax.training import fit as fit_lib
+
+Bar = Callable[[str], contextlib.AbstractContextManager[progress.Advance]]
+
+EPOCHS = (0, 1, 2, 4, 8, 16, 32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What validation users chose, and how well each alternative did.
+
+    Attributes:
+      epochs: of personalisation; 0 leaves everybody the pooled head.
+      loss: of pretraining and personalisation.
+      quality: (loss, epochs) as `loss/epochs` -> mean quality of the validation users' chosen rows.
+      curves: mean training loss per epoch by stage, of the chosen loss.
+    """
+
+    epochs: int
+    loss: str
+    quality: dict[str, float]
+    curves: dict[str, list[float]]
+
+
+class ValidatedLearner:
+    """`hydra.Learner`: pretrains, personalises for several numbers of epochs, keeps what serves validation users best.
+
+    The validation users' heads learn from their pseudo-queries and are judged by the mean quality of the rows with the
+    highest score, one of each pool of their real queries; of equal settings the one with fewer epochs is taken.
+
+    Args:
+      encode: the frozen base.
+      configs: alternatives; their epochs are ignored in favour of `epochs`.
+      epochs: numbers of epochs to choose from.
+      folder: keeps checkpoints.
+      bar: makes a progress bar for a stage.
+    """
+
+    def __init__(
+        self,
+        encode: Encode,
+        configs: Sequence[fit_lib.FitConfig],
+        *,
+        epochs: Sequence[int] = EPOCHS,
+        folder: pathlib.Path | None = None,
+        bar: Bar = progress.bar,
+    ):
+        self._encode = encode
+        self._configs = tuple(configs)
+        self._epochs = tuple(epochs)
+        self._folder = folder
+        self._bar = bar
+        self.choices: dict[str, Choice] = {}
+
+    def fit(
+        self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
+    ) -> personal.Personal | personal.Untrained:
+        """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
+        if not train:
+            return personal.Untrained()
+        users, examples = personal.examples_of(train, self._encode)
+        tried: list[tuple[float, int, str, personal.Personal, fit_lib.Snapshots | None]] = []
+        for config in self._configs:
+            label = f"{name} ({config.loss})"
+            with self._bar(f"{label}: pretraining") as advance:
+                folder = self._folder / f"{name}-{config.loss}" if self._folder else None
+                fitted = fit_lib.pretrain(config, examples, len(users), checkpoint=folder, progress=advance)
+            for epochs, scorer, snapshots in self._personalised(label, config, fitted, heads):
+                tried.append((mean_chosen_quality(scorer, judged), epochs, config.loss, scorer, snapshots))
+        quality, epochs, loss, scorer, snapshots = max(tried, key=lambda t: (round(t[0], 9), -t[1]))
+        curves = {stage: [float(v) for v in curve] for stage, curve in scorer.fitted.curves.items()}
+        if snapshots is not None:
+            curves["new users"] = [float(v) for v in snapshots.curve]
+        self.choices[name] = Choice(
+            epochs=epochs,
+            loss=loss,
+            quality={f"{t[2]}/{t[1]}": t[0] for t in tried},
+            curves=curves,
+        )
+        return scorer
+
+    def _personalised(self, label, config, fitted, heads):
+        yield 0, personal.Personal(encode=self._encode, fitted=fitted, heads=None, user_rows={}), None
+        wanted = [n for n in self._epochs if n > 0]
+        if not heads or not wanted:
+            return
+        users, examples = personal.examples_of(heads, self._encode)
+        with self._bar(f"{label}: personalising") as advance:
+            snapshots = fit_lib.personalise_snapshots(
+                config, fitted, examples, len(users), epochs=wanted, progress=advance
+            )
+        rows = {user: i for i, user in enumerate(users)}
+        for epochs in wanted:
+            yield (
+                epochs,
+                personal.Personal(encode=self._encode, fitted=fitted, heads=snapshots.heads[epochs], user_rows=rows),
+                snapshots,
+            )
+
+
+class PlannedLearner:
+    """Trains nothing: for counting the calls of a run."""
+
+    def fit(
+        self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
+    ) -> personal.Untrained:
+        """See `hydra.Learner.fit`."""
+        return personal.Untrained()
+
+
+def mean_chosen_quality(scorer: personal.Scorer, judged: Sequence[Row]) -> float:
+    """Mean over pools of the quality of the row with the highest score; 0 without any pool."""
+    if not judged:
+        return 0.0
+    order = sorted(range(len(judged)), key=lambda i: judged[i].pool)
+    scores = scorer.scores(judged)
+    chosen = []
+    for _, members in itertools.groupby(order, key=lambda i: judged[i].pool):
+        own = list(members)
+        chosen.append(judged[own[int(np.argmax(scores[own]))]].quality)
+    return float(np.mean(chosen))

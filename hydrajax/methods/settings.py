@@ -1,0 +1,71 @@
+"""What a HYDRA run can be told: sizes, sampling, training; and presets of it."""
+
+import dataclasses
+from typing import Literal
+
+from hydrajax.prompting import contract
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of a HYDRA run. The defaults are the paper's, except for the number of pseudo-queries.
+
+    Attributes:
+      retriever: how the first N records are found.
+      retrieved: N, records that the reranker sees.
+      shown: numbers k of records to show. With several, each prompt baseline gets the one that serves validation
+        users best, and the reranked prompts get that of `rag`.
+      samples: b, candidates per prompt besides the greedy answer.
+      temperature: of the samples.
+      pseudo_queries: records of each profile that are asked as queries; None for all, as in the paper.
+      label_queries: real queries of each training user whose records are labelled for the reranker; None for all.
+      adapter_pools: what the adapter learns from. `reranked`: for `hydra`, b candidates from the reranked prompt of
+        every pseudo-query, and for `hydra_adapter` b zero-shot ones, each method with an adapter of its own (the
+        paper). `shared`: one adapter for both, half of the candidates zero-shot and half with the k most relevant
+        records, which costs half the calls and can be sampled before the reranker is trained.
+      prompts: how prompts are built.
+      validation: share of the training users on whom settings are chosen.
+      derangements: permutations of the shuffled-heads control.
+    """
+
+    retriever: str = "bm25"
+    retrieved: int = 10
+    shown: tuple[int, ...] = (4,)
+    samples: int = 8
+    temperature: float = 1.0
+    pseudo_queries: int | None = 4
+    label_queries: int | None = None
+    adapter_pools: Literal["reranked", "shared"] = "reranked"
+    prompts: contract.PromptSettings = contract.PromptSettings()
+    validation: float = 0.2
+    derangements: int = 10
+
+    def __post_init__(self):
+        for name, lowest in (("retrieved", 1), ("samples", 1), ("derangements", 1)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {lowest}")
+        if not self.shown or min(self.shown) < 1 or max(self.shown) > self.retrieved:
+            raise ValueError(f"shown is {self.shown}, expected numbers from 1 to retrieved ({self.retrieved})")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation is {self.validation}, expected a share between 0 and 1")
+
+    @property
+    def shared_samples(self) -> int:
+        """Samples from each of the two prompts where pools are shared."""
+        return max(1, self.samples // 2)
+
+
+PAPER = Settings(pseudo_queries=None)
+SMALL = Settings(
+    retrieved=5,
+    shown=(1, 2, 4),
+    samples=4,
+    temperature=0.7,
+    pseudo_queries=3,
+    label_queries=1,
+    adapter_pools="shared",
+    prompts=contract.PromptSettings(max_record_tokens=80, repeat_instruction=False),
+)
+DEMO = dataclasses.replace(SMALL, retrieved=2, shown=(1,), samples=3, pseudo_queries=2)
+
+PRESETS = {"paper": PAPER, "default": Settings(), "small": SMALL, "demo": DEMO}

@@ -1,0 +1,96 @@
+"""A trained run used: one question of one user, from retrieval to the chosen answer."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from hydrajax.data import tasks
+from hydrajax.llm import connect, sampler, store
+from hydrajax.methods import hydra, lab
+from hydrajax.prompting import contract
+from hydrajax.runs import folder, load, pipeline, saved
+from hydrajax.types import Candidate, DataError, Query, Record, User
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explained:
+    """An answer and how it came about.
+
+    Attributes:
+      text: the chosen candidate, normalised.
+      records: shown to the LLM, most relevant first.
+      candidates: the pool.
+      scores: s_A of each, [len(candidates)].
+      personal: whether the user has a head; otherwise the pooled head chose.
+    """
+
+    text: str
+    records: tuple[Record, ...]
+    candidates: tuple[Candidate, ...]
+    scores: np.ndarray
+    personal: bool
+
+
+def answer(
+    run: pathlib.Path, user_id: str, text: str, *, llm: str | None = None, machine: pipeline.Machine | None = None
+) -> Explained:
+    """Answers as the run's HYDRA does.
+
+    Args:
+      run: folder of a finished run.
+      user_id: a user of the run's data. Anybody else is a user without a profile: zero-shot prompt and pooled head.
+      text: the bare input; for a task with several slots, JSON with one text per slot.
+      llm: another LLM than the run's.
+      machine: where.
+
+    Raises:
+      DataError: no finished run, or an input that does not fit the task.
+    """
+    machine = machine or pipeline.Machine()
+    config = folder.read_config(run)
+    data = load.load(config)
+    users = {**data.train.users, **data.dev.users}
+    users.setdefault(user_id, User(id=user_id))
+    query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
+    answers = store.Store(machine.store)
+    encode, _ = pipeline.encoders(config, pipeline.cache_folder(machine, answers))
+    kept = saved.load(run / "scorers", encode)
+    llm_sampler = sampler.StoredSampler(
+        connect.connect(llm or config.llm, parallel=machine.parallel, threads=machine.threads), answers
+    )
+    try:
+        ctx = contract.Context(task=data.task, llm=llm_sampler, settings=config.settings.prompts)
+        bench = lab.Lab(ctx=ctx, users=users, settings=config.settings, reward=data.reward, seed=config.seed)
+        records = hydra.rerank(bench, kept.reranker, [query], kept.shown)
+        pools = bench.pools(
+            "rag", records, [query], samples=config.settings.samples, source="reranked", stage="candidates"
+        )
+    finally:
+        llm_sampler.close()
+        answers.close()
+    pool = pools[query.id]
+    scores = hydra.choose(bench, kept.adapter, [query], pools)[query.id]
+    return Explained(
+        text=data.task.normalise(pool[int(np.argmax(scores))].text),
+        records=records[query.id],
+        candidates=tuple(pool),
+        scores=scores,
+        personal=user_id in getattr(kept.adapter, "user_rows", {}),
+    )
+
+
+def _inputs(task: tasks.Task, text: str) -> dict[str, str]:
+    if len(task.slots) == 1:
+        if not text.strip():
+            raise DataError("the input is empty, expected the text that is asked about")
+        return {task.slots[0]: text.strip()}
+    import json
+
+    try:
+        inputs = json.loads(text)
+    except ValueError as error:
+        raise DataError(f"task {task.name} asks with {', '.join(task.slots)}: give JSON with these texts") from error
+    if not isinstance(inputs, dict) or set(inputs) != set(task.slots):
+        raise DataError(f"the input has not exactly the texts {', '.join(task.slots)}")
+    return {slot: str(inputs[slot]) for slot in task.slots}

@@ -1,0 +1,186 @@
+"""All methods and controls on one set of queries, as prediction rows."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hydrajax.evaluation import controls, factorised_classifier
+from hydrajax.methods import baselines, hydra
+from hydrajax.methods.lab import Lab
+from hydrajax.types import Candidate, Query, Split
+
+Embed = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    """Everything that a report needs of the comparison.
+
+    Attributes:
+      rows: prediction rows of the new users' queries.
+      best_source: the best single source by the validation users.
+      validation: mean quality on the validation queries, by single source.
+    """
+
+    rows: list[dict[str, Any]]
+    best_source: str
+    validation: dict[str, float]
+
+
+def compare(
+    lab: Lab,
+    people: hydra.People,
+    prompts: Mapping[str, baselines.Baseline],
+    result: hydra.Result,
+    train: Split,
+    embed: Embed,
+) -> Compared:
+    """Answers of every method and control to the new users' queries, and the best single source.
+
+    Args:
+      lab: task, LLM, settings, seed.
+      people: validation queries choose the best source, new queries are answered.
+      prompts: prompt baselines; their answers cover validation and new queries.
+      result: of HYDRA.
+      train: the training users, for controls that learn from them.
+      embed: texts -> features, for the factorised classifier.
+    """
+    asked = [*people.validation_queries, *people.new_queries]
+    single = {**_prompt_answers(prompts, asked), **_plain_controls(lab, asked, train, embed)}
+    single["hydra_reranker"] = {q.id: result.pools["reranked"][q.id][0].text for q in asked}
+    validation = {
+        method: float(np.mean([lab.quality(q, answers[q.id]) for q in people.validation_queries]))
+        for method, answers in single.items()
+    }
+    best = max(validation, key=lambda method: round(validation[method], 9))
+    chosen = _choices(lab, people, result)
+    rows = [_row(lab, query, prompts, result, single, chosen) for query in people.new_queries]
+    return Compared(rows=rows, best_source=best, validation=validation)
+
+
+def _prompt_answers(prompts: Mapping[str, baselines.Baseline], queries: Sequence[Query]) -> dict[str, dict[str, str]]:
+    return {name: {q.id: prompt.answers[q.id].text for q in queries} for name, prompt in prompts.items()}
+
+
+def _plain_controls(lab: Lab, queries: Sequence[Query], train: Split, embed: Embed) -> dict[str, dict[str, str]]:
+    """Controls that answer without an LLM, each where the task allows."""
+    task = lab.ctx.task
+    found: dict[str, dict[str, str]] = {}
+    profiles = {q.id: lab.users[q.user_id].profile for q in queries}
+    if task.kind in ("classification", "rating") and task.answer is not None:
+        everyone = [record for user in train.users.values() for record in user.profile]
+        default = controls.most_frequent_label(task, everyone)
+        found["most_frequent_label"] = {
+            q.id: controls.most_frequent_label(task, profiles[q.id], default) for q in queries
+        }
+    if task.answer is not None:
+        found["nearest_record"] = {q.id: controls.nearest_record(task, lab.retrieve(q, 1)) for q in queries}
+    if task.kind in ("generation", "reward"):
+        found["query_text"] = {q.id: controls.query_text(task, q) for q in queries}
+        if task.kind == "generation":
+            found["query_first_sentence"] = {q.id: controls.query_first_sentence(task, q) for q in queries}
+    if task.kind == "classification" and task.inputs:
+        model = factorised_classifier.fit(task, train, embed, seed=lab.seed)
+        users = [lab.users[q.user_id] for q in queries]
+        answers = factorised_classifier.predict(model, task, queries, users, embed)
+        found["factorised_classifier"] = {q.id: a for q, a in zip(queries, answers, strict=True)}
+    return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Choices:
+    """Indices into the pools, by method and query id, and the scores behind them."""
+
+    pools: Mapping[str, str]
+    indices: Mapping[str, Mapping[str, Sequence[int]]]
+    scores: Mapping[str, Mapping[str, np.ndarray]]
+
+
+def _choices(lab: Lab, people: hydra.People, result: hydra.Result) -> _Choices:
+    queries = people.new_queries
+    pool = result.pools["reranked"]
+    scores = {
+        "hydra": hydra.choose(lab, result.adapters["hydra"], queries, pool),
+        "pooled_head": hydra.choose(lab, result.adapters["hydra"], queries, pool, pooled=True),
+        "hydra_adapter": hydra.choose(lab, result.adapters["hydra_adapter"], queries, result.pools["zero_shot"]),
+    }
+    indices: dict[str, dict[str, Sequence[int]]] = {
+        method: {q.id: (int(np.argmax(own[q.id])),) for q in queries} for method, own in scores.items()
+    }
+    users = sorted({q.user_id for q in queries})
+    if len(users) > 1:
+        lent = controls.derangements(users, seed=lab.seed, n=lab.settings.derangements)
+        draws = [hydra.choose(lab, result.adapters["hydra"], queries, pool, heads=heads) for heads in lent]
+        indices["shuffled_heads"] = {q.id: tuple(int(np.argmax(own[q.id])) for own in draws) for q in queries}
+    votes = {q.id: [candidate.votes for candidate in pool[q.id]] for q in queries}
+    indices["random"] = {
+        q.id: controls.random_choices(votes[q.id], seed=lab.seed, query_id=q.id) for q in queries
+    }
+    indices["oracle"] = {q.id: (controls.oracle([lab.quality(q, c.text) for c in pool[q.id]]),) for q in queries}
+    texts = {q.id: [lab.ctx.task.normalise(c.text) for c in pool[q.id]] for q in queries}
+    indices["vote"] = {q.id: (controls.vote(lab.ctx.task, texts[q.id], votes[q.id]),) for q in queries}
+    pools = dict.fromkeys(indices, "reranked") | {"hydra_adapter": "zero_shot"}
+    return _Choices(pools=pools, indices=indices, scores=scores)
+
+
+def _row(
+    lab: Lab,
+    query: Query,
+    prompts: Mapping[str, baselines.Baseline],
+    result: hydra.Result,
+    single: Mapping[str, Mapping[str, str]],
+    chosen: _Choices,
+) -> dict[str, Any]:
+    task = lab.ctx.task
+    records = {name: prompt.records[query.id] for name, prompt in prompts.items() if prompt.records.get(query.id)}
+    records["hydra"] = result.records[query.id]
+    pools = {
+        name: [
+            _candidate(lab, query, candidate, {m: s[query.id][i] for m, s in chosen.scores.items() if chosen.pools[m] == name})
+            for i, candidate in enumerate(pool[query.id])
+        ]
+        for name, pool in result.pools.items()
+    }
+    answers: dict[str, dict[str, Any]] = {
+        method: _answer(lab, query, [texts[query.id]], None) for method, texts in single.items()
+    }
+    answers["hydra_reranker"]["candidate"] = ["reranked", 0]
+    for method, by_query in chosen.indices.items():
+        pool_name = chosen.pools[method]
+        picks = by_query[query.id]
+        texts = [result.pools[pool_name][query.id][i].text for i in picks]
+        candidate = [pool_name, picks[0]] if len(picks) == 1 else None
+        answers[method] = _answer(lab, query, texts, candidate)
+    shown = {record.id: task.record_text(record) for own in records.values() for record in own}
+    return {
+        "query": query.id,
+        "user": query.user_id,
+        "input": task.query_text(query),
+        "gold": query.gold,
+        "records": {method: [record.id for record in own] for method, own in records.items()},
+        "record_texts": shown,
+        "pools": pools,
+        "answers": answers,
+    }
+
+
+def _candidate(lab: Lab, query: Query, candidate: Candidate, scores: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "text": candidate.text,
+        "source": candidate.source,
+        "votes": candidate.votes,
+        "stop_reason": candidate.stop_reason,
+        "prediction": lab.ctx.task.normalise(candidate.text),
+        "quality": lab.quality(query, candidate.text),
+        "scores": {method: round(float(score), 6) for method, score in scores.items()},
+    }
+
+
+def _answer(lab: Lab, query: Query, texts: Sequence[str], candidate: list[Any] | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"predictions": [lab.ctx.task.normalise(text) for text in texts], "candidate": candidate}
+    if lab.reward is not None:
+        answer["rewards"] = [lab.quality(query, text) for text in texts]
+    return answer
+

@@ -1,0 +1,90 @@
+"""What a run is: one frozen configuration, kept in its folder, enough to repeat it."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, Literal
+
+from hydrajax.methods import learner
+from hydrajax.methods import settings as settings_lib
+from hydrajax.prompting import contract
+from hydrajax.training import fit
+from hydrajax.types import DataError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run.
+
+    Attributes:
+      experiment: `demo`, `lamp` or `custom`.
+      task: `demo`, a LaMP task, or a TOML file that declares a task.
+      data_dir: folder that holds TASK/*.json (lamp) or {train,dev}.jsonl (custom).
+      train_users, dev_users: how many are drawn; None for all.
+      queries_per_user: at most how many questions of each user; None for all.
+      fold, folds: which of how many re-divisions of all users; folds 0 keeps the given train and dev.
+      llm: `local`, a GGUF file, `scripted`, or a Claude model.
+      base: name or folder of the base encoder.
+      settings: of the method.
+      scorer: of reranker and adapter; epochs and loss are chosen on validation users among `losses`.
+      losses: what the loss is chosen among; `pairwise` learns the order inside a pool.
+      epochs: numbers of epochs of personalisation that are chosen among; 0 is the pooled head.
+      max_pair_tokens: longest encoding of a pair.
+      skip_bad: leave bad data out instead of refusing it.
+      seed: of every draw.
+    """
+
+    experiment: Literal["demo", "lamp", "custom"]
+    task: str
+    data_dir: str | None = None
+    train_users: int | None = None
+    dev_users: int | None = None
+    queries_per_user: int | None = None
+    fold: int = 0
+    folds: int = 0
+    llm: str = "local"
+    base: str = "minilm"
+    settings: settings_lib.Settings = settings_lib.Settings()
+    scorer: fit.FitConfig = fit.FitConfig()
+    losses: tuple[str, ...] = ("cross_entropy", "pairwise")
+    epochs: tuple[int, ...] = learner.EPOCHS
+    max_pair_tokens: int = 256
+    skip_bad: bool = False
+    seed: int = 0
+
+
+def to_json(config: RunConfig) -> dict[str, Any]:
+    """The configuration as JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_json(values: dict[str, Any], where: str) -> RunConfig:
+    """The configuration that `to_json` wrote.
+
+    Raises:
+      DataError: it is not one.
+    """
+    try:
+        values = dict(values)
+        settings = dict(values.pop("settings"))
+        prompts = contract.PromptSettings(**settings.pop("prompts"))
+        settings["shown"] = tuple(settings["shown"])
+        return RunConfig(
+            settings=settings_lib.Settings(prompts=prompts, **settings),
+            scorer=fit.FitConfig(**values.pop("scorer")),
+            losses=tuple(values.pop("losses")),
+            epochs=tuple(values.pop("epochs")),
+            **values,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: does not hold the configuration of a run ({error})") from error
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The configuration with its paths made absolute, so that a run folder can be used from anywhere."""
+    return dataclasses.replace(
+        config,
+        data_dir=None if config.data_dir is None else str(pathlib.Path(config.data_dir).expanduser().resolve()),
+        task=str(pathlib.Path(config.task).resolve()) if config.task.endswith(".toml") else config.task,
+        llm=str(pathlib.Path(config.llm).resolve()) if config.llm.endswith(".gguf") else config.llm,
+    )

@@ -1,0 +1,47 @@
+"""What a new user costs, by method, from the lab's ledger."""
+
+from collections.abc import Mapping, Sequence
+
+from hydrajax.evaluation import results
+from hydrajax.llm import models
+from hydrajax.methods.lab import Lab
+
+_TRIALS = ("paraphrases", "record trials")
+_ZERO = "zero-shot candidates to learn from"
+_SHOWN = "candidates with records to learn from"
+_ASKED = "candidates with reranked records"
+
+# Stages that a method needs, and the share of each: hydra_reranker asks for one answer where hydra asks for b + 1.
+_OWN_POOLS: Mapping[str, Sequence[str]] = {
+    "zero_shot": ("zero_shot",),
+    "icl_random": ("icl_random",),
+    "rag": ("rag",),
+    "pag": ("pag: summaries", "pag"),
+    "hydra_reranker": (*_TRIALS, _ASKED),
+    "hydra_adapter": ("paraphrases", _ZERO, "zero-shot candidates"),
+    "hydra": (*_TRIALS, _SHOWN, _ASKED),
+}
+
+
+def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
+    """Mean calls, tokens and dollars of a new user: everything learned of the user, and the answers to the user's queries.
+
+    Answers from the store count as if they had been paid for in this run.
+    """
+    stages = dict(_OWN_POOLS)
+    if lab.settings.adapter_pools == "shared":
+        stages["hydra_adapter"] = (*stages["hydra_adapter"], _SHOWN)
+        stages["hydra"] = (*stages["hydra"], _ZERO)
+    price = models.find(lab.ctx.llm.model)
+    found = {}
+    for method, needed in stages.items():
+        totals = {"calls": 0.0, "input_tokens": 0.0, "output_tokens": 0.0}
+        for stage in needed:
+            share = 1 / (lab.settings.samples + 1) if method == "hydra_reranker" and stage == _ASKED else 1.0
+            for user_id in user_ids:
+                entry = lab.ledger.get((stage, user_id), {})
+                for name in totals:
+                    totals[name] += share * entry.get(name, 0)
+        mean = {name: round(total / max(1, len(user_ids)), 3) for name, total in totals.items()}
+        found[method] = results.NewUser(**mean, cost_usd=price.cost(mean["input_tokens"], mean["output_tokens"]))
+    return found
