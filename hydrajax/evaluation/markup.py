@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterable
+from typing import Any
 
 
 class Markup(str):
@@ -10,7 +11,8 @@ class Markup(str):
     __slots__ = ()
 
 
-Child = str | int | float | None | Iterable["Child"]
+# An iterable holds children again.
+Child = str | int | float | None | Iterable[Any]
 VOID = frozenset({"meta", "br", "hr", "img", "line", "rect", "circle", "path", "polyline"})
 
 
