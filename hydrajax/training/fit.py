@@ -113,8 +113,8 @@ def pretrain(
         shared = {**shared, "generic": generic}
         curves["pooled"] = curve
         if not jax.tree.leaves(bank) and config.fit_bank:
-            data = _data(normaliser, z, examples)
-            snapshots = _personal(config, dims, data, num_users, (config.epochs,), shared, progress)
+            data = _data(z, examples)
+            snapshots = _personal(config, dims, normaliser, data, num_users, (config.epochs,), shared, progress)
             bank = snapshots.heads[config.epochs]
             curves["personal"] = snapshots.curve
     return Fitted(
@@ -177,8 +177,8 @@ def personalise_snapshots(
     _check_widths(fitted.dims, examples.x, examples.extras)
     if not heads.stores_users(fitted.family, fitted.dims):
         return Snapshots(heads={n: {} for n in epochs}, curve=())
-    data = _data(fitted.normaliser, examples.x, examples)
-    return _personal(config, fitted.dims, data, num_users, counts, fitted.shared, progress)
+    data = _data(examples.x, examples)
+    return _personal(config, fitted.dims, fitted.normaliser, data, num_users, counts, fitted.shared, progress)
 
 
 def predict(
@@ -218,8 +218,7 @@ def predict(
         raise DataError(f"predict: user rows from {rows.min()} to {rows.max()}, expected 0 to {min(sizes) - 1}")
     if not len(x):
         return np.zeros(0, np.float32)
-    joined = np.asarray(scorers.inputs(fitted.normaliser, jnp.asarray(x), jnp.asarray(extras)))
-    return per_user.score(fitted.family, fitted.shared, user_heads, joined, rows)
+    return per_user.score(fitted.family, fitted.shared, user_heads, x, extras, rows, normaliser=fitted.normaliser)
 
 
 def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
@@ -295,7 +294,7 @@ def _pooled(
     progress: Progress | None,
 ) -> tuple[heads.User, tuple[float, ...]]:
     """One head on everybody's examples: the fit of a single user to whom they all belong."""
-    data = dataclasses.replace(_data(normaliser, z, examples), user=np.zeros_like(examples.user))
+    data = dataclasses.replace(_data(z, examples), user=np.zeros_like(examples.user))
     settings = per_user.Settings(
         epochs=(config.pooled_epochs,),
         learning_rate=config.pooled_learning_rate,
@@ -313,6 +312,7 @@ def _pooled(
         data,
         1,
         settings,
+        normaliser=normaliser,
         shared=shared,
         anchor=None,
         generic=None,
@@ -325,6 +325,7 @@ def _pooled(
 def _personal(
     config: FitConfig,
     dims: heads.Dims,
+    normaliser: scorers.Normaliser,
     data: per_user.Data,
     num_users: int,
     epochs: tuple[int, ...],
@@ -351,6 +352,7 @@ def _personal(
         data,
         num_users,
         settings,
+        normaliser=normaliser,
         shared=shared,
         anchor=generic if config.init == "pooled" else None,
         generic=generic,
@@ -360,10 +362,10 @@ def _personal(
     return Snapshots(heads=found, curve=tuple(float(v) for v in curve))
 
 
-def _data(normaliser: scorers.Normaliser, z: np.ndarray, examples: Examples) -> per_user.Data:
-    joined = scorers.inputs(normaliser, jnp.asarray(z), jnp.asarray(examples.extras))
+def _data(z: np.ndarray, examples: Examples) -> per_user.Data:
     return per_user.Data(
-        inputs=np.asarray(joined),
+        x=z,
+        extras=examples.extras,
         user=examples.user,
         label=examples.label,
         score=examples.score,

@@ -3,8 +3,8 @@
     f(u) = sum of the losses of Phi u + strength/2 |u - anchor|^2
 
 with Phi the design of the user's examples; the losses are convex in the scores, so f has one minimum and no learning
-rate, no number of epochs. Each iteration solves (Phi' A Phi + strength I) d = gradient, A the losses' Hessian by the
-scores, and halves d until f falls.
+rate, no number of epochs. Each iteration solves (Phi' A Phi + strength I) d = gradient by conjugate gradients, A the
+losses' Hessian by the scores, and halves d until f falls.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from hydrajax.types import DataError
 
 ITERATIONS = 30
 HALVINGS = 12
+PRODUCTS = 300
 TOLERANCE = 1e-5
 
 
@@ -95,7 +96,9 @@ def minimise(
     def iterate(carry):
         u, best, number, _ = carry
         gradient, hessian = derivatives(u)
-        direction = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(hessian), gradient)
+        # Conjugate gradients take few products here (a multiple of I plus a matrix of as many ranks as the user has
+        # examples), and LAPACK's threads would fight for cores with whatever else runs.
+        direction, _ = jax.scipy.sparse.linalg.cg(lambda v: hessian @ v, gradient, tol=1e-5, maxiter=PRODUCTS)
         slope = jnp.dot(direction, gradient)
 
         def too_long(trial):

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import flatten_util
 from jaxtyping import Array
 
 from hydrajax.nn import heads
@@ -24,9 +25,10 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """Examples of frozen features: inputs of the heads float32 [N, I], and what is known, arrays [N]."""
+    """Examples of frozen features: x float32 [N, D], extras float32 [N, X], the rest arrays [N]."""
 
-    inputs: np.ndarray
+    x: np.ndarray
+    extras: np.ndarray
     user: np.ndarray
     label: np.ndarray
     score: np.ndarray
@@ -64,6 +66,7 @@ def fit(
     num_users: int,
     settings: Settings,
     *,
+    normaliser: scorers.Normaliser,
     shared: heads.Shared,
     anchor: heads.User | None,
     generic: heads.User | None,
@@ -81,6 +84,7 @@ def fit(
       data: examples.
       num_users: how many heads.
       settings: how.
+      normaliser: statistics of the inputs.
       shared: parameters that all users share, frozen.
       anchor: the centre of decay and prior; None: zeros.
       generic: the head of users without examples; None: whatever they start with.
@@ -94,9 +98,9 @@ def fit(
     whole = loss in losses.WITHIN_POOL
     convex = hasattr(family, "design")
     anchored = anchor is not None
-    template = family.init_user(jax.random.key(0), dims)
-    anchor = jax.tree.map(jnp.zeros_like, template) if anchor is None else jax.tree.map(jnp.asarray, anchor)
-    fallback = anchor if generic is None else jax.tree.map(jnp.asarray, generic)
+    template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
+    anchor = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template) if anchor is None else anchor
+    fallback = anchor if generic is None else generic
     made = chunks.make(
         data.user,
         data.pool,
@@ -110,7 +114,7 @@ def fit(
     strength = jnp.float32(settings.prior_strength)
     if convex:
         newton.check(family, settings.prior_strength)
-        run = functools.partial(_newton(family, loss), shared, anchor, fallback, device, strength)
+        run = functools.partial(_newton(family, loss), normaliser, shared, anchor, fallback, device, strength)
     else:
         segments = np.diff((0, *settings.epochs))
         bounds = np.stack([np.array(settings.epochs) - segments, settings.epochs], axis=1).astype(np.int32)
@@ -121,7 +125,7 @@ def fit(
         program = _gradient(family, dims, loss, fresh, settings.parallel)
         rates = (jnp.float32(settings.learning_rate), jnp.float32(settings.weight_decay), total)
         key = jax.random.key(settings.seed)
-        run = functools.partial(program, shared, anchor, fallback, device, strength, bounds, rates, key)
+        run = functools.partial(program, normaliser, shared, anchor, fallback, device, strength, bounds, rates, key)
     group = min(group, max(1, num_users))
     parts, losses_ = [], []
     for first in range(0, num_users, group):
@@ -135,7 +139,7 @@ def fit(
     sums, weights = np.moveaxis(np.concatenate(losses_), -1, 0).sum(axis=1) if losses_ else np.zeros((2, 0))
     curve = np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
     if convex:
-        start = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (num_users, *leaf.shape)), jax.device_get(anchor))
+        start = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (num_users, *leaf.shape)), anchor)
         return {n: stacked if n else start for n in settings.epochs}, curve
     by_epoch = {n: jax.tree.map(lambda leaf: leaf[:, i], stacked) for i, n in enumerate(settings.epochs)}  # noqa: B023
     return by_epoch, curve[: settings.epochs[-1]]
@@ -150,7 +154,8 @@ def _none(template: heads.User, settings: Settings) -> heads.User:
 class _Device:
     """Arrays padded to few different shapes, so that fits of like size compile once."""
 
-    inputs: Any
+    x: Any
+    extras: Any
     label: Any
     score: Any
     pool: Any
@@ -165,7 +170,8 @@ class _Device:
         n, m = padded(len(data.user)), padded(len(made.rows))
         users = padded(made.start.shape[1])
         return _Device(
-            inputs=jnp.asarray(pad(data.inputs, n)),
+            x=jnp.asarray(pad(data.x, n)),
+            extras=jnp.asarray(pad(data.extras, n)),
             label=jnp.asarray(pad(data.label, n)),
             score=jnp.asarray(pad(data.score, n)),
             pool=jnp.asarray(pad(data.pool, n)),
@@ -175,12 +181,12 @@ class _Device:
             stop=jnp.asarray(pad(made.stop.T, users).T),
         )
 
-    def chunk(self, index: Any) -> tuple[Array, losses.Targets]:
-        """The inputs [E, I] and targets of one chunk."""
+    def chunk(self, normaliser: scorers.Normaliser, index: Any) -> tuple[Array, losses.Targets]:
+        """The inputs [E, I] of the heads and the targets of one chunk."""
         rows = self.rows[index]
         take = jnp.maximum(rows, 0)
         targets = losses.Targets(label=self.label[take], score=self.score[take], pool=self.pool[take], mask=rows >= 0)
-        return self.inputs[take], targets
+        return scorers.inputs(normaliser, self.x[take], self.extras[take]), targets
 
 
 def padded(n: int) -> int:
@@ -202,12 +208,15 @@ def pad(array: np.ndarray, n: int, fill: int = 0) -> np.ndarray:
 def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, parallel: int | None) -> Any:
     loss_fn = losses.get(loss)
 
-    def run(shared, anchor, fallback, device, strength, bounds, rates, key, rows):
+    def run(normaliser, shared, anchor, fallback, device, strength, bounds, rates, key, rows):
         learning_rate, weight_decay, total = rates
         head_tx = optimizers.adamw(learning_rate, weight_decay, total=total)
 
+        # One flat vector in place of a tree: the optimizer is compiled for one leaf.
+        centre, unravel = flatten_util.ravel_pytree(anchor)
+
         def summed(user, x, targets, one):
-            return loss_fn(scorers.logits(family, shared, user, x, key=one), targets)
+            return loss_fn(scorers.logits(family, shared, unravel(user), x, key=one), targets)
 
         def fit_one(row):
             here = jnp.maximum(row, 0)
@@ -217,10 +226,10 @@ def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, pa
 
             def update(index, carry):
                 user, opt, count, loss_sum, weight_sum = carry
-                x, targets = device.chunk(index)
+                x, targets = device.chunk(normaliser, index)
                 one = jax.random.fold_in(dropout, count)
                 (value, weight), grad = jax.value_and_grad(summed, has_aux=True)(user, x, targets, one)
-                new = step.update_head(head_tx, anchor, user, opt, grad, weight, pull)
+                new = step.update_head(head_tx, centre, user, opt, grad, weight, pull)
                 user, opt = jax.tree.map(lambda a, b: jnp.where(weight > 0, a, b), new, (user, opt))
                 return user, opt, count + 1, loss_sum + value, weight_sum + weight
 
@@ -237,12 +246,14 @@ def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, pa
                 carry = jax.lax.fori_loop(ends[0], ends[1], epoch, carry)
                 return carry, carry[0]
 
-            user = family.init_user(own, dims) if fresh else anchor
+            user = flatten_util.ravel_pytree(family.init_user(own, dims))[0] if fresh else centre
             curve = jnp.zeros((device.start.shape[0], 2), jnp.float32)
             carry = (user, head_tx.init(user), jnp.zeros((), jnp.int32), curve)
             carry, users = jax.lax.scan(segment, carry, bounds)
             empty = device.count[here] == 0
-            users = jax.tree.map(lambda leaf, rest: jnp.where(empty, rest[None], leaf), users, fallback)
+            users = jax.tree.map(
+                lambda leaf, rest: jnp.where(empty, rest[None], leaf), jax.vmap(unravel)(users), fallback
+            )
             return users, carry[-1]
 
         return jax.lax.map(fit_one, rows, batch_size=parallel)
@@ -254,14 +265,14 @@ def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, pa
 def _newton(family: heads.Family, loss: str) -> Any:
     loss_fn = losses.get(loss)
 
-    def run(shared, anchor, fallback, device, strength, rows):
+    def run(normaliser, shared, anchor, fallback, device, strength, rows):
         def fit_one(row):
             here = jnp.maximum(row, 0)
             start = device.start[0, here]
             stop = jnp.where(row >= 0, device.stop[0, here], start)
 
             def chunk(index):
-                x, targets = device.chunk(index)
+                x, targets = device.chunk(normaliser, index)
                 return jax.vmap(lambda one: family.design(shared, one))(x), targets
 
             user, value = newton.minimise(loss_fn, chunk, start, stop, anchor, strength)
@@ -277,12 +288,14 @@ def score(
     family: heads.Family,
     shared: heads.Shared,
     users: heads.User,
-    inputs: np.ndarray,
+    x: np.ndarray,
+    extras: np.ndarray,
     rows: np.ndarray,
     *,
+    normaliser: scorers.Normaliser,
     size: int = 32,
 ) -> np.ndarray:
-    """Scores float32 [N] of inputs [N, I] by the heads of `rows` [N] in a stack [C, ...]; dropout is off."""
+    """Scores float32 [N] of x [N, D], extras [N, X] by the heads of `rows` [N] in a stack [C, ...]; dropout is off."""
     num_users = int(rows.max(initial=-1)) + 1
     made = chunks.make(rows, np.zeros_like(rows), num_users, size=size)
     owner = np.repeat(np.arange(num_users, dtype=np.int32), (made.stop - made.start)[0])
@@ -290,7 +303,8 @@ def score(
     # Only the heads that are asked for are copied to the device, in a stack of few different sizes.
     stack = jax.tree.map(lambda leaf: pad(np.asarray(leaf)[:num_users], padded(num_users)), users)
     taken = pad(made.rows, m, -1)
-    out = np.asarray(_scores(family)(shared, stack, pad(inputs, padded(len(rows))), taken, pad(owner, m)))
+    n = padded(len(rows))
+    out = np.asarray(_scores(family)(normaliser, shared, stack, pad(x, n), pad(extras, n), taken, pad(owner, m)))
     result = np.zeros(len(rows), np.float32)
     real = taken >= 0
     result[taken[real]] = out[real]
@@ -299,11 +313,12 @@ def score(
 
 @functools.lru_cache(maxsize=64)
 def _scores(family: heads.Family) -> Any:
-    def run(shared, users, inputs, rows, owner):
+    def run(normaliser, shared, users, x, extras, rows, owner):
         def chunk(args):
             taken, who = args
             user = jax.tree.map(lambda leaf: leaf[who], users)
-            return scorers.logits(family, shared, user, inputs[jnp.maximum(taken, 0)])
+            take = jnp.maximum(taken, 0)
+            return scorers.logits(family, shared, user, scorers.inputs(normaliser, x[take], extras[take]))
 
         return jax.lax.map(chunk, (rows, owner))
 

@@ -8,10 +8,12 @@ section 3 and public code.
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from hydrajax.nn import heads
 
@@ -53,21 +55,27 @@ def init(key: Array, inputs: int, width: int) -> dict[str, Array]:
     number of users for a part of the fan in, and the weights come out far too small.
     """
     shapes = {"w1": ((inputs, width), inputs), "b1": ((width,), inputs), "w2": ((width, 2), width), "b2": ((2,), width)}
+    sizes = [math.prod(shape) for shape, _ in shapes.values()]
+    # One draw for all four: each draw is compiled anew.
+    draws = jnp.split(jax.random.uniform(key, (sum(sizes),), jnp.float32, -1.0, 1.0), np.cumsum(sizes[:-1]))
     return {
-        name: jax.random.uniform(jax.random.fold_in(key, i), shape, jnp.float32, -(fan_in**-0.5), fan_in**-0.5)
-        for i, (name, (shape, fan_in)) in enumerate(shapes.items())
+        name: draw.reshape(shape) * fan_in**-0.5
+        for draw, (name, (shape, fan_in)) in zip(draws, shapes.items(), strict=True)
     }
 
 
 def apply(user: dict[str, Array], x: Float[Array, " I"], rate: float, key: Array | None) -> Float[Array, ""]:
     """The score of one example."""
-    h = jnp.tanh(_drop(x, rate, key, 0) @ user["w1"] + user["b1"])
-    out = _drop(h, rate, key, 1) @ user["w2"] + user["b2"]
+    if key is not None and rate > 0.0:
+        # One draw for both layers, for the same reason.
+        keep = jax.random.bernoulli(key, 1.0 - rate, (x.shape[0] + user["w2"].shape[0],))
+        x = _drop(x, keep[: x.shape[0]], rate)
+    h = jnp.tanh(x @ user["w1"] + user["b1"])
+    if key is not None and rate > 0.0:
+        h = _drop(h, keep[x.shape[0] :], rate)
+    out = h @ user["w2"] + user["b2"]
     return out[1] - out[0]
 
 
-def _drop(x: Float[Array, " I"], rate: float, key: Array | None, layer: int) -> Float[Array, " I"]:
-    if key is None or rate == 0.0:
-        return x
-    keep = jax.random.bernoulli(jax.random.fold_in(key, layer), 1.0 - rate, x.shape)
+def _drop(x: Float[Array, " n"], keep: Bool[Array, " n"], rate: float) -> Float[Array, " n"]:
     return jnp.where(keep, x / (1.0 - rate), 0.0)
