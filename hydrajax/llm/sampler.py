@@ -97,12 +97,13 @@ class StoredSampler:
                     answer = await self._transport.complete(wanted)
                 except request.LLMError as error:
                     failures.append(error)
-                if failures:
                     return
                 answers[row_key, sample] = self._store.put(row_key, sample, self.model, answer)
                 self.usage.add(answer)
                 done += 1
                 advance(done, len(missing))
+                if failures:
+                    return
 
         await asyncio.gather(*(work() for _ in range(min(self._transport.parallel, len(missing)))))
         if failures:
