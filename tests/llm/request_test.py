@@ -1,0 +1,69 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydrajax.llm import request
+from hydrajax.types import Message
+
+BASE = request.Request(
+    messages=(Message(role="user", text="a"), Message(role="assistant", text="b"), Message(role="user", text="c")),
+    max_tokens=9,
+    temperature=1.0,
+    system="s",
+)
+
+
+def test_the_key_stays_what_it_was():
+    """Every stored answer hangs on it: when this fails, all of them have to be paid again."""
+    assert request.key("m", BASE) == "b8b6ef1daa046b4873b778742cce2d298f0b32f17d7f00f9bfe99d77291e51f6"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"messages": BASE.messages[:1]},
+        {"messages": (BASE.messages[0], BASE.messages[1], Message(role="user", text="c "))},
+        {"messages": (BASE.messages[2], BASE.messages[1], BASE.messages[0])},
+        {"messages": (BASE.messages[0], Message(role="user", text="b"), BASE.messages[2])},
+        {"max_tokens": 10},
+        {"temperature": None},
+        {"temperature": 0.0},
+        {"system": None},
+        {"system": ""},
+    ],
+    ids=str,
+)
+def test_everything_that_decides_the_answer_is_in_the_key(change):
+    assert request.key("m", dataclasses.replace(BASE, **change)) != request.key("m", BASE)
+
+
+def test_the_model_is_in_the_key_and_the_sample_is_not():
+    assert request.key("m", BASE) != request.key("n", BASE)
+    assert request.key("m", dataclasses.replace(BASE, sample=5)) == request.key("m", BASE)
+
+
+def test_turns_cannot_be_confused_by_their_texts():
+    joined = dataclasses.replace(BASE, messages=(Message(role="user", text='a"], ["assistant", "b'),))
+    apart = dataclasses.replace(BASE, messages=(Message(role="user", text="a"), Message(role="assistant", text="b")))
+    assert request.key("m", joined) != request.key("m", apart)
+
+
+TEXTS = st.text(alphabet="ab é.,-\n", max_size=60)
+
+
+@given(TEXTS, TEXTS)
+def test_tokens_of_two_texts_add_up(one, other):
+    assert request.count_tokens(f"{one} {other}") == request.count_tokens(one) + request.count_tokens(other)
+
+
+@given(TEXTS)
+def test_no_more_tokens_than_characters_and_none_for_nothing(text):
+    assert (request.count_tokens(text) == 0) == (not text.strip())
+    assert len(text.split()) <= request.count_tokens(text) <= 2 * len(text)
+
+
+def test_an_estimate_counts_every_turn_and_the_system_prompt():
+    texts = ["a", "b", "c", "s"]
+    assert request.estimate_input_tokens(BASE) == sum(request.count_tokens(text) + 5 for text in texts)
