@@ -94,18 +94,30 @@ def test_settings_are_chosen_by_users_left_out():
     assert model.validation_accuracy == 1.0
 
 
+def _numbered(texts):
+    """Features that tell every number apart and say nothing else: what is known of one was learned from that one."""
+    return np.eye(40)[[int(text.split()[1]) for text in texts]]
+
+
 def test_a_text_that_is_asked_is_not_learned_from_others():
-    # Every question stands, with its answer, in somebody else's profile, and labels are otherwise unrelated to texts.
-    rng = np.random.default_rng(0)
-    labels = rng.choice(TASK.labels, size=40)
-
-    def coded(texts):
-        return np.stack([np.random.default_rng(sum(map(ord, t)) * 7919 + len(t)).normal(size=200) for t in texts])
-
-    users = [_user(f"u{i}", [(f"question {(i + 1) % 40:03d}", labels[(i + 1) % 40])]) for i in range(40)]
-    asked = [_query(f"u{i}", f"question {i:03d}", labels[i]) for i in range(40)]
+    # Every question stands, with its answer, in somebody else's profile.
+    labels = np.random.default_rng(0).choice(TASK.labels, size=40)
+    users = [_user(f"u{i}", [(f"question {(i + 1) % 40}", labels[(i + 1) % 40])]) for i in range(40)]
+    asked = [_query(f"u{i}", f"question {i}", labels[i]) for i in range(40)]
     grid = [factorised_classifier.Settings(regularisation=c, user_weight=0.0) for c in (1.0, 10.0)]
-    model = factorised_classifier.fit(TASK, _split(users, asked), coded, grid=grid)
+    model = factorised_classifier.fit(TASK, _split(users, asked), _numbered, grid=grid)
+    assert model.validation_accuracy < 0.5
+    others = [_query(f"u{i}", f"reworded {i}", labels[i]) for i in range(40)]
+    assert factorised_classifier.fit(TASK, _split(users, others), _numbered, grid=grid).validation_accuracy > 0.5
+
+
+def test_nothing_is_learned_from_the_users_who_validate():
+    # Every user writes of one thing alone and always answers the same: only the user's own records tell the answer.
+    labels = np.random.default_rng(0).choice(TASK.labels, size=40)
+    users = [_user(f"u{i}", [(f"record {i}", labels[i]), (f"another {i}", labels[i])]) for i in range(40)]
+    asked = [_query(f"u{i}", f"question {i}", labels[i]) for i in range(40)]
+    grid = [factorised_classifier.Settings(regularisation=c, user_weight=0.0) for c in (1.0, 10.0)]
+    model = factorised_classifier.fit(TASK, _split(users, asked), _numbered, grid=grid)
     assert model.validation_accuracy < 0.5
 
 

@@ -23,6 +23,13 @@ def test_every_interval_contains_its_value(make_rows, name):
             assert difference.low <= difference.value <= difference.high
 
 
+def test_an_interval_reaches_to_a_value_that_biased_resamples_leave_out():
+    resampled = np.linspace(0.2, 0.4, 101)
+    assert intervals.bounds(0.9, resampled, users=5) == pytest.approx((0.205, 0.9))
+    assert intervals.bounds(0.1, resampled, users=5) == pytest.approx((0.1, 0.395))
+    assert intervals.bounds(0.3, resampled, users=5) == pytest.approx((0.205, 0.395))
+
+
 @pytest.mark.parametrize("name", ["LaMP_2M", "LaMP_3", "LaMP_4"])
 def test_a_value_is_the_plain_metric_and_draws_are_averaged(make_rows, name):
     task, rows = make_rows(name, draws=4)
