@@ -10,16 +10,26 @@ import pathlib
 
 import platformdirs
 
+from hydrajax.llm.request import LLMError
+
 SLOW_TYPES = ("Q4_1", "Q5_1")
 
 
 def is_slow(path: pathlib.Path) -> bool:
-    """Whether a GGUF file holds weights of a slow type and can be repacked here."""
+    """Whether a GGUF file holds weights of a slow type and can be repacked here.
+
+    Raises:
+      LLMError: it is no GGUF file.
+    """
     if importlib.util.find_spec("gguf") is None:
         return False
     import gguf
 
-    return any(tensor.tensor_type.name in SLOW_TYPES for tensor in gguf.GGUFReader(path).tensors)
+    try:
+        tensors = gguf.GGUFReader(path).tensors
+    except (ValueError, IndexError, KeyError) as error:
+        raise LLMError(f"{path}: cannot be read as a GGUF file ({error})") from error
+    return any(tensor.tensor_type.name in SLOW_TYPES for tensor in tensors)
 
 
 def repacked(path: pathlib.Path, digest: str) -> pathlib.Path:
