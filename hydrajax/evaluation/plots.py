@@ -60,7 +60,7 @@ def interval_axis(scale: tuple[Number, Number], digits: int) -> markup.Markup:
     """The axis of a forest plot, for the head of its column."""
     x = _row_scaler(scale)
     marks = ticks(*scale)
-    labels = [element("text", f"{t:.{digits}f}", x=x(t), y=15, class_="tick") for t in marks]
+    labels = [element("text", _written(t, digits), x=x(t), y=15, class_="tick") for t in marks]
     return element("svg", labels, viewBox=f"0 0 {ROW_WIDTH} {ROW_HEIGHT}", class_="forest", aria_hidden="true")
 
 
@@ -77,8 +77,10 @@ def bars(values: Sequence[Number], names: Sequence[str], label: str) -> markup.M
         top, foot = sorted((y(value), y(0.0)))
         sign = "gain" if value > 0 else "loss" if value < 0 else "level"
         tip = element("title", f"{name}: {value:+.3f}")
-        if foot - top < 4.0:  # A user without a difference is a user too: a sliver on the zero line.
-            top, foot = y(0.0) - 2.0, y(0.0) + 2.0
+        # A user with hardly a difference, or none, is a user too: a sliver, on its side of the zero line or across it.
+        if foot - top < 2.0:
+            top = y(0.0) - {"gain": 2.0, "level": 1.5, "loss": 0.0}[sign]
+            foot = top + (3.0 if sign == "level" else 2.0)
         drawn.append(
             element(
                 "rect", tip, x=_r(middle - thick / 2), y=_r(top), width=_r(thick), height=_r(foot - top), class_=sign
@@ -141,8 +143,12 @@ def _y_axis(scale: tuple[Number, Number], y, left: Number, width: Number) -> lis
     found = []
     for mark in marks:
         found.append(element("line", x1=left, x2=width, y1=y(mark), y2=y(mark), class_="grid"))
-        found.append(element("text", f"{mark:.{digits}f}", x=left - 8, y=_r(y(mark) + 4), class_="tick y"))
+        found.append(element("text", _written(mark, digits), x=left - 8, y=_r(y(mark) + 4), class_="tick y"))
     return found
+
+
+def _written(mark: Number, digits: int) -> str:
+    return f"{mark:.{digits}f}".replace("-", "−")
 
 
 def _row_scaler(scale: tuple[Number, Number]):

@@ -219,7 +219,9 @@ def _comparison_table(comparisons: Sequence[Mapping[str, Any]], metric: str) -> 
             c = by_name[method]
             verdict = summary.verdict(c)
             kind = "open" if verdict == "not shown" else verdict
-            words = "ceiling" if method == roster.CEILING else verdict
+            words = verdict
+            if method == roster.CEILING:
+                kind, words = "open", "ceiling"
             drawn = plots.interval_row(c["difference"], c["low"], c["high"], scale, line=0.0, kind=f"zeroline {kind}")
             difference = {"value": c["difference"], "low": c["low"], "high": c["high"]}
             body.append(
@@ -228,7 +230,7 @@ def _comparison_table(comparisons: Sequence[Mapping[str, Any]], metric: str) -> 
                     element("td", method, class_="name", title=roster.EXPLAINED.get(method)),
                     _value_cell(difference, metric, signed=True),
                     element("td", drawn),
-                    element("td", words, class_="open" if words == "ceiling" else kind),
+                    element("td", words, class_=kind),
                     element("td", summary.number(c["detectable"], metric), class_="n"),
                 )
             )
