@@ -49,6 +49,8 @@ def parse_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
+        if text.lstrip().startswith("<"):
+            raise DataError(f"{where}: is HTML, expected JSON; was the file downloaded from a wrong address?") from None
         line = f"line {error.lineno}, " if "\n" in text.rstrip() else ""
         raise DataError(f"{where}: is broken JSON at {line}column {error.colno} ({error.msg})") from None
     except RecursionError:

@@ -66,11 +66,13 @@ def test_questions_of_one_user_share_the_profile(tmp_path):
     assert skipped == ()
 
 
-def test_of_differing_profiles_the_common_records_stay(tmp_path):
-    """What q2's profile adds may be q1 with its answer."""
+@pytest.mark.parametrize("longer_first", [False, True])
+def test_of_differing_profiles_the_common_records_stay(tmp_path, longer_first):
+    """What one question's profile adds may be another question with its answer."""
     older, newer = record("r1"), record("r2", "It holds water.", "4")
-    rows = [question("q1", profile=[older], user_id="ann"), question("q2", profile=[older, newer], user_id="ann")]
-    write(tmp_path, rows, [gold("q1"), gold("q2")])
+    held = [[older], [older, newer]]
+    rows = [question(f"q{i}", profile=p, user_id="ann") for i, p in enumerate(held[::-1] if longer_first else held)]
+    write(tmp_path, rows, [gold("q0"), gold("q1")])
     split, skipped = read(tmp_path)
     assert [r.id for r in split.users["ann"].profile] == ["r1"]
     assert len(skipped) == 1 and "user 'ann': 1 record is left out" in skipped[0]
@@ -264,6 +266,8 @@ def test_what_nothing_can_be_read_behind_is_an_error_even_with_skip_bad(tmp_path
     assert "dev_outputs.json: holds the outputs of task 'LaMP_5', expected 'LaMP_3'" in message()
     (tmp_path / "dev_outputs.json").write_text('{"task": "LaMP_3",\n "golds": [,]}')
     assert "dev_outputs.json: is broken JSON at line 2, column 12" in message()
+    (tmp_path / "dev_outputs.json").write_text("\n<!DOCTYPE html>")
+    assert "dev_outputs.json: is HTML, expected JSON" in message()
     (tmp_path / "dev_outputs.json").write_text("[]")
     assert "dev_outputs.json: holds a list, expected an object with 'task' and 'golds'" in message()
     (tmp_path / "dev_outputs.json").write_text('{"task": "LaMP_3"}')

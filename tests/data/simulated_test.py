@@ -86,6 +86,7 @@ def test_the_reward_is_its_formula():
 
 
 def test_an_empty_answer_is_worse_than_any_text():
+    assert simulated.reward({"warmth": 1.0}, "") < simulated.reward({"warmth": 1.0}, "No.")
     simulation = simulated.simulate(train_users=10, dev_users=0)
     texts = [text for variants in demo_texts.TOPICS.values() for text in variants]
     for user_id in simulation.train.users:

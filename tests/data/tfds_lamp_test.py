@@ -72,6 +72,8 @@ def test_faults_are_sentences_and_skipped_ones_are_kept(tmp_path):
         splits, skipped = read(skip_bad=True)
         assert splits["train"].queries == () and list(splits["train"].users) == ["ann", "bea"]
         assert len(skipped) == 6 and "gold 'train-q0'" in skipped[0]
+    with pytest.raises(DataError, match="'9' is no label of LaMP_3"):
+        read()
 
 
 def test_a_missing_file_and_an_unknown_task_are_named(tmp_path):
