@@ -28,8 +28,10 @@ TASK = tasks.Task(
     max_answer_tokens=64,
 )
 
-# Topics asked of dev users alone: no record and no training question holds them.
+# Topics by what they are for. What is asked is in nobody's profile, and dev users are asked what nobody else is: so
+# the demo's divisions are clean in the sense of `folds`, also where validation users are cut from the training users.
 DEV_TOPICS = 6
+TRAIN_TOPICS = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Simulation:
     Attributes:
       task: of kind `reward`, named `demo`.
       train: training users and their queries.
-      dev: other users, with queries on topics that nobody else has seen.
+      dev: other users, with queries on topics that no training user has seen.
       weights: user id -> weight of each of `style.SCORES`, adding up to 1.
       feedback: user id -> what the user thinks of the texts shown for each record of the profile, as scores. Its
         queries are pseudo-queries: their `record_id` is the record that the user chose.
@@ -76,13 +78,13 @@ def simulate(
     """Draws users, lets them choose among texts, and asks them about other topics.
 
     A user's record is a topic and the text that the user liked best of those shown. Queries ask for topics that are
-    not in the user's profile; the gold is the best of all texts on the topic.
+    in nobody's profile; the gold is the best of all texts on the topic.
 
     Args:
       train_users: how many users in `train`.
       dev_users: how many users in `dev`.
-      records: of each profile; 1 to 18 less `queries`.
-      queries: of each user; 1 to 6.
+      records: of each profile; 1 to 14.
+      queries: of each user; 1 to 4.
       shown: of the six texts on a topic, among how many the user chooses; 2 to 6.
       alpha: of the Dirichlet distribution; the smaller it is, the more one thing decides.
       noise: scale of Gumbel noise on the reward when the user chooses; 0 for none. Golds are free of noise.
@@ -91,9 +93,8 @@ def simulate(
     Raises:
       ValueError: a number outside of these ranges.
     """
-    open_topics = len(demo_texts.TOPICS) - DEV_TOPICS
-    _check("queries", queries, 1, DEV_TOPICS)
-    _check("records", records, 1, open_topics - queries)
+    _check("queries", queries, 1, min(TRAIN_TOPICS, DEV_TOPICS))
+    _check("records", records, 1, len(demo_texts.TOPICS) - DEV_TOPICS - TRAIN_TOPICS)
     _check("shown", shown, 2, len(demo_texts.STYLES))
     if min(train_users, dev_users) < 0 or alpha <= 0 or noise < 0:
         raise ValueError(
@@ -101,7 +102,8 @@ def simulate(
             "expected no negative number, and alpha above 0"
         )
     topics = draws.shuffled(demo_texts.TOPICS, seed=seed, name=str)
-    hidden, known = topics[:DEV_TOPICS], topics[DEV_TOPICS:]
+    asked_of = {"dev": topics[:DEV_TOPICS], "train": topics[DEV_TOPICS : DEV_TOPICS + TRAIN_TOPICS]}
+    known = topics[DEV_TOPICS + TRAIN_TOPICS :]
     weights: dict[str, Mapping[str, float]] = {}
     feedback: dict[str, tuple[Feedback, ...]] = {}
     splits = {}
@@ -111,11 +113,10 @@ def simulate(
             user_id = f"{name}-{place}"
             rng = np.random.default_rng(draws.number(seed, user_id))
             weights[user_id] = _draw_weights(rng, alpha)
-            own = [known[index] for index in rng.permutation(len(known))]
-            users[user_id], feedback[user_id] = _profile(user_id, weights[user_id], own[:records], shown, noise, rng)
-            pool = own[records:] if name == "train" else [hidden[index] for index in rng.permutation(len(hidden))]
-            for topic in pool[:queries]:
-                asked.append(_query(user_id, weights[user_id], topic))
+            own = [known[index] for index in rng.permutation(len(known))[:records]]
+            users[user_id], feedback[user_id] = _profile(user_id, weights[user_id], own, shown, noise, rng)
+            for index in rng.permutation(len(asked_of[name]))[:queries]:
+                asked.append(_query(user_id, weights[user_id], asked_of[name][index]))
         splits[name] = Split(name=name, users=users, queries=tuple(asked))
     return Simulation(task=TASK, train=splits["train"], dev=splits["dev"], weights=weights, feedback=feedback)
 

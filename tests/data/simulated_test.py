@@ -103,18 +103,19 @@ def test_weights_are_shares_and_sparse_where_alpha_is_small():
     assert largest(0.05) > 0.8 > 0.5 > largest(2.0)
 
 
-def test_no_topic_is_asked_that_the_user_knows_and_dev_topics_are_new_to_everybody():
+def test_no_topic_is_asked_that_is_in_a_profile_and_dev_topics_are_new_to_everybody():
     simulation = simulated.simulate(records=14, queries=4)
+    parts = {"train": simulation.train, "dev": simulation.dev}
     known = collections.defaultdict(set)
     for user_id, record in choices(simulation):
         known[user_id].add(record.fields["topic"])
     everybody = set().union(*known.values())
-    for query in simulation.train.queries:
-        assert query.inputs["text"] not in known[query.user_id]
-    for query in simulation.dev.queries:
-        assert query.inputs["text"] not in everybody | {q.inputs["text"] for q in simulation.train.queries}
+    asked = {name: {q.inputs["text"] for q in split.queries} for name, split in parts.items()}
+    assert not asked["train"] & everybody and not asked["dev"] & (everybody | asked["train"])
     assert not set(simulation.train.users) & set(simulation.dev.users)
     assert folds.hold_out(simulation.task, simulation.train, simulation.dev).removed == folds.Removed()
+    fit, validation = (folds.part(simulation.train, ids) for ids in folds.validation_cut(simulation.train, 0.2, seed=0))
+    assert folds.hold_out(simulation.task, fit, validation).removed.train_records == 0
 
 
 def test_a_user_does_not_depend_on_how_many_there_are():
@@ -175,8 +176,8 @@ def test_what_a_user_likes_can_be_learned_from_the_profile_and_not_from_another_
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"queries": 7}, "queries is 7, expected 1 to 6"),
-        ({"records": 17, "queries": 2}, "records is 17, expected 1 to 16"),
+        ({"queries": 5}, "queries is 5, expected 1 to 4"),
+        ({"records": 15}, "records is 15, expected 1 to 14"),
         ({"shown": 1}, "shown is 1, expected 2 to 6"),
         ({"alpha": 0.0}, "expected no negative number, and alpha above 0"),
     ],
