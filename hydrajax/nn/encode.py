@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from hydrajax.nn import bert, feature_cache, tokens, weights
 from hydrajax.types import DataError
 
-Pooling = Literal["cls", "mean"]
+POOLINGS = ("cls", "mean")
 Progress = Callable[[int, int], None]
 
 SMALL_BATCH = 4  # rows of a batch that holds what is left over
@@ -39,7 +39,7 @@ class Base:
     params: Any
     tokenizer: Any
     dim: int
-    pooling: Pooling
+    pooling: str
     digest: str
 
 
@@ -58,7 +58,7 @@ class Encoded:
     computed: int
 
 
-def load_base(name_or_folder: str = "minilm", pooling: Pooling | None = None) -> Base:
+def load_base(name_or_folder: str = "minilm", pooling: str | None = None) -> Base:
     """A pretrained base with its tokenizer, from the disk alone.
 
     Args:
@@ -68,7 +68,7 @@ def load_base(name_or_folder: str = "minilm", pooling: Pooling | None = None) ->
     Raises:
       DataError: there is no such base, or its files do not fit each other.
     """
-    if pooling not in (None, "cls", "mean"):
+    if pooling not in (None, *POOLINGS):
         raise DataError(f"pooling is {pooling!r}, expected 'cls' or 'mean'")
     folder = weights.find_base(name_or_folder)
     config = weights.load_config(folder)
@@ -87,7 +87,7 @@ def features(
     module: bert.Bert,
     params: Any,
     batch: tokens.Tokens,
-    pooling: Pooling,
+    pooling: str,
     *,
     key: Array | None = None,
 ) -> Float[Array, "B D"]:
@@ -110,7 +110,7 @@ def encode_pairs(
     pairs: Sequence[tuple[str, str]],
     *,
     max_tokens: int = 256,
-    truncate: tokens.Truncate = "second",
+    truncate: str = "second",
     batch_tokens: int = 2048,
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
@@ -159,7 +159,7 @@ def encode(
     texts: Sequence[tokens.Text],
     *,
     max_tokens: int = 256,
-    truncate: tokens.Truncate = "second",
+    truncate: str = "second",
     batch_tokens: int = 2048,
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
@@ -218,7 +218,7 @@ def tokenize_pairs(
     pairs: Sequence[tuple[str, str]],
     *,
     max_tokens: int = 256,
-    truncate: tokens.Truncate = "second",
+    truncate: str = "second",
 ) -> tokens.Tokens:
     """Pairs as tokens [N, T] for a base that is trained; T is the padded length of the longest pair."""
     encodings = tokens.tokenize(base.tokenizer, pairs, max_tokens=max_tokens, truncate=truncate)
@@ -262,5 +262,5 @@ def _batches(members: list[int], full: int) -> list[tuple[list[int], int]]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _forward(module: bert.Bert, pooling: Pooling, params: Any, batch: tokens.Tokens) -> Float[Array, "B D"]:
+def _forward(module: bert.Bert, pooling: str, params: Any, batch: tokens.Tokens) -> Float[Array, "B D"]:
     return features(module, params, batch, pooling)

@@ -42,7 +42,7 @@ class Scorer:
     family: heads.Family
     dims: heads.Dims
     module: bert.Bert | None = None
-    pooling: encode.Pooling = "mean"
+    pooling: str = "mean"
 
 
 def fit_normaliser(x: Float[np.ndarray, "N D"], extras: Float[np.ndarray, "N X"]) -> Normaliser:

