@@ -93,7 +93,7 @@ def attend(qkv: Float[Array, "B T _"], mask: Bool[Array, "B T"], num_heads: int)
     top = jnp.max(logits, axis=-1, keepdims=True, initial=jnp.finfo(jnp.float32).min)
     weights = jnp.exp(logits - jax.lax.stop_gradient(top))
     total = jnp.sum(weights, axis=-1, keepdims=True)
-    out = jnp.matmul(weights.astype(v.dtype), v) / jnp.maximum(total, jnp.finfo(jnp.float32).tiny).astype(v.dtype)
+    out = jnp.matmul(weights.astype(v.dtype), v) / jnp.where(total > 0, total, 1.0).astype(v.dtype)
     return out.reshape(b, num_heads, t, h).transpose(0, 2, 1, 3).reshape(b, t, d)
 
 
