@@ -1,6 +1,7 @@
 """The Messages protocol through the anthropic SDK: Claude by API key, or any server that speaks the same."""
 
 import json
+from typing import Any, cast
 
 import anthropic
 
@@ -41,7 +42,7 @@ class Messages:
         self._served_as = model
         self._takes_temperature = models.find(self.model).temperature
         # A server of one's own must not be sent a Claude key that happens to lie in the environment.
-        self._settings = {"base_url": base_url, "api_key": api_key, "timeout": timeout, "max_retries": max_retries}
+        self._settings: dict[str, Any] = {"base_url": base_url, "api_key": api_key, "timeout": timeout, "max_retries": max_retries}
         self._client: anthropic.AsyncAnthropic | None = None
 
     async def complete(self, request: Request) -> Answer:
@@ -55,7 +56,10 @@ class Messages:
             reply = await self._client.messages.create(
                 model=self._served_as,
                 max_tokens=request.max_tokens,
-                messages=[{"role": message.role, "content": message.text} for message in request.messages],
+                messages=cast(
+                    list[anthropic.types.MessageParam],
+                    [{"role": message.role, "content": message.text} for message in request.messages],
+                ),
                 system=anthropic.omit if request.system is None else request.system,
                 extra_body=extra or None,
             )
