@@ -14,7 +14,7 @@ Training users fit base and heads together; new users fit a head alone, from the
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class People:
     new_queries: Sequence[Query]
 
 
+@runtime_checkable
 class Learner(Protocol):
     """Fits a scorer: pretraining on `train`, heads for the users of `heads`, settings by `judged`."""
 
@@ -88,7 +89,7 @@ def hydra(lab: Lab, learner: Learner, people: People, shown: int) -> Result:
     """
     s = lab.settings
     learned = (*people.train, *people.validation, *people.new)
-    pseudo = lab.pseudo_queries(learned)
+    pseudo = lab.pseudo_queries(learned, population=people.train)
     asked = [*people.validation_queries, *people.new_queries]
 
     tried = trials_lib.record_trials(lab, [*pseudo, *people.label_queries, *people.validation_queries])
@@ -154,9 +155,7 @@ def _adapters(
         rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=shown_stage)
         learn = [*_candidate_rows(lab, pseudo, zero, "zero"), *_candidate_rows(lab, pseudo, rest, "rest")]
         judged = [
-            row
-            for name, pool in pools.items()
-            for row in _candidate_rows(lab, people.validation_queries, pool, name)
+            row for name, pool in pools.items() for row in _candidate_rows(lab, people.validation_queries, pool, name)
         ]
         adapter = learner.fit("adapter", **_division(people, [*learn, *judged]))
         return {"hydra": adapter, "hydra_adapter": adapter}

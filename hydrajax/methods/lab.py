@@ -51,13 +51,19 @@ class Lab:
         name = retriever or self.settings.retriever
         return retrieval.retrieve(name, self.ctx.task, query, self.users[query.user_id], n, self.seed)
 
-    def pseudo_queries(self, user_ids: Sequence[str]) -> list[Query]:
+    def pseudo_queries(self, user_ids: Sequence[str], population: Sequence[str] | None = None) -> list[Query]:
         """Records of the users' profiles as queries with known answers.
 
         Where records hold no input (LaMP_7) the LLM paraphrases what the user wrote, as the benchmark was made; a
         record whose paraphrase comes back empty is not asked.
+
+        Args:
+          user_ids: whose records.
+          population: among whom the other author of LaMP_1's questions is found: the training users, so that no new
+            user's profile shows in what others learn from. By default everybody.
         """
         task = self.ctx.task
+        others = [self.users[user_id] for user_id in (self.users if population is None else population)]
         queries = [
             query
             for user_id in user_ids
@@ -66,7 +72,7 @@ class Lab:
                 self.users[user_id],
                 self.settings.pseudo_queries,
                 seed=self.seed,
-                population=self.users.values(),
+                population=others,
             )
         ]
         if task.pseudo_query != "paraphrase":
@@ -131,9 +137,7 @@ class Lab:
             known = (user_models or {}).get(query.user_id)
             messages = of.messages(query, shown.get(query.id, ()), known, self.ctx)
             requests.append(self.ctx.request(messages, temperature=self.greedy))
-            requests += [
-                self.ctx.request(messages, temperature=hot, sample=first_hot + i) for i in range(samples)
-            ]
+            requests += [self.ctx.request(messages, temperature=hot, sample=first_hot + i) for i in range(samples)]
         answers = self.ctx.llm.sample(requests, stage=stage)
         self.charge(stage, [query.user_id for query in queries for _ in range(samples + 1)], answers)
         pools = {}

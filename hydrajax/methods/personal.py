@@ -6,7 +6,7 @@ A row is one text pair that a user's head scores: (query, record) for the rerank
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -41,6 +41,7 @@ class Row:
     quality: float = 0.0
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """What a method needs of a trained scorer."""
 
