@@ -1,0 +1,33 @@
+import pytest
+
+from hydrajax.methods import settings as settings_lib
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"retrieved": 0}, "retrieved is 0"),
+        ({"samples": 0}, "samples is 0"),
+        ({"derangements": 0}, "derangements is 0"),
+        ({"shown": ()}, "shown is ()"),
+        ({"shown": (0, 1)}, "shown is (0, 1)"),
+        ({"shown": (1, 11)}, "shown is (1, 11)"),
+        ({"validation": 0.0}, "validation is 0.0"),
+        ({"validation": 1.0}, "validation is 1.0"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes, said):
+    with pytest.raises(ValueError) as error:
+        settings_lib.Settings(**changes)
+    assert said in str(error.value) and "expected" in str(error.value)
+
+
+def test_the_paper_asks_every_record_with_its_own_numbers():
+    paper = settings_lib.PRESETS["paper"]
+    assert (paper.retrieved, paper.shown, paper.samples, paper.pseudo_queries) == (10, (4,), 8, None)
+    assert paper.adapter_pools == "reranked" and paper.temperature == 1.0
+
+
+@pytest.mark.parametrize(("samples", "half"), [(1, 1), (2, 1), (5, 2), (8, 4)])
+def test_shared_pools_take_half_of_the_samples_from_either_prompt(samples, half):
+    assert settings_lib.Settings(samples=samples).shared_samples == half
