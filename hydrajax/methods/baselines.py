@@ -1,4 +1,4 @@
-"""The prompt baselines: zero-shot, random records, retrieved records, a profile summary; k chosen on validation users."""
+"""The prompt baselines: zero-shot, random or retrieved records, a profile summary; k chosen on validation users."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -60,10 +60,10 @@ def numbers_shown(lab: Lab, strategy: str) -> tuple[int, ...]:
 
 
 def _learn(lab: Lab, strategy: str, queries: Sequence[Query]) -> Mapping[str, contract.UserModel]:
-    ids = dict.fromkeys(query.user_id for query in queries)
-    of = registry.get(strategy)
-    with lab.charging(f"{strategy}: summaries", list(ids)) as ctx:
-        return of.learn([lab.users[user_id] for user_id in ids], ctx)
+    # A user without a profile is asked nothing about, so that the answers are those of the users in turn.
+    ids = [user_id for user_id in dict.fromkeys(query.user_id for query in queries) if lab.users[user_id].profile]
+    with lab.charging(f"{strategy}: summaries", ids) as ctx:
+        return registry.get(strategy).learn([lab.users[user_id] for user_id in ids], ctx)
 
 
 def _answers(

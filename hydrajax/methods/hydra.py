@@ -5,7 +5,7 @@ Zhuang et al., NeurIPS 2024, arXiv 2406.02888. Both scorers are a shared base wi
     s(x) = f_u(z),  z = base(x),  x = (query, record) for the reranker and (query, candidate) for the adapter
 
     1. retrieve   H' = the N records of the profile that BM25 ranks highest for the query
-    2. rerank     H* = the k of them with the highest s_R(q, h); learned from what the LLM answers when it is shown h alone
+    2. rerank     H* = the k of them with the highest s_R(q, h); learned from the LLM's answers when shown h alone
     3. sample     b candidates from the LLM, given H* and q
     4. adapt      the candidate with the highest s_A(q, o); learned from candidates for records asked as queries
 
