@@ -69,10 +69,7 @@ def make_world(task="LaMP_4", *, train=3, validation=2, new=3, records=4, querie
             for i in range(size)
         )
         users[user_id] = User(id=user_id, profile=profile)
-        asked[user_id] = tuple(
-            real_query(task, user_id, j, texts_of(task, (user_id, "q", j), f"real{user_id}q{j}z", f"truth{user_id}q{j}z"))
-            for j in range(queries)
-        )
+        asked[user_id] = tuple(real_query(task, user_id, j) for j in range(queries))
     people = hydra.People(
         train=ids["t"],
         validation=ids["v"],
@@ -84,7 +81,8 @@ def make_world(task="LaMP_4", *, train=3, validation=2, new=3, records=4, querie
     return World(task=task, users=users, people=people)
 
 
-def real_query(task, user_id, j, fields):
+def real_query(task, user_id, j):
+    fields = texts_of(task, (user_id, "q", j), f"real{user_id}q{j}z", f"truth{user_id}q{j}z")
     inputs = {slot: fields[field] for slot, field in task.inputs.items()}
     if task.answer is None:
         inputs = {slot: f"{slot} of {user_id} {j}" for slot in task.slots}
