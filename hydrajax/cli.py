@@ -60,9 +60,9 @@ class _Common:
 class Demo(_Common):
     """Simulated users with planted preferences, answered by the embedded LLM: no data, no key, minutes."""
 
-    train_users: int = 40
-    """Users who train base and heads."""
-    dev_users: int = 20
+    train_users: int = 12
+    """Users who train the scorers."""
+    dev_users: int = 12
     """New users, who are reported."""
     queries_per_user: int = 2
     """Questions of each."""
@@ -84,8 +84,8 @@ class Lamp(_Common):
     """At most so many questions of each user."""
     folds: int = 0
     """Re-divide all users into so many folds and clean each; 0 keeps train and dev."""
-    fold: int = 0
-    """Which fold is held out."""
+    fold: int | None = None
+    """Which fold is held out; by default each in turn, with one report over all users."""
     skip_bad: bool = False
     """List and skip bad items instead of refusing the data."""
 
@@ -233,7 +233,9 @@ def _plan_table(plan: pipeline.Plan) -> rich.table.Table:
     for name, stage in plan.stages.items():
         numbers = (stage.calls, stage.cached, stage.input_tokens, stage.fresh_input_tokens, stage.output_tokens)
         table.add_row(name, *(f"{n:,}" for n in numbers))
-    total = [sum(getattr(s, f.name) for s in plan.stages.values()) for f in dataclasses.fields(pipeline.sampler.StagePlan)]
+    total = [
+        sum(getattr(s, f.name) for s in plan.stages.values()) for f in dataclasses.fields(pipeline.sampler.StagePlan)
+    ]
     table.add_section()
     table.add_row("all", *(f"{n:,}" for n in total))
     cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"

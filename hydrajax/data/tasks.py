@@ -136,10 +136,10 @@ class Task:
           DataError: the text does not hold what the template says.
         """
         if self.name == "LaMP_1":
-            quoted = re.findall(r'"(.*?)"(?= *,| *\[2\]:| *$)', text, flags=re.DOTALL)
-            if len(quoted) != 3:
-                raise DataError(f'has {len(quoted)} quoted titles, expected 3 (the paper, [1] and [2])')
-            return dict(zip(("title", "a", "b"), quoted))
+            match = re.search(r'the title "(.*)", which reference.*?\[1\]: "(.*)" \[2\]: "(.*)"\s*$', text, re.DOTALL)
+            if match is None:
+                raise DataError('does not name a paper and two references as the template does')
+            return dict(zip(("title", "a", "b"), match.groups(), strict=True))
         if self.marker is None:
             raise DataError(f"task {self.name} has no marker, its queries are given by slot")
         _, found, bare = text.partition(self.marker)
@@ -157,8 +157,9 @@ class Task:
         """
         text = answer.strip()
         if self.kind in ("generation", "reward"):
-            if len(text) > 1 and text[0] in "\"“" and text[-1] in "\"”":
-                text = text[1:-1].strip()
+            inner = text[1:-1]
+            if len(text) > 1 and text[0] in "\"“" and text[-1] in "\"”" and not set("\"“”") & set(inner):
+                text = inner.strip()
             return text
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         text = lines[0].strip(" \t\"'`*.[](){}“”") if lines else ""

@@ -42,7 +42,12 @@ class Messages:
         self._served_as = model
         self._takes_temperature = models.find(self.model).temperature
         # A server of one's own must not be sent a Claude key that happens to lie in the environment.
-        self._settings: dict[str, Any] = {"base_url": base_url, "api_key": api_key, "timeout": timeout, "max_retries": max_retries}
+        self._settings: dict[str, Any] = {
+            "base_url": base_url,
+            "api_key": api_key,
+            "timeout": timeout,
+            "max_retries": max_retries,
+        }
         self._client: anthropic.AsyncAnthropic | None = None
 
     async def complete(self, request: Request) -> Answer:

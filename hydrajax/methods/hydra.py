@@ -92,7 +92,9 @@ def hydra(lab: Lab, learner: Learner, people: People, shown: int) -> Result:
     pseudo = lab.pseudo_queries(learned, population=people.train)
     asked = [*people.validation_queries, *people.new_queries]
 
-    tried = trials_lib.record_trials(lab, [*pseudo, *people.label_queries, *people.validation_queries])
+    tried = trials_lib.record_trials(
+        lab, [*_first(pseudo, s.trial_queries), *people.label_queries, *people.validation_queries]
+    )
     reranker = learner.fit("reranker", **_division(people, reranker_rows(lab, tried)))
     records = rerank(lab, reranker, asked, shown)
 
@@ -148,16 +150,17 @@ def _adapters(
 ) -> dict[str, Scorer]:
     s = lab.settings
     zero_stage, shown_stage = "zero-shot candidates to learn from", "candidates with records to learn from"
-    if s.adapter_pools == "shared":
-        retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
-        half = s.shared_samples
+    if s.adapter_pools != "reranked":
+        half = s.shared_samples if s.adapter_pools == "shared" else s.samples
         zero = lab.pools("zero_shot", {}, pseudo, samples=half, source="zero_shot", stage=zero_stage)
-        rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=shown_stage)
-        learn = [*_candidate_rows(lab, pseudo, zero, "zero"), *_candidate_rows(lab, pseudo, rest, "rest")]
-        judged = [
-            row for name, pool in pools.items() for row in _candidate_rows(lab, people.validation_queries, pool, name)
-        ]
-        adapter = learner.fit("adapter", **_division(people, [*learn, *judged]))
+        rows = _candidate_rows(lab, pseudo, zero, "zero-shot")
+        if s.adapter_pools == "shared":
+            retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
+            rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=shown_stage)
+            rows += _candidate_rows(lab, pseudo, rest, "with records")
+        for name, pool in pools.items():
+            rows += _candidate_rows(lab, people.validation_queries, pool, name)
+        adapter = learner.fit("adapter", **_division(people, rows))
         return {"hydra": adapter, "hydra_adapter": adapter}
     records = rerank(lab, reranker, pseudo, shown)
     zero = lab.pools("zero_shot", {}, pseudo, samples=s.samples, source="zero_shot", stage=zero_stage)
@@ -168,6 +171,14 @@ def _adapters(
         judged = _candidate_rows(lab, people.validation_queries, pools[pool], "judged")
         adapters[method] = learner.fit(method.replace("hydra", "adapter", 1), **_division(people, [*rows, *judged]))
     return adapters
+
+
+def _first(queries: Sequence[Query], n: int | None) -> list[Query]:
+    """The first n queries of each user, all where n is None."""
+    by_user: dict[str, list[Query]] = {}
+    for query in queries:
+        by_user.setdefault(query.user_id, []).append(query)
+    return [query for own in by_user.values() for query in own[:n]]
 
 
 def _division(people: People, rows: Sequence[Row]) -> dict[str, list[Row]]:

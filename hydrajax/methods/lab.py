@@ -137,7 +137,10 @@ class Lab:
             known = (user_models or {}).get(query.user_id)
             messages = of.messages(query, shown.get(query.id, ()), known, self.ctx)
             requests.append(self.ctx.request(messages, temperature=self.greedy))
-            requests += [self.ctx.request(messages, temperature=hot, sample=first_hot + i) for i in range(samples)]
+            requests += [
+                self.ctx.request(self._styled(messages, i), temperature=hot, sample=first_hot + i)
+                for i in range(samples)
+            ]
         answers = self.ctx.llm.sample(requests, stage=stage)
         self.charge(stage, [query.user_id for query in queries for _ in range(samples + 1)], answers)
         pools = {}
@@ -148,6 +151,14 @@ class Lab:
                 self.ctx.task.normalise,
             )
         return pools
+
+    def _styled(self, messages: tuple[Message, ...], sample: int) -> tuple[Message, ...]:
+        """The conversation with the sample's style instruction under the question, where there are any."""
+        styles = self.settings.styles
+        if not styles:
+            return messages
+        text = f"{messages[-1].text}\n{styles[sample % len(styles)]}"
+        return (*messages[:-1], dataclasses.replace(messages[-1], text=text))
 
     def charge(self, stage: str, user_ids: Sequence[str], answers: Sequence[request.Answer]) -> None:
         """Books answers on their users, whether they were called for or stored."""

@@ -18,11 +18,15 @@ class Settings:
       samples: b, candidates per prompt besides the greedy answer.
       temperature: of the samples.
       pseudo_queries: records of each profile that are asked as queries; None for all, as in the paper.
+      trial_queries: of these pseudo-queries, how many are used to learn which record helps; None for all.
       label_queries: real queries of each training user whose records are labelled for the reranker; None for all.
       adapter_pools: what the adapter learns from. `reranked`: for `hydra`, b candidates from the reranked prompt of
         every pseudo-query, and for `hydra_adapter` b zero-shot ones, each method with an adapter of its own (the
         paper). `shared`: one adapter for both, half of the candidates zero-shot and half with the k most relevant
-        records, which costs half the calls and can be sampled before the reranker is trained.
+        records, which costs half the calls and can be sampled before the reranker is trained. `zero_shot`: one
+        adapter for both, from b zero-shot candidates; where users are asked the same, they share the candidates.
+      styles: instructions that are put under the question in turn, one a sample, so that candidates differ in more
+        than chance; the greedy answer has none.
       prompts: how prompts are built.
       validation: share of the training users on whom settings are chosen.
       derangements: permutations of the shuffled-heads control.
@@ -34,8 +38,10 @@ class Settings:
     samples: int = 8
     temperature: float = 1.0
     pseudo_queries: int | None = 4
+    trial_queries: int | None = None
     label_queries: int | None = None
-    adapter_pools: Literal["reranked", "shared"] = "reranked"
+    adapter_pools: Literal["reranked", "shared", "zero_shot"] = "reranked"
+    styles: tuple[str, ...] = ()
     prompts: contract.PromptSettings = contract.PromptSettings()
     validation: float = 0.2
     derangements: int = 10
@@ -64,8 +70,24 @@ SMALL = Settings(
     pseudo_queries=3,
     label_queries=1,
     adapter_pools="shared",
-    prompts=contract.PromptSettings(max_record_tokens=80, repeat_instruction=False),
+    prompts=contract.PromptSettings(max_record_tokens=80),
 )
-DEMO = dataclasses.replace(SMALL, retrieved=2, shown=(1,), samples=3, pseudo_queries=2)
+DEMO = Settings(
+    retrieved=2,
+    shown=(1,),
+    samples=4,
+    temperature=0.7,
+    pseudo_queries=None,
+    trial_queries=1,
+    label_queries=1,
+    adapter_pools="zero_shot",
+    styles=(
+        "Use at most six words.",
+        "Be warm and enthusiastic, with exclamation marks!",
+        "Ask a question.",
+        "Use vivid images of colours, sounds and smells.",
+    ),
+    prompts=contract.PromptSettings(max_record_tokens=80, max_answer_tokens=32),
+)
 
 PRESETS = {"paper": PAPER, "default": Settings(), "small": SMALL, "demo": DEMO}

@@ -69,9 +69,7 @@ class Context:
         self, messages: tuple[Message, ...], *, sample: int = 0, temperature: float | None = 0.0
     ) -> request.Request:
         """A request for an answer to the task's question; temperature 0 is greedy."""
-        return request.Request(
-            messages=messages, max_tokens=self.answer_tokens, temperature=temperature, sample=sample
-        )
+        return request.Request(messages=messages, max_tokens=self.answer_tokens, temperature=temperature, sample=sample)
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""`pag`: a summary of the profile that the LLM writes once a user, plus k retrieved records (Richardson et al. 2023)."""
+"""`pag`: a summary of the profile, written once a user by the LLM, plus k records (Richardson et al. 2023)."""
 
 import dataclasses
 import importlib.resources
@@ -37,9 +37,7 @@ class ProfileAugmented:
             listed = "\n".join(f"- {ctx.task.quoted(record).strip()}" for record in records)
             text = tasks.fill(template, {"records": listed})
             requests.append(
-                request.Request(
-                    messages=(Message(role="user", text=text),), max_tokens=SUMMARY_TOKENS, temperature=0.0
-                )
+                request.Request(messages=(Message(role="user", text=text),), max_tokens=SUMMARY_TOKENS, temperature=0.0)
             )
         answers = ctx.llm.sample(requests, stage="summaries")
         return {

@@ -1,6 +1,7 @@
 """A trained run used: one question of one user, from retrieval to the chosen answer."""
 
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
@@ -50,7 +51,7 @@ def answer(
     machine = machine or pipeline.Machine()
     config = folder.read_config(run)
     data = load.load(config)
-    users = {**data.train.users, **data.dev.users}
+    users = data.users
     users.setdefault(user_id, User(id=user_id))
     query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
     answers = store.Store(machine.store)
@@ -85,8 +86,6 @@ def _inputs(task: tasks.Task, text: str) -> dict[str, str]:
         if not text.strip():
             raise DataError("the input is empty, expected the text that is asked about")
         return {task.slots[0]: text.strip()}
-    import json
-
     try:
         inputs = json.loads(text)
     except ValueError as error:

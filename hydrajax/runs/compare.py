@@ -34,7 +34,7 @@ def compare(
     people: hydra.People,
     prompts: Mapping[str, baselines.Baseline],
     result: hydra.Result,
-    train: Split,
+    train: tuple[Split, Split],
     embed: Embed,
 ) -> Compared:
     """Answers of every method and control to the new users' queries, and the best single source.
@@ -44,11 +44,20 @@ def compare(
       people: validation queries choose the best source, new queries are answered.
       prompts: prompt baselines; their answers cover validation and new queries.
       result: of HYDRA.
-      train: the training users, for controls that learn from them.
+      train: training and validation users, for controls that learn from others. Validation queries are answered by
+        what was learned from training users alone, new ones by what was learned from both.
       embed: texts -> features, for the factorised classifier.
     """
     asked = [*people.validation_queries, *people.new_queries]
-    single = {**_prompt_answers(prompts, asked), **_plain_controls(lab, asked, train, embed)}
+    single = _prompt_answers(prompts, asked)
+    both = Split(
+        name="train",
+        users={user_id: user for split in train for user_id, user in split.users.items()},
+        queries=tuple(query for split in train for query in split.queries),
+    )
+    for queries, known in ((people.validation_queries, train[0]), (people.new_queries, both)):
+        for method, answers in _plain_controls(lab, queries, known, embed).items():
+            single.setdefault(method, {}).update(answers)
     single["hydra_reranker"] = {q.id: result.pools["reranked"][q.id][0].text for q in asked}
     validation = {
         method: float(np.mean([lab.quality(q, answers[q.id]) for q in people.validation_queries]))
@@ -115,9 +124,7 @@ def _choices(lab: Lab, people: hydra.People, result: hydra.Result) -> _Choices:
         draws = [hydra.choose(lab, result.adapters["hydra"], queries, pool, heads=heads) for heads in lent]
         indices["shuffled_heads"] = {q.id: tuple(int(np.argmax(own[q.id])) for own in draws) for q in queries}
     votes = {q.id: [candidate.votes for candidate in pool[q.id]] for q in queries}
-    indices["random"] = {
-        q.id: controls.random_choices(votes[q.id], seed=lab.seed, query_id=q.id) for q in queries
-    }
+    indices["random"] = {q.id: controls.random_choices(votes[q.id], seed=lab.seed, query_id=q.id) for q in queries}
     indices["oracle"] = {q.id: (controls.oracle([lab.quality(q, c.text) for c in pool[q.id]]),) for q in queries}
     texts = {q.id: [lab.ctx.task.normalise(c.text) for c in pool[q.id]] for q in queries}
     indices["vote"] = {q.id: (controls.vote(lab.ctx.task, texts[q.id], votes[q.id]),) for q in queries}
@@ -138,7 +145,12 @@ def _row(
     records["hydra"] = result.records[query.id]
     pools = {
         name: [
-            _candidate(lab, query, candidate, {m: s[query.id][i] for m, s in chosen.scores.items() if chosen.pools[m] == name})
+            _candidate(
+                lab,
+                query,
+                candidate,
+                {m: own[query.id][i] for m, own in chosen.scores.items() if chosen.pools[m] == name},
+            )
             for i, candidate in enumerate(pool[query.id])
         ]
         for name, pool in result.pools.items()
@@ -183,4 +195,3 @@ def _answer(lab: Lab, query: Query, texts: Sequence[str], candidate: list[Any] |
     if lab.reward is not None:
         answer["rewards"] = [lab.quality(query, text) for text in texts]
     return answer
-

@@ -22,7 +22,8 @@ class RunConfig:
       data_dir: folder that holds TASK/*.json (lamp) or {train,dev}.jsonl (custom).
       train_users, dev_users: how many are drawn; None for all.
       queries_per_user: at most how many questions of each user; None for all.
-      fold, folds: which of how many re-divisions of all users; folds 0 keeps the given train and dev.
+      folds: into how many folds all users are re-divided, each cleaned; 0 keeps the given train and dev.
+      fold: the one that is held out; None runs all of them and reports every user.
       llm: `local`, a GGUF file, `scripted`, or a Claude model.
       base: name or folder of the base encoder.
       settings: of the method.
@@ -40,7 +41,7 @@ class RunConfig:
     train_users: int | None = None
     dev_users: int | None = None
     queries_per_user: int | None = None
-    fold: int = 0
+    fold: int | None = None
     folds: int = 0
     llm: str = "local"
     base: str = "minilm"

@@ -1,6 +1,7 @@
 """What a new user costs, by method, from the lab's ledger."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydrajax.evaluation import results
 from hydrajax.llm import models
@@ -24,7 +25,7 @@ _OWN_POOLS: Mapping[str, Sequence[str]] = {
 
 
 def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
-    """Mean calls, tokens and dollars of a new user: everything learned of the user, and the answers to the user's queries.
+    """Mean calls, tokens and dollars of a new user: what is learned of the user, and answers to the user's queries.
 
     Answers from the store count as if they had been paid for in this run.
     """
@@ -32,6 +33,8 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
     if lab.settings.adapter_pools == "shared":
         stages["hydra_adapter"] = (*stages["hydra_adapter"], _SHOWN)
         stages["hydra"] = (*stages["hydra"], _ZERO)
+    if lab.settings.adapter_pools == "zero_shot":
+        stages["hydra"] = (*_TRIALS, _ZERO, _ASKED)
     price = models.find(lab.ctx.llm.model)
     found = {}
     for method, needed in stages.items():
@@ -45,3 +48,20 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
         mean = {name: round(total / max(1, len(user_ids)), 3) for name, total in totals.items()}
         found[method] = results.NewUser(**mean, cost_usd=price.cost(mean["input_tokens"], mean["output_tokens"]))
     return found
+
+
+def summed(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Numbers of several runs added up; texts as in the first, None where any part has None."""
+    return {name: _total([part[name] for part in parts]) for name in parts[0]}
+
+
+def averaged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of numbers of several runs; None where any part has None."""
+    totals = {name: _total([part[name] for part in parts]) for name in parts[0]}
+    return {name: total / len(parts) if isinstance(total, int | float) else total for name, total in totals.items()}
+
+
+def _total(values: Sequence[Any]) -> Any:
+    if any(value is None for value in values):
+        return None
+    return values[0] if isinstance(values[0], str) else sum(values)

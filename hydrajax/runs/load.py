@@ -7,7 +7,7 @@ from hydrajax.data import custom, folds, lamp, simulated, tasks
 from hydrajax.methods import hydra
 from hydrajax.methods.lab import Reward
 from hydrajax.runs.config import RunConfig
-from hydrajax.types import DataError, Split
+from hydrajax.types import DataError, Split, User
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,8 @@ class Data:
 
     Attributes:
       task: the task.
-      train, dev: drawn users and their questions.
+      train, validation, dev: drawn users and their questions. Validation users are cut from the training users, and
+        what they are asked is removed from the training users' records and questions.
       reward: of simulated users, else None.
       skipped: what bad data was left out, one sentence each.
       removed: what was removed so that folds do not leak; None without folds.
@@ -24,10 +25,16 @@ class Data:
 
     task: tasks.Task
     train: Split
+    validation: Split
     dev: Split
     reward: Reward | None = None
     skipped: tuple[str, ...] = ()
     removed: folds.Removed | None = None
+
+    @property
+    def users(self) -> dict[str, User]:
+        """Everybody by id."""
+        return {**self.train.users, **self.validation.users, **self.dev.users}
 
 
 def load(config: RunConfig) -> Data:
@@ -43,46 +50,62 @@ def load(config: RunConfig) -> Data:
             queries=config.queries_per_user or 2,
             seed=config.seed,
         )
+        train, validation = _cut(config, simulation.task, simulation.train)
         return Data(
-            task=simulation.task, train=simulation.train, dev=simulation.dev, reward=simulation.reward
+            task=simulation.task, train=train, validation=validation, dev=simulation.dev, reward=simulation.reward
         )
-    task, reader, folder = _source(config)
-    train, skipped_train = reader(folder, task, "train", skip_bad=config.skip_bad)
-    dev, skipped_dev = reader(folder, task, "dev", skip_bad=config.skip_bad)
+    asked, reader, folder = _source(config)
+    train, skipped_train = reader(folder, asked, "train", skip_bad=config.skip_bad)
+    dev, skipped_dev = reader(folder, asked, "dev", skip_bad=config.skip_bad)
     removed = None
     if config.folds:
-        if not 0 <= config.fold < config.folds:
+        if config.fold is None or not 0 <= config.fold < config.folds:
             raise DataError(f"fold is {config.fold}, expected 0 to {config.folds - 1}")
-        fold = folds.k_folds(task, (train, dev), folds=config.folds, seed=config.seed)[config.fold]
+        fold = folds.k_folds(asked, (train, dev), folds=config.folds, seed=config.seed)[config.fold]
         train, dev, removed = fold.train, fold.held_out, fold.removed
+    train, validation = _cut(config, asked, _draw(train, config.train_users, config))
     return Data(
-        task=task,
-        train=_draw(train, config.train_users, config),
+        task=asked,
+        train=train,
+        validation=validation,
         dev=_draw(dev, config.dev_users, config),
         skipped=(*skipped_train, *skipped_dev),
         removed=removed,
     )
 
 
+def task(config: RunConfig) -> tasks.Task:
+    """The task alone."""
+    return simulated.TASK if config.experiment == "demo" else _source(config)[0]
+
+
 def people(config: RunConfig, data: Data) -> hydra.People:
-    """Training, validation and new users; validation users are cut from the training users."""
-    fit, validation = folds.validation_cut(data.train, config.settings.validation, config.seed)
-    labelled = folds.part(data.train, fit)
+    """Training, validation and new users with what they are asked."""
+    labelled = data.train.queries
     if config.settings.label_queries is not None:
         labelled = folds.subset(
-            labelled, users=None, queries_per_user=config.settings.label_queries, seed=config.seed
-        )
+            data.train, users=None, queries_per_user=config.settings.label_queries, seed=config.seed
+        ).queries
     return hydra.People(
-        train=fit,
-        validation=validation,
+        train=tuple(data.train.users),
+        validation=tuple(data.validation.users),
         new=tuple(data.dev.users),
-        label_queries=labelled.queries,
-        validation_queries=folds.part(data.train, validation).queries,
+        label_queries=labelled,
+        validation_queries=data.validation.queries,
         new_queries=data.dev.queries,
     )
 
 
+def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Split]:
+    """Training and validation users, cleaned of what validation users are asked."""
+    fit, validation = folds.validation_cut(split, config.settings.validation, config.seed)
+    fold = folds.hold_out(asked, folds.part(split, fit), folds.part(split, validation, "validation"))
+    return fold.train, fold.held_out
+
+
 def _draw(split: Split, users: int | None, config: RunConfig) -> Split:
+    if config.folds and users is not None:
+        users = min(users, len({query.user_id for query in split.queries}))
     return folds.subset(split, users=users, queries_per_user=config.queries_per_user, seed=config.seed)
 
 

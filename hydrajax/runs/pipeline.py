@@ -5,13 +5,14 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from hydrajax import progress
-from hydrajax.evaluation import report, results
+from hydrajax.evaluation import report, results, rows
 from hydrajax.llm import connect, models, sampler, store
 from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
@@ -64,22 +65,72 @@ def run(
       DataError: bad data, or a folder that holds something else. Nothing is written then.
       LLMError: the LLM does not answer. Answers received before are stored.
     """
+    if config.folds and config.fold is None:
+        return _run_folds(config, out, command=command, machine=machine, say=say)
     clock = _Clock(say)
     with clock.stage("data"):
         data = load.load(config)
         people = load.people(config, data)
     for sentence in data.skipped:
         say(f"skipped: {sentence}")
-    answers = store.Store(machine.store)
     transport = connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
+    answers = store.Store(machine.store)
     folder.prepare(out, config, command)
+    _keep_compiled(cache_folder(machine, answers).parent / "compiled")
     llm = sampler.StoredSampler(transport, answers)
     try:
-        facts = _compute(config, out, data, people, llm, machine, answers, clock)
+        return _compute(config, out, data, people, llm, machine, answers, clock)
     finally:
         llm.close()
         answers.close()
-    return facts
+
+
+def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: Machine, say: Say) -> dict[str, Any]:
+    """Every fold in a folder of its own, and one report over all users."""
+    load.load(dataclasses.replace(config, fold=0))  # bad data is reported before anything is written
+    folder.prepare(out, config, command)
+    parts = []
+    for fold in range(config.folds):
+        say(f"fold {fold + 1} of {config.folds}")
+        part = dataclasses.replace(config, fold=fold)
+        parts.append(run(part, out / f"fold-{fold}", command=command, machine=machine, say=say))
+    folders = [out / f"fold-{fold}" for fold in range(config.folds)]
+    folder.write_lines(
+        out / "predictions.jsonl", [row for path in folders for row in rows.read(path / "predictions.jsonl")]
+    )
+    folder.write_json(
+        out / "curves.json",
+        {
+            f"{path.name}: {name}": plot
+            for path in folders
+            for name, plot in folder.read_json(path / "curves.json").items()
+        },
+    )
+    choices = {path.name: dict(folder.read_json(path / "choices.json")) for path in folders}
+    folder.write_json(out / "choices.json", choices)
+    found = results.build(
+        load.task(config),
+        together,
+        results.RunFacts(
+            experiment=config.experiment,
+            split=f"{config.folds} folds of all users",
+            llm=results.Llm(**costs.summed([part["llm"] for part in parts])),
+            best_source=_best(costs.averaged([choice["single_sources"] for choice in choices.values()])),
+            new_user={
+                method: results.NewUser(**costs.averaged([part["new_user"][method] for part in parts]))
+                for method in parts[0]["new_user"]
+            },
+            seconds=costs.summed([part["seconds"] for part in parts]),
+        ),
+        seed=config.seed,
+    )
+    results.write(out / "results.json", found)
+    report.write_report(out)
+    return found
+
+
+def _best(qualities: Mapping[str, float]) -> str:
+    return max(qualities, key=lambda method: round(qualities[method], 9))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,9 +180,7 @@ def encoders(
 
     def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:
-            return encode.encode_pairs(
-                base, pairs, max_tokens=config.max_pair_tokens, cache=cache, progress=advance
-            )
+            return encode.encode_pairs(base, pairs, max_tokens=config.max_pair_tokens, cache=cache, progress=advance)
 
     def embed(texts: Sequence[str]) -> np.ndarray:
         with progress.bar("embeddings") as advance:
@@ -162,7 +211,7 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, machine, a
     with clock.stage("hydra"):
         result = hydra.hydra(bench, learns, people, prompts["rag"].shown)
     with clock.stage("controls"):
-        compared = compare.compare(bench, people, prompts, result, data.train, embed)
+        compared = compare.compare(bench, people, prompts, result, (data.train, data.validation), embed)
     with clock.stage("report"):
         saved.save(out / "scorers", result, shown=prompts["rag"].shown)
         folder.write_lines(out / "predictions.jsonl", compared.rows)
@@ -190,10 +239,15 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, machine, a
     return found
 
 
+def _keep_compiled(path: pathlib.Path) -> None:
+    """Compiled programs are kept on the disk: compiling is most of the time that small fits take."""
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
 def _lab(config: RunConfig, data: load.Data, llm: sampler.Sampler) -> lab.Lab:
     ctx = contract.Context(task=data.task, llm=llm, settings=config.settings.prompts)
-    users = {**data.train.users, **data.dev.users}
-    return lab.Lab(ctx=ctx, users=users, settings=config.settings, reward=data.reward, seed=config.seed)
+    return lab.Lab(ctx=ctx, users=data.users, settings=config.settings, reward=data.reward, seed=config.seed)
 
 
 def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
@@ -201,7 +255,10 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
     return {
         "validation_users": len(people.validation),
         "validation_queries": len(people.validation_queries),
-        "shown": {name: {"k": p.shown, "quality": {str(k): v for k, v in p.validation.items()}} for name, p in prompts.items()},
+        "shown": {
+            name: {"k": prompt.shown, "quality": {str(k): v for k, v in prompt.validation.items()}}
+            for name, prompt in prompts.items()
+        },
         "scorers": {
             name: {"loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
             for name, choice in learns.choices.items()
