@@ -101,8 +101,21 @@ def pretrain(
         head = None
         if stored and config.init == "pooled":
             head, _ = _pooled(config, dims, normaliser, z, examples, {}, progress)
-        state, curve = _together(
-            config, dims, normaliser, examples, num_users, base, head, checkpoint=checkpoint, progress=progress
+        joint = scorers.Scorer(family=chosen, dims=dims)
+        if base is not None and config.train_base:
+            joint = dataclasses.replace(joint, module=base.module, pooling=base.pooling)
+        state, curve = together(
+            config,
+            joint,
+            normaliser,
+            examples,
+            num_users,
+            epochs=config.epochs if config.train_base else config.pooled_epochs,
+            base=base.params if joint.module is not None and base is not None else None,
+            head=head,
+            checkpoint=checkpoint,
+            run_id=_run_id(config, examples, num_users, base),
+            progress=progress,
         )
         shared, bank, trained = jax.device_get((state.shared, state.bank, state.base))
         curves["base"] = tuple(curve)
@@ -233,54 +246,55 @@ def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
     return dataclasses.replace(base, params=params, digest=hasher.hexdigest())
 
 
-def _together(
+def together(
     config: FitConfig,
-    dims: heads.Dims,
+    scorer: scorers.Scorer,
     normaliser: scorers.Normaliser,
     examples: Examples,
     num_users: int,
-    base: encode.Base | None,
-    head: heads.User | None,
     *,
-    checkpoint: str | pathlib.Path | None,
-    progress: Progress | None,
+    epochs: int,
+    base: Any = None,
+    head: heads.User | None = None,
+    checkpoint: str | pathlib.Path | None = None,
+    run_id: str = "",
+    progress: Progress | None = None,
 ) -> tuple[Any, list[float]]:
-    """Updates over batches of users: base, shared parameters and heads learn at once."""
-    module = base.module if base is not None and config.train_base else None
-    scorer = scorers.Scorer(
-        family=family(config), dims=dims, module=module, pooling=base.pooling if base is not None else "mean"
-    )
+    """Updates over batches of users, in which base, shared parameters and heads learn at once.
+
+    Args:
+      config: rates, batches, loss.
+      scorer: with a module where the examples hold tokens.
+      normaliser: statistics of the inputs.
+      examples: of users 0..num_users-1.
+      num_users: how many heads the bank has.
+      epochs: passes over the examples.
+      base: parameters of a base that is trained.
+      head: where every user starts and is pulled to; None: an initialisation of each user's own, and zeros.
+      checkpoint: a folder to save into every epoch and to resume from.
+      run_id: tells checkpoints of different runs apart.
+      progress: called with (updates done, updates).
+
+    Returns:
+      (the last state, mean loss of every epoch).
+    """
     settings = batches.Settings(
-        epochs=config.epochs if config.train_base else config.pooled_epochs,
-        users_per_batch=min(config.users_per_batch, num_users),
+        epochs=epochs,
+        users_per_batch=max(1, min(config.users_per_batch, num_users)),
         batch_examples=config.batch_examples,
         prior_strength=config.prior_strength if head is not None else 0.0,
         seed=config.seed,
         whole_pools=config.loss in losses.WITHIN_POOL,
     )
     total = float(sum(len(epoch) for epoch in batches.plan(examples, num_users, settings)))
-    rate = config.base_learning_rate if config.train_base else config.pooled_learning_rate
+    rate = config.pooled_learning_rate if base is None else config.base_learning_rate
     base_tx = optimizers.adamw(rate, config.weight_decay, total=total)
     head_tx = optimizers.adamw(config.learning_rate, config.weight_decay)
-    state = step.init_state(
-        scorer,
-        base_tx,
-        head_tx,
-        num_users=num_users,
-        key=jax.random.key(config.seed),
-        base=base.params if module is not None and base is not None else None,
-        head=head,
-    )
+    key = jax.random.key(config.seed)
+    state = step.init_state(scorer, base_tx, head_tx, num_users=num_users, key=key, base=base, head=head)
     update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=normaliser)
     return loop.run(
-        update,
-        state,
-        examples,
-        num_users,
-        settings,
-        checkpoint=checkpoint,
-        run_id=_run_id(config, examples, num_users, base),
-        progress=progress,
+        update, state, examples, num_users, settings, checkpoint=checkpoint, run_id=run_id, progress=progress
     )
 
 

@@ -126,7 +126,7 @@ def fit(
         rates = (jnp.float32(settings.learning_rate), jnp.float32(settings.weight_decay), total)
         key = jax.random.key(settings.seed)
         run = functools.partial(program, normaliser, shared, anchor, fallback, device, strength, bounds, rates, key)
-    group = min(group, max(1, num_users))
+    group = min(group, padded(num_users))
     parts, losses_ = [], []
     for first in range(0, num_users, group):
         rows = np.arange(first, first + group, dtype=np.int32)

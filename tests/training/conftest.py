@@ -1,0 +1,96 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hydrajax.nn import bert, encode, tokens
+from hydrajax.training import losses, step
+from hydrajax.training.examples import Examples
+
+D, X = 5, 2
+
+
+def make_examples(sizes, seed=0, pool_size=4, d=D):
+    """Examples of users with so many rows each; every user likes another direction."""
+    users = []
+    for u, n in enumerate(sizes):
+        rng = np.random.default_rng([seed, u])  # a user's rows do not depend on who else there is
+        taste, x = rng.normal(size=d), rng.normal(size=(n, d))
+        score = x @ taste
+        pool = 1000 * u + np.arange(n) // pool_size
+        users.append((np.full(n, u), x, rng.normal(size=(n, X)), score > 0, score, pool))
+    user, x, extras, label, score, pool = (np.concatenate(parts) for parts in zip(*users, strict=True))
+    return Examples(user=user, x=x, extras=extras, label=label, score=score, pool=pool)
+
+
+def make_batch(rows, size=6, seed=0, pull=0.0):
+    """A batch with random features for users at these rows; the last example of each is padding."""
+    rng = np.random.default_rng(seed)
+    u = len(rows)
+    score = rng.normal(size=(u, size))
+    mask = np.ones((u, size), bool)
+    mask[:, -1] = False
+    return step.Batch(
+        rows=jnp.asarray(rows, jnp.int32),
+        x=jnp.asarray(rng.normal(size=(u, size, D)), jnp.float32),
+        extras=jnp.asarray(rng.normal(size=(u, size, X)), jnp.float32),
+        targets=losses.Targets(
+            label=jnp.asarray(score > 0, jnp.float32),
+            score=jnp.asarray(score, jnp.float32),
+            pool=jnp.asarray(np.tile(np.arange(size) // 3, (u, 1)), jnp.int32),
+            mask=jnp.asarray(mask),
+        ),
+        pull=jnp.full((u,), pull, jnp.float32),
+    )
+
+
+def assert_trees(check, a, b):
+    jax.tree.map(lambda x, y: check(_array(x), _array(y)), a, b)
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+
+
+def assert_equal(a, b):
+    assert_trees(np.testing.assert_array_equal, a, b)
+
+
+def assert_close(a, b, atol=1e-6):
+    assert_trees(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
+
+
+def _array(leaf):
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return np.asarray(jax.random.key_data(leaf))
+    return np.asarray(leaf)
+
+
+@pytest.fixture
+def tiny_base():
+    """A base of one layer with random weights; it has no tokenizer."""
+    config = bert.Config(
+        vocab_size=20,
+        hidden_size=D - 1,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=4,
+        max_position_embeddings=32,
+        type_vocab_size=2,
+        layer_norm_eps=1e-12,
+    )
+    module = bert.Bert(config)
+    ids = jnp.zeros((1, 4), jnp.int32)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), ids, ids, ids == 0)["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.3, jnp.float32), shapes)
+    return encode.Base(
+        name="tiny", module=module, params=params, tokenizer=None, dim=D - 1, pooling="mean", digest="tiny"
+    )
+
+
+def make_tokens(n, seed=0):
+    """Random texts of 3 to 30 tokens."""
+    rng = np.random.default_rng(seed)
+    encodings = [
+        tokens.Encoding(tuple(rng.integers(0, 20, length).tolist()), (0,) * length, False)
+        for length in rng.integers(3, 30, n)
+    ]
+    return tokens.pack(encodings, 32)

@@ -1,0 +1,318 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from hydrajax.nn import encode, scorer
+from hydrajax.training import fit, per_user
+from hydrajax.training.examples import Examples
+from hydrajax.types import DataError
+from tests.training.conftest import D, X, assert_close, assert_equal, make_examples, make_tokens
+
+TRAIN = make_examples((12, 9, 16, 7, 10))
+NEW_SIZES = (10, 0, 16, 6)
+NEW = make_examples(NEW_SIZES, seed=9)
+U = len(NEW_SIZES)
+MLP = fit.FitConfig(epochs=4, learning_rate=0.02, pooled_epochs=3, batch_examples=16, dropout=0.0, fit_bank=False)
+LINEAR = dataclasses.replace(MLP, family="linear", prior_strength=1.0, pooled_ridge=1.0)
+
+
+@pytest.fixture(scope="module")
+def mlp():
+    return fit.pretrain(MLP, TRAIN, 5)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    return fit.pretrain(LINEAR, TRAIN, 5)
+
+
+def only(examples, keep, rename=None):
+    arrays = {name: array[keep] for name, array in vars(examples).items()}
+    if rename is not None:
+        arrays["user"] = np.array([rename[u] for u in arrays["user"]], np.int32)
+    return Examples(**arrays)
+
+
+def head(users, row):
+    return jax.tree.map(lambda leaf: leaf[row], users)
+
+
+def test_a_user_without_examples_gets_the_pooled_head_exactly(mlp, linear):
+    assert_equal(head(fit.personalise(MLP, mlp, NEW, U), 1), mlp.generic)
+    assert_equal(head(fit.personalise(LINEAR, linear, NEW, U), 1), linear.generic)
+    fresh = dataclasses.replace(MLP, init="fresh")
+    assert_equal(head(fit.personalise(fresh, mlp, NEW, U), 1), mlp.generic)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("init", ["pooled", "fresh"])
+def test_a_users_head_depends_on_that_users_examples_alone(mlp, init, dropout):
+    config = dataclasses.replace(MLP, init=init, dropout=dropout, batch_examples=8)
+    fitted = dataclasses.replace(mlp, config=config)
+    among = fit.personalise(config, fitted, NEW, U)
+    alone = fit.personalise(config, fitted, only(NEW, NEW.user == 2), U)
+    assert_equal(head(alone, 2), head(among, 2))
+    assert not np.array_equal(alone["w1"][0], among["w1"][0])
+
+
+def test_users_of_a_convex_family_are_independent(linear):
+    among = fit.personalise(LINEAR, linear, NEW, U)
+    alone = fit.personalise(LINEAR, linear, only(NEW, NEW.user == 2), U)
+    assert_equal(head(alone, 2), head(among, 2))
+
+
+@pytest.mark.parametrize("config", [MLP, LINEAR], ids=["mlp", "linear"])
+def test_permuting_users_permutes_heads(mlp, linear, config):
+    fitted = mlp if config is MLP else linear
+    order = [2, 3, 0, 1]  # user u becomes order[u]
+    permuted = fit.personalise(config, fitted, only(NEW, np.arange(len(NEW.user)), order), U)
+    straight = fit.personalise(config, fitted, NEW, U)
+    for u, new in enumerate(order):
+        assert_close(head(permuted, new), head(straight, u), atol=1e-5)
+
+
+def test_snapshots_are_the_fits_of_so_many_epochs(mlp):
+    found = fit.personalise_snapshots(MLP, mlp, NEW, U, epochs=(4, 0, 2, 1))
+    assert sorted(found.heads) == [0, 1, 2, 4]
+    for n in (1, 2, 4):
+        single = fit.personalise(dataclasses.replace(MLP, epochs=n), mlp, NEW, U)
+        assert_equal(found.heads[n], single)
+    for row in range(U):
+        assert_equal(head(found.heads[0], row), mlp.generic)
+    assert len(found.curve) == 4
+    assert found.curve[-1] < found.curve[0]
+
+
+def test_snapshots_of_a_convex_family(linear):
+    found = fit.personalise_snapshots(LINEAR, linear, NEW, U, epochs=(0, 3, 7))
+    assert_equal(found.heads[3], found.heads[7])
+    assert_equal(head(found.heads[0], 0), linear.generic)
+    assert not np.allclose(found.heads[3]["w"][0], linear.generic["w"])
+    assert found.curve[1] < found.curve[0]
+
+
+def test_one_user_after_another_equals_the_step_over_all(mlp):
+    """With one mini-batch a user and epoch, the order of mini-batches is the same in both."""
+    scorer_ = scorer.Scorer(family=mlp.family, dims=mlp.dims)
+    config = dataclasses.replace(MLP, prior_strength=2.0, weight_decay=0.1)
+    state, curve = fit.together(config, scorer_, mlp.normaliser, NEW, U, epochs=MLP.epochs, head=mlp.generic)
+    found = fit.personalise_snapshots(config, mlp, NEW, U, epochs=(MLP.epochs,))
+    assert_close(found.heads[MLP.epochs], state.bank, atol=1e-5)
+    np.testing.assert_allclose(found.curve, curve, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "pairwise", "regression"])
+def test_own_heads_serve_users_of_different_tastes_better(loss):
+    for config in (MLP, LINEAR):
+        config = dataclasses.replace(config, loss=loss)
+        if config.family == "mlp":
+            config = dataclasses.replace(config, epochs=40, init="fresh")
+        fitted = fit.pretrain(config, TRAIN, 5)
+        users = fit.personalise(config, fitted, NEW, U)
+        own = fit.predict(fitted, users, NEW.user, NEW.x, NEW.extras)
+        pooled = fit.predict(fitted, None, NEW.user, NEW.x, NEW.extras)
+        # The order inside pools is the one thing that all three losses promise.
+        assert _order(own) > _order(pooled) + 0.1
+        assert _order(own) > 0.8
+
+
+def _order(scores):
+    right = []
+    for pool in set(NEW.pool):
+        rows = np.flatnonzero(NEW.pool == pool)
+        i, j = np.triu_indices(len(rows), 1)
+        a, b = scores[rows], NEW.score[rows]
+        right.extend((a[i] - a[j]) * (b[i] - b[j]) > 0)
+    return np.mean(right)
+
+
+def test_a_strong_prior_holds_heads_at_the_pooled_one(linear):
+    held = fit.personalise(dataclasses.replace(LINEAR, prior_strength=1e5), linear, NEW, U)
+    np.testing.assert_allclose(held["w"], np.tile(linear.generic["w"], (U, 1)), atol=1e-2)
+
+
+def test_several_users_at_once_equal_one_after_another(mlp):
+    data = per_user.Data(x=NEW.x, extras=NEW.extras, user=NEW.user, label=NEW.label, score=NEW.score, pool=NEW.pool)
+    both = []
+    for parallel in (None, 3):
+        settings = per_user.Settings(
+            epochs=(2,),
+            learning_rate=0.02,
+            weight_decay=0.01,
+            prior_strength=1.0,
+            batch_examples=4,
+            seed=0,
+            parallel=parallel,
+        )
+        found, _ = per_user.fit(
+            mlp.family,
+            mlp.dims,
+            "cross_entropy",
+            data,
+            U,
+            settings,
+            normaliser=mlp.normaliser,
+            shared=mlp.shared,
+            anchor=mlp.generic,
+            generic=mlp.generic,
+        )
+        both.append(found[2])
+    assert_close(*both, atol=1e-5)
+
+
+def test_other_rates_and_seeds_compile_nothing_new(mlp):
+    fit.personalise(MLP, mlp, NEW, U)
+    program = per_user._gradient(mlp.family, mlp.dims, "cross_entropy", False, None)
+    before = program._cache_size()
+    other = dataclasses.replace(MLP, learning_rate=0.3, weight_decay=0.2, prior_strength=5.0, seed=4)
+    changed = fit.personalise(other, mlp, only(NEW, NEW.user != 3), 3)
+    assert program._cache_size() == before
+    assert not np.allclose(changed["w1"][0], mlp.generic["w1"])
+
+
+def test_scores_are_the_familys_on_normalised_inputs(linear):
+    users = fit.personalise(LINEAR, linear, NEW, U)
+    rows = np.random.default_rng(0).integers(0, U, 100).astype(np.int32)
+    take = np.random.default_rng(1).integers(0, len(NEW.user), 100)
+    got = fit.predict(linear, users, rows, NEW.x[take], NEW.extras[take])
+    z = np.concatenate([NEW.x, NEW.extras], axis=1)[take]
+    z = np.clip((z - linear.normaliser.mean) / linear.normaliser.scale, -scorer.CLIP, scorer.CLIP)
+    np.testing.assert_allclose(got, (z * users["w"][rows]).sum(axis=1) + users["b"][rows], atol=1e-4)
+
+
+def test_the_normaliser_is_the_training_users(linear):
+    joined = np.concatenate([TRAIN.x, TRAIN.extras], axis=1)
+    np.testing.assert_allclose(linear.normaliser.mean, joined.mean(axis=0), atol=1e-5)
+    np.testing.assert_allclose(linear.normaliser.scale, joined.std(axis=0), rtol=1e-4)
+
+
+def test_scores_repeat_and_dropout_is_off(mlp):
+    fitted = dataclasses.replace(mlp, config=dataclasses.replace(MLP, dropout=0.5))
+    rows = np.zeros(len(NEW.user), np.int32)
+    a, b = (fit.predict(fitted, None, rows, NEW.x, NEW.extras) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    np.testing.assert_allclose(a, fit.predict(mlp, None, rows, NEW.x, NEW.extras), atol=1e-6)
+    assert fit.predict(mlp, None, rows[:0], NEW.x[:0], NEW.extras[:0]).shape == (0,)
+
+
+def test_one_perceptron_for_all_learns_and_has_nothing_to_personalise():
+    config = dataclasses.replace(MLP, family="shared", pooled_epochs=20, pooled_learning_rate=0.05)
+    fitted = fit.pretrain(config, TRAIN, 5)
+    assert fitted.curves["base"][-1] < fitted.curves["base"][0]
+    assert fitted.bank == fitted.generic == {}
+    users = fit.personalise(config, fitted, NEW, U)
+    assert users == {}
+    scores = fit.predict(fitted, users, NEW.user, NEW.x, NEW.extras)
+    np.testing.assert_array_equal(scores, fit.predict(fitted, None, NEW.user, NEW.x, NEW.extras))
+
+
+def test_the_bank_holds_the_training_users_heads(mlp):
+    fitted = fit.pretrain(dataclasses.replace(MLP, fit_bank=True), TRAIN, 5)
+    assert mlp.bank == {}
+    assert_equal(fitted.generic, mlp.generic)
+    assert_equal(fitted.bank, fit.personalise(MLP, mlp, TRAIN, 5))
+    assert fitted.curves["personal"][-1] < fitted.curves["personal"][0]
+
+
+BASE = fit.FitConfig(
+    train_base=True, epochs=2, pooled_epochs=2, base_learning_rate=0.05, batch_examples=8, learning_rate=0.05
+)
+
+
+def texts(sizes, seed):
+    examples = make_examples(sizes, seed=seed)
+    packed = make_tokens(sum(sizes), seed=seed)
+    packed = jax.tree.map(lambda leaf: leaf[:, :16], packed)
+    return Examples(**{**vars(examples), "x": packed})
+
+
+def test_a_trained_base_changes_resumes_exactly_and_serves_new_users(tiny_base, tmp_path):
+    train = texts((5, 8, 3), 0)
+    plain = fit.pretrain(BASE, train, 3, base=tiny_base)
+
+    def stop(done, total):
+        if (done, total) == (1, 2):  # one batch an epoch; the other stages are of one user
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path, progress=stop)
+    resumed = fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path)
+    for name in ("shared", "bank", "base"):
+        assert_equal(getattr(resumed, name), getattr(plain, name))
+    assert resumed.curves == plain.curves
+
+    base = fit.trained_base(tiny_base, plain)
+    assert base.digest != tiny_base.digest
+    assert fit.trained_base(tiny_base, dataclasses.replace(plain, base={})) is tiny_base
+    new = texts((4, 6), 1)
+    z = encode.token_features(base, new.x)
+    assert not np.allclose(z, encode.token_features(tiny_base, new.x), atol=1e-3)
+    users = fit.personalise(BASE, plain, Examples(**{**vars(new), "x": z}), 2)
+    assert np.isfinite(fit.predict(plain, users, new.user, z, new.extras)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"family": "forest"}, "head family is 'forest', expected one of"),
+        ({"loss": "hinge"}, "loss is 'hinge', expected one of"),
+        ({"epochs": 0}, "epochs is 0, expected 1 or more"),
+        ({"batch_examples": 0}, "batch_examples is 0, expected 1 or more"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, expected more than 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"train_base": True}, "train_base is True but the examples hold features"),
+        ({"family": "linear", "pooled_ridge": 0.0}, "prior_strength is 0.0, expected more than 0"),
+    ],
+)
+def test_a_configuration_that_cannot_be_fitted_is_refused(change, says):
+    with pytest.raises(DataError, match=says):
+        fit.pretrain(dataclasses.replace(MLP, **change), TRAIN, 5)
+
+
+def test_tokens_need_the_base_and_personalisation_takes_features(mlp):
+    train = texts((2, 2), 0)
+    with pytest.raises(DataError, match="expected the base that is to be trained"):
+        fit.pretrain(BASE, train, 2)
+    with pytest.raises(DataError, match="train_base is False but the examples hold tokens"):
+        fit.pretrain(MLP, train, 2)
+    with pytest.raises(DataError, match="personalisation takes features"):
+        fit.personalise(MLP, mlp, train, 2)
+
+
+def test_arrays_of_other_widths_and_rows_are_refused(mlp):
+    users = fit.personalise(MLP, mlp, NEW, U)
+    wide = np.zeros((3, D + 1), np.float32)
+    rows, extras = np.zeros(3, np.int32), np.zeros((3, X), np.float32)
+    with pytest.raises(DataError, match=f"features have width {D + 1} and extras {X}, the scorer was fitted with {D}"):
+        fit.predict(mlp, users, rows, wide, extras)
+    with pytest.raises(DataError, match=f"user rows from 0 to {U}, expected 0 to {U - 1}"):
+        fit.predict(mlp, users, np.array([0, U, 1], np.int32), wide[:, :D], extras)
+    with pytest.raises(DataError, match="2 user rows, 3 features, 3 extras"):
+        fit.predict(mlp, users, rows[:2], wide[:, :D], extras)
+    with pytest.raises(DataError, match="fitted with family 'mlp'"):
+        fit.personalise(LINEAR, mlp, NEW, U)
+    with pytest.raises(DataError, match="less than 2 users"):
+        fit.personalise(MLP, mlp, NEW, 2)
+    with pytest.raises(DataError, match=r"epochs is \(-1,\)"):
+        fit.personalise_snapshots(MLP, mlp, NEW, U, epochs=(-1,))
+
+
+def test_progress_reaches_the_number_of_users(mlp):
+    seen = []
+    fit.personalise(dataclasses.replace(MLP, users_per_batch=3), mlp, NEW, U, progress=lambda *args: seen.append(args))
+    assert seen == [(3, 4), (4, 4)]
+
+
+def test_groups_of_users_do_not_change_heads(mlp):
+    small = fit.personalise(dataclasses.replace(MLP, users_per_batch=3), mlp, NEW, U)
+    assert_equal(small, fit.personalise(MLP, mlp, NEW, U))
+
+
+def test_nobody_and_nothing(mlp, linear):
+    none = only(NEW, NEW.user < 0)
+    for config, fitted in ((MLP, mlp), (LINEAR, linear)):
+        users = fit.personalise(config, fitted, none, 2)
+        assert_equal(head(users, 1), fitted.generic)
+        assert all(len(leaf) == 0 for leaf in jax.tree.leaves(fit.personalise(config, fitted, none, 0)))

@@ -1,0 +1,112 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hydrajax.training import losses
+from hydrajax.types import DataError
+
+
+def targets(score, pool=None, label=None, mask=None):
+    score = np.asarray(score, np.float32)
+    n = len(score)
+    return losses.Targets(
+        label=jnp.asarray(score > 0 if label is None else label, jnp.float32),
+        score=jnp.asarray(score),
+        pool=jnp.asarray(np.zeros(n) if pool is None else pool, jnp.int32),
+        mask=jnp.asarray(np.ones(n, bool) if mask is None else mask),
+    )
+
+
+S = jnp.array([0.3, -1.2, 2.0, 0.7, -0.4])
+SCORE = [0.1, 0.9, 0.5, 0.5, 0.2]
+
+
+def test_cross_entropy_is_minus_the_log_likelihood():
+    y = np.array([1.0, 0.0, 0.25, 1.0, 0.0])
+    p = 1 / (1 + np.exp(-np.asarray(S)))
+    total, weight = losses.cross_entropy(S, targets(SCORE, label=y))
+    np.testing.assert_allclose(total, -np.sum(y * np.log(p) + (1 - y) * np.log(1 - p)), rtol=1e-6)
+    assert weight == 5
+
+
+def test_cross_entropy_is_that_of_a_softmax_over_two_logits():
+    two = np.array([[0.5, 0.8], [1.0, -0.2]])
+    total, _ = losses.cross_entropy(jnp.asarray(two[:, 1] - two[:, 0], jnp.float32), targets([0, 0], label=[1, 0]))
+    picked = two[[0, 1], [1, 0]]
+    np.testing.assert_allclose(total, np.sum(np.log(np.exp(two).sum(axis=1)) - picked), rtol=1e-6)
+
+
+def test_pairwise_is_bradley_terry_over_pairs_that_differ():
+    pool = [0, 0, 0, 1, 1]
+    total, weight = losses.pairwise(S, targets(SCORE, pool))
+    wins = [(1, 0), (2, 0), (1, 2), (3, 4)]
+    np.testing.assert_allclose(total, sum(np.log1p(np.exp(S[j] - S[i])) for i, j in wins), rtol=1e-6)
+    assert weight == len(wins)
+
+
+def test_regression_targets_are_standardised_within_the_pool():
+    pool = [0, 0, 0, 1, 1]
+    total, weight = losses.regression(S, targets(SCORE, pool))
+    first, second = np.array(SCORE[:3]), np.array(SCORE[3:])
+    t = np.concatenate([(first - first.mean()) / first.std(), (second - second.mean()) / second.std()])
+    np.testing.assert_allclose(total, np.sum((np.asarray(S) - t) ** 2) / 2, rtol=1e-5)
+    assert weight == 5
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_the_mask_hides(name):
+    loss = losses.get(name)
+    pool = [0, 0, 0, 1, 1]
+    kept = loss(S, targets(SCORE, pool, mask=[True, True, True, False, False]))
+    alone = loss(S[:3], targets(SCORE[:3], pool[:3]))
+    np.testing.assert_allclose(kept, alone, rtol=1e-6)
+    wild = loss(S.at[3:].set(1e30), targets([*SCORE[:3], np.inf, np.nan], pool, mask=[True] * 3 + [False] * 2))
+    np.testing.assert_allclose(wild, alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_nothing_weighs_nothing_and_has_a_finite_gradient(name):
+    def total(s):
+        return losses.get(name)(s, targets(SCORE, mask=[False] * 5))[0]
+
+    value, grad = jax.value_and_grad(total)(S)
+    assert value == 0
+    np.testing.assert_array_equal(grad, 0)
+
+
+@pytest.mark.parametrize("name", losses.WITHIN_POOL)
+def test_a_pool_without_any_difference_is_dropped(name):
+    same = [0.7, 0.7, 0.7, 0.1, 0.9]
+    pool = [0, 0, 0, 1, 1]
+    got = losses.get(name)(S, targets(same, pool))
+    np.testing.assert_allclose(got, losses.get(name)(S[3:], targets(same[3:], pool[3:])), rtol=1e-6)
+    assert losses.get(name)(S[:3], targets(same[:3]))[1] == 0
+
+
+@pytest.mark.parametrize("name", losses.WITHIN_POOL)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_the_scale_of_the_score_does_not_count(name, scale):
+    expected = losses.get(name)(S, targets(SCORE))
+    got = losses.get(name)(S, targets(np.array(SCORE, np.float32) * np.float32(scale)))
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_order_of_examples_does_not_count(name):
+    order = np.array([3, 0, 4, 2, 1])
+    pool = np.array([0, 0, 0, 1, 1])
+    got = losses.get(name)(S[order], targets(np.array(SCORE)[order], pool[order]))
+    np.testing.assert_allclose(got, losses.get(name)(S, targets(SCORE, pool)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_losses_are_float32_and_finite_for_large_scores(name):
+    total, weight = losses.get(name)(jnp.array([1e4, -1e4], jnp.bfloat16), targets([0, 1]))
+    assert total.dtype == weight.dtype == jnp.float32
+    assert jnp.isfinite(total)
+
+
+def test_an_unknown_loss_names_the_valid_ones():
+    with pytest.raises(DataError, match="loss is 'hinge', expected one of cross_entropy, pairwise, regression"):
+        losses.get("hinge")

@@ -1,0 +1,229 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hydrajax.nn import heads, scorer
+from hydrajax.training import losses, optimizers, step
+from tests.training.conftest import D, X, assert_close, assert_equal, make_batch, make_tokens
+
+C = 6  # capacity of the bank
+DIMS = heads.Dims(features=D, extras=X)
+HEAD_TX = optimizers.adamw(0.05, 0.1, clip=0.5)
+BASE_TX = optimizers.adamw(0.01, 0.1)
+
+
+def build(family="mlp", loss="cross_entropy", head=None, **settings):
+    one = scorer.Scorer(family=heads.get(family, **settings), dims=DIMS)
+    state = step.init_state(one, BASE_TX, HEAD_TX, num_users=C, key=jax.random.key(0), head=head)
+    return one, state, jax.jit(step.make_train_step(one, BASE_TX, HEAD_TX, loss=loss))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Heads without dropout, so that batches can be compared."""
+    return build(dropout=0.0)
+
+
+def rows_of(state, rows):
+    return jax.tree.map(lambda leaf: leaf[jnp.asarray(rows)], (state.bank, state.bank_opt))
+
+
+def run(update, state, *batches):
+    for batch in batches:
+        state, _ = update(state, batch)
+    return state
+
+
+def test_absent_users_stay_bit_identical_with_their_optimizer_state():
+    _, state, update = build()
+    after = run(update, state, make_batch([1, 4]), make_batch([4, 1], seed=1))
+    assert_equal(rows_of(after, [0, 2, 3, 5]), rows_of(state, [0, 2, 3, 5]))
+    for leaf, new in zip(*(jax.tree.leaves(rows_of(s, [1, 4])) for s in (state, after)), strict=True):
+        assert not np.array_equal(leaf, new)
+
+
+def test_padding_slots_touch_nothing(plain):
+    _, state, update = plain
+    batch = make_batch([2, C, 3, C])
+    two = jax.tree.map(lambda leaf: leaf[jnp.array([0, 2])], batch)
+    after = run(update, state, batch)
+    assert_equal(rows_of(after, [0, 1, 4, 5]), rows_of(state, [0, 1, 4, 5]))
+    assert_close(after.bank, run(update, state, two).bank)
+
+
+def test_a_user_whose_examples_are_all_padding_is_left_alone(plain):
+    _, state, update = plain
+    batch = make_batch([2, 3])
+    mask = batch.targets.mask.at[0].set(False)
+    after = run(update, state, batch.replace(targets=batch.targets.replace(mask=mask)))
+    assert_equal(rows_of(after, [2]), rows_of(state, [2]))
+    assert not np.array_equal(after.bank["w1"][3], state.bank["w1"][3])
+
+
+def test_a_pool_without_a_difference_leaves_its_user_alone():
+    _, state, update = build(loss="pairwise", dropout=0.0)
+    batch = make_batch([2, 3])
+    score = batch.targets.score.at[0].set(1.0)
+    after = run(update, state, batch.replace(targets=batch.targets.replace(score=score)))
+    assert_equal(rows_of(after, [2]), rows_of(state, [2]))
+
+
+def test_users_are_independent(plain):
+    _, state, update = plain
+    batch = make_batch([0, 1, 2])
+    wild = batch.replace(x=batch.x.at[1:].multiply(1000.0))
+    assert_close(rows_of(run(update, state, wild), [0]), rows_of(run(update, state, batch), [0]), atol=1e-7)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_permuting_users_permutes_the_result(dropout):
+    _, state, update = build(dropout=dropout)
+    batch = make_batch([0, 1, 2, 5])
+    order = jnp.array([2, 0, 3, 1])
+    permuted = jax.tree.map(lambda leaf: leaf[order], batch)
+    assert_close(run(update, state, permuted).bank, run(update, state, batch).bank, atol=1e-6)
+
+
+def test_the_mask_hides(plain):
+    _, state, update = plain
+    batch = make_batch([0, 1])
+    x = jnp.where(batch.targets.mask[..., None], batch.x, 77.0)
+    targets = batch.targets.replace(label=jnp.where(batch.targets.mask, batch.targets.label, 0.5))
+    changed = run(update, state, batch.replace(x=x, targets=targets))
+    assert_equal(changed.bank, run(update, state, batch).bank)
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_the_vmapped_step_equals_a_loop_over_users(loss):
+    head = heads.get("mlp").init_user(jax.random.key(7), DIMS)
+    one, state, update = build(loss=loss, head=head, dropout=0.0)
+    batches = [make_batch([4, 0, 2], seed=seed, pull=0.3) for seed in range(5)]
+    after = run(update, state, *batches)
+
+    @jax.jit
+    def single(user, opt, anchor, x, extras, targets):
+        def objective(user):
+            s = scorer.logits(one.family, {}, user, jnp.concatenate([x, extras], axis=-1))
+            total, weight = losses.get(loss)(s, targets)
+            away = jax.tree.map(jnp.subtract, user, anchor)
+            return total / weight + 0.3 / 2 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(away))
+
+        grads = jax.grad(objective)(user)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt = HEAD_TX.update(grads, opt, jax.tree.map(jnp.subtract, user, anchor))
+        return optax.apply_updates(user, updates), opt
+
+    for slot, row in enumerate([4, 0, 2]):
+        user = jax.tree.map(lambda leaf, row=row: leaf[row], state.bank)
+        opt = HEAD_TX.init(user)
+        for batch in batches:
+            own = jax.tree.map(lambda leaf, slot=slot: leaf[slot], (batch.x, batch.extras, batch.targets))
+            user, opt = single(user, opt, state.anchor, *own)
+        got = jax.tree.map(lambda leaf, row=row: leaf[row], after.bank)
+        if loss == "pairwise":  # a shift of all scores is free: its gradient is rounding errors, which Adam enlarges
+            del got["b2"], user["b2"]
+        assert_close(got, user, atol=2e-6)
+
+
+def test_decay_pulls_to_the_anchor_and_to_zero_without_one():
+    head = jax.tree.map(lambda leaf: leaf + 3.0, heads.get("linear").init_user(jax.random.key(0), DIMS))
+    batch = make_batch([1])
+    still = batch.replace(x=batch.x * 0.0, extras=batch.extras * 0.0)
+    tx = optax.chain(optax.add_decayed_weights(1.0), optax.scale(-0.5))
+    one = scorer.Scorer(family=heads.get("linear"), dims=DIMS)
+    update = jax.jit(step.make_train_step(one, BASE_TX, tx))
+
+    anchored = step.init_state(one, BASE_TX, tx, num_users=C, key=jax.random.key(0), head=head)
+    np.testing.assert_array_equal(run(update, anchored, still).bank["w"][1], 3.0)
+    moved = anchored.replace(bank=jax.tree.map(lambda leaf: leaf + 2.0, anchored.bank))
+    np.testing.assert_allclose(run(update, moved, still).bank["w"][1], 4.0)
+    free = anchored.replace(anchor=jax.tree.map(jnp.zeros_like, anchored.anchor))
+    np.testing.assert_allclose(run(update, free, still).bank["w"][1], 1.5)
+
+
+def test_shared_parameters_learn_the_mean_over_all_examples():
+    one, state, _ = build("shared", dropout=0.0)
+    tx = optax.sgd(1.0)
+    state = state.replace(base_opt=tx.init((state.base, state.shared)))
+    batch = make_batch([0, 3, C])
+    targets = batch.targets.replace(mask=batch.targets.mask.at[1, 2:].set(False).at[2].set(False))
+    batch = batch.replace(targets=targets)
+    after, metrics = jax.jit(step.make_train_step(one, tx, HEAD_TX))(state, batch)
+
+    def mean(shared):
+        x = jnp.concatenate([batch.x, batch.extras], axis=-1).reshape(-1, D + X)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1), targets)
+        total, weight = losses.cross_entropy(scorer.logits(one.family, shared, {}, x), flat)
+        return total / weight
+
+    value, grads = jax.value_and_grad(mean)(state.shared)
+    assert_close(after.shared, jax.tree.map(lambda p, g: p - g, state.shared, grads))
+    np.testing.assert_allclose(metrics["loss"] / metrics["weight"], value, rtol=1e-5)
+    assert metrics["weight"] == 7
+
+
+def test_inputs_are_normalised_where_statistics_are_given():
+    one, state, plain_step = build(dropout=0.0)
+    batch = make_batch([0, 1])
+    normaliser = scorer.Normaliser(mean=np.full(D + X, 0.5, np.float32), scale=np.full(D + X, 2.0, np.float32))
+    update = jax.jit(step.make_train_step(one, BASE_TX, HEAD_TX, normaliser=normaliser))
+    by_hand = batch.replace(x=(batch.x - 0.5) / 2.0, extras=(batch.extras - 0.5) / 2.0)
+    assert_close(run(update, state, batch).bank, run(plain_step, state, by_hand).bank)
+
+
+def test_a_trained_base_learns_and_padding_does_not_teach_it(tiny_base):
+    dims = heads.Dims(features=D - 1, extras=X)
+    one = scorer.Scorer(family=heads.get("mlp", dropout=0.0), dims=dims, module=tiny_base.module, pooling="mean")
+    state = step.init_state(one, BASE_TX, HEAD_TX, num_users=C, key=jax.random.key(0), base=tiny_base.params)
+    update = jax.jit(step.make_train_step(one, BASE_TX, HEAD_TX))
+    texts = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(2, 6, -1), make_tokens(12))
+    batch = make_batch([1, 3]).replace(x=texts)
+    after = run(update, state, batch)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), state.base, after.base)
+    assert min(jax.tree.leaves(moved)) > 0
+    assert_equal(rows_of(after, [0, 2, 4, 5]), rows_of(state, [0, 2, 4, 5]))
+
+    other = texts.replace(ids=texts.ids.at[:, -1].set(3))  # the last example of each user is padding
+    assert not np.array_equal(other.ids, texts.ids)
+    assert_equal(run(update, state, batch.replace(x=other)).base, after.base)
+
+
+def test_the_step_is_traced_once_a_shape():
+    one, state, _ = build()
+    traces = 0
+    pure = step.make_train_step(one, BASE_TX, HEAD_TX)
+
+    def counted(state, batch):
+        nonlocal traces
+        traces += 1
+        return pure(state, batch)
+
+    update = jax.jit(counted, donate_argnums=0)
+    for seed in range(3):
+        state, _ = update(state, make_batch([seed, 5], seed=seed))
+    assert traces == 1
+    state, _ = update(state, make_batch([0, 1], size=9))
+    assert traces == 2
+
+
+def test_dropout_differs_by_step_and_by_user():
+    one, state, update = build(dropout=0.5)
+    head = jax.tree.map(lambda leaf: leaf[0], state.bank)
+    state = state.replace(bank=jax.tree.map(lambda leaf: jnp.repeat(leaf[None], C, axis=0), head))
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), make_batch([0]))
+    batch = batch.replace(rows=jnp.array([0, 1], jnp.int32))
+    first = run(update, state, batch)
+    assert not np.array_equal(first.bank["w1"][0], first.bank["w1"][1])
+    later = run(update, state.replace(step=state.step + 1), batch)
+    assert not np.array_equal(first.bank["w1"][0], later.bank["w1"][0])
+    assert_equal(first.bank, run(update, state, batch).bank)
+
+
+def test_a_fresh_bank_has_the_heads_of_single_users():
+    one, state, _ = build()
+    key = jax.random.key(0)
+    own = one.family.init_user(step.user_key(key, 3), DIMS)
+    assert_equal(jax.tree.map(lambda leaf: leaf[3], state.bank), own)
+    np.testing.assert_allclose(state.bank["w1"].std(), (3 * (D + X)) ** -0.5, rtol=0.2)
