@@ -68,6 +68,7 @@ SMALL = Settings(
     samples=4,
     temperature=0.7,
     pseudo_queries=3,
+    trial_queries=2,
     label_queries=1,
     adapter_pools="shared",
     prompts=contract.PromptSettings(max_record_tokens=80),

@@ -9,6 +9,8 @@ from hydrajax.methods.lab import Reward
 from hydrajax.runs.config import RunConfig
 from hydrajax.types import DataError, Split, User
 
+DEMO_RECORDS = 9  # of each simulated user
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
@@ -48,6 +50,7 @@ def load(config: RunConfig) -> Data:
             train_users=config.train_users or 40,
             dev_users=config.dev_users or 20,
             queries=config.queries_per_user or 2,
+            records=DEMO_RECORDS,
             seed=config.seed,
         )
         train, validation = _cut(config, simulation.task, simulation.train)
