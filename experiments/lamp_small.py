@@ -3,7 +3,7 @@
 Source    HYDRA (Zhuang et al., NeurIPS 2024), LaMP (Salemi et al., ACL 2024); sizes cut to what a laptop pays in hours.
 Command   python -m experiments.lamp_small --data-dir DIR        (DIR/LaMP_2N/train_questions.json, ...)
           python -m experiments.lamp_small --data-dir DIR --tasks LaMP_7 --plan
-Expected  the table of the README; the LLM's answers are random, so a new store gives other numbers inside the intervals.
+Expected  the table of the README; answers are random, so a new store gives other numbers inside the intervals.
 Cost      11,000 to 15,000 calls of the embedded LLM, 2 to 3 hours on 2 cores; nothing in money. A killed run goes on
           with the same command, and answers are paid for once.
 Smoke     python -m experiments.lamp_small --data-dir DIR --tasks LaMP_7 --smoke       (seconds, a scripted LLM)

@@ -222,8 +222,8 @@ def _run_config(experiment: _Common) -> config_lib.RunConfig:
     shared = {field.name for field in dataclasses.fields(config_lib.RunConfig)}
     values = {f.name: getattr(experiment, f.name) for f in dataclasses.fields(experiment) if f.name in shared}
     values.setdefault("task", "demo")
-    kind = {Demo: "demo", Lamp: "lamp", Custom: "custom"}[type(experiment)]
-    return config_lib.with_absolute_paths(config_lib.RunConfig(experiment=kind, **values))
+    kinds: dict[type, Literal["demo", "lamp", "custom"]] = {Demo: "demo", Lamp: "lamp", Custom: "custom"}
+    return config_lib.with_absolute_paths(config_lib.RunConfig(experiment=kinds[type(experiment)], **values))
 
 
 def _plan_table(plan: pipeline.Plan) -> rich.table.Table:

@@ -1,10 +1,5 @@
-"""The embedded LLM: a llama.cpp server in a child process on the loopback interface.
+"""The embedded LLM: a llama.cpp server in a child process on the loopback interface (`local_child`)."""
 
-Run as a module it *is* the child: it serves until its standard input closes, so it ends with the process that started
-it, however that one ends.
-"""
-
-import argparse
 import functools
 import hashlib
 import importlib.util
@@ -18,10 +13,8 @@ import time
 import urllib.error
 import urllib.request
 
-from hydrajax.llm import messages, models, repack
+from hydrajax.llm import local_child, messages, repack
 from hydrajax.llm.request import Answer, LLMError, Request
-
-_KEY_VARIABLE = "HYDRAJAX_LOCAL_KEY"
 
 
 def find_weights(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -112,7 +105,7 @@ class LocalServer:
             port = probe.getsockname()[1]
         api_key = secrets.token_hex(16)
         command = [
-            sys.executable, "-m", "hydrajax.llm.local_server", str(served),
+            sys.executable, "-m", "hydrajax.llm.local_child", str(served),
             "--port", str(port), "--threads", str(self._threads or free_threads()),
         ]  # fmt: skip
         self._process = subprocess.Popen(
@@ -120,7 +113,7 @@ class LocalServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, _KEY_VARIABLE: api_key},
+            env={**os.environ, local_child.KEY_VARIABLE: api_key},
             start_new_session=True,  # Ctrl-C in the terminal reaches the run alone, which then stops its server
         )
         _wait_until_healthy(self._process, port)
@@ -144,37 +137,3 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, seconds: fl
             time.sleep(0.05)
     process.kill()
     raise LLMError(f"the embedded LLM was not ready after {seconds:.0f} s")
-
-
-def serve(weights: str, port: int, threads: int, api_key: str) -> None:
-    """Serves until standard input closes."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = weights
-    params.port = port
-    params.n_ctx = models.LOCAL.context_tokens
-    params.n_parallel = 1
-    params.cache_ram_mib = 64  # the default grows to 8 GiB
-    params.cpuparams.n_threads = threads
-    params.cpuparams_batch.n_threads = threads
-    params.api_keys = [api_key]
-    params.cors_origins = "http://127.0.0.1"  # the default answers any page in a browser
-    params.endpoint_slots = False
-    server = xllamacpp.Server(params)
-    sys.stdin.buffer.read()
-    del server
-    os._exit(0)  # llama.cpp's worker threads do not join at interpreter exit
-
-
-def _main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("weights")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    arguments = parser.parse_args()
-    serve(arguments.weights, arguments.port, arguments.threads, os.environ[_KEY_VARIABLE])
-
-
-if __name__ == "__main__":
-    _main()

@@ -156,10 +156,13 @@ class Planner:
         plan = self.stages.setdefault(stage, StagePlan())
         keys = [(request.key(self.model, r), r.sample) for r in requests]
         stored = self._store.get_many(keys)
-        answers = []
-        for k, wanted in zip(keys, requests, strict=True):
+        answers: dict[tuple[str, int], request.Answer] = {}
+        # In the order in which they would be sent, since that decides what the prompt cache saves.
+        for k, wanted in sorted(zip(keys, requests, strict=True), key=lambda pair: _order(pair[1])):
+            if k in answers:
+                continue
             if k in stored:
-                answers.append(stored[k])
+                answers[k] = stored[k]
                 plan.cached += k not in self._planned
                 self._planned.add(k)
                 continue
@@ -169,14 +172,14 @@ class Planner:
                 input_tokens=request.estimate_input_tokens(wanted),
                 output_tokens=max(1, wanted.max_tokens // 2),
             )
-            answers.append(answer)
+            answers[k] = answer
             if k not in self._planned:
                 self._planned.add(k)
                 plan.calls += 1
                 plan.input_tokens += answer.input_tokens
                 plan.fresh_input_tokens += self._fresh_tokens(wanted)
                 plan.output_tokens += answer.output_tokens
-        return answers
+        return [answers[k] for k in keys]
 
     def cost(self) -> float | None:
         """US dollars of all stages, None where the model's price is unknown."""

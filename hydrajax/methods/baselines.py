@@ -77,5 +77,7 @@ def _answers(
 ) -> tuple[dict[str, Sequence[Record]], dict[str, Candidate]]:
     retriever = registry.get(strategy).retriever
     retriever = lab.settings.retriever if retriever == "bm25" else retriever
-    records = {q.id: lab.retrieve(q, k, retriever) if retriever and k else () for q in queries}
+    records: dict[str, Sequence[Record]] = {
+        q.id: lab.retrieve(q, k, retriever) if retriever and k else () for q in queries
+    }
     return records, lab.answers(strategy, records, queries, stage=stage, user_models=user_models)

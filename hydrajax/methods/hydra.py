@@ -158,8 +158,8 @@ def _adapters(
             retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
             rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=shown_stage)
             rows += _candidate_rows(lab, pseudo, rest, "with records")
-        for name, pool in pools.items():
-            rows += _candidate_rows(lab, people.validation_queries, pool, name)
+        for name, own in pools.items():
+            rows += _candidate_rows(lab, people.validation_queries, own, name)
         adapter = learner.fit("adapter", **_division(people, rows))
         return {"hydra": adapter, "hydra_adapter": adapter}
     records = rerank(lab, reranker, pseudo, shown)
@@ -198,6 +198,7 @@ def reranker_rows(lab: Lab, tried: Sequence[trials_lib.Trial]) -> list[Row]:
     return [
         dataclasses.replace(record_row(lab, trial.query, trial.tried), label=trial.label, quality=trial.quality)
         for trial in tried
+        if isinstance(trial.tried, Record)
     ]
 
 

@@ -42,7 +42,7 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
         for stage in needed:
             share = 1 / (lab.settings.samples + 1) if method == "hydra_reranker" and stage == _ASKED else 1.0
             for user_id in user_ids:
-                entry = lab.ledger.get((stage, user_id), {})
+                entry: Mapping[str, int] = lab.ledger.get((stage, user_id), {})
                 for name in totals:
                     totals[name] += share * entry.get(name, 0)
         mean = {name: round(total / max(1, len(user_ids)), 3) for name, total in totals.items()}

@@ -95,17 +95,11 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
         part = dataclasses.replace(config, fold=fold)
         parts.append(run(part, out / f"fold-{fold}", command=command, machine=machine, say=say))
     folders = [out / f"fold-{fold}" for fold in range(config.folds)]
-    folder.write_lines(
-        out / "predictions.jsonl", [row for path in folders for row in rows.read(path / "predictions.jsonl")]
-    )
-    folder.write_json(
-        out / "curves.json",
-        {
-            f"{path.name}: {name}": plot
-            for path in folders
-            for name, plot in folder.read_json(path / "curves.json").items()
-        },
-    )
+    together = [row for path in folders for row in rows.read(path / "predictions.jsonl")]
+    folder.write_lines(out / "predictions.jsonl", together)
+    curves = {path.name: folder.read_json(path / "curves.json") for path in folders}
+    plots = {f"{fold}: {name}": plot for fold, own in curves.items() for name, plot in own.items()}
+    folder.write_json(out / "curves.json", plots)
     choices = {path.name: dict(folder.read_json(path / "choices.json")) for path in folders}
     folder.write_json(out / "choices.json", choices)
     found = results.build(
