@@ -44,7 +44,8 @@ class ValidatedLearner:
     Args:
       encode: the frozen base.
       configs: alternatives; their epochs are ignored in favour of `epochs`.
-      epochs: numbers of epochs to choose from.
+      epochs: numbers of epochs to choose from; 0 is the pooled head, which is also what there is without any row to
+        personalise with.
       folder: keeps checkpoints.
       bar: makes a progress bar for a stage.
     """
@@ -93,9 +94,10 @@ class ValidatedLearner:
         return scorer
 
     def _personalised(self, label, config, fitted, heads):
-        yield 0, personal.Personal(encode=self._encode, fitted=fitted, heads=None, user_rows={}), None
-        wanted = [n for n in self._epochs if n > 0]
-        if not heads or not wanted:
+        wanted = [n for n in self._epochs if n > 0] if heads else []
+        if not wanted or 0 in self._epochs:
+            yield 0, personal.Personal(encode=self._encode, fitted=fitted, heads=None, user_rows={}), None
+        if not wanted:
             return
         users, examples = personal.examples_of(heads, self._encode)
         with self._bar(f"{label}: personalising") as advance:

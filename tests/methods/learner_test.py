@@ -107,6 +107,14 @@ def test_without_anybody_to_judge_everybody_keeps_the_pooled_head(fake_fits, val
     assert learns.choices["adapter"].epochs == 0
 
 
+def test_the_pooled_head_is_a_choice_only_where_it_is_asked_for(fake_fits, validated):
+    fake_fits({("pairwise", 0): 0.9})
+    learns = validated(epochs=(1, 4))
+    learns.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED)
+    assert set(learns.choices["adapter"].quality) == {f"{loss}/{n}" for loss in LOSSES for n in (1, 4)}
+    assert learns.choices["adapter"].epochs == 1
+
+
 def test_without_rows_of_new_users_only_the_pooled_head_is_tried(fake_fits, validated):
     calls = fake_fits({})
     learns = validated()
