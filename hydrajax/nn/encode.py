@@ -97,8 +97,8 @@ def features(
       key: dropout is on where a key is given.
     """
     rngs = {} if key is None else {"dropout": key}
-    x = module.apply({"params": params}, batch.ids, batch.types, batch.mask, train=key is not None, rngs=rngs)
-    x = x.astype(jnp.float32)
+    out = module.apply({"params": params}, batch.ids, batch.types, batch.mask, train=key is not None, rngs=rngs)
+    x = jnp.asarray(out, jnp.float32)
     if pooling == "cls":
         return x[:, 0]
     keep = batch.mask[..., None].astype(jnp.float32)

@@ -180,11 +180,13 @@ def _expected(config: bert.Config) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Every tensor of the file -> its place in our tree and its shape in the file."""
     d, wide = config.hidden_size, config.intermediate_size
     rows = {"word": config.vocab_size, "position": config.max_position_embeddings, "type": config.type_vocab_size}
-    table = {name: (place, (rows[place], d) if place in rows else (d,)) for name, place in EMBEDDINGS.items()}
+    table: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, place in EMBEDDINGS.items():
+        table[name] = (place, (rows[place], d) if place in rows else (d,))
     for i in range(config.num_hidden_layers):
         for name, place in LAYER.items():
             out_dim = wide if place.startswith("widen") else d
             in_dim = wide if place.startswith("narrow") else d
-            shape = (out_dim, in_dim) if place.endswith("'") else (out_dim,)
+            shape: tuple[int, ...] = (out_dim, in_dim) if place.endswith("'") else (out_dim,)
             table[f"encoder.layer.{i}.{name}"] = (f"layer_{i}.{place}", shape)
     return table

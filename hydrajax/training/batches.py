@@ -62,7 +62,9 @@ def plan(examples: examples_.Examples, num_users: int, settings: Settings) -> li
         seed=settings.seed,
         whole_pools=settings.whole_pools,
     )
-    lengths = examples.x.mask.sum(axis=1) if isinstance(examples.x, tokens.Tokens) else None
+    lengths, longest = None, 0
+    if isinstance(examples.x, tokens.Tokens):
+        lengths, longest = examples.x.mask.sum(axis=1), examples.x.ids.shape[1]
     epochs = []
     for epoch in range(settings.epochs):
         rng = np.random.default_rng([settings.seed, epoch])
@@ -71,8 +73,8 @@ def plan(examples: examples_.Examples, num_users: int, settings: Settings) -> li
         for user in rng.permutation(num_users):
             for turn, chunk in enumerate(range(made.start[epoch, user], made.stop[epoch, user])):
                 rows = made.rows[chunk][made.rows[chunk] >= 0]
-                most = 1 if lengths is None else int(lengths[rows].max())
-                key = (turn, _power(len(rows)), 0 if lengths is None else _length(most, examples.x))
+                length = 0 if lengths is None else min(tokens.bucket(int(lengths[rows].max())), longest)
+                key = (turn, _power(len(rows)), length)
                 groups.setdefault(key, []).append((int(user), chunk))
         batches = []
         for (_, size, length), members in sorted(groups.items()):
@@ -123,7 +125,3 @@ def iterator(
 
 def _power(n: int) -> int:
     return max(8, 1 << (n - 1).bit_length())
-
-
-def _length(n: int, x: tokens.Tokens) -> int:
-    return min(tokens.bucket(n), x.ids.shape[1])

@@ -104,7 +104,7 @@ def pretrain(
         joint = scorers.Scorer(family=chosen, dims=dims)
         if base is not None and config.train_base:
             joint = dataclasses.replace(joint, module=base.module, pooling=base.pooling)
-        state, curve = together(
+        state, means = together(
             config,
             joint,
             normaliser,
@@ -118,7 +118,7 @@ def pretrain(
             progress=progress,
         )
         shared, bank, trained = jax.device_get((state.shared, state.bank, state.base))
-        curves["base"] = tuple(curve)
+        curves["base"] = tuple(means)
         if config.train_base:
             z = _features(base, trained, examples.x)
     if stored:
@@ -313,7 +313,7 @@ def _pooled(
         epochs=(config.pooled_epochs,),
         learning_rate=config.pooled_learning_rate,
         weight_decay=config.weight_decay,
-        prior_strength=config.pooled_ridge if hasattr(family(config), "design") else 0.0,
+        prior_strength=config.pooled_ridge if isinstance(family(config), heads.Convex) else 0.0,
         batch_examples=POOLED_BATCH,
         seed=config.seed,
         decays=True,
@@ -347,7 +347,7 @@ def _personal(
     progress: Progress | None,
 ) -> Snapshots:
     generic = shared["generic"]
-    convex = hasattr(family(config), "design")
+    convex = isinstance(family(config), heads.Convex)
     settings = per_user.Settings(
         epochs=epochs,
         learning_rate=config.learning_rate,

@@ -96,7 +96,7 @@ def fit(
       epoch without any loss. Convex families: the same heads for every number, and one loss, before and after).
     """
     whole = loss in losses.WITHIN_POOL
-    convex = hasattr(family, "design")
+    convex = family if isinstance(family, heads.Convex) else None
     anchored = anchor is not None
     template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
     anchor = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template) if anchor is None else anchor
@@ -112,9 +112,9 @@ def fit(
     )
     device = _Device.of(data, made)
     strength = jnp.float32(settings.prior_strength)
-    if convex:
+    if convex is not None:
         newton.check(family, settings.prior_strength)
-        run = functools.partial(_newton(family, loss), normaliser, shared, anchor, fallback, device, strength)
+        run = functools.partial(_newton(convex, loss), normaliser, shared, anchor, fallback, device, strength)
     else:
         segments = np.diff((0, *settings.epochs))
         bounds = np.stack([np.array(settings.epochs) - segments, settings.epochs], axis=1).astype(np.int32)
@@ -168,7 +168,7 @@ class _Device:
     def of(data: Data, made: chunks.Chunks) -> "_Device":
         count = np.bincount(data.user, minlength=made.start.shape[1]).astype(np.float32)
         n, m = padded(len(data.user)), padded(len(made.rows))
-        users = padded(made.start.shape[1])
+        epochs, users = padded(made.start.shape[0]), padded(made.start.shape[1])
         return _Device(
             x=jnp.asarray(pad(data.x, n)),
             extras=jnp.asarray(pad(data.extras, n)),
@@ -177,8 +177,8 @@ class _Device:
             pool=jnp.asarray(pad(data.pool, n)),
             count=jnp.asarray(pad(count, users)),
             rows=jnp.asarray(pad(made.rows, m, -1)),
-            start=jnp.asarray(pad(made.start.T, users).T),
-            stop=jnp.asarray(pad(made.stop.T, users).T),
+            start=jnp.asarray(pad(pad(made.start, epochs).T, users).T),
+            stop=jnp.asarray(pad(pad(made.stop, epochs).T, users).T),
         )
 
     def chunk(self, normaliser: scorers.Normaliser, index: Any) -> tuple[Array, losses.Targets]:
@@ -262,7 +262,7 @@ def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, pa
 
 
 @functools.lru_cache(maxsize=64)
-def _newton(family: heads.Family, loss: str) -> Any:
+def _newton(family: heads.Convex, loss: str) -> Any:
     loss_fn = losses.get(loss)
 
     def run(normaliser, shared, anchor, fallback, device, strength, rows):

@@ -5,8 +5,7 @@ from typing import Any
 import flax.struct
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Parameters, optimizer states, key: a tree of arrays, so that it can be donated, sharded and checkpointed.
 
     Attributes:

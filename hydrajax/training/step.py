@@ -129,25 +129,29 @@ def init_state(
       base: parameters of a base that is trained; None where features are given.
       head: every user's first head, and where decay and prior pull; None: each user's own initialisation, and zeros.
     """
-    shared = scorer.family.init_shared(jax.random.fold_in(key, 0), scorer.dims)
-    if head is None:
-        keys = jax.vmap(lambda row: user_key(key, row))(jnp.arange(num_users))
-        bank = jax.vmap(lambda one: scorer.family.init_user(one, scorer.dims))(keys)
-        anchor = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), bank)
-    else:
-        bank = jax.tree.map(lambda leaf: jnp.repeat(jnp.asarray(leaf)[None], num_users, axis=0), head)
-        anchor = jax.tree.map(jnp.array, head)
-    base = {} if base is None else base
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        base=base,
-        shared=shared,
-        bank=bank,
-        base_opt=base_tx.init((base, shared)),
-        bank_opt=jax.vmap(head_tx.init, axis_size=num_users)(bank),
-        anchor=anchor,
-        key=jax.random.fold_in(key, 2),
-    )
+
+    def make(key: Array, base: Any, head: Any) -> TrainState:
+        shared = scorer.family.init_shared(jax.random.fold_in(key, 0), scorer.dims)
+        if head is None:
+            keys = jax.vmap(lambda row: user_key(key, row))(jnp.arange(num_users))
+            bank = jax.vmap(lambda one: scorer.family.init_user(one, scorer.dims))(keys)
+            anchor = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), bank)
+        else:
+            bank = jax.tree.map(lambda leaf: jnp.repeat(leaf[None], num_users, axis=0), head)
+            anchor = head
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            base=base,
+            shared=shared,
+            bank=bank,
+            base_opt=base_tx.init((base, shared)),
+            bank_opt=jax.vmap(head_tx.init, axis_size=num_users)(bank),
+            anchor=anchor,
+            key=jax.random.fold_in(key, 2),
+        )
+
+    # One program: operation by operation, the first call would compile dozens.
+    return jax.jit(make)(key, {} if base is None else base, head)
 
 
 def user_key(key: Array, row: Any) -> Array:

@@ -23,9 +23,11 @@ def make_examples(sizes, seed=0, pool_size=4, d=D):
     return Examples(user=user, x=x, extras=extras, label=label, score=score, pool=pool)
 
 
-def make_batch(rows, size=6, seed=0, pull=0.0):
-    """A batch with random features for users at these rows; the last example of each is padding."""
+def make_batch(rows, size=6, seed=0, pull=0.0, slots=4, capacity=6):
+    """A batch with random features for users at these rows; the last example of each is padding, and so are the slots
+    behind the last user."""
     rng = np.random.default_rng(seed)
+    rows = [*rows, *[capacity] * (slots - len(rows))]
     u = len(rows)
     score = rng.normal(size=(u, size))
     mask = np.ones((u, size), bool)
@@ -75,6 +77,7 @@ def tiny_base():
         max_position_embeddings=32,
         type_vocab_size=2,
         layer_norm_eps=1e-12,
+        hidden_dropout_prob=0.0,
     )
     module = bert.Bert(config)
     ids = jnp.zeros((1, 4), jnp.int32)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ TX = optimizers.adamw(0.05, 0.01)
 STEP = step.make_train_step(ONE, TX, TX)
 
 
+@functools.cache
 def fresh():
     return step.init_state(ONE, TX, TX, num_users=len(SIZES), key=jax.random.key(0))
 

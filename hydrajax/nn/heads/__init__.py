@@ -36,12 +36,14 @@ class Family(Protocol):
     """What every family has.
 
     A family may also have
-      design(shared, x) -> user-shaped tree with score(shared, user, x) = <user, design(shared, x)>: its heads are then
-        fitted by Newton's method, which is exact and needs no learning rate;
+      design(shared, x): see `Convex`;
       encode_user(shared, context, key=None) -> user: its heads are encoded from a profile, not stored;
       penalty(shared, user, context, target) -> scalar: a term of its own in the loss.
-    A setting named `dropout`, where a family has one, is set from the fit's configuration.
+    Families are hashable: compiled programs are kept by family. A setting named `dropout`, where there is one, is set
+    from the fit's configuration.
     """
+
+    def __hash__(self) -> int: ...
 
     def init_shared(self, key: Array, dims: Dims) -> Shared:
         """Parameters that all users share, learned in pretraining."""
@@ -61,6 +63,18 @@ class Family(Protocol):
         Where heads are stored, pretraining puts the pooled head (one head fitted on everybody) into
         `shared["generic"]`, and this is it.
         """
+        ...
+
+
+@runtime_checkable
+class Convex(Family, Protocol):
+    """A family with score(shared, user, x) = <user, design(shared, x)>.
+
+    Its heads are fitted by Newton's method, which is exact and needs no learning rate.
+    """
+
+    def design(self, shared: Shared, x: Float[Array, " I"]) -> User:
+        """The gradient of the score by the user's parameters, user-shaped."""
         ...
 
 
