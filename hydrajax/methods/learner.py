@@ -48,6 +48,9 @@ class ValidatedLearner:
         personalise with.
       folder: keeps checkpoints.
       bar: makes a progress bar for a stage.
+
+    Raises:
+      ValueError: nothing to choose from, or a negative number of epochs.
     """
 
     def __init__(
@@ -59,6 +62,11 @@ class ValidatedLearner:
         folder: pathlib.Path | None = None,
         bar: Bar = progress.bar,
     ):
+        if not configs or not epochs or min(epochs) < 0:
+            raise ValueError(
+                f"losses and epochs to choose among are {[c.loss for c in configs]} and {list(epochs)}, expected at "
+                "least one of each, and epochs from 0 up"
+            )
         self._encode = encode
         self._configs = tuple(configs)
         self._epochs = tuple(epochs)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Literal
 
+from hydrajax import retrieval
 from hydrajax.prompting import contract
 
 
@@ -47,9 +48,15 @@ class Settings:
     derangements: int = 10
 
     def __post_init__(self):
-        for name, lowest in (("retrieved", 1), ("samples", 1), ("derangements", 1)):
-            if getattr(self, name) < lowest:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {lowest}")
+        lowest = {"retrieved": 1, "samples": 1, "derangements": 1, "temperature": 0}
+        optional = {"pseudo_queries": 0, "trial_queries": 0, "label_queries": 1}
+        for name, least in (lowest | optional).items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                also = "None or " if name in optional else ""
+                raise ValueError(f"{name} is {value}, expected {also}at least {least}")
+        if self.retriever not in retrieval.names():
+            raise ValueError(f"retriever is {self.retriever!r}, expected one of {', '.join(retrieval.names())}")
         if not self.shown or min(self.shown) < 1 or max(self.shown) > self.retrieved:
             raise ValueError(f"shown is {self.shown}, expected numbers from 1 to retrieved ({self.retrieved})")
         if not 0 < self.validation < 1:

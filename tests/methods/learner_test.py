@@ -136,6 +136,12 @@ def test_each_loss_is_pretrained_once_and_personalised_once(fake_fits, validated
     assert calls == [step for loss in LOSSES for step in (("pretrain", loss, 1, 2), ("personalise", loss, (1, 4), 2))]
 
 
+@pytest.mark.parametrize(("losses", "epochs"), [((), (1,)), (LOSSES, ()), (LOSSES, (4, -1))])
+def test_there_must_be_something_to_choose_among(validated, losses, epochs):
+    with pytest.raises(ValueError, match="expected at least one of each"):
+        validated(losses, epochs)
+
+
 def test_the_mean_is_over_pools_not_over_rows():
     class Longest:
         def scores(self, rows, *, heads=None, pooled=False):

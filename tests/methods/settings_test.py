@@ -12,6 +12,11 @@ from hydrajax.methods import settings as settings_lib
         ({"shown": ()}, "shown is ()"),
         ({"shown": (0, 1)}, "shown is (0, 1)"),
         ({"shown": (1, 11)}, "shown is (1, 11)"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"pseudo_queries": -1}, "pseudo_queries is -1"),
+        ({"trial_queries": -1}, "trial_queries is -1"),
+        ({"label_queries": 0}, "label_queries is 0"),
+        ({"retriever": "bm52"}, "bm25, random, recency"),
         ({"validation": 0.0}, "validation is 0.0"),
         ({"validation": 1.0}, "validation is 1.0"),
     ],
@@ -20,6 +25,10 @@ def test_what_cannot_be_run_is_refused(changes, said):
     with pytest.raises(ValueError) as error:
         settings_lib.Settings(**changes)
     assert said in str(error.value) and "expected" in str(error.value)
+
+
+def test_what_may_be_left_out_may_be_left_out():
+    settings_lib.Settings(temperature=0.0, pseudo_queries=None, trial_queries=0, label_queries=None)
 
 
 def test_the_paper_asks_every_record_with_its_own_numbers():
