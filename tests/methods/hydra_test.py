@@ -34,27 +34,29 @@ def finished(world, bench, settings, learns, answering):
     return make
 
 
-@pytest.mark.parametrize("form", ["chat", "one_prompt"])
-@pytest.mark.parametrize("pools", ["shared", "reranked"])
+@pytest.mark.parametrize(
+    ("pools", "form", "styles"),
+    [("shared", "chat", ()), ("reranked", "one_prompt", ()), ("zero_shot", "chat", ("Be short.", "Be loud!"))],
+)
 @pytest.mark.parametrize("task", TASKS)
-def test_nothing_asked_for_a_pseudo_query_shows_its_own_record(finished, settings, task, pools, form):
+def test_nothing_asked_for_a_pseudo_query_shows_its_own_record(finished, settings, task, pools, form, styles):
     prompts = dataclasses.replace(settings().prompts, form=form)
-    place, here, learner, _ = finished(task, pools, prompts=prompts)
+    place, here, _, _ = finished(task, pools, prompts=prompts, styles=styles)
     queries = here.pseudo_queries(list(place.users))
     seen = 0
     for query in queries:
         question = place.task.question(query.inputs)
         own = place.record(query).fields
         for asked in here.ctx.llm.requests():
-            if not asked.messages[-1].text.endswith(question):
+            if question not in asked.messages[-1].text:
                 continue
             seen += 1
             text = "\n".join(message.text for message in asked.messages)
             for planted in (f"ask{query.user_id}{query.record_id}z", f"own{query.user_id}{query.record_id}z"):
                 assert text.count(planted) == question.count(planted), (planted, text)
             assert text.count(own[place.task.corpus[0]]) == question.count(own[place.task.corpus[0]])
-    # Every pseudo-query: its records alone, and two pools.
-    assert seen >= len(queries) * (3 + 2 * 2)
+    # Every pseudo-query: its records alone, and one or two pools.
+    assert seen >= len(queries) * (3 + 4)
 
 
 def test_other_authors_papers_come_from_training_users_alone(finished):
@@ -148,6 +150,24 @@ def test_the_ledger_adds_up_to_everything_that_was_asked(finished):
             booked = sum(entry[name] for entry in here.ledger.values())
             assert booked == sum(getattr(answer, name) for answer in answers)
         assert sum(entry["calls"] for entry in here.ledger.values()) == len(answers)
+
+
+def test_only_the_first_pseudo_queries_of_a_user_try_records(finished):
+    place, here, learner, _ = finished(trial_queries=1)
+    learned = [row for part in ("train", "heads") for row in learner.given["reranker"][part]]
+    first = {query.user_id: query.id for query in here.pseudo_queries(list(place.users))[::-1]}
+    assert {row.query_id for row in learned} == {*first.values(), *(q.id for q in place.people.label_queries)}
+    assert here.ledger["record trials", "n0"]["calls"] == 3
+    assert here.ledger["zero-shot candidates to learn from", "n0"]["calls"] == 2 * (1 + 1)
+
+
+def test_zero_shot_pools_teach_one_adapter_for_both(finished):
+    _, here, learner, result = finished(pools="zero_shot")
+    assert result.adapters["hydra"] is result.adapters["hydra_adapter"]
+    assert {row.extras[0] for part in ("train", "heads") for row in learner.given["adapter"][part]} == {0.0}
+    assert {row.extras[0] for row in learner.given["adapter"]["judged"]} == {0.0, 1.0}
+    assert here.ledger["zero-shot candidates to learn from", "n0"]["calls"] == 2 * (3 + 1)
+    assert not [stage for stage, _ in here.ledger if stage == "candidates with records to learn from"]
 
 
 def test_users_without_a_profile_are_asked_without_records(finished, world):

@@ -77,6 +77,16 @@ def test_a_model_without_temperature_gives_independent_samples_the_first_for_the
     assert [r.sample for r in asked] == [0, 1, 2, 3]
 
 
+def test_styles_take_turns_among_the_samples_and_leave_the_greedy_answer_alone(world, bench, settings):
+    place = world()
+    query = place.people.new_queries[0]
+    here = bench(place, settings(styles=("Be short.", "Be loud!")))
+    here.pools("zero_shot", {}, [query], samples=3, source="s", stage="s")
+    question = place.task.question(query.inputs)
+    asked = [r.messages[-1].text for r in here.ctx.llm.requests()]
+    assert asked == [question, f"{question}\nBe short.", f"{question}\nBe loud!", f"{question}\nBe short."]
+
+
 def test_an_empty_sample_is_dropped_and_an_empty_pool_holds_one_failure(world, bench, answering):
     place = world()
     query = place.people.new_queries[0]
