@@ -21,7 +21,7 @@ import numpy as np
 from hydrajax.methods import trials as trials_lib
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.personal import Row, Scorer
-from hydrajax.types import Candidate, Query, Record
+from hydrajax.types import Candidate, Feedback, Query, Record
 
 Pools = Mapping[str, Sequence[Candidate]]
 
@@ -36,6 +36,8 @@ class People:
       new: ids of the users who are reported; only their profiles are learned from.
       label_queries: real queries of training users whose records are labelled for the reranker.
       validation_queries, new_queries: real queries that are answered.
+      feedback: what users said of answers that they were shown, besides their profiles; the adapter learns from it.
+        It is never about the real queries.
     """
 
     train: Sequence[str]
@@ -44,6 +46,7 @@ class People:
     label_queries: Sequence[Query]
     validation_queries: Sequence[Query]
     new_queries: Sequence[Query]
+    feedback: Sequence[Feedback] = ()
 
 
 @runtime_checkable
@@ -149,11 +152,12 @@ def _adapters(
     shown: int,
 ) -> dict[str, Scorer]:
     s = lab.settings
+    told = feedback_rows(lab, people.feedback)
     zero_stage, shown_stage = "zero-shot candidates to learn from", "candidates with records to learn from"
     if s.adapter_pools != "reranked":
         half = s.shared_samples if s.adapter_pools == "shared" else s.samples
         zero = lab.pools("zero_shot", {}, pseudo, samples=half, source="zero_shot", stage=zero_stage)
-        rows = _candidate_rows(lab, pseudo, zero, "zero-shot")
+        rows = [*told, *_candidate_rows(lab, pseudo, zero, "zero-shot")]
         if s.adapter_pools == "shared":
             retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
             rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=shown_stage)
@@ -167,7 +171,7 @@ def _adapters(
     rest = lab.pools("rag", records, pseudo, samples=s.samples, source="reranked", stage=shown_stage)
     adapters = {}
     for method, learned, pool in (("hydra", rest, "reranked"), ("hydra_adapter", zero, "zero_shot")):
-        rows = _candidate_rows(lab, pseudo, learned, "learned")
+        rows = [*told, *_candidate_rows(lab, pseudo, learned, "learned")]
         judged = _candidate_rows(lab, people.validation_queries, pools[pool], "judged")
         adapters[method] = learner.fit(method.replace("hydra", "adapter", 1), **_division(people, [*rows, *judged]))
     return adapters
@@ -225,10 +229,33 @@ def candidate_rows(lab: Lab, query: Query, pool: Sequence[Candidate], name: str 
             pool=f"{name}|{query.id}",
             first=task.query_text(query),
             second=task.normalise(candidate.text),
-            extras=(float(candidate.source == "reranked"), candidate.votes / votes, float(i == 0)),
+            extras=(
+                float(candidate.source == "reranked"),
+                candidate.votes / votes,
+                float(i == 0 and candidate.source != "feedback"),
+            ),
         )
         for i, candidate in enumerate(pool)
     ]
+
+
+def feedback_rows(lab: Lab, feedback: Sequence[Feedback]) -> list[Row]:
+    """The pairs (query, answer) of scores and comparisons; a gold alone has nothing to be better than."""
+    rows = []
+    for i, said in enumerate(feedback):
+        scores = dict(said.scores or {})
+        if said.preferred is not None:
+            scores = {said.preferred[0]: 1.0, said.preferred[1]: 0.0}
+        mean = sum(scores.values()) / max(1, len(scores))
+        pool = [Candidate(text=text, source="feedback") for text in scores]
+        if len(set(scores.values())) > 1:
+            rows += [
+                dataclasses.replace(row, label=float(score > mean), quality=score)
+                for row, score in zip(
+                    candidate_rows(lab, said.query, pool, f"feedback {i}"), scores.values(), strict=True
+                )
+            ]
+    return rows
 
 
 def _candidate_rows(lab: Lab, queries: Sequence[Query], pools: Pools, name: str) -> list[Row]:

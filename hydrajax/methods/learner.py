@@ -2,9 +2,8 @@
 
 import contextlib
 import dataclasses
-import itertools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -38,8 +37,10 @@ class Choice:
 class ValidatedLearner:
     """`hydra.Learner`: pretrains, personalises for several numbers of epochs, keeps what serves validation users best.
 
-    The validation users' heads learn from their pseudo-queries and are judged by the mean quality of the rows with the
-    highest score, one of each pool of their real queries; of equal settings the one with fewer epochs is taken.
+    A setting is judged by the mean quality of the rows with the highest score, one of each pool: pools of the
+    validation users' real queries, by heads that learned from all their pseudo-queries, and pools of one half of their
+    pseudo-queries, by heads that learned from the other half (real queries alone are too few to tell settings apart).
+    Of equal settings the one with fewer epochs is taken.
 
     Args:
       encode: the frozen base.
@@ -81,14 +82,21 @@ class ValidatedLearner:
         if not train:
             return personal.Untrained()
         users, examples = personal.examples_of(train, self._encode)
+        tests = [(heads, judged), *_halves(heads, {row.user_id for row in judged})]
         tried: list[tuple[float, int, str, personal.Personal, fit_lib.Snapshots | None]] = []
         for config in self._configs:
             label = f"{name} ({config.loss})"
             with self._bar(f"{label}: pretraining") as advance:
                 folder = self._folder / f"{name}-{config.loss}" if self._folder else None
                 fitted = fit_lib.pretrain(config, examples, len(users), checkpoint=folder, progress=advance)
-            for epochs, scorer, snapshots in self._personalised(label, config, fitted, heads):
-                tried.append((mean_chosen_quality(scorer, judged), epochs, config.loss, scorer, snapshots))
+            chosen: dict[int, list[float]] = {}
+            for learned, asked in reversed(tests):
+                scorers = list(self._personalised(label, config, fitted, learned))
+                for epochs, scorer, _ in scorers:
+                    chosen.setdefault(epochs, []).extend(chosen_qualities(scorer, asked))
+            for epochs, scorer, snapshots in scorers:
+                quality = float(np.mean(chosen[epochs])) if chosen[epochs] else 0.0
+                tried.append((quality, epochs, config.loss, scorer, snapshots))
         quality, epochs, loss, scorer, snapshots = max(tried, key=lambda t: (round(t[0], 9), -t[1]))
         curves = {stage: [float(v) for v in curve] for stage, curve in scorer.fitted.curves.items()}
         if snapshots is not None:
@@ -131,14 +139,24 @@ class PlannedLearner:
         return personal.Untrained()
 
 
-def mean_chosen_quality(scorer: personal.Scorer, judged: Sequence[Row]) -> float:
-    """Mean over pools of the quality of the row with the highest score; 0 without any pool."""
-    if not judged:
-        return 0.0
-    order = sorted(range(len(judged)), key=lambda i: judged[i].pool)
+def chosen_qualities(scorer: personal.Scorer, judged: Sequence[Row]) -> list[float]:
+    """The quality of the row with the highest score (the first of equals), one of each pool."""
+    pools: dict[str, list[int]] = {}
+    for i, row in enumerate(judged):
+        pools.setdefault(row.pool, []).append(i)
     scores = scorer.scores(judged)
-    chosen = []
-    for _, members in itertools.groupby(order, key=lambda i: judged[i].pool):
-        own = list(members)
-        chosen.append(judged[own[int(np.argmax(scores[own]))]].quality)
-    return float(np.mean(chosen))
+    return [judged[own[int(np.argmax(scores[own]))]].quality for own in pools.values()]
+
+
+def _halves(heads: Sequence[Row], user_ids: Collection[str]) -> list[tuple[list[Row], list[Row]]]:
+    """(rows of one half of these users' queries, rows of the other half), both ways; every other query of each user."""
+    queries: dict[str, dict[str, int]] = {}
+    for row in heads:
+        if row.user_id in user_ids:
+            own = queries.setdefault(row.user_id, {})
+            own.setdefault(row.query_id, len(own) % 2)
+    halves: tuple[list[Row], list[Row]] = ([], [])
+    for row in heads:
+        if row.user_id in user_ids:
+            halves[queries[row.user_id][row.query_id]].append(row)
+    return [(halves[0], halves[1]), (halves[1], halves[0])] if halves[1] else []

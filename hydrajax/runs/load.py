@@ -7,7 +7,7 @@ from hydrajax.data import custom, folds, lamp, simulated, tasks
 from hydrajax.methods import hydra
 from hydrajax.methods.lab import Reward
 from hydrajax.runs.config import RunConfig
-from hydrajax.types import DataError, Split, User
+from hydrajax.types import DataError, Feedback, Split, User
 
 DEMO_RECORDS = 9  # of each simulated user
 
@@ -21,6 +21,7 @@ class Data:
       train, validation, dev: drawn users and their questions. Validation users are cut from the training users, and
         what they are asked is removed from the training users' records and questions.
       reward: of simulated users, else None.
+      feedback: what users said of answers that they were shown. Simulated users scored the texts of their records.
       skipped: what bad data was left out, one sentence each.
       removed: what was removed so that folds do not leak; None without folds.
     """
@@ -30,6 +31,7 @@ class Data:
     validation: Split
     dev: Split
     reward: Reward | None = None
+    feedback: tuple[Feedback, ...] = ()
     skipped: tuple[str, ...] = ()
     removed: folds.Removed | None = None
 
@@ -55,7 +57,12 @@ def load(config: RunConfig) -> Data:
         )
         train, validation = _cut(config, simulation.task, simulation.train)
         return Data(
-            task=simulation.task, train=train, validation=validation, dev=simulation.dev, reward=simulation.reward
+            task=simulation.task,
+            train=train,
+            validation=validation,
+            dev=simulation.dev,
+            reward=simulation.reward,
+            feedback=tuple(said for own in simulation.feedback.values() for said in own),
         )
     asked, reader, folder = _source(config)
     train, skipped_train = reader(folder, asked, "train", skip_bad=config.skip_bad)
@@ -96,6 +103,7 @@ def people(config: RunConfig, data: Data) -> hydra.People:
         label_queries=labelled,
         validation_queries=data.validation.queries,
         new_queries=data.dev.queries,
+        feedback=data.feedback,
     )
 
 

@@ -154,13 +154,13 @@ def test_the_mean_is_over_pools_not_over_rows():
         row("v1", "b", 0.0),
         row("v1", "b", 0.25),
     ]
-    assert learner.mean_chosen_quality(Longest(), rows) == (1.0 + 0.5) / 2
-    assert learner.mean_chosen_quality(Longest(), []) == 0.0
+    assert learner.chosen_qualities(Longest(), rows) == [1.0, 0.5]
+    assert learner.chosen_qualities(Longest(), []) == []
 
 
 def test_of_equal_scores_the_first_of_the_pool_is_chosen():
     rows = [row("v0", "a", 0.3), row("v0", "a", 0.9)]
-    assert learner.mean_chosen_quality(personal.Untrained(), rows) == 0.3
+    assert learner.chosen_qualities(personal.Untrained(), rows) == [0.3]
 
 
 def test_a_planned_learner_trains_nothing():
@@ -185,3 +185,20 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
     np.testing.assert_array_equal(first, again)
     assert choices == same
     assert (first != other).any()
+
+
+def test_halves_are_judged_by_heads_that_did_not_learn_from_them():
+    rows = [
+        personal.Row(user_id=user, query_id=f"{user}{query}", pool=f"{user}{query}", first="q", second=text)
+        for user in ("a", "b", "c")
+        for query in range(3)
+        for text in ("x", "y")
+    ]
+    halves = learner._halves(rows, {"a", "b"})
+    assert len(halves) == 2
+    for learned, judged in halves:
+        assert not {row.query_id for row in learned} & {row.query_id for row in judged}
+        assert {row.user_id for row in [*learned, *judged]} == {"a", "b"}
+        assert len(learned) + len(judged) == 2 * 3 * 2
+    assert halves[0][0] == halves[1][1]
+    assert learner._halves(rows[:2], {"a"}) == []
