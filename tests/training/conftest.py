@@ -33,17 +33,24 @@ def make_batch(rows, size=6, seed=0, pull=0.0, slots=4, capacity=6):
     mask = np.ones((u, size), bool)
     mask[:, -1] = False
     return step.Batch(
-        rows=jnp.asarray(rows, jnp.int32),
-        x=jnp.asarray(rng.normal(size=(u, size, D)), jnp.float32),
-        extras=jnp.asarray(rng.normal(size=(u, size, X)), jnp.float32),
+        rows=np.array(rows, np.int32),
+        x=rng.normal(size=(u, size, D)).astype(np.float32),
+        extras=rng.normal(size=(u, size, X)).astype(np.float32),
         targets=losses.Targets(
-            label=jnp.asarray(score > 0, jnp.float32),
-            score=jnp.asarray(score, jnp.float32),
-            pool=jnp.asarray(np.tile(np.arange(size) // 3, (u, 1)), jnp.int32),
-            mask=jnp.asarray(mask),
+            label=(score > 0).astype(np.float32),
+            score=score.astype(np.float32),
+            pool=np.tile(np.arange(size, dtype=np.int32) // 3, (u, 1)),
+            mask=mask,
         ),
-        pull=jnp.full((u,), pull, jnp.float32),
+        pull=np.full(u, pull, np.float32),
     )
+
+
+def edited(array, index, value):
+    """The array with a part replaced."""
+    array = np.array(array)
+    array[index] = value
+    return array
 
 
 def assert_trees(check, a, b):
