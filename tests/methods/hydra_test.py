@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hydrajax.methods import baselines, hydra, personal
-from hydrajax.types import Candidate
+from hydrajax.types import Candidate, Feedback
 
 TASKS = ("LaMP_4", "LaMP_2M", "LaMP_5", "LaMP_7")
 
@@ -251,6 +251,48 @@ def test_the_reranker_reads_what_the_user_made_of_a_record(world, bench):
     record = place.users["n0"].profile[0]
     row = hydra.record_row(bench(place), query, record)
     assert "ownn0r0z" in row.second and "askn0r0z" in row.second and "realn0q0z" in row.first
+
+
+def test_what_users_said_of_answers_becomes_pairs_of_query_and_answer(world, bench):
+    place = world()
+    here = bench(place)
+    first, second, third, fourth = here.pseudo_queries(["n0", "n1"])
+    said = [
+        Feedback(query=first, scores={"best": 5.0, "middle": 2.0, "worst": 1.0}),
+        Feedback(query=second, preferred=("better", "worse")),
+        Feedback(query=third, gold="a gold alone has nothing to be better than"),
+        Feedback(query=fourth, scores={"as good": 3.0, "as bad": 3.0}),
+    ]
+    rows = hydra.feedback_rows(here, said)
+    assert [(row.second, row.label, row.quality) for row in rows] == [
+        ("best", 1.0, 5.0),
+        ("middle", 0.0, 2.0),
+        ("worst", 0.0, 1.0),
+        ("better", 1.0, 1.0),
+        ("worse", 0.0, 0.0),
+    ]
+    assert [row.query_id for row in rows] == [first.id] * 3 + [second.id] * 2
+    assert len({row.pool for row in rows}) == 2
+    assert {row.extras[0] for row in rows} == {row.extras[2] for row in rows} == {0.0}
+
+
+def test_feedback_teaches_where_its_user_belongs(finished, world):
+    place = world()
+    said = [
+        Feedback(query=dataclasses.replace(place.people.label_queries[0], id=f"seen by {u}", user_id=u), preferred=pair)
+        for u, pair in (("t0", ("liked by t0", "not by t0")), ("n0", ("liked by n0", "not by n0")))
+    ]
+    people = dataclasses.replace(place.people, feedback=said)
+    _, here, learner, _ = finished(place=dataclasses.replace(place, people=people))
+    _, there, without, _ = finished(place=place)
+    given = learner.given["adapter"]
+    for part, user_id in (("train", "t0"), ("heads", "n0")):
+        told = [row for row in given[part] if "by" in row.second]
+        assert [row.second for row in told] == [f"liked by {user_id}", f"not by {user_id}"]
+        assert [row for row in given[part] if row not in told] == without.given["adapter"][part]
+    assert given["judged"] == without.given["adapter"]["judged"]
+    assert learner.given["reranker"] == without.given["reranker"]
+    assert here.ctx.llm.requests() == there.ctx.llm.requests()
 
 
 def test_a_pool_in_which_all_are_as_good_teaches_nothing(world, bench, settings, learns, answering):

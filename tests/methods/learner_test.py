@@ -115,6 +115,21 @@ def test_the_pooled_head_is_a_choice_only_where_it_is_asked_for(fake_fits, valid
     assert learns.choices["adapter"].epochs == 1
 
 
+def test_new_users_have_no_say(fake_fits, validated):
+    fake_fits({("pairwise", 4): 0.9})
+    chosen = []
+    for qualities in ((0.0, 1.0), (0.9, 1.0), (7.0, 0.9)):
+        own = [row("v0", f"v0 {i}", quality) for i in range(2) for quality in (0.1, 0.9)]
+        others = [row("n0", f"n0 {i}", quality, label=1.0) for i in range(2) for quality in qualities]
+        learns = validated()
+        learns.fit("adapter", train=TRAIN, heads=[*own, *others], judged=JUDGED)
+        chosen.append(learns.choices["adapter"])
+    assert chosen[0] == chosen[1] == chosen[2]
+    # The real query and both halves of the own pseudo-queries
+    assert chosen[0].quality["pairwise/4"] == pytest.approx(0.9)
+    assert chosen[0].quality["pairwise/1"] == pytest.approx((0.2 + 0.1 + 0.1) / 3)
+
+
 def test_without_rows_of_new_users_only_the_pooled_head_is_tried(fake_fits, validated):
     calls = fake_fits({})
     learns = validated()
