@@ -60,9 +60,12 @@ class _Common:
 class Demo(_Common):
     """Simulated users with planted preferences, answered by the embedded LLM: no data, no key, minutes."""
 
-    train_users: int = 12
+    losses: tuple[str, ...] = ("pairwise",)
+    """Losses to choose among."""
+
+    train_users: int = 10
     """Users who train the scorers."""
-    dev_users: int = 12
+    dev_users: int = 16
     """New users, who are reported."""
     queries_per_user: int = 2
     """Questions of each."""
@@ -74,8 +77,9 @@ class Lamp(_Common):
 
     task: str
     """LaMP_1, LaMP_2N, LaMP_2M, LaMP_3, ... LaMP_7."""
-    data_dir: str
-    """Folder with TASK/train_questions.json, train_outputs.json, dev_questions.json, dev_outputs.json."""
+    data_dir: str | None = None
+    """Folder with TASK/train_questions.json, train_outputs.json, dev_questions.json, dev_outputs.json; without it the
+    benchmark's user split is downloaded (through TFDS) and kept."""
     train_users: int | None = 100
     """Users who train base and heads (the paper: 100)."""
     dev_users: int | None = 50
@@ -165,7 +169,7 @@ def _commands(arguments: Sequence[str]):
 
 
 def _defaults(kind: type[Lamp], settings: settings_lib.Settings) -> Lamp:
-    return kind(task=tyro.MISSING, data_dir=tyro.MISSING, settings=settings)
+    return kind(task=tyro.MISSING, settings=settings)
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:

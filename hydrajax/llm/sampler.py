@@ -167,7 +167,8 @@ class Planner:
                 self._planned.add(k)
                 continue
             answer = request.Answer(
-                text=" ".join(["word"] * (wanted.max_tokens // 2)),
+                # Different answers, since prompts that are made of answers differ as well.
+                text=" ".join([f"{k[0][:6]}-{wanted.sample}", *["word"] * (wanted.max_tokens // 2 - 1)]),
                 stop_reason="end_turn",
                 input_tokens=request.estimate_input_tokens(wanted),
                 output_tokens=max(1, wanted.max_tokens // 2),

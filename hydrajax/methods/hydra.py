@@ -155,9 +155,11 @@ def _adapters(
     told = feedback_rows(lab, people.feedback)
     zero_stage, shown_stage = "zero-shot candidates to learn from", "candidates with records to learn from"
     if s.adapter_pools != "reranked":
+        rows = list(told)
         half = s.shared_samples if s.adapter_pools == "shared" else s.samples
-        zero = lab.pools("zero_shot", {}, pseudo, samples=half, source="zero_shot", stage=zero_stage)
-        rows = [*told, *_candidate_rows(lab, pseudo, zero, "zero-shot")]
+        if s.adapter_pools != "feedback":
+            zero = lab.pools("zero_shot", {}, pseudo, samples=half, source="zero_shot", stage=zero_stage)
+            rows += _candidate_rows(lab, pseudo, zero, "zero-shot")
         if s.adapter_pools == "shared":
             retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
             rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=shown_stage)

@@ -26,6 +26,7 @@ class Settings:
         paper). `shared`: one adapter for both, half of the candidates zero-shot and half with the k most relevant
         records, which costs half the calls and can be sampled before the reranker is trained. `zero_shot`: one
         adapter for both, from b zero-shot candidates; where users are asked the same, they share the candidates.
+        `feedback`: one adapter for both, from what users said of answers that they were shown, without any call.
       styles: instructions that are put under the question in turn, one a sample, so that candidates differ in more
         than chance; the greedy answer has none.
       prompts: how prompts are built.
@@ -41,7 +42,7 @@ class Settings:
     pseudo_queries: int | None = 4
     trial_queries: int | None = None
     label_queries: int | None = None
-    adapter_pools: Literal["reranked", "shared", "zero_shot"] = "reranked"
+    adapter_pools: Literal["reranked", "shared", "zero_shot", "feedback"] = "reranked"
     styles: tuple[str, ...] = ()
     prompts: contract.PromptSettings = contract.PromptSettings()
     validation: float = 0.2
@@ -75,7 +76,7 @@ SMALL = Settings(
     samples=4,
     temperature=0.7,
     pseudo_queries=3,
-    trial_queries=2,
+    trial_queries=1,
     label_queries=1,
     adapter_pools="shared",
     prompts=contract.PromptSettings(max_record_tokens=80),
@@ -85,10 +86,9 @@ DEMO = Settings(
     shown=(1,),
     samples=4,
     temperature=0.7,
-    pseudo_queries=None,
-    trial_queries=1,
+    pseudo_queries=1,
     label_queries=1,
-    adapter_pools="zero_shot",
+    adapter_pools="feedback",
     styles=(
         "Use at most six words.",
         "Be warm and enthusiastic, with exclamation marks!",

@@ -33,7 +33,7 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
     if lab.settings.adapter_pools == "shared":
         stages["hydra_adapter"] = (*stages["hydra_adapter"], _SHOWN)
         stages["hydra"] = (*stages["hydra"], _ZERO)
-    if lab.settings.adapter_pools == "zero_shot":
+    if lab.settings.adapter_pools in ("zero_shot", "feedback"):
         stages["hydra"] = (*_TRIALS, _ZERO, _ASKED)
     price = models.find(lab.ctx.llm.model)
     found = {}

@@ -10,6 +10,7 @@ from hydrajax.runs.config import RunConfig
 from hydrajax.types import DataError, Feedback, Split, User
 
 DEMO_RECORDS = 9  # of each simulated user
+DEMO_ALPHA = 0.05  # of the Dirichlet that users' tastes are drawn from; lower is more pronounced
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ def load(config: RunConfig) -> Data:
             dev_users=config.dev_users or 20,
             queries=config.queries_per_user or 2,
             records=DEMO_RECORDS,
+            alpha=DEMO_ALPHA,
             seed=config.seed,
         )
         train, validation = _cut(config, simulation.task, simulation.train)
@@ -64,9 +66,8 @@ def load(config: RunConfig) -> Data:
             reward=simulation.reward,
             feedback=tuple(said for own in simulation.feedback.values() for said in own),
         )
-    asked, reader, folder = _source(config)
-    train, skipped_train = reader(folder, asked, "train", skip_bad=config.skip_bad)
-    dev, skipped_dev = reader(folder, asked, "dev", skip_bad=config.skip_bad)
+    asked = task(config)
+    train, dev, skipped = _read(config, asked)
     removed = None
     if config.folds:
         if config.fold is None or not 0 <= config.fold < config.folds:
@@ -79,14 +80,24 @@ def load(config: RunConfig) -> Data:
         train=train,
         validation=validation,
         dev=_draw(dev, config.dev_users, config),
-        skipped=(*skipped_train, *skipped_dev),
+        skipped=skipped,
         removed=removed,
     )
 
 
 def task(config: RunConfig) -> tasks.Task:
-    """The task alone."""
-    return simulated.TASK if config.experiment == "demo" else _source(config)[0]
+    """The task alone.
+
+    Raises:
+      DataError: there is none of this name, or its declaration is faulty.
+    """
+    if config.experiment == "demo":
+        return simulated.TASK
+    if config.experiment == "custom":
+        return custom.read_task(pathlib.Path(config.task))
+    if config.task not in tasks.LAMP:
+        raise DataError(f"unknown task {config.task!r}; valid are {', '.join(tasks.LAMP)}")
+    return tasks.LAMP[config.task]
 
 
 def people(config: RunConfig, data: Data) -> hydra.People:
@@ -120,12 +131,18 @@ def _draw(split: Split, users: int | None, config: RunConfig) -> Split:
     return folds.subset(split, users=users, queries_per_user=config.queries_per_user, seed=config.seed)
 
 
-def _source(config: RunConfig):
+def _read(config: RunConfig, asked: tasks.Task) -> tuple[Split, Split, tuple[str, ...]]:
+    """Train, dev, and sentences on what was left out. LaMP without a folder is downloaded."""
+    if config.data_dir is None and config.experiment == "lamp":
+        from hydrajax.data import tfds_lamp  # only this way in needs TFDS
+
+        splits, skipped = tfds_lamp.load(asked.name, skip_bad=config.skip_bad)
+        return splits["train"], splits["dev"], skipped
     if config.data_dir is None:
         raise DataError(f"experiment {config.experiment!r} reads data, give its folder with --data-dir")
-    folder = pathlib.Path(config.data_dir)
-    if config.experiment == "custom":
-        return custom.read_task(pathlib.Path(config.task)), custom.read_split, folder
-    if config.task not in tasks.LAMP:
-        raise DataError(f"unknown task {config.task!r}; valid are {', '.join(tasks.LAMP)}")
-    return tasks.LAMP[config.task], lamp.read_split, folder / config.task
+    folder, reader = pathlib.Path(config.data_dir), custom.read_split
+    if config.experiment == "lamp":
+        folder, reader = folder / config.task, lamp.read_split
+    train, skipped_train = reader(folder, asked, "train", skip_bad=config.skip_bad)
+    dev, skipped_dev = reader(folder, asked, "dev", skip_bad=config.skip_bad)
+    return train, dev, (*skipped_train, *skipped_dev)
