@@ -61,17 +61,18 @@ def opened(folder: str | pathlib.Path, dim: int) -> Iterator[FeatureCache]:
       DataError: the file in the folder is not a cache of features.
     """
     path = pathlib.Path(folder).expanduser() / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=60)
-    try:
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = normal")
-        with connection:
-            connection.execute("create table if not exists features (key blob primary key, value blob) without rowid")
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            connection = stack.enter_context(contextlib.closing(sqlite3.connect(path, timeout=60)))
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = normal")
+            with connection:
+                connection.execute(
+                    "create table if not exists features (key blob primary key, value blob) without rowid"
+                )
+        except (OSError, sqlite3.Error) as error:
+            raise DataError(
+                f"{path}: not usable as a cache of features ({error}): delete it or name another folder"
+            ) from error
         yield FeatureCache(connection, dim)
-    except sqlite3.DatabaseError as error:
-        raise DataError(
-            f"{path}: not usable as a cache of features ({error}): delete it or name another folder"
-        ) from error
-    finally:
-        connection.close()

@@ -61,6 +61,21 @@ def make(
     return Chunks(rows=out, start=start, stop=stop)
 
 
+def padded(n: int) -> int:
+    """The next of 16, 24, 32, 48, 64, 96, ... rows."""
+    size = 16
+    while size < n:
+        if size * 3 // 2 >= n:
+            return size * 3 // 2
+        size *= 2
+    return size
+
+
+def pad(array: np.ndarray, n: int, fill: int = 0) -> np.ndarray:
+    """The array with rows of `fill` up to n rows."""
+    return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)], constant_values=fill)
+
+
 def _pools(rows: np.ndarray, pool: np.ndarray) -> list[np.ndarray]:
     groups: dict[int, list[int]] = {}
     for row in rows:

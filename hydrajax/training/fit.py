@@ -20,7 +20,7 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import batches, loop, losses, optimizers, per_user, step
+from hydrajax.training import joint, losses, per_user, scoring
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import FitConfig, Fitted, family, load_fitted, save_fitted
 from hydrajax.types import DataError
@@ -101,17 +101,17 @@ def pretrain(
         head = None
         if stored and config.init == "pooled":
             head, _ = _pooled(config, dims, normaliser, z, examples, {}, progress)
-        joint = scorers.Scorer(family=chosen, dims=dims)
+        scorer = scorers.Scorer(family=chosen, dims=dims)
         if base is not None and config.train_base:
-            joint = dataclasses.replace(joint, module=base.module, pooling=base.pooling)
-        state, means = together(
+            scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling)
+        state, means = joint.together(
             config,
-            joint,
+            scorer,
             normaliser,
             examples,
             num_users,
             epochs=config.epochs if config.train_base else config.pooled_epochs,
-            base=base.params if joint.module is not None and base is not None else None,
+            base=base.params if scorer.module is not None and base is not None else None,
             head=head,
             checkpoint=checkpoint,
             run_id=_run_id(config, examples, num_users, base),
@@ -171,7 +171,7 @@ def personalise_snapshots(
     epochs: Sequence[int],
     progress: Progress | None = None,
 ) -> Snapshots:
-    """`personalise` after each of several numbers of epochs, at the cost of the largest; 0 = before the first.
+    """`personalise` after each of several numbers of epochs, at the cost of the largest; 0 = the pooled head.
 
     The heads after n epochs equal those of `personalise` with `epochs = n`. A convex family is fitted exactly: its
     heads are the same for every number but 0.
@@ -231,7 +231,7 @@ def predict(
         raise DataError(f"predict: user rows from {rows.min()} to {rows.max()}, expected 0 to {min(sizes) - 1}")
     if not len(x):
         return np.zeros(0, np.float32)
-    return per_user.score(fitted.family, fitted.shared, user_heads, x, extras, rows, normaliser=fitted.normaliser)
+    return scoring.score(fitted.family, fitted.shared, user_heads, x, extras, rows, normaliser=fitted.normaliser)
 
 
 def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
@@ -244,58 +244,6 @@ def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
         hasher.update(np.ascontiguousarray(leaf).tobytes())
     params = jax.tree.map(jnp.asarray, fitted.base)
     return dataclasses.replace(base, params=params, digest=hasher.hexdigest())
-
-
-def together(
-    config: FitConfig,
-    scorer: scorers.Scorer,
-    normaliser: scorers.Normaliser,
-    examples: Examples,
-    num_users: int,
-    *,
-    epochs: int,
-    base: Any = None,
-    head: heads.User | None = None,
-    checkpoint: str | pathlib.Path | None = None,
-    run_id: str = "",
-    progress: Progress | None = None,
-) -> tuple[Any, list[float]]:
-    """Updates over batches of users, in which base, shared parameters and heads learn at once.
-
-    Args:
-      config: rates, batches, loss.
-      scorer: with a module where the examples hold tokens.
-      normaliser: statistics of the inputs.
-      examples: of users 0..num_users-1.
-      num_users: how many heads the bank has.
-      epochs: passes over the examples.
-      base: parameters of a base that is trained.
-      head: where every user starts and is pulled to; None: an initialisation of each user's own, and zeros.
-      checkpoint: a folder to save into every epoch and to resume from.
-      run_id: tells checkpoints of different runs apart.
-      progress: called with (updates done, updates).
-
-    Returns:
-      (the last state, mean loss of every epoch).
-    """
-    settings = batches.Settings(
-        epochs=epochs,
-        users_per_batch=max(1, min(config.users_per_batch, num_users)),
-        batch_examples=config.batch_examples,
-        prior_strength=config.prior_strength if head is not None else 0.0,
-        seed=config.seed,
-        whole_pools=config.loss in losses.WITHIN_POOL,
-    )
-    total = float(sum(len(epoch) for epoch in batches.plan(examples, num_users, settings)))
-    rate = config.pooled_learning_rate if base is None else config.base_learning_rate
-    base_tx = optimizers.adamw(rate, config.weight_decay, total=total)
-    head_tx = optimizers.adamw(config.learning_rate, config.weight_decay)
-    key = jax.random.key(config.seed)
-    state = step.init_state(scorer, base_tx, head_tx, num_users=num_users, key=key, base=base, head=head)
-    update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=normaliser)
-    return loop.run(
-        update, state, examples, num_users, settings, checkpoint=checkpoint, run_id=run_id, progress=progress
-    )
 
 
 def _pooled(

@@ -46,8 +46,8 @@ class FitConfig:
 
     family: str = "mlp"
     loss: str = "cross_entropy"
-    epochs: int = 4
-    learning_rate: float = 1e-3
+    epochs: int = 8
+    learning_rate: float = 3e-4
     weight_decay: float = 0.01
     dropout: float = 0.1
     batch_examples: int = 32
@@ -55,8 +55,8 @@ class FitConfig:
     init: Literal["pooled", "fresh"] = "pooled"
     pooled_epochs: int = 8
     pooled_learning_rate: float = 1e-3
-    prior_strength: float = 1.0
-    pooled_ridge: float = 10.0
+    prior_strength: float = 10.0
+    pooled_ridge: float = 30.0
     train_base: bool = False
     base_learning_rate: float = 2e-5
     fit_bank: bool = True

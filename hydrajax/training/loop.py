@@ -58,7 +58,7 @@ def run(
     jitted = jax.jit(step, donate_argnums=0)
     sums: list[list[float]] = [[0.0, 0.0] for _ in planned]
     if checkpoint is None:
-        return _steps(jitted, state, feed, ends, sums, lambda done, state: None, 0, progress)
+        return _steps(jitted, state, feed, ends, sums, lambda done: False, lambda done, state: None, 0, progress)
 
     with checkpoints.opened(checkpoint) as kept:
         note = kept.note()
@@ -70,13 +70,13 @@ def run(
             feed.set_state(note["feed"])
             sums, done = note["sums"], note["done"]
 
-        def save(done: int, state: TrainState) -> None:
-            due = done in ends[1:] if save_every is None else done % save_every == 0 or done == ends[-1]
-            if due:
-                note = {"run_id": run_id, "feed": feed.get_state(), "sums": sums, "done": done}
-                kept.save(done, state, note)
+        def due(done: int) -> bool:
+            return done in ends if save_every is None else done % save_every == 0 or done == ends[-1]
 
-        return _steps(jitted, state, feed, ends, sums, save, done, progress)
+        def save(done: int, state: TrainState) -> None:
+            kept.save(done, state, {"run_id": run_id, "feed": feed.get_state(), "sums": sums, "done": done})
+
+        return _steps(jitted, state, feed, ends, sums, due, save, done, progress)
 
 
 def _steps(
@@ -85,19 +85,32 @@ def _steps(
     feed: Any,
     ends: list[int],
     sums: list[list[float]],
+    due: Callable[[int], bool],
     save: Callable[[int, TrainState], None],
     done: int,
     progress: Progress | None,
 ) -> tuple[TrainState, list[float]]:
     epoch = 0
+    waiting: list[tuple[int, Any]] = []
+
+    def fetch(keep: int) -> None:
+        """Adds up the metrics of all but the last `keep` steps: reading those would wait for the device."""
+        while len(waiting) > keep:
+            where, metrics = waiting.pop(0)
+            sums[where][0] += float(metrics["loss"])
+            sums[where][1] += float(metrics["weight"])
+
     while done < ends[-1]:
         while ends[epoch + 1] <= done:
             epoch += 1
         state, metrics = step(state, next(feed))
+        waiting.append((epoch, metrics))
         done += 1
-        sums[epoch][0] += float(metrics["loss"])
-        sums[epoch][1] += float(metrics["weight"])
-        save(done, state)
+        fetch(1)
+        if due(done):
+            fetch(0)
+            save(done, state)
         if progress is not None:
             progress(done, ends[-1])
+    fetch(0)
     return state, [loss / weight if weight else float("nan") for loss, weight in sums]

@@ -92,61 +92,65 @@ def fit(
       group: users between two calls of `progress`.
 
     Returns:
-      (heads by number of epochs, stacked [num_users, ...], numpy; mean loss per epoch over all users, NaN for an
-      epoch without any loss. Convex families: the same heads for every number, and one loss, before and after).
+      (heads by number of epochs, stacked [num_users, ...], numpy, where 0 epochs are the heads of users without
+      examples; mean loss per epoch over all users, NaN for an epoch without any loss. Convex families: the same heads
+      for every number but 0, and the loss before and after).
     """
-    whole = loss in losses.WITHIN_POOL
     convex = family if isinstance(family, heads.Convex) else None
-    anchored = anchor is not None
     template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
+    fresh = settings.fresh or anchor is None
     anchor = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template) if anchor is None else anchor
     fallback = anchor if generic is None else generic
+    counts = tuple(n for n in settings.epochs if n > 0)
     made = chunks.make(
         data.user,
         data.pool,
         num_users,
         size=settings.batch_examples,
-        epochs=1 if convex else max(1, settings.epochs[-1]),
+        epochs=1 if convex or not counts else counts[-1],
         seed=None if convex else settings.seed,
-        whole_pools=whole,
+        whole_pools=loss in losses.WITHIN_POOL,
     )
     device = _Device.of(data, made)
     strength = jnp.float32(settings.prior_strength)
     if convex is not None:
-        newton.check(family, settings.prior_strength)
+        newton.check(convex, settings.prior_strength)
+        counts = counts[:1]
         run = functools.partial(_newton(convex, loss), normaliser, shared, anchor, fallback, device, strength)
     else:
-        segments = np.diff((0, *settings.epochs))
-        bounds = np.stack([np.array(settings.epochs) - segments, settings.epochs], axis=1).astype(np.int32)
+        bounds = np.array([(0, *counts[:-1]), counts], np.int32).T
         total = jnp.float32(np.inf)
         if settings.decays:
             total = jnp.float32(max(1, int((made.stop - made.start).sum(axis=0).max(initial=0))))
-        fresh = settings.fresh or not anchored
         program = _gradient(family, dims, loss, fresh, settings.parallel)
         rates = (jnp.float32(settings.learning_rate), jnp.float32(settings.weight_decay), total)
         key = jax.random.key(settings.seed)
         run = functools.partial(program, normaliser, shared, anchor, fallback, device, strength, bounds, rates, key)
-    group = min(group, padded(num_users))
-    parts, losses_ = [], []
-    for first in range(0, num_users, group):
+
+    found = {n: jax.tree.map(lambda leaf: np.zeros((num_users, *leaf.shape), leaf.dtype), template) for n in counts}
+    curve = np.zeros((0, 2))
+    group = min(group, chunks.padded(num_users))
+    for first in range(0, num_users if counts else 0, group):
         rows = np.arange(first, first + group, dtype=np.int32)
-        users, curve = jax.device_get(run(np.where(rows < num_users, rows, -1)))
-        parts.append(jax.tree.map(lambda leaf: leaf[: num_users - first], users))  # noqa: B023 (used at once)
-        losses_.append(curve)
+        users, part = jax.device_get(run(np.where(rows < num_users, rows, -1)))
+        last = min(first + group, num_users)
+        for i, n in enumerate(counts):
+            jax.tree.map(lambda out, new: _put(out, first, last, new[:, i]), found[n], users)  # noqa: B023
+        curve = part.sum(axis=0) if first == 0 else curve + part.sum(axis=0)
         if progress is not None:
-            progress(min(first + group, num_users), num_users)
-    stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts) if parts else _none(template, settings)
-    sums, weights = np.moveaxis(np.concatenate(losses_), -1, 0).sum(axis=1) if losses_ else np.zeros((2, 0))
-    curve = np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
-    if convex:
-        start = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (num_users, *leaf.shape)), anchor)
-        return {n: stacked if n else start for n in settings.epochs}, curve
-    by_epoch = {n: jax.tree.map(lambda leaf: leaf[:, i], stacked) for i, n in enumerate(settings.epochs)}  # noqa: B023
-    return by_epoch, curve[: settings.epochs[-1]]
+            progress(last, num_users)
+    if convex is not None:
+        found = dict.fromkeys((n for n in settings.epochs if n > 0), found[counts[0]]) if counts else {}
+    elif counts:
+        curve = curve[: counts[-1]]
+    if 0 in settings.epochs:
+        found[0] = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], num_users, axis=0), fallback)
+    sums, weights = curve[:, 0], curve[:, 1]
+    return found, np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
 
 
-def _none(template: heads.User, settings: Settings) -> heads.User:
-    return jax.tree.map(lambda leaf: np.zeros((0, len(settings.epochs), *leaf.shape), leaf.dtype), template)
+def _put(out: np.ndarray, first: int, last: int, new: np.ndarray) -> None:
+    out[first:last] = new[: last - first]
 
 
 @jax.tree_util.register_dataclass
@@ -167,18 +171,18 @@ class _Device:
     @staticmethod
     def of(data: Data, made: chunks.Chunks) -> "_Device":
         count = np.bincount(data.user, minlength=made.start.shape[1]).astype(np.float32)
-        n, m = padded(len(data.user)), padded(len(made.rows))
-        epochs, users = padded(made.start.shape[0]), padded(made.start.shape[1])
+        n, m = chunks.padded(len(data.user)), chunks.padded(len(made.rows))
+        epochs, users = chunks.padded(made.start.shape[0]), chunks.padded(made.start.shape[1])
         return _Device(
-            x=jnp.asarray(pad(data.x, n)),
-            extras=jnp.asarray(pad(data.extras, n)),
-            label=jnp.asarray(pad(data.label, n)),
-            score=jnp.asarray(pad(data.score, n)),
-            pool=jnp.asarray(pad(data.pool, n)),
-            count=jnp.asarray(pad(count, users)),
-            rows=jnp.asarray(pad(made.rows, m, -1)),
-            start=jnp.asarray(pad(pad(made.start, epochs).T, users).T),
-            stop=jnp.asarray(pad(pad(made.stop, epochs).T, users).T),
+            x=jnp.asarray(chunks.pad(data.x, n)),
+            extras=jnp.asarray(chunks.pad(data.extras, n)),
+            label=jnp.asarray(chunks.pad(data.label, n)),
+            score=jnp.asarray(chunks.pad(data.score, n)),
+            pool=jnp.asarray(chunks.pad(data.pool, n)),
+            count=jnp.asarray(chunks.pad(count, users)),
+            rows=jnp.asarray(chunks.pad(made.rows, m, -1)),
+            start=jnp.asarray(chunks.pad(chunks.pad(made.start, epochs).T, users).T),
+            stop=jnp.asarray(chunks.pad(chunks.pad(made.stop, epochs).T, users).T),
         )
 
     def chunk(self, normaliser: scorers.Normaliser, index: Any) -> tuple[Array, losses.Targets]:
@@ -187,21 +191,6 @@ class _Device:
         take = jnp.maximum(rows, 0)
         targets = losses.Targets(label=self.label[take], score=self.score[take], pool=self.pool[take], mask=rows >= 0)
         return scorers.inputs(normaliser, self.x[take], self.extras[take]), targets
-
-
-def padded(n: int) -> int:
-    """The next of 16, 24, 32, 48, 64, 96, ... rows."""
-    size = 16
-    while size < n:
-        if size * 3 // 2 >= n:
-            return size * 3 // 2
-        size *= 2
-    return size
-
-
-def pad(array: np.ndarray, n: int, fill: int = 0) -> np.ndarray:
-    """The array with rows of `fill` up to n rows."""
-    return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)], constant_values=fill)
 
 
 @functools.lru_cache(maxsize=64)
@@ -250,11 +239,10 @@ def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, pa
             curve = jnp.zeros((device.start.shape[0], 2), jnp.float32)
             carry = (user, head_tx.init(user), jnp.zeros((), jnp.int32), curve)
             carry, users = jax.lax.scan(segment, carry, bounds)
-            empty = device.count[here] == 0
-            users = jax.tree.map(
-                lambda leaf, rest: jnp.where(empty, rest[None], leaf), jax.vmap(unravel)(users), fallback
-            )
-            return users, carry[-1]
+            # Without any loss (no examples, or none that differ) nothing was learned of the user.
+            empty = jnp.sum(carry[-1][:, 1]) == 0
+            users = jax.vmap(unravel)(users)
+            return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest[None], leaf), users, fallback), carry[-1]
 
         return jax.lax.map(fit_one, rows, batch_size=parallel)
 
@@ -276,50 +264,9 @@ def _newton(family: heads.Convex, loss: str) -> Any:
                 return jax.vmap(lambda one: family.design(shared, one))(x), targets
 
             user, value = newton.minimise(loss_fn, chunk, start, stop, anchor, strength)
-            empty = device.count[here] == 0
-            return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf), user, fallback), value
+            empty = value[1, 1] == 0
+            return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, fallback), value
 
         return jax.lax.map(fit_one, rows)
-
-    return jax.jit(run)
-
-
-def score(
-    family: heads.Family,
-    shared: heads.Shared,
-    users: heads.User,
-    x: np.ndarray,
-    extras: np.ndarray,
-    rows: np.ndarray,
-    *,
-    normaliser: scorers.Normaliser,
-    size: int = 32,
-) -> np.ndarray:
-    """Scores float32 [N] of x [N, D], extras [N, X] by the heads of `rows` [N] in a stack [C, ...]; dropout is off."""
-    num_users = int(rows.max(initial=-1)) + 1
-    made = chunks.make(rows, np.zeros_like(rows), num_users, size=size)
-    owner = np.repeat(np.arange(num_users, dtype=np.int32), (made.stop - made.start)[0])
-    m = padded(len(made.rows))
-    # Only the heads that are asked for are copied to the device, in a stack of few different sizes.
-    stack = jax.tree.map(lambda leaf: pad(np.asarray(leaf)[:num_users], padded(num_users)), users)
-    taken = pad(made.rows, m, -1)
-    n = padded(len(rows))
-    out = np.asarray(_scores(family)(normaliser, shared, stack, pad(x, n), pad(extras, n), taken, pad(owner, m)))
-    result = np.zeros(len(rows), np.float32)
-    real = taken >= 0
-    result[taken[real]] = out[real]
-    return result
-
-
-@functools.lru_cache(maxsize=64)
-def _scores(family: heads.Family) -> Any:
-    def run(normaliser, shared, users, x, extras, rows, owner):
-        def chunk(args):
-            taken, who = args
-            user = jax.tree.map(lambda leaf: leaf[who], users)
-            take = jnp.maximum(taken, 0)
-            return scorers.logits(family, shared, user, scorers.inputs(normaliser, x[take], extras[take]))
-
-        return jax.lax.map(chunk, (rows, owner))
 
     return jax.jit(run)

@@ -109,6 +109,12 @@ def test_a_file_that_is_no_cache_is_one_sentence(minilm, tmp_path):
         encode.encode_pairs(minilm, PAIRS[:1], cache=tmp_path)
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence(minilm, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"features\.sqlite: not usable as a cache"):
+        encode.encode_pairs(minilm, PAIRS[:1], cache=tmp_path / "file")
+
+
 def test_progress_ends_at_the_total(minilm):
     seen = []
     encode.encode_pairs(minilm, PAIRS, progress=lambda done, total: seen.append((done, total)))

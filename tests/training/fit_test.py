@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode, scorer
-from hydrajax.training import fit, per_user
+from hydrajax.training import fit, joint, per_user
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, make_examples, make_tokens
@@ -15,7 +15,15 @@ TRAIN = make_examples((12, 9, 16, 7, 10))
 NEW_SIZES = (10, 0, 16, 6)
 NEW = make_examples(NEW_SIZES, seed=9)
 U = len(NEW_SIZES)
-MLP = fit.FitConfig(epochs=4, learning_rate=0.02, pooled_epochs=3, batch_examples=16, dropout=0.0, fit_bank=False)
+MLP = fit.FitConfig(
+    epochs=4,
+    learning_rate=0.02,
+    pooled_epochs=3,
+    prior_strength=1.0,
+    batch_examples=16,
+    dropout=0.0,
+    fit_bank=False,
+)
 LINEAR = dataclasses.replace(MLP, family="linear", prior_strength=1.0, pooled_ridge=1.0)
 
 
@@ -97,7 +105,7 @@ def test_one_user_after_another_equals_the_step_over_all(mlp):
     """With one mini-batch a user and epoch, the order of mini-batches is the same in both."""
     scorer_ = scorer.Scorer(family=mlp.family, dims=mlp.dims)
     config = dataclasses.replace(MLP, prior_strength=2.0, weight_decay=0.1)
-    state, curve = fit.together(config, scorer_, mlp.normaliser, NEW, U, epochs=MLP.epochs, head=mlp.generic)
+    state, curve = joint.together(config, scorer_, mlp.normaliser, NEW, U, epochs=MLP.epochs, head=mlp.generic)
     found = fit.personalise_snapshots(config, mlp, NEW, U, epochs=(MLP.epochs,))
     assert_close(found.heads[MLP.epochs], state.bank, atol=1e-5)
     np.testing.assert_allclose(found.curve, curve, rtol=1e-5)
@@ -304,6 +312,16 @@ def test_progress_reaches_the_number_of_users(mlp):
 def test_groups_of_users_do_not_change_heads(mlp):
     small = fit.personalise(dataclasses.replace(MLP, users_per_batch=3), mlp, NEW, U)
     assert_equal(small, fit.personalise(MLP, mlp, NEW, U))
+
+
+def test_without_a_difference_there_is_nothing_to_learn(mlp):
+    flat = Examples(**{**vars(NEW), "score": np.zeros(len(NEW.score))})
+    config = dataclasses.replace(MLP, loss="pairwise", init="fresh")
+    users = fit.personalise(config, mlp, flat, U)
+    for row in range(U):
+        assert_equal(head(users, row), mlp.generic)
+    undecided = fit.pretrain(config, flat, U)
+    np.testing.assert_array_equal(fit.predict(undecided, None, NEW.user, NEW.x, NEW.extras), 0.0)
 
 
 def test_nobody_and_nothing(mlp, linear):
