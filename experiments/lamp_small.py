@@ -24,9 +24,9 @@ from hydrajax.runs import config, pipeline
 # Task -> training users, new users, questions of each at most.
 SIZES: Mapping[str, tuple[int, int, int]] = {
     "LaMP_2N": (40, 25, 2),
-    "LaMP_2M": (40, 25, 2),
+    "LaMP_2M": (40, 25, 1),
     "LaMP_3": (40, 25, 2),
-    "LaMP_4": (40, 25, 2),
+    "LaMP_4": (40, 25, 1),
     "LaMP_5": (25, 20, 1),
     "LaMP_7": (25, 20, 1),
 }
