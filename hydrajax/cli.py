@@ -65,7 +65,7 @@ class Demo(_Common):
 
     train_users: int = 10
     """Users who train the scorers."""
-    dev_users: int = 16
+    dev_users: int = 20
     """New users, who are reported."""
     queries_per_user: int = 2
     """Questions of each."""

@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from hydrajax.methods import surface
 from hydrajax.methods import trials as trials_lib
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.personal import Row, Scorer
@@ -221,20 +222,22 @@ def record_row(lab: Lab, query: Query, record: Record) -> Row:
 
 
 def candidate_rows(lab: Lab, query: Query, pool: Sequence[Candidate], name: str = "") -> list[Row]:
-    """The pairs (query, candidate), with the source, the share of votes and whether it is greedy as extras."""
+    """The pairs (query, candidate); extras: source, share of votes, whether it is greedy, and surface features."""
     task = lab.ctx.task
+    asked = task.query_text(query)
     votes = sum(candidate.votes for candidate in pool)
     return [
         Row(
             user_id=query.user_id,
             query_id=query.id,
             pool=f"{name}|{query.id}",
-            first=task.query_text(query),
+            first=asked,
             second=task.normalise(candidate.text),
             extras=(
                 float(candidate.source == "reranked"),
                 candidate.votes / votes,
                 float(i == 0 and candidate.source != "feedback"),
+                *(surface.features(asked, task.normalise(candidate.text)) if lab.settings.surface else ()),
             ),
         )
         for i, candidate in enumerate(pool)

@@ -29,6 +29,7 @@ class Settings:
         `feedback`: one adapter for both, from what users said of answers that they were shown, without any call.
       styles: instructions that are put under the question in turn, one a sample, so that candidates differ in more
         than chance; the greedy answer has none.
+      surface: whether the adapter also reads surface features of a candidate (`methods.surface`); not in the paper.
       prompts: how prompts are built.
       validation: share of the training users on whom settings are chosen.
       derangements: permutations of the shuffled-heads control.
@@ -44,6 +45,7 @@ class Settings:
     label_queries: int | None = None
     adapter_pools: Literal["reranked", "shared", "zero_shot", "feedback"] = "reranked"
     styles: tuple[str, ...] = ()
+    surface: bool = False
     prompts: contract.PromptSettings = contract.PromptSettings()
     validation: float = 0.2
     derangements: int = 10
@@ -79,6 +81,7 @@ SMALL = Settings(
     trial_queries=1,
     label_queries=1,
     adapter_pools="shared",
+    surface=True,
     prompts=contract.PromptSettings(max_record_tokens=80),
 )
 DEMO = Settings(
@@ -89,6 +92,7 @@ DEMO = Settings(
     pseudo_queries=1,
     label_queries=1,
     adapter_pools="feedback",
+    surface=True,
     styles=(
         "Use at most six words.",
         "Be warm and enthusiastic, with exclamation marks!",

@@ -9,7 +9,7 @@ from hydrajax.methods.lab import Reward
 from hydrajax.runs.config import RunConfig
 from hydrajax.types import DataError, Feedback, Split, User
 
-DEMO_RECORDS = 9  # of each simulated user
+DEMO_RECORDS = 14  # of each simulated user
 DEMO_ALPHA = 0.05  # of the Dirichlet that users' tastes are drawn from; lower is more pronounced
 
 
