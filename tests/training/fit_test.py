@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode, scorer
-from hydrajax.training import fit, joint, per_user
+from hydrajax.training import fit, joint, per_user, step
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, make_examples, make_tokens
@@ -63,6 +63,15 @@ def test_a_users_head_depends_on_that_users_examples_alone(mlp, init):
     alone = fit.personalise(config, fitted, only(NEW, NEW.user == 2), U)
     assert_equal(head(alone, 2), head(among, 2))
     assert not np.array_equal(alone["w1"][0], among["w1"][0])
+
+
+def test_fresh_heads_start_at_an_initialisation_of_their_own(mlp):
+    config = dataclasses.replace(MLP, init="fresh", learning_rate=1e-9, epochs=1, seed=5)
+    users = fit.personalise(config, mlp, NEW, U)
+    for row in (0, 2, 3):
+        own = mlp.family.init_user(step.user_key(jax.random.key(5), row), mlp.dims)
+        assert_close(head(users, row), own, atol=1e-7)
+    assert not np.allclose(users["w1"][0], users["w1"][2], atol=1e-2)
 
 
 def test_users_of_a_convex_family_are_independent(linear):
