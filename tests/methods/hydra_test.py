@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hydrajax.methods import baselines, hydra, personal
+from hydrajax.methods import baselines, hydra, personal, surface
 from hydrajax.types import Candidate, Feedback
 
 TASKS = ("LaMP_4", "LaMP_2M", "LaMP_5", "LaMP_7")
@@ -243,6 +243,16 @@ def test_a_candidate_comes_with_its_source_its_share_of_votes_and_whether_it_is_
     assert [row.second for row in rows] == ["first", "second"]
     assert {row.pool for row in rows} == {f"name|{query.id}"}
     assert {row.first for row in rows} == {query.inputs["text"]}
+
+
+def test_surface_features_stand_behind_the_other_extras_where_they_are_asked_for(world, bench, settings):
+    place = world()
+    query = place.people.new_queries[0]
+    pool = [Candidate(text="What a day!", source="reranked"), Candidate(text="no", source="zero_shot")]
+    plain = hydra.candidate_rows(bench(place), query, pool)
+    rows = hydra.candidate_rows(bench(place, settings(surface=True)), query, pool)
+    for row, without, candidate in zip(rows, plain, pool, strict=True):
+        assert row.extras == (*without.extras, *surface.features(query.inputs["text"], candidate.text))
 
 
 def test_the_reranker_reads_what_the_user_made_of_a_record(world, bench):
