@@ -138,7 +138,7 @@ class Task:
         if self.name == "LaMP_1":
             match = re.search(r'the title "(.*)", which reference.*?\[1\]: "(.*)" \[2\]: "(.*)"\s*$', text, re.DOTALL)
             if match is None:
-                raise DataError('does not name a paper and two references as the template does')
+                raise DataError("does not name a paper and two references as the template does")
             return dict(zip(("title", "a", "b"), match.groups(), strict=True))
         if self.marker is None:
             raise DataError(f"task {self.name} has no marker, its queries are given by slot")
@@ -158,7 +158,7 @@ class Task:
         text = answer.strip()
         if self.kind in ("generation", "reward"):
             inner = text[1:-1]
-            if len(text) > 1 and text[0] in "\"“" and text[-1] in "\"”" and not set("\"“”") & set(inner):
+            if len(text) > 1 and text[0] in '"“' and text[-1] in '"”' and not set('"“”') & set(inner):
                 text = inner.strip()
             return text
         lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -74,7 +74,8 @@ def verdicts(results: Mapping[str, Any]) -> list[str]:
     ]
     sentences += [_won(deciding, metric), _lost(deciding, metric, reference), _open(deciding, metric)]
     sentences += [_elsewhere(rivals, names[1:], reference)]
-    sharp = [c["detectable"] for c in deciding if c["detectable"] is not None]
+    # Without any spread between users (the same answers throughout) nothing is known of what could be detected.
+    sharp = [c["detectable"] for c in deciding if c["detectable"]]
     if sharp:
         least, most = number(min(sharp), metric), number(max(sharp), metric)
         between = least if least == most else f"{least} to {most}"

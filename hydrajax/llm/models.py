@@ -19,7 +19,7 @@ class Model:
     usd_in: float | None
     usd_out: float | None
 
-    def cost(self, input_tokens: float, output_tokens: float) -> float | None:
+    def cost(self, input_tokens: int | float, output_tokens: int | float) -> float | None:
         """US dollars, None where the price is unknown."""
         if self.usd_in is None or self.usd_out is None:
             return None

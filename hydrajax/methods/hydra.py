@@ -173,10 +173,13 @@ def _adapters(
     zero = lab.pools("zero_shot", {}, pseudo, samples=s.samples, source="zero_shot", stage=zero_stage)
     rest = lab.pools("rag", records, pseudo, samples=s.samples, source="reranked", stage=shown_stage)
     adapters = {}
-    for method, learned, pool in (("hydra", rest, "reranked"), ("hydra_adapter", zero, "zero_shot")):
+    for method, name, learned, pool in (
+        ("hydra", "adapter", rest, "reranked"),
+        ("hydra_adapter", "zero-shot adapter", zero, "zero_shot"),
+    ):
         rows = [*told, *_candidate_rows(lab, pseudo, learned, "learned")]
         judged = _candidate_rows(lab, people.validation_queries, pools[pool], "judged")
-        adapters[method] = learner.fit(method.replace("hydra", "adapter", 1), **_division(people, [*rows, *judged]))
+        adapters[method] = learner.fit(name, **_division(people, [*rows, *judged]))
     return adapters
 
 

@@ -46,6 +46,14 @@ class PromptSettings:
     form: str = "chat"
     max_answer_tokens: int | None = None
 
+    def __post_init__(self):
+        for name in ("max_prompt_tokens", "max_record_tokens", "max_answer_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+        if self.form not in ("chat", "one_prompt"):
+            raise ValueError(f"form is {self.form!r}, expected 'chat' or 'one_prompt'")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Context:

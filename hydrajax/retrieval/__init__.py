@@ -51,9 +51,7 @@ def retriever(name: str) -> Rank:
     return importlib.import_module(f"{__name__}.{name}").rank
 
 
-def retrieve(
-    name: str | Rank, task: tasks.Task, query: Query, user: User, n: int, seed: int = 0
-) -> tuple[Record, ...]:
+def retrieve(name: str | Rank, task: tasks.Task, query: Query, user: User, n: int, seed: int = 0) -> tuple[Record, ...]:
     """The `n` records of the user's profile that are most relevant for the query, best first.
 
     The record that a pseudo-query was made of is left out before anything is counted, so it shapes neither the result

@@ -60,9 +60,7 @@ def scores(
     return result
 
 
-def rank(
-    query_text: str, records: Sequence[Record], corpus: Sequence[str], *, query_id: str, seed: int
-) -> list[int]:
+def rank(query_text: str, records: Sequence[Record], corpus: Sequence[str], *, query_id: str, seed: int) -> list[int]:
     """The records by BM25, highest first; among equals the one that stands later in the profile, the newer one.
 
     So a query that shares no word with the profile gets its newest records.

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from hydrajax.types import Record
 
 
-def rank(
-    query_text: str, records: Sequence[Record], corpus: Sequence[str], *, query_id: str, seed: int
-) -> list[int]:
+def rank(query_text: str, records: Sequence[Record], corpus: Sequence[str], *, query_id: str, seed: int) -> list[int]:
     """The records in a random order that is a function of the seed, the query's id and each record's id alone.
 
     So it is the same in every process, whatever was asked before, and a record that is left out or added does not

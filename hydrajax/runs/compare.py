@@ -149,7 +149,7 @@ def _row(
                 lab,
                 query,
                 candidate,
-                {m: own[query.id][i] for m, own in chosen.scores.items() if chosen.pools[m] == name},
+                {m: float(own[query.id][i]) for m, own in chosen.scores.items() if chosen.pools[m] == name},
             )
             for i, candidate in enumerate(pool[query.id])
         ]
@@ -186,7 +186,7 @@ def _candidate(lab: Lab, query: Query, candidate: Candidate, scores: Mapping[str
         "stop_reason": candidate.stop_reason,
         "prediction": lab.ctx.task.normalise(candidate.text),
         "quality": lab.quality(query, candidate.text),
-        "scores": {method: round(float(score), 6) for method, score in scores.items()},
+        "scores": {method: round(score, 6) for method, score in scores.items()},
     }
 
 

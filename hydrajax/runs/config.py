@@ -53,6 +53,25 @@ class RunConfig:
     skip_bad: bool = False
     seed: int = 0
 
+    def __post_init__(self):
+        if not self.losses or not self.epochs or min(self.epochs) < 0:
+            raise ValueError(
+                f"losses are {self.losses} and epochs {self.epochs}, expected at least one of each, epochs from 0 up"
+            )
+        for loss in self.losses:
+            fit.check_config(dataclasses.replace(self.scorer, loss=loss))
+        if self.folds < 0 or self.folds == 1:
+            raise ValueError(f"folds is {self.folds}, expected 0 (the given train and dev) or at least 2")
+        if self.fold is not None and not 0 <= self.fold < self.folds:
+            valid = f"0 to {self.folds - 1}" if self.folds else "none without --folds"
+            raise ValueError(f"fold is {self.fold}, expected {valid}")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+        for name in ("queries_per_user", "max_pair_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+
 
 def to_json(config: RunConfig) -> dict[str, Any]:
     """The configuration as JSON values."""
@@ -69,7 +88,7 @@ def from_json(values: dict[str, Any], where: str) -> RunConfig:
         values = dict(values)
         settings = dict(values.pop("settings"))
         prompts = contract.PromptSettings(**settings.pop("prompts"))
-        settings["shown"] = tuple(settings["shown"])
+        settings["shown"], settings["styles"] = tuple(settings["shown"]), tuple(settings["styles"])
         return RunConfig(
             settings=settings_lib.Settings(prompts=prompts, **settings),
             scorer=fit.FitConfig(**values.pop("scorer")),

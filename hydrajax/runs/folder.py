@@ -16,6 +16,8 @@ def prepare(folder: pathlib.Path, config: config_lib.RunConfig, command: str) ->
     Raises:
       DataError: the folder holds another run, or something else.
     """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: is a file, expected a folder for the run; give another --out")
     path = folder / "config.json"
     wanted = config_lib.to_json(config)
     if path.exists():

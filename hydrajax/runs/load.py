@@ -74,6 +74,8 @@ def load(config: RunConfig) -> Data:
             raise DataError(f"fold is {config.fold}, expected 0 to {config.folds - 1}")
         fold = folds.k_folds(asked, (train, dev), folds=config.folds, seed=config.seed)[config.fold]
         train, dev, removed = fold.train, fold.held_out, fold.removed
+    else:
+        _disjoint(train, dev)
     train, validation = _cut(config, asked, _draw(train, config.train_users, config))
     return Data(
         task=asked,
@@ -101,7 +103,15 @@ def task(config: RunConfig) -> tasks.Task:
 
 
 def people(config: RunConfig, data: Data) -> hydra.People:
-    """Training, validation and new users with what they are asked."""
+    """Training, validation and new users with what they are asked.
+
+    Raises:
+      DataError: the adapter is to learn from feedback alone, and there is none; or the base is to be trained.
+    """
+    if config.scorer.train_base:
+        raise DataError("runs learn on a frozen base; to train the base use hydrajax.training.fit with tokens")
+    if config.settings.adapter_pools == "feedback" and not data.feedback:
+        raise DataError("adapter_pools is 'feedback', but nobody has said anything of answers in these data")
     labelled = data.train.queries
     if config.settings.label_queries is not None:
         labelled = folds.subset(
@@ -123,6 +133,18 @@ def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Spl
     fit, validation = folds.validation_cut(split, config.settings.validation, config.seed)
     fold = folds.hold_out(asked, folds.part(split, fit), folds.part(split, validation, "validation"))
     return fold.train, fold.held_out
+
+
+def _disjoint(train: Split, dev: Split) -> None:
+    """Training and new users and their questions need ids of their own, or the one would pass for the other."""
+    users = sorted(set(train.users) & set(dev.users))
+    questions = sorted({query.id for query in train.queries} & {query.id for query in dev.queries})
+    for kind, both in (("user", users), ("question", questions)):
+        if both:
+            raise DataError(
+                f"{len(both)} {kind} ids are in {train.name!r} and in {dev.name!r}, the first is {both[0]!r}; new "
+                "users must not be trained on, so give every user and question an id of its own"
+            )
 
 
 def _draw(split: Split, users: int | None, config: RunConfig) -> Split:

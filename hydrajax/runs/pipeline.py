@@ -40,6 +40,12 @@ class Machine:
     threads: int | None = None
     cache: str | None = None
 
+    def __post_init__(self):
+        for name in ("parallel", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
+
 
 def run(
     config: RunConfig,
@@ -149,15 +155,20 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
 
     Prompts that depend on what will be learned are counted with the retriever's order in the reranker's place.
     """
-    data = load.load(config)
-    people = load.people(config, data)
-    answers = store.Store(machine.store)
+    parts = range(config.folds) if config.folds and config.fold is None else [config.fold]
+    divided = [dataclasses.replace(config, fold=fold) for fold in parts]
+    read = [load.load(part) for part in divided]
+    everybody = [load.people(part, data) for part, data in zip(divided, read, strict=True)]
     transport = connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
+    answers = store.Store(machine.store)
     planner = sampler.Planner(transport.model, answers)
-    bench = _lab(config, data, planner)
-    asked = [*people.validation_queries, *people.new_queries]
-    prompts = {name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES}
-    hydra.hydra(bench, learner.PlannedLearner(), people, prompts["rag"].shown)
+    for data, people in zip(read, everybody, strict=True):
+        bench = _lab(config, data, planner)
+        asked = [*people.validation_queries, *people.new_queries]
+        prompts = {
+            name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES
+        }
+        hydra.hydra(bench, learner.PlannedLearner(), people, prompts["rag"].shown)
     answers.close()
     seconds = sum(
         models.seconds(transport.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=transport.parallel)

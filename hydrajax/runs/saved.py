@@ -20,6 +20,7 @@ class Saved:
 
 def save(path: pathlib.Path, result: hydra.Result, *, shown: int) -> None:
     """Keeps reranker and adapter with all heads that were personalised."""
+    path.mkdir(parents=True, exist_ok=True)
     rows = {}
     for name, scorer in (("reranker", result.reranker), ("adapter", result.adapters["hydra"])):
         if isinstance(scorer, personal.Personal):

@@ -30,6 +30,7 @@ __all__ = [
     "FitConfig",
     "Fitted",
     "Snapshots",
+    "check_config",
     "load_fitted",
     "personalise",
     "personalise_snapshots",
@@ -351,6 +352,16 @@ def _run_id(config: FitConfig, examples: Examples, num_users: int, base: encode.
 
 
 def _check(config: FitConfig, examples: Examples, num_users: int) -> None:
+    check_config(config)
+    examples.check_users(num_users)
+
+
+def check_config(config: FitConfig) -> None:
+    """Refuses what cannot be fitted.
+
+    Raises:
+      DataError: an unknown name, or a number out of its range.
+    """
     losses.get(config.loss)
     heads.get(config.family)
     if config.init not in ("pooled", "fresh"):
@@ -363,7 +374,9 @@ def _check(config: FitConfig, examples: Examples, num_users: int) -> None:
             raise DataError(f"{name} is {getattr(config, name)}, expected more than 0")
     if not 0 <= config.dropout < 1:
         raise DataError(f"dropout is {config.dropout}, expected 0 or more and less than 1")
-    examples.check_users(num_users)
+    for name in ("weight_decay", "prior_strength", "pooled_ridge"):
+        if not getattr(config, name) >= 0:
+            raise DataError(f"{name} is {getattr(config, name)}, expected 0 or more")
 
 
 def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:

@@ -65,7 +65,7 @@ def test_the_three_titles_are_found_in_a_citation_question(inputs):
 
 
 def test_an_input_of_another_template_is_refused():
-    with pytest.raises(DataError, match="has 0 quoted titles, expected 3"):
+    with pytest.raises(DataError, match="does not name a paper and two references"):
         tasks.LAMP["LaMP_1"].parse_input("Which paper?")
     with pytest.raises(DataError, match="has no text after 'review:'"):
         tasks.LAMP["LaMP_3"].parse_input("review:  ")

@@ -1,0 +1,114 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from hydrajax.llm import request, scripted
+from hydrajax.runs import answer, folder
+from hydrajax.types import DataError
+
+
+@pytest.fixture
+def ask(finished, tmp_path):
+    """Asks the finished run, or another one, with a copy of its answers."""
+    there = shutil.copy(finished.machine.store, tmp_path / "answers.sqlite")
+    machine = dataclasses.replace(finished.machine, store=str(there))
+
+    def call(user_id, text, run=None, **rest):
+        return answer.answer(run or finished.out, user_id, text, machine=machine, **rest)
+
+    return call
+
+
+def test_a_finished_run_answers_as_it_did(finished, ask, monkeypatch):
+    async def never(self, wanted):
+        raise AssertionError("the LLM was called")
+
+    monkeypatch.setattr(scripted.Scripted, "complete", never)
+    for row in finished.predictions():
+        found = ask(row["user"], row["input"])
+        assert [found.text] == row["answers"]["hydra"]["predictions"]
+        assert [record.id for record in found.records] == row["records"]["hydra"]
+        pool = row["pools"]["reranked"]
+        assert [(c.text, c.votes) for c in found.candidates] == [(c["text"], c["votes"]) for c in pool]
+        np.testing.assert_allclose(found.scores, [c["scores"]["hydra"] for c in pool], atol=1e-5)
+        assert found.personal == bool(row["records"]["hydra"])
+
+
+def test_the_answer_is_the_candidate_of_the_highest_score(ask):
+    found = ask("dev0", "something never asked before: lantern meadow copper")
+    assert found.text == found.candidates[int(np.argmax(found.scores))].text
+    assert sum(c.votes for c in found.candidates) == 3 and found.personal
+
+
+@pytest.mark.parametrize("user_id", ["dev2", "a stranger"])
+def test_who_has_no_profile_gets_the_zero_shot_prompt_and_the_pooled_head(ask, user_id, monkeypatch):
+    asked = []
+    complete = scripted.Scripted.complete
+
+    async def seen(self, wanted):
+        asked.append(wanted)
+        return await complete(self, wanted)
+
+    monkeypatch.setattr(scripted.Scripted, "complete", seen)
+    found = ask(user_id, f"asked by {user_id} alone")
+    assert not found.personal and found.records == ()
+    assert asked and all(len(wanted.messages) == 1 for wanted in asked)
+
+
+def test_an_empty_input_is_refused(ask):
+    with pytest.raises(DataError, match="input is empty"):
+        ask("dev0", "  \n")
+
+
+def test_only_a_finished_run_can_be_asked(tmp_path, finished, ask):
+    with pytest.raises(DataError, match="holds no run"):
+        ask("dev0", "text", run=tmp_path)
+    folder.prepare(tmp_path / "begun", finished.config, "command")
+    with pytest.raises(DataError, match="begun.*finish"):
+        ask("dev0", "text", run=tmp_path / "begun")
+
+
+def test_another_llm_can_be_named(ask):
+    with pytest.raises(request.LLMError, match="unknown LLM 'gpt'"):
+        ask("dev0", "text", llm="gpt")
+
+
+def test_damaged_scorers_are_refused(tmp_path, finished, ask):
+    out = shutil.copytree(finished.out, tmp_path / "run")
+    path = out / "scorers" / "adapter" / "scorer.safetensors"
+    path.write_bytes(path.read_bytes()[:-9] + b"123456789")
+    with pytest.raises(DataError, match="scorer.safetensors"):
+        ask("dev0", "text", run=out)
+
+
+def test_several_slots_are_given_as_json(tmp_path, finished, ask):
+    questions = {
+        "train": [(f"t{i}", f"paper {i}") for i in range(3)],
+        "dev": [("d0", "paper of d")],
+    }
+    for split, users in questions.items():
+        lines = [
+            {
+                "user_id": user,
+                "profile": [{"id": "1", "a": f"{text} a", "b": f"{text} b", "output": "yes"}],
+                "queries": [{"id": f"{user}-q", "inputs": {"a": f"{user} x", "b": f"{user} y"}, "output": "no"}],
+            }
+            for user, text in users
+        ]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    (tmp_path / "two.toml").write_text(
+        'name = "two"\nkind = "classification"\ntemplate = "Is {a} like {b}? [{labels}]"\nlabels = ["yes", "no"]\n'
+    )
+    out = shutil.copytree(finished.out, tmp_path / "run")
+    (out / "config.json").unlink()
+    config = dataclasses.replace(
+        finished.config, experiment="custom", task=str(tmp_path / "two.toml"), data_dir=str(tmp_path)
+    )
+    folder.write_json(out / "config.json", {**json.loads(json.dumps(dataclasses.asdict(config))), "command": "c"})
+    assert ask("d0", '{"a": "one", "b": "two"}', run=out).text in ("yes", "no")
+    for text in ("no JSON", '{"a": "one"}', '["a", "b"]'):
+        with pytest.raises(DataError, match=r"a, b"):
+            ask("d0", text, run=out)

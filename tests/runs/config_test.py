@@ -1,0 +1,79 @@
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+from hydrajax.methods import settings as settings_lib
+from hydrajax.runs import config as config_lib
+from hydrajax.training import fit
+from hydrajax.types import DataError
+
+
+def changed(value):
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value / 2 if isinstance(value, float) else value + 1
+    return value
+
+
+@pytest.mark.parametrize("preset", settings_lib.PRESETS)
+def test_a_configuration_survives_its_file(preset):
+    config = config_lib.RunConfig(
+        experiment="custom", task="t.toml", data_dir="d", train_users=3, dev_users=None, queries_per_user=2, fold=1,
+        folds=3, llm="claude-x", base="b", settings=settings_lib.PRESETS[preset], losses=("pairwise",), epochs=(0, 7),
+        scorer=fit.FitConfig(**{f.name: changed(f.default) for f in dataclasses.fields(fit.FitConfig)}),
+        max_pair_tokens=64, skip_bad=True, seed=5,
+    )  # fmt: skip
+    text = json.dumps(config_lib.to_json(config))
+    there = config_lib.from_json(json.loads(text), "file")
+    assert there == config
+    assert hash(there) == hash(config)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda v: v.pop("settings"),
+        lambda v: v["settings"].pop("prompts"),
+        lambda v: v["settings"].update(retrieved=0),
+        lambda v: v.update(nobody_knows=1),
+        lambda v: v.update(losses=None),
+    ],
+)
+def test_what_is_no_configuration_is_called_by_its_file(spoil):
+    values = config_lib.to_json(config_lib.RunConfig(experiment="demo", task="demo"))
+    spoil(values)
+    with pytest.raises(DataError, match="some/config.json"):
+        config_lib.from_json(values, "some/config.json")
+
+
+def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = config_lib.RunConfig(experiment="custom", task="my.toml", data_dir="data", llm="models/x.gguf")
+    there = config_lib.with_absolute_paths(config)
+    here = pathlib.Path(tmp_path).resolve()
+    assert (there.task, there.data_dir, there.llm) == (
+        str(here / "my.toml"), str(here / "data"), str(here / "models/x.gguf"),
+    )  # fmt: skip
+    named = config_lib.RunConfig(experiment="lamp", task="LaMP_7", llm="local")
+    assert config_lib.with_absolute_paths(named) == named
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"folds": 3, "fold": 3}, "fold is 3, expected 0 to 2"),
+        ({"fold": 0}, "none without --folds"),
+        ({"folds": 1}, "folds is 1"),
+        ({"losses": ()}, "at least one of each"),
+        ({"losses": ("nope",)}, "nope"),
+        ({"epochs": (-1,)}, "at least one of each"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_when_it_is_configured(changes, said):
+    with pytest.raises(ValueError, match=said):
+        config_lib.RunConfig(experiment="lamp", task="LaMP_3", **changes)

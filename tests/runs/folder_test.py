@@ -1,0 +1,81 @@
+import dataclasses
+import json
+
+import pytest
+
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import folder
+from hydrajax.types import DataError
+
+CONFIG = config_lib.RunConfig(experiment="demo", task="demo", seed=3)
+
+
+def test_the_folder_of_the_same_run_is_taken_up_again(tmp_path):
+    out = tmp_path / "a" / "run"
+    folder.prepare(out, CONFIG, "first")
+    (out / "something").write_text("kept")
+    folder.prepare(out, CONFIG, "second")
+    assert (out / "something").read_text() == "kept"
+    assert folder.read_config(out) == CONFIG
+    assert folder.read_json(out / "config.json")["command"] == "second"
+
+
+def test_another_runs_folder_is_refused_and_left_as_it_was(tmp_path):
+    folder.prepare(tmp_path, CONFIG, "first")
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(DataError, match="other settings.*seed.*--out") as error:
+        folder.prepare(tmp_path, dataclasses.replace(CONFIG, seed=4), "second")
+    assert str(tmp_path) in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_was(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(DataError, match="not empty.*--out"):
+        folder.prepare(tmp_path, CONFIG, "command")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_an_empty_folder_will_do(tmp_path):
+    folder.prepare(tmp_path, CONFIG, "command")
+    assert folder.read_config(tmp_path) == CONFIG
+
+
+def test_a_folder_without_a_run_has_no_configuration(tmp_path):
+    with pytest.raises(DataError, match="holds no run"):
+        folder.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "broken JSON"), ("[1]", "list, expected an object")])
+def test_a_damaged_file_is_called_by_its_name(tmp_path, text, said):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=said) as error:
+        folder.read_config(tmp_path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("write", [folder.write_json, lambda path, values: folder.write_lines(path, [values])])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, write, monkeypatch):
+    path = tmp_path / "file.json"
+    write(path, {"a": "old"})
+    with pytest.raises(ValueError):
+        write(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": "old"}
+
+    def fails(self, target):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "replace", fails)
+        with pytest.raises(OSError, match="no space"):
+            write(path, {"a": "new"})
+    assert json.loads(path.read_text()) == {"a": "old"}
+    write(path, {"a": "new"})
+    assert json.loads(path.read_text()) == {"a": "new"}
+
+
+def test_any_text_of_a_user_can_be_written(tmp_path):
+    folder.write_json(tmp_path / "a.json", {"text": "half a pair \ud83d, an é and a \n"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["text"] == "half a pair ?, an é and a \n"
