@@ -132,8 +132,8 @@ def test_where_pools_are_shared_one_adapter_serves_both_methods(finished):
 
 def test_reranked_pools_teach_an_adapter_each(finished):
     place, here, learner, _ = finished(pools="reranked")
-    assert set(learner.given) == {"reranker", "adapter", "adapter_adapter"}
-    for name, reranked in (("adapter", 1.0), ("adapter_adapter", 0.0)):
+    assert set(learner.given) == {"reranker", "adapter", "zero-shot adapter"}
+    for name, reranked in (("adapter", 1.0), ("zero-shot adapter", 0.0)):
         rows = [row for part in learner.given[name].values() for row in part]
         assert {row.extras[0] for row in rows} == {reranked}
     # b samples and the greedy answer from both prompts

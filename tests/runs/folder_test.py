@@ -37,6 +37,14 @@ def test_a_folder_of_something_else_is_refused_and_left_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_file_is_no_folder(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    with pytest.raises(DataError, match="file.*--out"):
+        folder.prepare(path, CONFIG, "command")
+    assert path.read_text() == "mine"
+
+
 def test_an_empty_folder_will_do(tmp_path):
     folder.prepare(tmp_path, CONFIG, "command")
     assert folder.read_config(tmp_path) == CONFIG

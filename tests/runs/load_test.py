@@ -93,6 +93,34 @@ def test_own_tasks_are_read_from_their_declaration(tmp_path, config):
     assert data.task.name == "tone" and len(data.users) == 5
 
 
+def test_a_user_belongs_to_one_side(tmp_path, lamp, config):
+    lamp(tmp_path, "LaMP_3")
+    for name in ("questions", "outputs"):
+        path = tmp_path / "LaMP_3" / f"dev_{name}.json"
+        path.write_text(path.read_text().replace('"dev0"', '"train0"'))
+    for folds in (0, 3):
+        with pytest.raises(DataError, match="train0"):
+            load.load(config(tmp_path, "LaMP_3", folds=folds, fold=0 if folds else None))
+
+
+def test_a_question_id_belongs_to_one_side(tmp_path, config):
+    (tmp_path / "tone.toml").write_text(
+        'name = "tone"\nkind = "generation"\ntemplate = "Answer: {message}"\nanswer = "reply"\n'
+    )
+    for split in ("train", "dev"):
+        lines = [
+            {
+                "user_id": f"{split}-{i}",
+                "profile": [],
+                "queries": [{"id": f"q{i}", "inputs": {"message": f"{split} {i}"}, "output": "gold"}],
+            }
+            for i in range(3)
+        ]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    with pytest.raises(DataError, match="q0"):
+        load.load(config(tmp_path, str(tmp_path / "tone.toml"), experiment="custom"))
+
+
 def test_an_own_task_needs_a_folder(tmp_path, config):
     path = tmp_path / "tone.toml"
     path.write_text('name = "tone"\nkind = "generation"\ntemplate = "Answer: {message}"\n')

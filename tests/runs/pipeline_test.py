@@ -274,6 +274,22 @@ def test_a_plan_of_a_broken_off_run_counts_what_is_left(tmp_path, lamp, config, 
     assert sum(s.cached for s in rest.stages.values()) == 12
 
 
+@pytest.mark.parametrize("task", ["LaMP_3", "LaMP_4"])
+def test_a_plan_does_not_promise_less_than_is_sent(tmp_path, lamp, config, machine, run, untrained, task):
+    # Whichever number of records validation users will choose.
+    wanted, here = config(lamp(tmp_path / "data", task), task), machine(tmp_path)
+    planned = sum(stage.calls for stage in pipeline.plan(wanted, machine=here).stages.values())
+    assert planned >= 0.95 * run(wanted, tmp_path / "run", here)["llm"]["calls"]
+
+
+def test_a_plan_of_all_folds_counts_what_they_share_once(tmp_path, lamp, config, settings, machine, run, untrained):
+    folder = lamp(tmp_path / "data", "LaMP_3", train=5, dev=4)
+    wanted = config(folder, "LaMP_3", folds=3, settings=settings(shown=(2,)))
+    planned = sum(stage.calls for stage in pipeline.plan(wanted, machine=machine(tmp_path)).stages.values())
+    sent = run(wanted, tmp_path / "run", machine(tmp_path))["llm"]["calls"]
+    assert abs(planned - sent) <= 0.05 * sent
+
+
 def test_folds_report_every_user_once(tmp_path, lamp, config, machine, run, comparable, untrained):
     folder = lamp(tmp_path / "data", "LaMP_3", train=5, dev=4)
     wanted, here = config(folder, "LaMP_3", folds=3), machine(tmp_path)
