@@ -23,7 +23,7 @@ WORDS = (
     "pepper", "canvas", "marble", "sparrow", "engine", "ribbon", "window", "barley", "anchor",
 )  # fmt: skip
 SETTINGS = settings_lib.Settings(
-    retrieved=2, shown=(1, 2), samples=2, temperature=0.7, pseudo_queries=2, label_queries=1, adapter_pools="shared",
+    retrieved=3, shown=(1, 2), samples=2, temperature=0.7, pseudo_queries=2, label_queries=1, adapter_pools="shared",
     validation=0.34, derangements=2,
 )  # fmt: skip
 SCORER = fit.FitConfig(pooled_epochs=2, dropout=0.0, fit_bank=False, learning_rate=0.05)
@@ -103,13 +103,14 @@ def _small_base(monkeypatch):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """Runs without training: for what does not depend on it."""
+    """Runs without training and with an empty report: for what does not depend on them."""
 
     class Learner(learner.PlannedLearner):
         def __init__(self, *args, **rest):
             self.choices = {}
 
     monkeypatch.setattr(learner, "ValidatedLearner", Learner)
+    monkeypatch.setattr(pipeline.report, "write_report", lambda out: (out / "report.html").write_text(""))
 
 
 @pytest.fixture

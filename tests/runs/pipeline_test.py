@@ -13,8 +13,9 @@ import time
 import numpy as np
 import pytest
 
+from hydrajax import retrieval
 from hydrajax.llm import request, scripted, store
-from hydrajax.runs import pipeline, saved
+from hydrajax.runs import load, pipeline, saved
 from hydrajax.types import DataError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -95,6 +96,17 @@ def test_a_user_without_a_profile_is_answered_by_the_pooled_head_without_records
     for row in rows.values():
         assert row["records"]["hydra"]
         assert any(c["scores"]["hydra"] != c["scores"]["pooled_head"] for c in row["pools"]["reranked"])
+
+
+def test_the_reranker_has_a_say(finished):
+    # Else nothing here could tell reranked records from retrieved ones.
+    data = load.load(finished.config)
+    for row in finished.predictions():
+        query = next(query for query in data.dev.queries if query.id == row["query"])
+        found = retrieval.retrieve("bm25", data.task, query, data.users[query.user_id], len(row["records"]["hydra"]))
+        if [record.id for record in found] != row["records"]["hydra"]:
+            return
+    raise AssertionError("every query shows the records that the retriever ranks first")
 
 
 def copied(finished, folder):
