@@ -305,6 +305,21 @@ def test_feedback_teaches_where_its_user_belongs(finished, world):
     assert here.ctx.llm.requests() == there.ctx.llm.requests()
 
 
+def test_feedback_alone_teaches_the_adapter_without_a_call(finished, world):
+    place = world()
+    said = [
+        Feedback(query=dataclasses.replace(place.people.label_queries[0], id=f"seen by {u}", user_id=u), preferred=pair)
+        for u, pair in (("t0", ("liked by t0", "not by t0")), ("n0", ("liked by n0", "not by n0")))
+    ]
+    people = dataclasses.replace(place.people, feedback=said)
+    _, here, learner, _ = finished(pools="feedback", place=dataclasses.replace(place, people=people))
+    given = learner.given["adapter"]
+    assert [row.second for row in given["train"]] == ["liked by t0", "not by t0"]
+    assert [row.second for row in given["heads"]] == ["liked by n0", "not by n0"]
+    assert given["judged"]
+    assert not [stage for stage, _ in here.ledger if "to learn from" in stage]
+
+
 def test_a_pool_in_which_all_are_as_good_teaches_nothing(world, bench, settings, learns, answering):
     place = world("LaMP_2M")
     here = bench(place, settings(), transport=answering(lambda r: "no label at all"))
