@@ -58,7 +58,9 @@ def compare(
     for queries, known in ((people.validation_queries, train[0]), (people.new_queries, both)):
         for method, answers in _plain_controls(lab, queries, known, embed).items():
             single.setdefault(method, {}).update(answers)
-    single["hydra_reranker"] = {q.id: result.pools["reranked"][q.id][0].text for q in asked}
+    # One answer, as every prompt baseline has one: where it is empty, it is not replaced by a sample as in the pool.
+    reranked = lab.answers("rag", result.records, asked, stage="hydra_reranker")
+    single["hydra_reranker"] = {q.id: reranked[q.id].text for q in asked}
     validation = {
         method: float(np.mean([lab.quality(q, answers[q.id]) for q in people.validation_queries]))
         for method, answers in single.items()
@@ -158,7 +160,9 @@ def _row(
     answers: dict[str, dict[str, Any]] = {
         method: _answer(lab, query, [texts[query.id]], None) for method, texts in single.items()
     }
-    answers["hydra_reranker"]["candidate"] = ["reranked", 0]
+    first = result.pools["reranked"][query.id][0]
+    if task.normalise(first.text) == task.normalise(single["hydra_reranker"][query.id]):
+        answers["hydra_reranker"]["candidate"] = ["reranked", 0]
     for method, by_query in chosen.indices.items():
         pool_name = chosen.pools[method]
         picks = by_query[query.id]

@@ -16,8 +16,9 @@ def prepare(folder: pathlib.Path, config: config_lib.RunConfig, command: str) ->
     Raises:
       DataError: the folder holds another run, or something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: is a file, expected a folder for the run; give another --out")
+    in_the_way = [part for part in (folder, *folder.parents) if part.exists() and not part.is_dir()]
+    if in_the_way:
+        raise DataError(f"{in_the_way[0]}: is a file, expected a folder for the run; give another --out")
     path = folder / "config.json"
     wanted = config_lib.to_json(config)
     if path.exists():

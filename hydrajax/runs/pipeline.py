@@ -81,11 +81,13 @@ def run(
         say(f"skipped: {sentence}")
     transport = connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
     answers = store.Store(machine.store)
+    cache = cache_folder(machine, answers)
+    encoded = encoders(config, cache)  # an unknown base is reported before anything is written
     folder.prepare(out, config, command)
-    _keep_compiled(cache_folder(machine, answers).parent / "compiled")
+    _keep_compiled(cache.parent / "compiled")
     llm = sampler.StoredSampler(transport, answers)
     try:
-        return _compute(config, out, data, people, llm, machine, answers, clock)
+        return _compute(config, out, data, people, llm, encoded, clock)
     finally:
         llm.close()
         answers.close()
@@ -93,7 +95,11 @@ def run(
 
 def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: Machine, say: Say) -> dict[str, Any]:
     """Every fold in a folder of its own, and one report over all users."""
-    load.load(dataclasses.replace(config, fold=0))  # bad data is reported before anything is written
+    # What cannot be run is reported before anything is written.
+    first = dataclasses.replace(config, fold=0)
+    load.people(first, load.load(first))
+    connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
+    encoders(config, None)
     folder.prepare(out, config, command)
     parts = []
     for fold in range(config.folds):
@@ -199,8 +205,8 @@ def cache_folder(machine: Machine, answers: store.Store) -> pathlib.Path:
     return pathlib.Path(machine.cache) if machine.cache else answers.path.parent / "features"
 
 
-def _compute(config, out, data: load.Data, people: hydra.People, llm, machine, answers, clock) -> dict[str, Any]:
-    encode_pairs, embed = encoders(config, cache_folder(machine, answers))
+def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, clock) -> dict[str, Any]:
+    encode_pairs, embed = encoded
     bench = _lab(config, data, llm)
     asked = [*people.validation_queries, *people.new_queries]
     with clock.stage("prompt baselines"):
