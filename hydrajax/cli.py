@@ -98,6 +98,11 @@ class Lamp(_Common):
 class Custom(Lamp):
     """A task of one's own: --task is a TOML file that declares it, --data-dir holds train.jsonl and dev.jsonl."""
 
+    train_users: int | None = None
+    """Users who train base and heads; by default all."""
+    dev_users: int | None = None
+    """New users, who are reported; by default all."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
@@ -173,12 +178,14 @@ def _defaults(kind: type[Lamp], settings: settings_lib.Settings) -> Lamp:
 
 
 def _option(arguments: Sequence[str], name: str) -> str | None:
+    """The option's value, the last one where it is given twice (as the parser takes it); None where it is not given."""
+    found = None
     for i, argument in enumerate(arguments):
         if argument == name and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith(name + "="):
-            return argument.split("=", 1)[1]
-    return None
+            found = arguments[i + 1]
+        elif argument.startswith(name + "="):
+            found = argument.split("=", 1)[1]
+    return found
 
 
 def _preset(arguments: Sequence[str]) -> str:
@@ -191,11 +198,11 @@ def _preset(arguments: Sequence[str]) -> str:
 def _carry_out(chosen, arguments: Sequence[str]) -> None:
     console = rich.console.Console(soft_wrap=not sys.stdout.isatty())
     if isinstance(chosen, Report):
+        from hydrajax import files
         from hydrajax.evaluation import report, summary
-        from hydrajax.runs import folder
 
         path = report.write_report(chosen.run)
-        console.print(summary.text_table(folder.read_json(chosen.run / "results.json")))
+        console.print(summary.text_table(files.read_json(chosen.run / "results.json")))
         print(path)
     elif isinstance(chosen, Answer):
         _answer(chosen, console)
@@ -252,6 +259,8 @@ def _answer(chosen: Answer, console: rich.console.Console) -> None:
 
     machine = pipeline.Machine(store=chosen.store)
     found = answer.answer(chosen.run, chosen.user, chosen.input, llm=chosen.llm, machine=machine)
+    if not found.known:
+        print(f"hydrajax: {chosen.user!r} is no user of this run: answered without a profile", file=sys.stderr)
     print(found.text)
     if not chosen.explain:
         return

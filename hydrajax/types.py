@@ -77,12 +77,14 @@ class Candidate:
       source: who proposed it, for example `zero_shot` or `reranked`.
       votes: how many samples gave this same text.
       stop_reason: why the LLM stopped (`end_turn`, `max_tokens`, `refusal`, ...), `proposal` without an LLM.
+      greedy: whether it is the LLM's most likely answer, or stands in for it, and not one of its samples.
     """
 
     text: str
     source: str
     votes: int = 1
     stop_reason: str = "end_turn"
+    greedy: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

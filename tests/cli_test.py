@@ -326,8 +326,9 @@ def test_a_stranger_is_answered_without_a_profile(data, capfd, untrained):
     cli.main(lamp(data, "--out", "run"))
     capfd.readouterr()
     cli.main(["answer", "run", "--user", "nobody we know", "--input", "lantern", "--explain"])
-    out = capfd.readouterr().out
+    out, err = capfd.readouterr()
     assert "pooled head" in out and "record " not in out
+    assert err == "hydrajax: 'nobody we know' is no user of this run: answered without a profile\n"
 
 
 def test_an_empty_question_is_refused(data, capfd, untrained, tmp_path):
@@ -342,7 +343,7 @@ def test_a_plan_writes_nothing_and_calls_nobody(data, capfd, monkeypatch):
         raise AssertionError("the LLM was called")
 
     monkeypatch.setattr(scripted.Scripted, "complete", never)
-    cli.main(lamp(data, "--plan", "--out", "run"))
+    cli.main(lamp(data, "--plan", "--out", "run", "--store", "answers.sqlite"))
     out, err = capfd.readouterr()
     assert list(pathlib.Path.cwd().iterdir()) == []
     assert "nothing was called" in out and "record trials" in out and "h of calls" in out

@@ -154,6 +154,17 @@ def hold_out(task: tasks.Task, train: Split, held_out: Split) -> Fold:
     )
 
 
+def asked_of_own_records(task: tasks.Task, split: Split) -> tuple[Query, ...]:
+    """The questions that ask what a record of the asker's own profile already answers: looking it up is enough there.
+
+    Texts are compared as in `hold_out`.
+    """
+    own = {
+        user_id: {_record_text(task, record) for record in user.profile} - {""} for user_id, user in split.users.items()
+    }
+    return tuple(query for query in split.queries if own[query.user_id] & set(_held_out_texts(task, query)))
+
+
 def k_folds(task: tasks.Task, splits: Sequence[Split], *, folds: int, seed: int) -> tuple[Fold, ...]:
     """All users of all splits, re-divided: every user is held out in exactly one fold, and each fold is cleaned.
 

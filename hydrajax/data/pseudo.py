@@ -42,7 +42,7 @@ def pseudo_queries(
         user's own profile holds is never taken from others, which are read in the order of their ids.
 
     Returns:
-      queries with id `{user.id}/{record.id}`, gold, and `record_id`: `types.profile_for` leaves that record out.
+      queries with id `pseudo:{user.id}/{record.id}`, gold, and `record_id`: `types.profile_for` leaves that record out.
 
     Raises:
       DataError: a `citation` task without any paper of another author.
@@ -94,7 +94,7 @@ def _from_record(task: tasks.Task, user: User, record: Record) -> Query:
     gold = task.record_answer(record)
     inputs = task.record_inputs(record)
     return Query(
-        id=f"{user.id}/{record.id}",
+        id=f"pseudo:{user.id}/{record.id}",
         user_id=user.id,
         inputs=inputs or {task.slots[0]: gold},
         gold=gold,
@@ -131,5 +131,5 @@ def _citations(
         a, b = (related, other) if first else (other, related)
         gold = task.labels[0] if first else task.labels[1]
         inputs = {"title": asking, "a": a, "b": b}
-        queries.append(Query(id=name, user_id=user.id, inputs=inputs, gold=gold, record_id=record.id))
+        queries.append(Query(id=f"pseudo:{name}", user_id=user.id, inputs=inputs, gold=gold, record_id=record.id))
     return tuple(queries)

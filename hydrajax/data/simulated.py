@@ -183,7 +183,7 @@ def _profile(
         chosen = max(seen, key=liked.__getitem__)
         profile.append(Record(id=str(place), fields={"topic": topic, "text": chosen}))
         query = Query(
-            id=f"{user_id}/{place}", user_id=user_id, inputs={"text": topic}, gold=chosen, record_id=str(place)
+            id=f"pseudo:{user_id}/{place}", user_id=user_id, inputs={"text": topic}, gold=chosen, record_id=str(place)
         )
         feedback.append(Feedback(query=query, scores=liked))
     return User(id=user_id, profile=tuple(profile)), tuple(feedback)

@@ -24,7 +24,7 @@ class Captured:
 
     Attributes:
       value: 0 as good as the source, 1 as good as the oracle; negative where worse than the source.
-      low, high: None where too many resamples leave no room between source and oracle, and with a single user.
+      low, high: None where too many resamples leave no room between source and oracle, and with fewer than six users.
       source: the best single source.
       metric: what was compared.
     """

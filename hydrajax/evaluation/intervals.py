@@ -2,14 +2,25 @@
 
 Questions of one user are alike, so the user is what is drawn: 2000 times as many users as there are, with replacement,
 each with all of its questions, and every metric (macro-F1, RMSE and corpus BLEU too) is computed anew on the draw. All
-methods are measured on the same draws, which makes their differences paired. Percentile intervals, 95 %.
-Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13.
+methods are measured on the same draws, which makes their differences paired. Source: Efron and Tibshirani, An
+Introduction to the Bootstrap, 1993, chapters 8 and 13.
+
+Percentile intervals of few users are too narrow: the spread of a resample is sqrt((n - 1) / n) of the sample's, and the
+normal's quantiles stand where Student's should. Both are mended by taking wider percentiles (the expanded percentile
+interval; Hesterberg, What teachers should know about the bootstrap, The American Statistician 69, 2015, section 4.3):
+
+    alpha' / 2 = Phi(-sqrt(n / (n - 1)) t_(alpha / 2, n - 1))
+
+which is 1.8 % a side instead of 2.5 % at 25 users. Below six users nothing is said: were all of them unanimous, a sign
+test would still find that by chance more often than once in twenty (2 / 2^5).
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from scipy import stats
 
 from hydrajax import metrics
 from hydrajax.data import tasks
@@ -18,13 +29,15 @@ from hydrajax.metrics import statistics
 from hydrajax.types import DataError
 
 RESAMPLES = 2000
+ALPHA = 0.05
+FEWEST_USERS = 6  # the smallest n with 2 / 2^n below ALPHA
 # 1.96 + 0.84: two-sided 5 % and 80 % power, in standard errors of the difference.
 DETECTABLE_STANDARD_ERRORS = 2.8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A metric's value on all questions, and its 95 % interval; the ends are None with a single user."""
+    """A metric's value on all questions, and its 95 % interval; the ends are None with fewer than six users."""
 
     value: float
     low: float | None
@@ -37,9 +50,9 @@ class Difference:
 
     Attributes:
       value: the difference on all questions.
-      low, high: its 95 % interval; None with a single user.
+      low, high: its 95 % interval; None with fewer than six users.
       detectable: the smallest true difference that this many users would show (two-sided 5 %) in 80 % of repetitions:
-        2.8 standard errors of the paired difference; None with a single user.
+        2.8 standard errors of the paired difference; None with fewer than six users.
     """
 
     value: float
@@ -163,15 +176,29 @@ def difference(measured: Measured, a: str, b: str, metric: str) -> Difference:
 
 
 def bounds(value: float, resampled: np.ndarray, users: int) -> tuple[float | None, float | None]:
-    """The 2.5th and 97.5th percentile of the resamples, widened to contain the value; None with a single user.
+    """The expanded percentile interval of the resamples, widened to contain the value; None below six users.
 
     Where a metric is biased on resamples (macro-F1: a draw of users lacks rare labels) the percentiles can leave out
     the value itself; the interval then reaches to it, which errs on the side of caution.
     """
-    if users < 2:
+    if users < FEWEST_USERS:
         return None, None
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    tail = tail_share(users)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
     return float(min(low, value)), float(max(high, value))
+
+
+@functools.cache
+def tail_share(users: int) -> float:
+    """alpha' / 2: the share of resamples beyond either end of the interval, in (0, 0.025).
+
+    Raises:
+      ValueError: fewer than two users.
+    """
+    if users < 2:
+        raise ValueError(f"an interval over {users} users was asked for, expected two or more")
+    student = stats.t.ppf(ALPHA / 2, users - 1)
+    return float(stats.norm.cdf(np.sqrt(users / (users - 1)) * student))
 
 
 def _counts(task: tasks.Task, statistic: statistics.Statistic, rows: list[rows_lib.Row], method: str) -> np.ndarray:

@@ -1,7 +1,8 @@
 """`report.html`: a run as one file that needs no network and can be sent to anybody.
 
 Reads the run folder's `config.json` (its `command` is the exact command: a text or a list of words), `results.json`,
-`predictions.jsonl`, and for the learning curves `curves.json` or `results["curves"]`:
+`predictions.jsonl`; where they exist, `invocations.jsonl`, and for the learning curves `curves.json` or
+`results["curves"]`:
 
     {PLOT: {SERIES: [[step, value], ...]}}
 
@@ -10,16 +11,14 @@ A prediction row may hold `record_texts`, {record id: text}, which are then show
 
 import importlib.resources
 import json
-import os
 import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydrajax import metrics
-from hydrajax.evaluation import markup, plots, report_queries, roster, summary
+from hydrajax import files
+from hydrajax.evaluation import markup, plots, report_queries, report_tables, roster, summary
 from hydrajax.evaluation import rows as rows_lib
-from hydrajax.types import DataError
 
 element = markup.element
 
@@ -30,15 +29,13 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
     Raises:
       DataError: a file of the run is missing or broken.
     """
-    config, results = _read(folder / "config.json"), _read(folder / "results.json")
+    config, results = files.read_json(folder / "config.json"), files.read_json(folder / "results.json")
     curves_file = folder / "curves.json"
-    curves = _read(curves_file) if curves_file.is_file() else results.get("curves") or {}
-    page = render(config, results, rows_lib.read(folder / "predictions.jsonl"), curves)
+    curves = files.read_json(curves_file) if curves_file.is_file() else results.get("curves") or {}
+    invocations = files.read_lines(folder / "invocations.jsonl")
+    page = render(config, results, rows_lib.read(folder / "predictions.jsonl"), curves, invocations)
     path = folder / "report.html"
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    # A tweet may hold half a surrogate pair, which no encoding can write.
-    temporary.write_text(page, encoding="utf-8", errors="replace")
-    temporary.replace(path)
+    files.write_text(path, page)
     return path
 
 
@@ -47,6 +44,7 @@ def render(
     results: Mapping[str, Any],
     rows: Sequence[rows_lib.Row],
     curves: Mapping[str, Mapping[str, Sequence[Sequence[plots.Number]]]],
+    invocations: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The report as HTML, from the contents of a run folder."""
     title = f"{results['experiment']}: {results['task']}"
@@ -60,21 +58,23 @@ def render(
     )
     body = element(
         "main",
-        _what_was_run(config, results),
+        _what_was_run(config, results, invocations),
         _verdict(results),
-        _methods(results),
-        _comparisons(results),
+        report_tables.methods_table(results),
+        report_tables.comparisons_table(results),
         _gains(results),
         _choices(results),
         _curves(curves),
-        _costs(results),
+        report_tables.costs_table(results),
         report_queries.section(results, rows),
         _settings(config, results),
     )
     return "<!doctype html>\n" + element("html", head, element("body", body), lang="en") + "\n"
 
 
-def _what_was_run(config: Mapping[str, Any], results: Mapping[str, Any]) -> markup.Markup:
+def _what_was_run(
+    config: Mapping[str, Any], results: Mapping[str, Any], invocations: Sequence[Mapping[str, Any]]
+) -> markup.Markup:
     command = config.get("command", "")
     llm = results["llm"]
     facts = {
@@ -84,9 +84,12 @@ def _what_was_run(config: Mapping[str, Any], results: Mapping[str, Any]) -> mark
         "calls sent": f"{llm['calls']:,}",
         "from the store": f"{llm['cached']:,}",
         "tokens in / out": f"{llm['input_tokens']:,} / {llm['output_tokens']:,}",
-        "cost": _dollars(llm["cost_usd"]),
+        "cost": report_tables.dollars(llm["cost_usd"]),
         "time": _duration(sum(results["seconds"].values())),
     }
+    if len(invocations) > 1:
+        calls, seconds = (sum(one[name] for one in invocations) for name in ("calls", "seconds"))
+        facts["with what was done before"] = f"{calls:,} calls, {_duration(seconds)}"
     return element(
         "header",
         element("p", "hydrajax run report", class_="eyebrow"),
@@ -102,149 +105,6 @@ def _verdict(results: Mapping[str, Any]) -> markup.Markup:
     return markup.join([element("h2", "What it shows"), element("div", sentences, class_="verdict")])
 
 
-def _methods(results: Mapping[str, Any]) -> markup.Markup | None:
-    names = summary.metric_names(results)
-    if not names:
-        return None
-    methods, deciding = results["methods"], names[0]
-    ends = [methods[m][deciding][end] for m in methods for end in ("value", "low", "high")]
-    scale = plots.extent(ends)
-    reference = methods.get(roster.REFERENCE, next(iter(methods.values())))[deciding]["value"]
-    best = {name: _best(methods, name) for name in names}
-    body = []
-    for group, members in roster.groups(tuple(methods)):
-        body.append(element("tr", element("th", group, colspan=len(names) + 2, scope="colgroup"), class_="group"))
-        for method in members:
-            ours = method == roster.REFERENCE
-            cells = [_value_cell(methods[method][name], name, best=method in best[name]) for name in names]
-            drawn = plots.interval_row(
-                **methods[method][deciding], scale=scale, line=reference, kind="ours" if ours else ""
-            )
-            label = element("td", method, class_="name", title=roster.EXPLAINED.get(method))
-            body.append(element("tr", label, cells, element("td", drawn), class_="ours" if ours else None))
-    head = element(
-        "tr",
-        element("th", "method"),
-        [element("th", summary.title(name), class_="n") for name in names],
-        element("th", plots.interval_axis(scale, 1 if deciding == "bleu" else 2)),
-    )
-    signature = results.get("bleu_signature")
-    return markup.join(
-        [
-            element("h2", "Methods"),
-            element("p", _methods_words(results, deciding), class_="note"),
-            element("div", element("table", element("thead", head), element("tbody", body)), class_="wide"),
-            element("p", f"BLEU is sacrebleu's corpus score, 0 to 100, signature {signature}.", class_="note")
-            if signature
-            else None,
-            _per_user(results, names),
-            _explained(tuple(methods)),
-        ]
-    )
-
-
-def _methods_words(results: Mapping[str, Any], deciding: str) -> str:
-    return (
-        "In brackets the 95 % interval of a bootstrap over users, in which a user's questions stay together. The plot "
-        f"shows {summary.TITLES[deciding]}; the dotted line is hydra. The best value of a column is bold, the oracle "
-        "left aside."
-    ) + (
-        " Macro-F1 averages over all labels of the task; a draw of users may lack a rare one, which counts as 0, so "
-        "its intervals reach far down."
-        if "macro_f1" in summary.metric_names(results)
-        else ""
-    )
-
-
-def _explained(methods: Sequence[str]) -> markup.Markup:
-    known = [method for method in roster.ordered(methods) if method in roster.EXPLAINED]
-    pairs = [(element("dt", method), element("dd", roster.EXPLAINED[method])) for method in known]
-    inside = element("div", element("dl", pairs, class_="pair wider"), class_="inside")
-    return element("details", element("summary", "What the methods are"), inside)
-
-
-def _per_user(results: Mapping[str, Any], names: Sequence[str]) -> markup.Markup | None:
-    averages = results.get("per_user") or {}
-    shown = [name for name in names if any(name in averages.get(method, {}) for method in averages)]
-    if not shown:
-        return None
-    head = element("tr", element("th", "method"), [element("th", summary.title(name), class_="n") for name in shown])
-    body = [
-        element(
-            "tr",
-            element("td", method, class_="name"),
-            [_value_cell(averages[method][name], name) for name in shown],
-            class_="ours" if method == roster.REFERENCE else None,
-        )
-        for method in roster.ordered(averages)
-    ]
-    table = element("table", element("thead", head), element("tbody", body))
-    return element(
-        "details",
-        element("summary", "Averages per user ", element("span", "every user counts the same", class_="soft")),
-        element("div", element("div", table, class_="wide"), class_="inside"),
-    )
-
-
-def _comparisons(results: Mapping[str, Any]) -> markup.Markup | None:
-    if not results["comparisons"]:
-        return None
-    parts: list[markup.Markup] = [
-        element("h2", "hydra against every other"),
-        element(
-            "p",
-            "Differences on the same resamples of users, turned so that positive means that hydra is better. The last "
-            "column is the smallest true difference that this many users would show in four of five repetitions: a "
-            "comparison without a result does not say that there is no difference below it.",
-            class_="note",
-        ),
-    ]
-    for i, metric in enumerate(summary.metric_names(results)):
-        table = _comparison_table([c for c in results["comparisons"] if c["metric"] == metric], metric)
-        if i == 0:
-            parts += [element("h3", summary.TITLES[metric]), table]
-        else:
-            inside = element("div", table, class_="inside")
-            parts.append(element("details", element("summary", summary.TITLES[metric]), inside))
-    return markup.join(parts)
-
-
-def _comparison_table(comparisons: Sequence[Mapping[str, Any]], metric: str) -> markup.Markup:
-    scale = plots.extent([c[end] for c in comparisons for end in ("difference", "low", "high")], include=0.0)
-    by_name = {c["b"]: c for c in comparisons}
-    body = []
-    for group, members in roster.groups(tuple(by_name)):
-        body.append(element("tr", element("th", group, colspan=5, scope="colgroup"), class_="group"))
-        for method in members:
-            c = by_name[method]
-            verdict = summary.verdict(c)
-            kind = "open" if verdict == "not shown" else verdict
-            words = verdict
-            if method == roster.CEILING:
-                kind, words = "open", "ceiling"
-            drawn = plots.interval_row(c["difference"], c["low"], c["high"], scale, line=0.0, kind=f"zeroline {kind}")
-            difference = {"value": c["difference"], "low": c["low"], "high": c["high"]}
-            body.append(
-                element(
-                    "tr",
-                    element("td", method, class_="name", title=roster.EXPLAINED.get(method)),
-                    _value_cell(difference, metric, signed=True),
-                    element("td", drawn),
-                    element("td", words, class_=kind),
-                    element("td", summary.number(c["detectable"], metric), class_="n"),
-                )
-            )
-    head = element(
-        "tr",
-        element("th", "hydra minus"),
-        element("th", "difference", class_="n"),
-        element("th", plots.interval_axis(scale, 1 if metric == "bleu" else 2)),
-        element("th", "hydra is"),
-        element("th", "would be seen from", class_="n"),
-    )
-    return element("div", element("table", element("thead", head), element("tbody", body)), class_="wide")
-
-
 def _gains(results: Mapping[str, Any]) -> markup.Markup | None:
     gains = results.get("gains")
     if not gains:
@@ -256,7 +116,7 @@ def _gains(results: Mapping[str, Any]) -> markup.Markup | None:
     words = (
         f"{gains['a']} minus {gains['b']} for every user ({metric}, positive is better for {gains['a']}): better for "
         f"{better}, worse for {worse}, equal for {len(values) - better - worse}. {gains['b']} is the prompt baseline "
-        "with the best value on these very users, which favours it."
+        "that served the validation users best."
     )
     drawn = plots.bars(values, [user for user, _ in ranked], words)
     return markup.join(
@@ -309,40 +169,6 @@ def _curves(curves: Mapping[str, Mapping[str, Sequence[Sequence[plots.Number]]]]
     return markup.join([element("h2", "Learning"), element("div", drawn, class_="grid2")]) if drawn else None
 
 
-def _costs(results: Mapping[str, Any]) -> markup.Markup | None:
-    if not results["new_user"]:
-        return None
-    head = element(
-        "tr",
-        element("th", "method"),
-        [element("th", name, class_="n") for name in ("LLM calls", "input tokens", "output tokens", "dollars")],
-    )
-    body = [
-        element(
-            "tr",
-            element("td", method, class_="name"),
-            element("td", _amount(cost["calls"]), class_="n"),
-            element("td", _amount(cost["input_tokens"]), class_="n"),
-            element("td", _amount(cost["output_tokens"]), class_="n"),
-            element("td", _dollars(cost["cost_usd"]), class_="n"),
-            class_="ours" if method == roster.REFERENCE else None,
-        )
-        for method, cost in results["new_user"].items()
-    ]
-    return markup.join(
-        [
-            element("h2", "What a new user costs"),
-            element(
-                "p",
-                "Everything that a method asks of the LLM for one more user: the labels that its head is fitted on, "
-                "summaries, and the answers. Fitting a head is cheap; making its labels is not.",
-                class_="note",
-            ),
-            element("div", element("table", element("thead", head), element("tbody", body)), class_="wide"),
-        ]
-    )
-
-
 def _settings(config: Mapping[str, Any], results: Mapping[str, Any]) -> markup.Markup:
     stages = [(stage, _duration(seconds)) for stage, seconds in results["seconds"].items()]
     parts = []
@@ -354,18 +180,6 @@ def _settings(config: Mapping[str, Any], results: Mapping[str, Any]) -> markup.M
     return markup.join([element("h2", "Settings and time"), *parts]) if parts else markup.Markup("")
 
 
-def _value_cell(cell: Mapping[str, Any], metric: str, *, signed: bool = False, best: bool = False) -> markup.Markup:
-    interval = summary.span(cell["low"], cell["high"], metric, signed=signed)
-    value = element("span", summary.number(cell["value"], metric, signed=signed), class_="best" if best else None)
-    return element("td", value, element("span", interval, class_="span") if interval else None, class_="n")
-
-
-def _best(methods: Mapping[str, Any], metric: str) -> set[str]:
-    sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
-    values = {method: sign * methods[method][metric]["value"] for method in methods if method != roster.CEILING}
-    return {method for method, value in values.items() if value == max(values.values())}
-
-
 def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         return [pair for key, item in value.items() for pair in _flat(item, f"{name}.{key}" if name else str(key))]
@@ -374,30 +188,8 @@ def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
     return [(name, json.dumps(value, ensure_ascii=False))]
 
 
-def _amount(value: plots.Number) -> str:
-    return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:,.1f}"
-
-
-def _dollars(value: plots.Number | None) -> str:
-    if value is None:
-        return "–"
-    return f"${value:,.2f}" if value == 0 or value >= 0.1 else f"${value:.2g}"
-
-
 def _duration(seconds: plots.Number) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
-
-
-def _read(path: pathlib.Path) -> Any:
-    if not path.is_file():
-        raise DataError(f"{path} is missing, expected the folder of a finished run")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: is no JSON ({error.msg}, line {error.lineno})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: is {type(content).__name__}, expected a JSON object")
-    return content

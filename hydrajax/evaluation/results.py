@@ -12,16 +12,13 @@
 
 `calls` are requests sent in this run, `cached` answers taken from the store. A comparison is hydra (a) against every
 other method and control (b), turned so that positive means that hydra is better, whatever the metric; `detectable` is
-the smallest difference that this many users would show. `gains` are hydra's per-user differences to the best prompt
-baseline. What cannot be known is null: the ends of an interval over a single user, the captured share where the oracle
-is no better than the source, `bleu_signature` of a task without BLEU.
+the smallest difference that this many users would show. `gains` are hydra's per-user differences to the prompt baseline
+that served validation users best. What cannot be known is null: the ends of an interval over fewer than six users, the
+captured share where the oracle is no better than the source, `bleu_signature` of a task without BLEU.
 """
 
 import dataclasses
-import json
 import math
-import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -64,6 +61,7 @@ class RunFacts:
       split: who was judged, `dev` for example.
       llm: what it did in this run.
       best_source: the best single source by the validation users, a method of the rows; None where none was chosen.
+      best_prompt: the best prompt baseline by the validation users, likewise.
       new_user: cost of a new user by method.
       seconds: time by stage.
     """
@@ -72,6 +70,7 @@ class RunFacts:
     split: str
     llm: Llm
     best_source: str | None = None
+    best_prompt: str | None = None
     new_user: Mapping[str, NewUser] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, int | float] = dataclasses.field(default_factory=dict)
 
@@ -95,6 +94,7 @@ def build(
 
     Raises:
       DataError: the rows cannot be judged, or the best source is none of their methods.
+      ValueError: a number is not finite.
     """
     rows = list(rows)
     measured = intervals.measure(task, rows, resamples=resamples, seed=seed)
@@ -115,30 +115,11 @@ def build(
         "new_user": {method: dataclasses.asdict(facts.new_user[method]) for method in roster.ordered(facts.new_user)},
         "seconds": {stage: float(seconds) for stage, seconds in facts.seconds.items()},
         "per_user": _per_user(measured, methods),
-        "gains": _gains(measured, methods),
+        "gains": _gains(measured, facts.best_prompt),
         "sources": _sources(rows_lib.judged(task, rows), methods),
         "bleu_signature": metrics.bleu_signature() if "bleu" in measured.metrics else None,
     }
     return _plain(results, "results")
-
-
-def write(path: pathlib.Path, results: Mapping[str, Any]) -> None:
-    """Writes the results as strict JSON, whole or not at all.
-
-    Raises:
-      ValueError: a number is not finite.
-    """
-    text = json.dumps(_plain(results, "results"), allow_nan=False, indent=1)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def best_prompt(methods: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> str | None:
-    """The prompt baseline with the best value of the metric; None where none was run."""
-    sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
-    prompts = [method for method in roster.PROMPTS if method in methods]
-    return max(prompts, key=lambda method: sign * methods[method][metric]["value"], default=None)
 
 
 def _comparisons(measured: intervals.Measured, methods: Sequence[str]) -> list[dict[str, Any]]:
@@ -181,11 +162,9 @@ def _per_user(measured: intervals.Measured, methods: Sequence[str]) -> dict[str,
     return found
 
 
-def _gains(measured: intervals.Measured, methods: Sequence[str]) -> dict[str, Any] | None:
+def _gains(measured: intervals.Measured, other: str | None) -> dict[str, Any] | None:
     metric = measured.metrics[0]
-    values = {method: {metric: {"value": measured.values[method, metric]}} for method in methods}
-    other = best_prompt(values, metric)
-    if roster.REFERENCE not in methods or other is None:
+    if other is None or not {roster.REFERENCE, other} <= set(measured.methods):
         return None
     sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
     gains = sign * (measured.by_user[roster.REFERENCE, metric] - measured.by_user[other, metric]) + 0.0

@@ -6,7 +6,7 @@ from typing import Any
 from rich import box, table, text
 
 from hydrajax import metrics
-from hydrajax.evaluation import roster
+from hydrajax.evaluation import intervals, roster
 
 TITLES = {
     "accuracy": "accuracy",
@@ -83,8 +83,10 @@ def verdicts(results: Mapping[str, Any]) -> list[str]:
             f"The smallest difference that this many users would show, four times out of five, is {between}, depending "
             "on the comparison. Where nothing differs, one interval in twenty excludes zero by chance."
         )
-    else:
-        sentences.append("A single user tells nothing about others: there are no intervals.")
+    elif results["users"] < intervals.FEWEST_USERS:
+        sentences.append(
+            f"Fewer than {intervals.FEWEST_USERS} users tell too little about others: there are no intervals."
+        )
     return [sentence for sentence in sentences if sentence]
 
 

@@ -13,8 +13,12 @@ import time
 import urllib.error
 import urllib.request
 
+import psutil
+
 from hydrajax.llm import local_child, messages, repack
 from hydrajax.llm.request import Answer, LLMError, Request
+
+WATCHED_SECONDS = 0.3  # how long the machine is watched before the number of threads is chosen
 
 
 def find_weights(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -46,9 +50,11 @@ def digest(path: pathlib.Path) -> str:
 
 
 def free_threads() -> int:
-    """Cores that nothing else keeps busy, at least one: a second thread on a busy core is slower than none."""
+    """Cores that nothing else keeps busy at this moment, at least one: a second thread on a busy core slows both."""
     cores = os.cpu_count() or 1
-    return max(1, min(cores, round(cores - os.getloadavg()[0])))
+    # Not the load average: it remembers for a minute what has ended, such as an installation.
+    busy = psutil.cpu_percent(interval=WATCHED_SECONDS) / 100 * cores
+    return max(1, min(cores, round(cores - busy)))
 
 
 class LocalServer:
@@ -70,6 +76,11 @@ class LocalServer:
         self._client: messages.Messages | None = None
         self._repack = repack.is_slow(self._weights)
         self.model = f"local:{self._weights.stem}@{digest(self._weights)}" + ("/q8" if self._repack else "")
+
+    def check(self) -> None:
+        """See `Transport.check`."""
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise LLMError('the embedded LLM needs xllamacpp: pip install "hydrajax[local]"')
 
     async def complete(self, request: Request) -> Answer:
         if self._client is None:
@@ -97,8 +108,7 @@ class LocalServer:
             self._process = None
 
     def _start(self) -> None:
-        if importlib.util.find_spec("xllamacpp") is None:
-            raise LLMError('the embedded LLM needs xllamacpp: pip install "hydrajax[local]"')
+        self.check()
         served = repack.repacked(self._weights, digest(self._weights)) if self._repack else self._weights
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

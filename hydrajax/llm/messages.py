@@ -50,6 +50,15 @@ class Messages:
         }
         self._client: anthropic.AsyncAnthropic | None = None
 
+    def check(self) -> None:
+        """See `Transport.check`: whether the environment, a profile or an argument holds a key."""
+        try:
+            client = anthropic.AsyncAnthropic(**self._settings)
+        except (anthropic.AnthropicError, TypeError, ValueError) as error:
+            raise LLMError(_no_key(self.model)) from error
+        if not (client.api_key or client.auth_token or client.custom_auth):
+            raise LLMError(_no_key(self.model))
+
     async def complete(self, request: Request) -> Answer:
         if self._client is None:
             http_client = anthropic.DefaultAsyncHttpxClient(mounts=_NO_PROXY)
@@ -78,9 +87,7 @@ class Messages:
             raise LLMError(_no_answer(self.model)) from error
         except (anthropic.AnthropicError, TypeError) as error:
             # The SDK reports a missing key with its generic error or a TypeError, depending on where it notices.
-            raise LLMError(
-                f"{self.model}: the request could not be sent; set ANTHROPIC_API_KEY, or use --llm local"
-            ) from error
+            raise LLMError(_no_key(self.model)) from error
         try:
             usage = reply.usage
             return Answer(
@@ -98,6 +105,10 @@ class Messages:
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+
+def _no_key(model: str) -> str:
+    return f"{model}: the request could not be sent; set ANTHROPIC_API_KEY, or use --llm local"
 
 
 def _no_answer(model: str) -> str:

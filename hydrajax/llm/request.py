@@ -61,6 +61,10 @@ class Transport(Protocol):
     model: str
     parallel: int
 
+    def check(self) -> None:
+        """Raises `LLMError` where every request would fail: no key, nothing installed. It calls nobody."""
+        ...
+
     async def complete(self, request: Request) -> Answer: ...
 
     async def close(self) -> None: ...

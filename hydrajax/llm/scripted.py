@@ -15,6 +15,9 @@ class Scripted:
     model = "scripted"
     parallel = 8
 
+    def check(self) -> None:
+        """Nothing can be missing."""
+
     async def complete(self, request: Request) -> Answer:
         question = request.messages[-1].text
         draw = hashlib.sha256(repr((request.messages, request.temperature, request.sample)).encode()).digest()

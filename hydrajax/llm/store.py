@@ -55,6 +55,12 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             raise DataError(f"{self.path}: cannot be used as a store of answers ({error})") from error
 
+    @classmethod
+    def without_making(cls, path: str | os.PathLike[str] | None = None) -> "Store":
+        """The store of a file that exists, or an empty one in memory: for plans, which leave nothing behind."""
+        there = pathlib.Path(path) if path is not None else default_path()
+        return cls(there if there.exists() else ":memory:")
+
     def get_many(self, wanted: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], Answer]:
         """The stored answers among `wanted`, marked as cached."""
         found = {}

@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from hydrajax.methods import surface
+from hydrajax.methods import stages, surface
 from hydrajax.methods import trials as trials_lib
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.personal import Row, Scorer
@@ -74,12 +74,14 @@ class Result:
         pools are shared).
       records: H* by query id, most relevant first, for validation and new queries.
       pools: candidates by source (`zero_shot`, `reranked`) and query id, the greedy answer first.
+      shown: k, the number of records of H*.
     """
 
     reranker: Scorer
     adapters: Mapping[str, Scorer]
     records: Mapping[str, Sequence[Record]]
     pools: Mapping[str, Pools]
+    shown: int
 
 
 def hydra(lab: Lab, learner: Learner, people: People, shown: int) -> Result:
@@ -104,21 +106,33 @@ def hydra(lab: Lab, learner: Learner, people: People, shown: int) -> Result:
 
     pools = {
         "zero_shot": lab.pools(
-            "zero_shot", {}, asked, samples=s.samples, source="zero_shot", stage="zero-shot candidates"
+            "zero_shot", {}, asked, samples=s.samples, source="zero_shot", stage=stages.ZERO_SHOT_ASKED
         ),
-        "reranked": lab.pools(
-            "rag", records, asked, samples=s.samples, source="reranked", stage="candidates with reranked records"
-        ),
+        "reranked": lab.pools("rag", records, asked, samples=s.samples, source="reranked", stage=stages.RERANKED_ASKED),
     }
-    adapters = _adapters(lab, learner, people, reranker, pseudo, pools, shown)
-    return Result(reranker=reranker, adapters=adapters, records=records, pools=pools)
+    if s.adapter_pools == "reranked":
+        adapters = _own_adapters(lab, learner, people, reranker, pseudo, pools, shown)
+    else:
+        adapter = _common_adapter(lab, learner, people, pseudo, pools, shown)
+        adapters = {"hydra": adapter, "hydra_adapter": adapter}
+    return Result(reranker=reranker, adapters=adapters, records=records, pools=pools, shown=shown)
 
 
-def rerank(lab: Lab, reranker: Scorer, queries: Sequence[Query], k: int) -> dict[str, tuple[Record, ...]]:
-    """H*: the k of the N retrieved records with the highest s_R(q, h), best first; ties keep the retriever's order."""
+def rerank(
+    lab: Lab, reranker: Scorer, queries: Sequence[Query], k: int, *, pooled: bool = False
+) -> dict[str, tuple[Record, ...]]:
+    """H*: the k of the N retrieved records with the highest s_R(q, h), best first; ties keep the retriever's order.
+
+    Args:
+      lab: retrieves.
+      reranker: scores.
+      queries: for which records are wanted.
+      k: how many.
+      pooled: by the pooled head for everybody.
+    """
     retrieved = {query.id: lab.retrieve(query, lab.settings.retrieved) for query in queries}
     rows = [record_row(lab, query, record) for query in queries for record in retrieved[query.id]]
-    scores = iter(reranker.scores(rows))
+    scores = iter(reranker.scores(rows, pooled=pooled))
     chosen = {}
     for query in queries:
         records = retrieved[query.id]
@@ -127,7 +141,7 @@ def rerank(lab: Lab, reranker: Scorer, queries: Sequence[Query], k: int) -> dict
     return chosen
 
 
-def choose(
+def candidate_scores(
     lab: Lab,
     adapter: Scorer,
     queries: Sequence[Query],
@@ -143,7 +157,7 @@ def choose(
     return {query.id: own for query, own in zip(queries, np.split(scores, ends), strict=True)}
 
 
-def _adapters(
+def _own_adapters(
     lab: Lab,
     learner: Learner,
     people: People,
@@ -152,35 +166,40 @@ def _adapters(
     pools: Mapping[str, Pools],
     shown: int,
 ) -> dict[str, Scorer]:
-    s = lab.settings
-    told = feedback_rows(lab, people.feedback)
-    zero_stage, shown_stage = "zero-shot candidates to learn from", "candidates with records to learn from"
-    if s.adapter_pools != "reranked":
-        rows = list(told)
-        half = s.shared_samples if s.adapter_pools == "shared" else s.samples
-        if s.adapter_pools != "feedback":
-            zero = lab.pools("zero_shot", {}, pseudo, samples=half, source="zero_shot", stage=zero_stage)
-            rows += _candidate_rows(lab, pseudo, zero, "zero-shot")
-        if s.adapter_pools == "shared":
-            retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
-            rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=shown_stage)
-            rows += _candidate_rows(lab, pseudo, rest, "with records")
-        for name, own in pools.items():
-            rows += _candidate_rows(lab, people.validation_queries, own, name)
-        adapter = learner.fit("adapter", **_division(people, rows))
-        return {"hydra": adapter, "hydra_adapter": adapter}
+    """The paper's: each method learns from b candidates of the prompt that it chooses among."""
+    b = lab.settings.samples
+    zero = lab.pools("zero_shot", {}, pseudo, samples=b, source="zero_shot", stage=stages.ZERO_SHOT_LEARNED)
     records = rerank(lab, reranker, pseudo, shown)
-    zero = lab.pools("zero_shot", {}, pseudo, samples=s.samples, source="zero_shot", stage=zero_stage)
-    rest = lab.pools("rag", records, pseudo, samples=s.samples, source="reranked", stage=shown_stage)
+    rest = lab.pools("rag", records, pseudo, samples=b, source="reranked", stage=stages.SHOWN_LEARNED)
+    told = feedback_rows(lab, people.feedback)
     adapters = {}
     for method, name, learned, pool in (
         ("hydra", "adapter", rest, "reranked"),
         ("hydra_adapter", "zero-shot adapter", zero, "zero_shot"),
     ):
-        rows = [*told, *_candidate_rows(lab, pseudo, learned, "learned")]
-        judged = _candidate_rows(lab, people.validation_queries, pools[pool], "judged")
+        rows = [*told, *labelled_rows(lab, pseudo, learned, "learned")]
+        judged = labelled_rows(lab, people.validation_queries, pools[pool], "judged")
         adapters[method] = learner.fit(name, **_division(people, [*rows, *judged]))
     return adapters
+
+
+def _common_adapter(
+    lab: Lab, learner: Learner, people: People, pseudo: Sequence[Query], pools: Mapping[str, Pools], shown: int
+) -> Scorer:
+    """One adapter for both methods, from pools that need no reranker, or from feedback alone."""
+    s = lab.settings
+    rows = feedback_rows(lab, people.feedback)
+    half = s.shared_samples if s.adapter_pools == "shared" else s.samples
+    if s.adapter_pools != "feedback":
+        zero = lab.pools("zero_shot", {}, pseudo, samples=half, source="zero_shot", stage=stages.ZERO_SHOT_LEARNED)
+        rows += labelled_rows(lab, pseudo, zero, "zero-shot")
+    if s.adapter_pools == "shared":
+        retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
+        rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=stages.SHOWN_LEARNED)
+        rows += labelled_rows(lab, pseudo, rest, "with records")
+    for name, own in pools.items():
+        rows += labelled_rows(lab, people.validation_queries, own, name)
+    return learner.fit("adapter", **_division(people, rows))
 
 
 def _first(queries: Sequence[Query], n: int | None) -> list[Query]:
@@ -239,11 +258,11 @@ def candidate_rows(lab: Lab, query: Query, pool: Sequence[Candidate], name: str 
             extras=(
                 float(candidate.source == "reranked"),
                 candidate.votes / votes,
-                float(i == 0 and candidate.source != "feedback"),
+                float(candidate.greedy),
                 *(surface.features(asked, task.normalise(candidate.text)) if lab.settings.surface else ()),
             ),
         )
-        for i, candidate in enumerate(pool)
+        for candidate in pool
     ]
 
 
@@ -266,8 +285,8 @@ def feedback_rows(lab: Lab, feedback: Sequence[Feedback]) -> list[Row]:
     return rows
 
 
-def _candidate_rows(lab: Lab, queries: Sequence[Query], pools: Pools, name: str) -> list[Row]:
-    """Candidates of pseudo-queries with their labels; pools without any difference in quality teach nothing."""
+def labelled_rows(lab: Lab, queries: Sequence[Query], pools: Pools, name: str) -> list[Row]:
+    """The rows of `candidate_rows` with label and quality; pools without any difference in quality teach nothing."""
     rows = []
     for query in queries:
         pool = pools[query.id]

@@ -10,6 +10,7 @@ from hydrajax import metrics, retrieval
 from hydrajax.data import pseudo
 from hydrajax.llm import models, request, sampler
 from hydrajax.methods import settings as settings_lib
+from hydrajax.methods import stages
 from hydrajax.prompting import contract, registry
 from hydrajax.types import Candidate, Message, Query, Record, User
 
@@ -81,8 +82,8 @@ class Lab:
             self.ctx.request((Message(role="user", text=PARAPHRASE + task.query_text(query)),), temperature=self.greedy)
             for query in queries
         ]
-        answers = self.ctx.llm.sample(requests, stage="paraphrases")
-        self.charge("paraphrases", [query.user_id for query in queries], answers)
+        answers = self.ctx.llm.sample(requests, stage=stages.PARAPHRASES)
+        self.charge(stages.PARAPHRASES, [query.user_id for query in queries], answers)
         texts = [task.normalise(answer.text) for answer in answers]
         return [pseudo.with_inputs(query, text) for query, text in zip(queries, texts, strict=True) if text]
 
@@ -126,8 +127,8 @@ class Lab:
         """The greedy answer and `samples` sampled ones to each query, equal answers merged and their votes counted.
 
         Returns:
-          candidates by query id, the greedy answer first. An LLM that takes no temperature gives independent samples,
-          the first of which stands in for the greedy one.
+          candidates by query id, the greedy answer first (see `merge` for where it is missing). An LLM that takes no
+          temperature gives independent samples, the first of which stands in for the greedy one.
         """
         of = registry.get(strategy)
         hot = self.settings.temperature if self.greedy is not None else None
@@ -147,7 +148,10 @@ class Lab:
         for i, query in enumerate(queries):
             drawn = answers[i * (samples + 1) : (i + 1) * (samples + 1)]
             pools[query.id] = merge(
-                [Candidate(text=a.text, source=source, stop_reason=a.stop_reason) for a in drawn],
+                [
+                    Candidate(text=a.text, source=source, stop_reason=a.stop_reason, greedy=n == 0)
+                    for n, a in enumerate(drawn)
+                ],
                 self.ctx.task.normalise,
             )
         return pools
@@ -192,10 +196,12 @@ class _Noted:
 def merge(candidates: Sequence[Candidate], normalise: Callable[[str], str]) -> list[Candidate]:
     """Candidates that read the same become one with the sum of their votes; the first one's place and text stay.
 
-    An empty answer is a failure of the LLM: it is left out unless nothing else is there.
+    An empty answer is a failure of the LLM, and a refusal is no answer: they are left out unless nothing else is there.
     """
     by_text: dict[tuple[str, str], Candidate] = {}
     for candidate in candidates:
+        if candidate.stop_reason == "refusal":
+            continue
         key = (candidate.source, normalise(candidate.text))
         if key in by_text:
             by_text[key] = dataclasses.replace(by_text[key], votes=by_text[key].votes + candidate.votes)

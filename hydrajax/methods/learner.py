@@ -69,7 +69,8 @@ class ValidatedLearner:
                 "least one of each, and epochs from 0 up"
             )
         self._encode = encode
-        self._configs = tuple(configs)
+        # The training users' own heads are never asked: their rows are for what new users start with.
+        self._configs = tuple(dataclasses.replace(config, fit_bank=False) for config in configs)
         self._epochs = tuple(epochs)
         self._folder = folder
         self._bar = bar

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from hydrajax.methods import stages
 from hydrajax.methods.lab import Lab
 from hydrajax.types import Candidate, Query, Record
 
@@ -35,7 +36,7 @@ def record_trials(lab: Lab, queries: Sequence[Query]) -> list[Trial]:
     # One query under N ids, so that each of its records gets a conversation of its own.
     asked = [dataclasses.replace(query, id=f"{query.id}#{i}") for i, (query, _) in enumerate(pairs)]
     alone = {q.id: (record,) for q, (_, record) in zip(asked, pairs, strict=True)}
-    answers = lab.answers("rag", alone, asked, stage="record trials")
+    answers = lab.answers("rag", alone, asked, stage=stages.RECORD_TRIALS)
     qualities = [lab.quality(query, answers[q.id].text) for q, (query, _) in zip(asked, pairs, strict=True)]
     by_query: dict[str, list[float]] = {}
     for (query, _), quality in zip(pairs, qualities, strict=True):

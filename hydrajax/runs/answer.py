@@ -24,6 +24,7 @@ class Explained:
       candidates: the pool.
       scores: s_A of each, [len(candidates)].
       personal: whether the user has a head; otherwise the pooled head chose.
+      known: whether the user is in the run's data.
     """
 
     text: str
@@ -31,6 +32,7 @@ class Explained:
     candidates: tuple[Candidate, ...]
     scores: np.ndarray
     personal: bool
+    known: bool
 
 
 def answer(
@@ -52,6 +54,7 @@ def answer(
     config = folder.read_config(run)
     data = load.load(config)
     users = data.users
+    known = user_id in users
     users.setdefault(user_id, User(id=user_id))
     query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
     answers = store.Store(machine.store)
@@ -71,13 +74,14 @@ def answer(
         llm_sampler.close()
         answers.close()
     pool = pools[query.id]
-    scores = hydra.choose(bench, kept.adapter, [query], pools)[query.id]
+    scores = hydra.candidate_scores(bench, kept.adapter, [query], pools)[query.id]
     return Explained(
         text=data.task.normalise(pool[int(np.argmax(scores))].text),
         records=records[query.id],
         candidates=tuple(pool),
         scores=scores,
         personal=user_id in getattr(kept.adapter, "user_rows", {}),
+        known=known,
     )
 
 

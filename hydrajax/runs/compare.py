@@ -1,13 +1,13 @@
 """All methods and controls on one set of queries, as prediction rows."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from hydrajax.evaluation import controls, factorised_classifier
-from hydrajax.methods import baselines, hydra
+from hydrajax.evaluation import controls, factorised_classifier, roster
+from hydrajax.methods import baselines, hydra, stages
 from hydrajax.methods.lab import Lab
 from hydrajax.types import Candidate, Query, Split
 
@@ -20,12 +20,13 @@ class Compared:
 
     Attributes:
       rows: prediction rows of the new users' queries.
-      best_source: the best single source by the validation users.
+      best_source, best_prompt: the best single source, and the best prompt baseline, by the validation users.
       validation: mean quality on the validation queries, by single source.
     """
 
     rows: list[dict[str, Any]]
     best_source: str
+    best_prompt: str
     validation: dict[str, float]
 
 
@@ -59,16 +60,27 @@ def compare(
         for method, answers in _plain_controls(lab, queries, known, embed).items():
             single.setdefault(method, {}).update(answers)
     # One answer, as every prompt baseline has one: where it is empty, it is not replaced by a sample as in the pool.
-    reranked = lab.answers("rag", result.records, asked, stage="hydra_reranker")
-    single["hydra_reranker"] = {q.id: reranked[q.id].text for q in asked}
+    pooled = hydra.rerank(lab, result.reranker, asked, result.shown, pooled=True)
+    for method, records in ((stages.RERANKER_ALONE, result.records), (stages.POOLED_RERANKER, pooled)):
+        alone = lab.answers("rag", records, asked, stage=method)
+        single[method] = {q.id: alone[q.id].text for q in asked}
     validation = {
         method: float(np.mean([lab.quality(q, answers[q.id]) for q in people.validation_queries]))
         for method, answers in single.items()
     }
-    best = max(validation, key=lambda method: round(validation[method], 9))
     chosen = _choices(lab, people, result)
     rows = [_row(lab, query, prompts, result, single, chosen) for query in people.new_queries]
-    return Compared(rows=rows, best_source=best, validation=validation)
+    return Compared(
+        rows=rows, best_source=best(validation), best_prompt=best(validation, roster.PROMPTS), validation=validation
+    )
+
+
+def best(qualities: Mapping[str, float], among: Collection[str] | None = None) -> str:
+    """The method of the highest quality, the first of equals; `among` these, by default among all."""
+    return max(
+        (method for method in qualities if among is None or method in among),
+        key=lambda method: round(qualities[method], 9),
+    )
 
 
 def _prompt_answers(prompts: Mapping[str, baselines.Baseline], queries: Sequence[Query]) -> dict[str, dict[str, str]]:
@@ -111,11 +123,11 @@ class _Choices:
 
 def _choices(lab: Lab, people: hydra.People, result: hydra.Result) -> _Choices:
     queries = people.new_queries
-    pool = result.pools["reranked"]
+    pool, zero_shot = result.pools["reranked"], result.pools["zero_shot"]
     scores = {
-        "hydra": hydra.choose(lab, result.adapters["hydra"], queries, pool),
-        "pooled_head": hydra.choose(lab, result.adapters["hydra"], queries, pool, pooled=True),
-        "hydra_adapter": hydra.choose(lab, result.adapters["hydra_adapter"], queries, result.pools["zero_shot"]),
+        "hydra": hydra.candidate_scores(lab, result.adapters["hydra"], queries, pool),
+        "pooled_head": hydra.candidate_scores(lab, result.adapters["hydra"], queries, pool, pooled=True),
+        "hydra_adapter": hydra.candidate_scores(lab, result.adapters["hydra_adapter"], queries, zero_shot),
     }
     indices: dict[str, dict[str, Sequence[int]]] = {
         method: {q.id: (int(np.argmax(own[q.id])),) for q in queries} for method, own in scores.items()
@@ -123,15 +135,20 @@ def _choices(lab: Lab, people: hydra.People, result: hydra.Result) -> _Choices:
     users = sorted({q.user_id for q in queries})
     if len(users) > 1:
         lent = controls.derangements(users, seed=lab.seed, n=lab.settings.derangements)
-        draws = [hydra.choose(lab, result.adapters["hydra"], queries, pool, heads=heads) for heads in lent]
+        draws = [hydra.candidate_scores(lab, result.adapters["hydra"], queries, pool, heads=heads) for heads in lent]
         indices["shuffled_heads"] = {q.id: tuple(int(np.argmax(own[q.id])) for own in draws) for q in queries}
     votes = {q.id: [candidate.votes for candidate in pool[q.id]] for q in queries}
     indices["random"] = {q.id: controls.random_choices(votes[q.id], seed=lab.seed, query_id=q.id) for q in queries}
     indices["oracle"] = {q.id: (controls.oracle([lab.quality(q, c.text) for c in pool[q.id]]),) for q in queries}
-    texts = {q.id: [lab.ctx.task.normalise(c.text) for c in pool[q.id]] for q in queries}
-    indices["vote"] = {q.id: (controls.vote(lab.ctx.task, texts[q.id], votes[q.id]),) for q in queries}
-    pools = dict.fromkeys(indices, "reranked") | {"hydra_adapter": "zero_shot"}
+    indices["vote"] = {q.id: (_vote(lab, pool[q.id]),) for q in queries}
+    indices["zero_shot_vote"] = {q.id: (_vote(lab, zero_shot[q.id]),) for q in queries}
+    pools = dict.fromkeys(indices, "reranked") | dict.fromkeys(("hydra_adapter", "zero_shot_vote"), "zero_shot")
     return _Choices(pools=pools, indices=indices, scores=scores)
+
+
+def _vote(lab: Lab, pool: Sequence[Candidate]) -> int:
+    texts = [lab.ctx.task.normalise(candidate.text) for candidate in pool]
+    return controls.vote(lab.ctx.task, texts, [candidate.votes for candidate in pool])
 
 
 def _row(

@@ -5,12 +5,11 @@ from typing import Any
 
 from hydrajax.evaluation import results
 from hydrajax.llm import models
+from hydrajax.methods import stages
 from hydrajax.methods.lab import Lab
 
-_TRIALS = ("paraphrases", "record trials")
-_ZERO = "zero-shot candidates to learn from"
-_SHOWN = "candidates with records to learn from"
-_ASKED = "candidates with reranked records"
+_TRIALS = (stages.PARAPHRASES, stages.RECORD_TRIALS)
+_ZERO, _SHOWN, _ASKED = stages.ZERO_SHOT_LEARNED, stages.SHOWN_LEARNED, stages.RERANKED_ASKED
 
 # Stages that a method needs, and the share of each: hydra_reranker asks for one answer where hydra asks for b + 1.
 _OWN_POOLS: Mapping[str, Sequence[str]] = {
@@ -19,7 +18,7 @@ _OWN_POOLS: Mapping[str, Sequence[str]] = {
     "rag": ("rag",),
     "pag": ("pag: summaries", "pag"),
     "hydra_reranker": (*_TRIALS, _ASKED),
-    "hydra_adapter": ("paraphrases", _ZERO, "zero-shot candidates"),
+    "hydra_adapter": (stages.PARAPHRASES, _ZERO, stages.ZERO_SHOT_ASKED),
     "hydra": (*_TRIALS, _SHOWN, _ASKED),
 }
 

@@ -24,7 +24,8 @@ class Data:
       reward: of simulated users, else None.
       feedback: what users said of answers that they were shown. Simulated users scored the texts of their records.
       skipped: what bad data was left out, one sentence each.
-      removed: what was removed so that folds do not leak; None without folds.
+      notes: what a reader of the results should know of the data, one sentence each.
+      removed: what was removed so that nothing leaks between training and new users; None for simulated ones.
     """
 
     task: tasks.Task
@@ -34,6 +35,7 @@ class Data:
     reward: Reward | None = None
     feedback: tuple[Feedback, ...] = ()
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     removed: folds.Removed | None = None
 
     @property
@@ -68,22 +70,27 @@ def load(config: RunConfig) -> Data:
         )
     asked = task(config)
     train, dev, skipped = _read(config, asked)
-    removed = None
     if config.folds:
         if config.fold is None or not 0 <= config.fold < config.folds:
             raise DataError(f"fold is {config.fold}, expected 0 to {config.folds - 1}")
         fold = folds.k_folds(asked, (train, dev), folds=config.folds, seed=config.seed)[config.fold]
-        train, dev, removed = fold.train, fold.held_out, fold.removed
+        drawn = folds.Fold(
+            train=_draw(fold.train, config.train_users, config),
+            held_out=_draw(fold.held_out, config.dev_users, config),
+            removed=fold.removed,
+        )
     else:
         _disjoint(train, dev)
-    train, validation = _cut(config, asked, _draw(train, config.train_users, config))
+        drawn = folds.hold_out(asked, _draw(train, config.train_users, config), _draw(dev, config.dev_users, config))
+    train, validation = _cut(config, asked, drawn.train)
     return Data(
         task=asked,
         train=train,
         validation=validation,
-        dev=_draw(dev, config.dev_users, config),
+        dev=drawn.held_out,
         skipped=skipped,
-        removed=removed,
+        notes=_notes(asked, drawn),
+        removed=drawn.removed,
     )
 
 
@@ -133,6 +140,21 @@ def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Spl
     fit, validation = folds.validation_cut(split, config.settings.validation, config.seed)
     fold = folds.hold_out(asked, folds.part(split, fit), folds.part(split, validation, "validation"))
     return fold.train, fold.held_out
+
+
+def _notes(asked: tasks.Task, drawn: folds.Fold) -> tuple[str, ...]:
+    notes = []
+    own = folds.asked_of_own_records(asked, drawn.held_out)
+    if own:
+        notes.append(
+            f"{len(own)} of {len(drawn.held_out.queries)} questions of new users ask what a record of the asker's own "
+            f"profile answers, the first is {own[0].id!r}: copying that record is right there"
+        )
+    removed = dataclasses.asdict(drawn.removed)
+    if any(removed.values()):
+        parts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in removed.items() if n)
+        notes.append(f"removed, since new users' questions ask for it: {parts}")
+    return tuple(notes)
 
 
 def _disjoint(train: Split, dev: Split) -> None:

@@ -5,14 +5,14 @@ import dataclasses
 import logging
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from hydrajax import progress
-from hydrajax.evaluation import report, results, rows
+from hydrajax import files, progress
+from hydrajax.evaluation import report, results, roster, rows
 from hydrajax.llm import connect, models, sampler, store
 from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
@@ -79,16 +79,25 @@ def run(
         people = load.people(config, data)
     for sentence in data.skipped:
         say(f"skipped: {sentence}")
+    for sentence in data.notes:
+        say(f"note: {sentence}")
     transport = connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
+    transport.check()
     answers = store.Store(machine.store)
     cache = cache_folder(machine, answers)
     encoded = encoders(config, cache)  # an unknown base is reported before anything is written
     folder.prepare(out, config, command)
     _keep_compiled(cache.parent / "compiled")
     llm = sampler.StoredSampler(transport, answers)
+    finished = False
     try:
-        return _compute(config, out, data, people, llm, encoded, clock)
+        found = _compute(config, out, data, people, llm, encoded, clock)
+        finished = True
+        return found
     finally:
+        # Of every invocation, also of one that was interrupted: together they are what the run has cost.
+        note = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
+        files.append_line(out / "invocations.jsonl", note | dataclasses.asdict(_llm(llm)))
         llm.close()
         answers.close()
 
@@ -98,7 +107,7 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
     # What cannot be run is reported before anything is written.
     first = dataclasses.replace(config, fold=0)
     load.people(first, load.load(first))
-    connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
+    connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads).check()
     encoders(config, None)
     folder.prepare(out, config, command)
     parts = []
@@ -108,12 +117,13 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
         parts.append(run(part, out / f"fold-{fold}", command=command, machine=machine, say=say))
     folders = [out / f"fold-{fold}" for fold in range(config.folds)]
     together = [row for path in folders for row in rows.read(path / "predictions.jsonl")]
-    folder.write_lines(out / "predictions.jsonl", together)
-    curves = {path.name: folder.read_json(path / "curves.json") for path in folders}
+    files.write_lines(out / "predictions.jsonl", together)
+    curves = {path.name: files.read_json(path / "curves.json") for path in folders}
     plots = {f"{fold}: {name}": plot for fold, own in curves.items() for name, plot in own.items()}
-    folder.write_json(out / "curves.json", plots)
-    choices = {path.name: dict(folder.read_json(path / "choices.json")) for path in folders}
-    folder.write_json(out / "choices.json", choices)
+    files.write_json(out / "curves.json", plots)
+    choices = {path.name: dict(files.read_json(path / "choices.json")) for path in folders}
+    files.write_json(out / "choices.json", choices)
+    single = costs.averaged([choice["single_sources"] for choice in choices.values()])
     found = results.build(
         load.task(config),
         together,
@@ -121,7 +131,8 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
             experiment=config.experiment,
             split=f"{config.folds} folds of all users",
             llm=results.Llm(**costs.summed([part["llm"] for part in parts])),
-            best_source=_best(costs.averaged([choice["single_sources"] for choice in choices.values()])),
+            best_source=compare.best(single),
+            best_prompt=compare.best(single, roster.PROMPTS),
             new_user={
                 method: results.NewUser(**costs.averaged([part["new_user"][method] for part in parts]))
                 for method in parts[0]["new_user"]
@@ -130,13 +141,9 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
         ),
         seed=config.seed,
     )
-    results.write(out / "results.json", found)
+    files.write_json(out / "results.json", found)
     report.write_report(out)
     return found
-
-
-def _best(qualities: Mapping[str, float]) -> str:
-    return max(qualities, key=lambda method: round(qualities[method], 9))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,7 +173,7 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
     read = [load.load(part) for part in divided]
     everybody = [load.people(part, data) for part, data in zip(divided, read, strict=True)]
     transport = connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
-    answers = store.Store(machine.store)
+    answers = store.Store.without_making(machine.store)
     planner = sampler.Planner(transport.model, answers)
     for data, people in zip(read, everybody, strict=True):
         bench = _lab(config, data, planner)
@@ -224,14 +231,14 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
     with clock.stage("controls"):
         compared = compare.compare(bench, people, prompts, result, (data.train, data.validation), embed)
     with clock.stage("report"):
-        saved.save(out / "scorers", result, shown=prompts["rag"].shown)
-        folder.write_lines(out / "predictions.jsonl", compared.rows)
+        saved.save(out / "scorers", result)
+        files.write_lines(out / "predictions.jsonl", compared.rows)
         curves = {
             name: {stage: [[i + 1, v] for i, v in enumerate(curve) if v == v] for stage, curve in choice.curves.items()}
             for name, choice in learns.choices.items()
         }
-        folder.write_json(out / "curves.json", curves)
-        folder.write_json(out / "choices.json", _choices(prompts, learns, compared, bench, data, people))
+        files.write_json(out / "curves.json", curves)
+        files.write_json(out / "choices.json", _choices(prompts, learns, compared, bench, data, people))
         found = results.build(
             data.task,
             compared.rows,
@@ -240,12 +247,13 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
                 split="dev" if not config.folds else f"fold {config.fold} of {config.folds}",
                 llm=_llm(llm),
                 best_source=compared.best_source,
+                best_prompt=compared.best_prompt,
                 new_user=costs.new_user(bench, people.new),
                 seconds=clock.seconds,
             ),
             seed=config.seed,
         )
-        results.write(out / "results.json", found)
+        files.write_json(out / "results.json", found)
         report.write_report(out)
     return found
 
@@ -276,9 +284,11 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
         },
         "single_sources": compared.validation,
         "best_source": compared.best_source,
+        "best_prompt": compared.best_prompt,
         "cut_from_records": dict(bench.ctx.cut),
         "skipped": list(data.skipped),
-        "removed_between_folds": None if data.removed is None else dataclasses.asdict(data.removed),
+        "notes": list(data.notes),
+        "removed": None if data.removed is None else dataclasses.asdict(data.removed),
     }
 
 
@@ -294,6 +304,12 @@ class _Clock:
     def __init__(self, say: Say):
         self.seconds: dict[str, float] = {}
         self._say = say
+        self._start = time.monotonic()
+
+    @property
+    def total(self) -> float:
+        """Seconds since the clock was made."""
+        return time.monotonic() - self._start
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 
+from hydrajax import files
 from hydrajax.methods import hydra, personal
-from hydrajax.runs import folder
 from hydrajax.training import fit
 from hydrajax.types import DataError
 
@@ -18,7 +18,7 @@ class Saved:
     shown: int
 
 
-def save(path: pathlib.Path, result: hydra.Result, *, shown: int) -> None:
+def save(path: pathlib.Path, result: hydra.Result) -> None:
     """Keeps reranker and adapter with all heads that were personalised."""
     path.mkdir(parents=True, exist_ok=True)
     rows = {}
@@ -26,7 +26,7 @@ def save(path: pathlib.Path, result: hydra.Result, *, shown: int) -> None:
         if isinstance(scorer, personal.Personal):
             fit.save_fitted(path / name, scorer.fitted, scorer.heads)
             rows[name] = dict(scorer.user_rows)
-    folder.write_json(path / "users.json", {"shown": shown, "rows": rows})
+    files.write_json(path / "users.json", {"shown": result.shown, "rows": rows})
 
 
 def load(path: pathlib.Path, encode: personal.Encode) -> Saved:
@@ -37,7 +37,7 @@ def load(path: pathlib.Path, encode: personal.Encode) -> Saved:
     """
     if not (path / "users.json").exists():
         raise DataError(f"{path.parent}: holds no trained run; repeat its command to finish it")
-    kept = folder.read_json(path / "users.json")
+    kept = files.read_json(path / "users.json")
     scorers: dict[str, personal.Scorer] = {}
     for name in ("reranker", "adapter"):
         if name in kept["rows"]:

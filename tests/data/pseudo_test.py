@@ -32,7 +32,7 @@ def test_a_record_is_asked_with_the_template_of_a_real_query():
     user = films()
     for query in pseudo.pseudo_queries(TAGS, user, None, seed=0):
         record = next(r for r in user.profile if r.id == query.record_id)
-        assert query.id == f"ann/{record.id}" and query.user_id == "ann"
+        assert query.id == f"pseudo:ann/{record.id}" and query.user_id == "ann"
         assert TAGS.question(query.inputs) == TAGS.demonstration_turns(record)[0].text
         assert query.gold == record.fields["tag"]
 

@@ -104,6 +104,7 @@ def facts():
         split="dev",
         llm=results.Llm(model="scripted", calls=12, cached=3456, input_tokens=98765, output_tokens=4321, cost_usd=0.0),
         best_source="rag",
+        best_prompt="rag",
         new_user={
             m: results.NewUser(calls=n, input_tokens=700.0 * n, output_tokens=24.0 * n, cost_usd=0.0)
             for m, n in cost.items()

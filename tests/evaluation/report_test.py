@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from hydrajax import files
 from hydrajax.evaluation import report, results
 from hydrajax.types import DataError
 
@@ -40,7 +41,7 @@ def run(make_rows, facts, tmp_path):
     def make(name="LaMP_4", change=lambda rows: None, **sizes):
         task, rows = make_rows(name, **sizes)
         change(rows)
-        results.write(tmp_path / "results.json", results.build(task, rows, facts, resamples=20))
+        files.write_json(tmp_path / "results.json", results.build(task, rows, facts, resamples=20))
         (tmp_path / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         config = {"command": ["hydrajax", "run", "lamp", "--out", "my folder"], "adapter": {"epochs": 2}}
         (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -117,7 +118,7 @@ def test_a_query_without_a_gold_or_an_answer_is_shown(run):
 
 
 def test_a_single_user_makes_a_report_too(run):
-    assert "A single user tells nothing about others" in " ".join(_page(run(users=1)).text)
+    assert "users tell too little about others" in " ".join(_page(run(users=1)).text)
 
 
 def test_curves_may_stand_in_the_results(run):
@@ -134,9 +135,9 @@ def test_curves_may_stand_in_the_results(run):
 def test_a_missing_or_broken_file_is_named_and_nothing_is_written(run, name):
     folder = run(users=2)
     (folder / name).write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match=f"{name}.* is no JSON"):
+    with pytest.raises(DataError, match=f"{name}.* is (no|broken) JSON"):
         report.write_report(folder)
     (folder / name).unlink()
-    with pytest.raises(DataError, match=f"{name} is missing"):
+    with pytest.raises(DataError, match=f"{name}.*(is missing|No such file)"):
         report.write_report(folder)
     assert not (folder / "report.html").exists()

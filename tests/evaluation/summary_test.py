@@ -52,9 +52,9 @@ def test_without_comparisons_that_is_said():
     assert "no comparison" in summary.verdicts(_results())[0]
 
 
-def test_a_single_user_gives_no_intervals(make_rows, facts):
+def test_few_users_give_no_intervals(make_rows, facts):
     said = summary.verdicts(results.build(*make_rows(users=1), facts, resamples=5))
-    assert said[-1] == "A single user tells nothing about others: there are no intervals."
+    assert said[-1] == "Fewer than 6 users tell too little about others: there are no intervals."
 
 
 @pytest.mark.parametrize(

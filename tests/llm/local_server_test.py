@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 
+import psutil
 import pytest
 
 from hydrajax.llm import local_server, repack, request, sampler, store
@@ -190,6 +191,6 @@ def test_the_installed_weights_are_found_without_importing_their_package():
 
 def test_threads_are_the_free_cores(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    for load, expected in ((0.0, 8), (2.2, 6), (7.6, 1), (30.0, 1)):
-        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+    for busy, expected in ((0.0, 8), (27.5, 6), (95.0, 1), (100.0, 1)):
+        monkeypatch.setattr(psutil, "cpu_percent", lambda interval, busy=busy: busy)
         assert local_server.free_threads() == expected

@@ -137,6 +137,14 @@ def test_no_key_is_one_sentence(ask):
         asyncio.run(once())
 
 
+def test_a_missing_key_is_noticed_without_a_call(monkeypatch, tmp_path):
+    monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
+    with pytest.raises(request.LLMError, match="set ANTHROPIC_API_KEY, or use --llm local"):
+        messages.Messages("claude-haiku-4-5").check()
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "a-key")
+    messages.Messages("claude-haiku-4-5").check()
+
+
 NO_ANSWERS = [b"<html>a proxy's page</html>", b'{"id": "x"}', b'{"content": [1]}', b"[]", b"null", b""]
 
 

@@ -22,6 +22,9 @@ class Transport:
         self.under_way = self.most_under_way = 0
         self.closed = False
 
+    def check(self):
+        pass
+
     async def complete(self, wanted):
         text = wanted.messages[-1].text
         self.sent.append((text, wanted.sample))
@@ -31,9 +34,7 @@ class Transport:
         self.under_way -= 1
         if text in self.fails:
             raise request.LLMError(f"{text} failed")
-        return request.Answer(
-            text=f"{text}/{wanted.sample}", stop_reason="end_turn", input_tokens=10, output_tokens=2
-        )
+        return request.Answer(text=f"{text}/{wanted.sample}", stop_reason="end_turn", input_tokens=10, output_tokens=2)
 
     async def close(self):
         self.closed = True

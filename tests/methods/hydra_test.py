@@ -211,9 +211,9 @@ def test_a_score_belongs_to_its_candidate_however_long_the_pools_are(world, benc
         query.id: [Candidate(text=f"text {i} of {query.id}", source="reranked") for i in range(size)]
         for query, size in zip(queries, (1, 4, 2), strict=True)
     }
-    chosen = hydra.choose(here, scores(), queries, pools)
+    chosen = hydra.candidate_scores(here, scores(), queries, pools)
     for query in queries:
-        alone = [hydra.choose(here, scores(), [query], {query.id: [c]})[query.id] for c in pools[query.id]]
+        alone = [hydra.candidate_scores(here, scores(), [query], {query.id: [c]})[query.id] for c in pools[query.id]]
         np.testing.assert_array_equal(chosen[query.id], np.concatenate(alone))
 
 
@@ -223,9 +223,9 @@ def test_heads_and_the_pooled_head_reach_the_scorer(world, bench, scores):
     queries = place.people.new_queries
     pools = {q.id: [Candidate(text=text, source="reranked") for text in ("a", "b")] for q in queries}
     scorer = scores()
-    lent = hydra.choose(here, scorer, queries, pools, heads={"n0": "n1"})
-    pooled = hydra.choose(here, scorer, queries, pools, pooled=True)
-    own = hydra.choose(here, scorer, queries, pools)
+    lent = hydra.candidate_scores(here, scorer, queries, pools, heads={"n0": "n1"})
+    pooled = hydra.candidate_scores(here, scorer, queries, pools, pooled=True)
+    own = hydra.candidate_scores(here, scorer, queries, pools)
     assert [(heads, p) for _, heads, p in scorer.seen] == [({"n0": "n1"}, False), (None, True), (None, False)]
     np.testing.assert_array_equal(lent["q-n1-0"], own["q-n1-0"])
     assert (lent["q-n0-0"] != own["q-n0-0"]).all() and (pooled["q-n0-0"] != own["q-n0-0"]).all()
@@ -235,7 +235,7 @@ def test_a_candidate_comes_with_its_source_its_share_of_votes_and_whether_it_is_
     place = world()
     query = place.people.new_queries[0]
     pool = [
-        Candidate(text='"first"', source="reranked", votes=3),
+        Candidate(text='"first"', source="reranked", votes=3, greedy=True),
         Candidate(text="second", source="zero_shot", votes=1),
     ]
     rows = hydra.candidate_rows(bench(place), query, pool, "name")

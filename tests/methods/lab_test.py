@@ -48,6 +48,25 @@ def test_candidates_stand_where_their_text_came_first(texts):
     assert [c.text for c in lab.merge(candidates(texts), stripped) if stripped(c.text)] == first
 
 
+def test_a_refusal_is_a_candidate_only_where_nothing_else_is():
+    said = [Candidate(text=t, source="s", stop_reason=r) for t, r in (("I can't", "refusal"), ("yes", "end_turn"))]
+    assert lab.merge(said, stripped) == said[1:]
+    assert lab.merge(said[:1], stripped) == said[:1]
+
+
+def test_where_the_greedy_answer_is_empty_no_sample_passes_for_it(world, bench, answering):
+    place = world()
+    query = place.people.new_queries[0]
+    whole, cut = (
+        bench(place, transport=answering(lambda r, text=text: text if r.temperature == 0.0 else f"draw {r.sample}"))
+        for text in ("the greedy one", "")
+    )
+    pool = whole.pools("zero_shot", {}, [query], samples=2, source="s", stage="s")[query.id]
+    assert [(c.text, c.greedy) for c in pool] == [("the greedy one", True), ("draw 0", False), ("draw 1", False)]
+    pool = cut.pools("zero_shot", {}, [query], samples=2, source="s", stage="s")[query.id]
+    assert [(c.text, c.greedy) for c in pool] == [("draw 0", False), ("draw 1", False)]
+
+
 def test_equal_answers_of_two_sources_stay_apart():
     same = [Candidate(text="x", source="zero_shot"), Candidate(text="x", source="reranked")]
     assert lab.merge(same, stripped) == same

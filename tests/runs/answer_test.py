@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from hydrajax import files
 from hydrajax.llm import request, scripted
 from hydrajax.runs import answer, folder
 from hydrajax.types import DataError
@@ -107,7 +108,7 @@ def test_several_slots_are_given_as_json(tmp_path, finished, ask):
     config = dataclasses.replace(
         finished.config, experiment="custom", task=str(tmp_path / "two.toml"), data_dir=str(tmp_path)
     )
-    folder.write_json(out / "config.json", {**json.loads(json.dumps(dataclasses.asdict(config))), "command": "c"})
+    files.write_json(out / "config.json", {**json.loads(json.dumps(dataclasses.asdict(config))), "command": "c"})
     assert ask("d0", '{"a": "one", "b": "two"}', run=out).text in ("yes", "no")
     for text in ("no JSON", '{"a": "one"}', '["a", "b"]'):
         with pytest.raises(DataError, match=r"a, b"):

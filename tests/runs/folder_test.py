@@ -1,8 +1,8 @@
 import dataclasses
-import json
 
 import pytest
 
+from hydrajax import files
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import folder
 from hydrajax.types import DataError
@@ -17,7 +17,7 @@ def test_the_folder_of_the_same_run_is_taken_up_again(tmp_path):
     folder.prepare(out, CONFIG, "second")
     assert (out / "something").read_text() == "kept"
     assert folder.read_config(out) == CONFIG
-    assert folder.read_json(out / "config.json")["command"] == "second"
+    assert files.read_json(out / "config.json")["command"] == "second"
 
 
 def test_another_runs_folder_is_refused_and_left_as_it_was(tmp_path):
@@ -62,28 +62,3 @@ def test_a_damaged_file_is_called_by_its_name(tmp_path, text, said):
     with pytest.raises(DataError, match=said) as error:
         folder.read_config(tmp_path)
     assert str(path) in str(error.value)
-
-
-@pytest.mark.parametrize("write", [folder.write_json, lambda path, values: folder.write_lines(path, [values])])
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, write, monkeypatch):
-    path = tmp_path / "file.json"
-    write(path, {"a": "old"})
-    with pytest.raises(ValueError):
-        write(path, {"a": float("nan")})
-    assert json.loads(path.read_text()) == {"a": "old"}
-
-    def fails(self, target):
-        raise OSError("no space left")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(type(path), "replace", fails)
-        with pytest.raises(OSError, match="no space"):
-            write(path, {"a": "new"})
-    assert json.loads(path.read_text()) == {"a": "old"}
-    write(path, {"a": "new"})
-    assert json.loads(path.read_text()) == {"a": "new"}
-
-
-def test_any_text_of_a_user_can_be_written(tmp_path):
-    folder.write_json(tmp_path / "a.json", {"text": "half a pair \ud83d, an é and a \n"})
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["text"] == "half a pair ?, an é and a \n"

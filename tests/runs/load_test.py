@@ -145,6 +145,26 @@ def test_folds_keep_users_apart_and_clean(tmp_path, lamp, config):
             assert all("shared" not in [r.id for r in user.profile] for user in data.users.values())
 
 
+def test_given_divisions_are_cleaned_too_and_the_reader_is_told(tmp_path, lamp, config):
+    lamp(tmp_path, "LaMP_3", train=6, dev=3)
+    folder = tmp_path / "LaMP_3"
+    asked = json.loads((folder / "dev_questions.json").read_text())
+    text = asked[0]["input"].split("review: ")[1]
+    same = {"id": "same", "text": text.upper(), "score": "3"}
+    train = json.loads((folder / "train_questions.json").read_text())
+    train[0]["profile"].append(same)
+    (folder / "train_questions.json").write_text(json.dumps(train))
+    asked[0]["profile"].append(same)
+    (folder / "dev_questions.json").write_text(json.dumps(asked))
+    data = load.load(config(tmp_path, "LaMP_3"))
+    holders = [u.id for u in data.users.values() if "same" in [r.id for r in u.profile]]
+    assert holders == [asked[0]["id"]]
+    own, removed = data.notes
+    assert own.startswith("1 of 3 questions of new users ask what a record of the asker's own profile answers")
+    assert asked[0]["id"] in own
+    assert removed == "removed, since new users' questions ask for it: 1 train records"
+
+
 def test_a_copy_of_the_data_is_the_same_data(tmp_path, lamp, config):
     lamp(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from hydrajax import retrieval
+from hydrajax import files, retrieval
 from hydrajax.llm import request, scripted, store
 from hydrajax.runs import load, pipeline, saved
 from hydrajax.types import DataError
@@ -21,6 +21,7 @@ from hydrajax.types import DataError
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = {"config.json", "results.json", "predictions.jsonl", "report.html", "choices.json", "curves.json"}
 METHODS = {
+    "pooled_reranker", "zero_shot_vote",
     "zero_shot", "icl_random", "rag", "pag", "hydra_reranker", "hydra_adapter", "hydra", "random", "oracle",
     "pooled_head", "shuffled_heads", "vote", "nearest_record",
 }  # fmt: skip
@@ -164,6 +165,9 @@ def test_a_run_whose_llm_goes_away_goes_on_and_ends_the_same(finished, tmp_path,
         kept.close()
     found = run(finished.config, out, here)
     assert found["llm"]["calls"] == finished.results["llm"]["calls"] - answers
+    invocations = files.read_lines(out / "invocations.jsonl")
+    assert [one["finished"] for one in invocations] == [False] * 4 + [True]
+    assert sum(one["calls"] for one in invocations) == finished.results["llm"]["calls"]
     assert comparable(found) == comparable(finished.results)
     assert (out / "predictions.jsonl").read_bytes() == (finished.out / "predictions.jsonl").read_bytes()
 

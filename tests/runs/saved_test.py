@@ -12,8 +12,8 @@ def features(pairs):
 
 def test_scorers_that_learned_nothing_are_kept_as_such(tmp_path):
     untrained = personal.Untrained()
-    result = hydra.Result(reranker=untrained, adapters={"hydra": untrained}, records={}, pools={})
-    saved.save(tmp_path / "run" / "scorers", result, shown=4)
+    result = hydra.Result(reranker=untrained, adapters={"hydra": untrained}, records={}, pools={}, shown=4)
+    saved.save(tmp_path / "run" / "scorers", result)
     there = saved.load(tmp_path / "run" / "scorers", features)
     assert isinstance(there.reranker, personal.Untrained) and isinstance(there.adapter, personal.Untrained)
     assert there.shown == 4

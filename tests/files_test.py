@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from hydrajax import files
+from hydrajax.types import DataError
+
+
+@pytest.mark.parametrize("write", [files.write_json, lambda path, values: files.write_lines(path, [values])])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, write, monkeypatch):
+    path = tmp_path / "file.json"
+    write(path, {"a": "old"})
+    with pytest.raises(ValueError):
+        write(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": "old"}
+
+    def fails(self, target):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(path), "replace", fails)
+        with pytest.raises(OSError, match="no space"):
+            write(path, {"a": "new"})
+    assert json.loads(path.read_text()) == {"a": "old"}
+    write(path, {"a": "new"})
+    assert json.loads(path.read_text()) == {"a": "new"}
+
+
+def test_any_text_of_a_user_can_be_written(tmp_path):
+    files.write_json(tmp_path / "a.json", {"text": "half a pair \ud83d, an é and a \n"})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["text"] == "half a pair ?, an é and a \n"
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    assert files.read_lines(path) == []
+    for row in ({"a": 1}, {"a": "ü"}):
+        files.append_line(path, row)
+    with open(path, "a") as file:
+        file.write('{"a": ')
+    assert files.read_lines(path) == [{"a": 1}, {"a": "ü"}]
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "broken JSON"), ("[1]", "list, expected an object")])
+def test_a_damaged_file_is_called_by_its_name(tmp_path, text, said):
+    path = tmp_path / "x.json"
+    with pytest.raises(DataError, match=r"x\.json: cannot be read \(No such file"):
+        files.read_json(path)
+    path.write_text(text)
+    with pytest.raises(DataError, match=rf"x\.json: .*{said}"):
+        files.read_json(path)
