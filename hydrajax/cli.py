@@ -67,7 +67,7 @@ class Demo(_Common):
     """Users who train the scorers."""
     dev_users: int = 20
     """New users, who are reported."""
-    queries_per_user: int = 2
+    queries_per_user: int = 3
     """Questions of each."""
 
 

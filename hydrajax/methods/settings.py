@@ -99,7 +99,9 @@ DEMO = Settings(
         "Ask a question.",
         "Use vivid images of colours, sounds and smells.",
     ),
-    prompts=contract.PromptSettings(max_record_tokens=80, max_answer_tokens=32),
+    prompts=contract.PromptSettings(
+        max_record_tokens=80, max_answer_tokens=20, summary_records=4, max_summary_tokens=40
+    ),
 )
 
 PRESETS = {"paper": PAPER, "default": Settings(), "small": SMALL, "demo": DEMO}

@@ -37,6 +37,9 @@ class PromptSettings:
       most_relevant_last: the most relevant record stands next to the query; False shows it first.
       form: records as chat turns, or quoted inside one prompt as LaMP does.
       max_answer_tokens: limit of the answer, None for the task's own.
+      summary_records: the newest records of a profile, which `pag` summarises; a summary of more of them does not fit a
+        small model's attention.
+      max_summary_tokens: limit of a summary.
     """
 
     max_prompt_tokens: int = 3000
@@ -45,9 +48,17 @@ class PromptSettings:
     most_relevant_last: bool = True
     form: str = "chat"
     max_answer_tokens: int | None = None
+    summary_records: int = 10
+    max_summary_tokens: int = 80
 
     def __post_init__(self):
-        for name in ("max_prompt_tokens", "max_record_tokens", "max_answer_tokens"):
+        for name in (
+            "max_prompt_tokens",
+            "max_record_tokens",
+            "max_answer_tokens",
+            "summary_records",
+            "max_summary_tokens",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")

@@ -10,9 +10,6 @@ from hydrajax.prompting import shorten, turns
 from hydrajax.prompting.contract import Context, UserModel
 from hydrajax.types import Message, User
 
-SUMMARY_RECORDS = 10  # the newest; a summary of more of them does not fit a small model's attention
-SUMMARY_TOKENS = 80
-
 
 def _prompt(name: str) -> str:
     return (importlib.resources.files("hydrajax.prompting") / "prompts" / name).read_text(encoding="utf-8").strip()
@@ -30,20 +27,24 @@ class ProfileAugmented:
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
         users = [user for user in users if user.profile]
-        template = _prompt("summary.txt")
+        template, newest = _prompt("summary.txt"), ctx.settings.summary_records
         requests = []
         for user in users:
-            records = shorten.shorten_records(user.profile[-SUMMARY_RECORDS:], ctx)
+            records = shorten.shorten_records(user.profile[-newest:], ctx)
             listed = "\n".join(f"- {ctx.task.quoted(record).strip()}" for record in records)
             text = tasks.fill(template, {"records": listed})
             requests.append(
-                request.Request(messages=(Message(role="user", text=text),), max_tokens=SUMMARY_TOKENS, temperature=0.0)
+                request.Request(
+                    messages=(Message(role="user", text=text),),
+                    max_tokens=ctx.settings.max_summary_tokens,
+                    temperature=0.0,
+                )
             )
         answers = ctx.llm.sample(requests, stage="summaries")
         return {
             user.id: UserModel(
                 text=" ".join(answer.text.split()),
-                records=tuple(record.id for record in user.profile[-SUMMARY_RECORDS:]),
+                records=tuple(record.id for record in user.profile[-newest:]),
             )
             for user, answer in zip(users, answers, strict=True)
             if answer.text.strip()
