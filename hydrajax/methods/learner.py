@@ -119,7 +119,13 @@ class ValidatedLearner:
         users, examples = personal.examples_of(heads, self._encode)
         with self._bar(f"{label}: personalising") as advance:
             snapshots = fit_lib.personalise_snapshots(
-                config, fitted, examples, len(users), epochs=wanted, progress=advance
+                config,
+                fitted,
+                examples,
+                len(users),
+                epochs=wanted,
+                user_keys=personal.user_keys(users),
+                progress=advance,
             )
         rows = {user: i for i, user in enumerate(users)}
         for epochs in wanted:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from hydrajax.data import draws
 from hydrajax.training import fit as fit_lib
 
 Encode = Callable[[Sequence[tuple[str, str]]], np.ndarray]
@@ -134,8 +135,13 @@ def personalise(
         return Personal(encode=encode, fitted=fitted, heads=None, user_rows={})
     users, examples = examples_of(new, encode)
     config = config if epochs is None else dataclasses.replace(config, epochs=epochs)
-    heads = fit_lib.personalise(config, fitted, examples, len(users))
+    heads = fit_lib.personalise(config, fitted, examples, len(users), user_keys=user_keys(users))
     return Personal(encode=encode, fitted=fitted, heads=heads, user_rows={u: i for i, u in enumerate(users)})
+
+
+def user_keys(users: Sequence[str]) -> np.ndarray:
+    """uint32 [len(users)], made of the ids alone: draws for a user's head do not depend on who else is fitted."""
+    return np.array([draws.number(user) % 2**32 for user in users], np.uint32)
 
 
 def examples_of(rows: Sequence[Row], encode: Encode) -> tuple[list[str], fit_lib.Examples]:

@@ -28,6 +28,7 @@ def make(
     size: int,
     epochs: int = 1,
     seed: int | None = None,
+    keys: np.ndarray | None = None,
     whole_pools: bool = False,
 ) -> Chunks:
     """Chunks of every user's rows for every epoch.
@@ -38,7 +39,8 @@ def make(
       num_users: users in all; one without rows has no chunk.
       size: rows of a chunk; with `whole_pools` at least the largest pool, which it becomes where it is smaller.
       epochs: each epoch orders the rows anew.
-      seed: of the order, which depends on seed, epoch and user alone; None keeps the rows' own order.
+      seed: of the order, which depends on seed, epoch and the user's key alone; None keeps the rows' own order.
+      keys: uint32 [num_users], what users are told apart by in draws; by default their numbers.
       whole_pools: a pool is never divided among chunks, as losses inside a pool need it.
     """
     order = np.argsort(user, kind="stable")
@@ -51,7 +53,7 @@ def make(
     stop = np.zeros((epochs, num_users), np.int32)
     for epoch in range(epochs):
         for u, rows in enumerate(members):
-            rng = None if seed is None else np.random.default_rng([seed, epoch, u])
+            rng = None if seed is None else np.random.default_rng([seed, epoch, u if keys is None else int(keys[u])])
             start[epoch, u] = len(chunks)
             chunks.extend(_pack(pools[u], size, rng) if whole_pools else _cut(rows, size, rng))
             stop[epoch, u] = len(chunks)

@@ -127,7 +127,7 @@ def pretrain(
         shared = {**shared, "generic": generic}
         curves["pooled"] = curve
         if not jax.tree.leaves(bank) and config.fit_bank:
-            data = _data(z, examples)
+            data = _data(z, examples, num_users)
             snapshots = _personal(config, dims, normaliser, data, num_users, (config.epochs,), shared, progress)
             bank = snapshots.heads[config.epochs]
             curves["personal"] = snapshots.curve
@@ -142,24 +142,28 @@ def personalise(
     examples: Examples,
     num_users: int,
     *,
+    user_keys: np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> heads.User:
     """Heads of new users from their own examples; base, shared parameters and pooled head are frozen.
 
-    The result for a user depends on that user's examples and row number alone. A user without examples gets the
-    pooled head.
+    The result for a user depends on that user's examples and key alone. A user without examples gets the pooled head.
 
     Args:
       config: how; its family and dropout must be those of `fitted`.
       fitted: of `pretrain`.
       examples: of users 0..num_users-1, x = features (of the trained base, where one was trained).
       num_users: how many new users.
+      user_keys: uint32 [num_users], what tells users apart in draws, a hash of their ids for example: heads are then
+        the same whoever else is fitted, in whatever order. By default the row numbers.
       progress: called with (users done, users).
 
     Returns:
       heads stacked [num_users, ...], numpy; {} for a family that stores nothing.
     """
-    found = personalise_snapshots(config, fitted, examples, num_users, epochs=(config.epochs,), progress=progress)
+    found = personalise_snapshots(
+        config, fitted, examples, num_users, epochs=(config.epochs,), user_keys=user_keys, progress=progress
+    )
     return found.heads[config.epochs]
 
 
@@ -170,6 +174,7 @@ def personalise_snapshots(
     num_users: int,
     *,
     epochs: Sequence[int],
+    user_keys: np.ndarray | None = None,
     progress: Progress | None = None,
 ) -> Snapshots:
     """`personalise` after each of several numbers of epochs, at the cost of the largest; 0 = the pooled head.
@@ -191,7 +196,9 @@ def personalise_snapshots(
     _check_widths(fitted.dims, examples.x, examples.extras)
     if not heads.stores_users(fitted.family, fitted.dims):
         return Snapshots(heads={n: {} for n in epochs}, curve=())
-    data = _data(examples.x, examples)
+    if user_keys is not None and np.shape(user_keys) != (num_users,):
+        raise DataError(f"user_keys has shape {list(np.shape(user_keys))}, expected [{num_users}]")
+    data = _data(examples.x, examples, num_users, user_keys)
     return _personal(config, fitted.dims, fitted.normaliser, data, num_users, counts, fitted.shared, progress)
 
 
@@ -257,7 +264,7 @@ def _pooled(
     progress: Progress | None,
 ) -> tuple[heads.User, tuple[float, ...]]:
     """One head on everybody's examples: the fit of a single user to whom they all belong."""
-    data = dataclasses.replace(_data(z, examples), user=np.zeros_like(examples.user))
+    data = dataclasses.replace(_data(z, examples, 1), user=np.zeros_like(examples.user))
     settings = per_user.Settings(
         epochs=(config.pooled_epochs,),
         learning_rate=config.pooled_learning_rate,
@@ -325,7 +332,7 @@ def _personal(
     return Snapshots(heads=found, curve=tuple(float(v) for v in curve))
 
 
-def _data(z: np.ndarray, examples: Examples) -> per_user.Data:
+def _data(z: np.ndarray, examples: Examples, num_users: int, keys: np.ndarray | None = None) -> per_user.Data:
     return per_user.Data(
         x=z,
         extras=examples.extras,
@@ -333,6 +340,7 @@ def _data(z: np.ndarray, examples: Examples) -> per_user.Data:
         label=examples.label,
         score=examples.score,
         pool=examples.pool,
+        keys=np.arange(num_users, dtype=np.uint32) if keys is None else np.asarray(keys, np.uint32),
     )
 
 

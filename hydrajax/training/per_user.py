@@ -25,7 +25,10 @@ Progress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """Examples of frozen features: x float32 [N, D], extras float32 [N, X], the rest arrays [N]."""
+    """Examples of frozen features: x float32 [N, D], extras float32 [N, X], arrays [N], and `keys` uint32 [num_users].
+
+    Keys tell users apart in draws (initialisation, order, dropout), so that a user's head does not depend on the row.
+    """
 
     x: np.ndarray
     extras: np.ndarray
@@ -33,6 +36,7 @@ class Data:
     label: np.ndarray
     score: np.ndarray
     pool: np.ndarray
+    keys: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,7 @@ def fit(
         size=settings.batch_examples,
         epochs=1 if convex or not counts else counts[-1],
         seed=None if convex else settings.seed,
+        keys=data.keys,
         whole_pools=loss in losses.WITHIN_POOL,
     )
     device = _Device.of(data, made)
@@ -164,6 +169,7 @@ class _Device:
     score: Any
     pool: Any
     count: Any
+    key: Any
     rows: Any
     start: Any
     stop: Any
@@ -180,6 +186,7 @@ class _Device:
             score=jnp.asarray(chunks.pad(data.score, n)),
             pool=jnp.asarray(chunks.pad(data.pool, n)),
             count=jnp.asarray(chunks.pad(count, users)),
+            key=jnp.asarray(chunks.pad(data.keys.astype(np.uint32), users)),
             rows=jnp.asarray(chunks.pad(made.rows, m, -1)),
             start=jnp.asarray(chunks.pad(chunks.pad(made.start, epochs).T, users).T),
             stop=jnp.asarray(chunks.pad(chunks.pad(made.stop, epochs).T, users).T),
@@ -210,8 +217,8 @@ def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, pa
         def fit_one(row):
             here = jnp.maximum(row, 0)
             pull = strength / jnp.maximum(device.count[here], 1.0)
-            own = step.user_key(key, here)
-            dropout = jax.random.fold_in(jax.random.fold_in(key, 3), here)
+            own = step.user_key(key, device.key[here])
+            dropout = jax.random.fold_in(jax.random.fold_in(key, 3), device.key[here])
 
             def update(index, carry):
                 user, opt, count, loss_sum, weight_sum = carry

@@ -47,7 +47,7 @@ def fake_fits(monkeypatch):
             calls.append(("pretrain", config.loss, num_users, len(examples.label)))
             return Wanted(config.loss, best)
 
-        def personalise_snapshots(config, fitted, examples, num_users, *, epochs, progress=None):
+        def personalise_snapshots(config, fitted, examples, num_users, *, epochs, user_keys, progress=None):
             calls.append(("personalise", config.loss, tuple(epochs), num_users))
             return fit_lib.Snapshots(heads={n: n for n in epochs}, curve=(3.0, 2.0))
 

@@ -106,3 +106,15 @@ def test_rows_become_examples_in_their_order(encode):
 
 def test_untrained_says_nothing_of_anybody():
     assert personal.Untrained().scores(ASKED).tolist() == [0.0] * len(ASKED)
+
+
+@pytest.mark.parametrize("change", [{"dropout": 0.5}, {"init": "fresh"}, {"batch_examples": 2}])
+def test_draws_for_a_head_do_not_depend_on_the_users_place(encode, change):
+    config = dataclasses.replace(CONFIG, **change)
+    fitted = personal.fit(config, encode, TRAIN, []).fitted
+    forth = personal.personalise(config, encode, fitted, NEW)
+    back = personal.personalise(config, encode, fitted, [*rows_of("n2"), *rows_of("n1"), *rows_of("n0")])
+    assert forth.user_rows["n0"] != back.user_rows["n0"]
+    np.testing.assert_allclose(forth.scores(ASKED), back.scores(ASKED), rtol=1e-5, atol=1e-6)
+    rows = personal.user_keys(["n0", "n1", "n2"])
+    assert len(set(rows.tolist())) == 3

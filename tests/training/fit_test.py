@@ -151,7 +151,8 @@ def test_a_strong_prior_holds_heads_at_the_pooled_one(linear):
 
 
 def test_several_users_at_once_equal_one_after_another(mlp):
-    data = per_user.Data(x=NEW.x, extras=NEW.extras, user=NEW.user, label=NEW.label, score=NEW.score, pool=NEW.pool)
+    arrays = {name: getattr(NEW, name) for name in ("x", "extras", "user", "label", "score", "pool")}
+    data = per_user.Data(**arrays, keys=np.arange(NEW.user.max() + 1, dtype=np.uint32))
     both = []
     for parallel in (None, 3):
         settings = per_user.Settings(
