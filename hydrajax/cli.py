@@ -239,7 +239,7 @@ def _run_config(experiment: _Common) -> config_lib.RunConfig:
 
 def _plan_table(plan: pipeline.Plan) -> rich.table.Table:
     table = rich.table.Table(title=f"{plan.model}: nothing was called")
-    for name in ("stage", "calls", "stored", "tokens in", "new to the cache", "tokens out"):
+    for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for name, stage in plan.stages.items():
         numbers = (stage.calls, stage.cached, stage.input_tokens, stage.fresh_input_tokens, stage.output_tokens)
@@ -250,7 +250,10 @@ def _plan_table(plan: pipeline.Plan) -> rich.table.Table:
     table.add_section()
     table.add_row("all", *(f"{n:,}" for n in total))
     cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"
-    table.caption = f"about {plan.seconds / 3600:.1f} h of calls ({plan.seconds / 60:.0f} min), {cost}"
+    table.caption = (
+        f"about {plan.seconds / 3600:.1f} h of calls ({plan.seconds / 60:.0f} min), {cost}\n"
+        "stored: answered without a call; fresh: without the beginning that a prompt shares with the one before it"
+    )
     return table
 
 

@@ -1,4 +1,8 @@
-"""The whole run: data, LLM, HYDRA, baselines, controls, report. Every stage goes on where a killed run stopped."""
+"""The whole run: data, LLM, HYDRA, baselines, controls, report.
+
+A killed run goes on with the same command: answers, base features and compiled programs are kept, checkpoints too
+where pretraining is long; heads on frozen features take seconds and are fitted again.
+"""
 
 import contextlib
 import dataclasses
