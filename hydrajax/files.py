@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydrajax.types import DataError
@@ -60,3 +60,25 @@ def append_line(path: pathlib.Path, row: Mapping[str, Any]) -> None:
     """One JSON line more at the end of a file."""
     with open(path, "a", encoding="utf-8", errors="replace") as file:
         file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def numbered_lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a file, one a line, with the numbers of their lines; empty lines are passed over.
+
+    Raises:
+      DataError: the file cannot be read, or a line holds something else.
+    """
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}, line {number}: is broken JSON ({error})") from error
+                if not isinstance(row, dict):
+                    raise DataError(f"{path}, line {number}: is {type(row).__name__}, expected an object")
+                yield number, row
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error

@@ -16,7 +16,7 @@ import urllib.request
 import psutil
 
 from hydrajax.llm import local_child, messages, repack
-from hydrajax.llm.request import Answer, LLMError, Request
+from hydrajax.llm.request import Answer, Limits, LLMError, Request
 
 WATCHED_SECONDS = 0.3  # how long the machine is watched before the number of threads is chosen
 
@@ -68,6 +68,8 @@ class LocalServer:
     """
 
     parallel = 1
+    in_turn = True
+    limits = Limits()
 
     def __init__(self, weights: str | os.PathLike[str] | None = None, *, threads: int | None = None):
         self._weights = find_weights(weights)
@@ -128,7 +130,7 @@ class LocalServer:
         )
         _wait_until_healthy(self._process, port)
         self._client = messages.Messages(
-            "local", name=self.model, base_url=f"http://127.0.0.1:{port}", api_key=api_key, parallel=1, max_retries=2
+            "local", name=self.model, base_url=f"http://127.0.0.1:{port}", api_key=api_key, parallel=1, in_turn=True
         )
 
 

@@ -1,15 +1,26 @@
-"""The Messages protocol through the anthropic SDK: Claude by API key, or any server that speaks the same."""
+"""The Messages protocol through the anthropic SDK: Claude by API key, or any server that speaks the same.
 
+Each call is one attempt: when, and how often, it is repeated is the sampler's business, so that every request that
+was sent is counted.
+"""
+
+import dataclasses
+import datetime
 import json
-from typing import Any, cast
+import time
+from collections.abc import Mapping
+from typing import Any
 
 import anthropic
 
 from hydrajax.llm import models
-from hydrajax.llm.request import Answer, LLMError, Request
+from hydrajax.llm.request import Answer, Limits, LLMError, Rejected, Request, Transient, estimate_input_tokens
 
 # The environment may name a proxy; the loopback interface is never behind it.
 _NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
+_FATAL = (401, 403, 404)  # the key, or the model: no other request would fare better
+_KINDS = {408: "timeout", 409: "server", 429: "rate_limited", 529: "overloaded"}
+_LIMITED = ("requests", "input-tokens", "output-tokens", "tokens")
 
 
 class Messages:
@@ -19,11 +30,13 @@ class Messages:
       model: the model's name as the server knows it.
       name: how the model is called in keys and reports, by default `model`.
       base_url, api_key: where to, by default Claude with the key of the environment.
-      parallel: requests under way at once.
+      parallel: most requests under way at once.
       timeout: seconds for one answer.
+      in_turn: see `Transport`.
+      user: sent as `metadata.user_id` where it is given; a salted hash, never a name.
 
-    Raises:
-      LLMError: no key, or the server refuses the request for good.
+    Attributes:
+      served_as, user: the arguments `model` and `user`.
     """
 
     def __init__(
@@ -33,20 +46,23 @@ class Messages:
         name: str | None = None,
         base_url: str | None = None,
         api_key: str | None = None,
-        parallel: int = 8,
+        parallel: int = 64,
         timeout: float = 600.0,
-        max_retries: int = 6,
+        in_turn: bool = False,
+        user: str | None = None,
     ):
         self.model = name or model
         self.parallel = parallel
-        self._served_as = model
-        self._takes_temperature = models.find(self.model).temperature
+        self.in_turn = in_turn
+        self.limits = Limits()
+        self.served_as = model
+        self.user = user
         # A server of one's own must not be sent a Claude key that happens to lie in the environment.
         self._settings: dict[str, Any] = {
             "base_url": base_url,
             "api_key": api_key,
             "timeout": timeout,
-            "max_retries": max_retries,
+            "max_retries": 0,
         }
         self._client: anthropic.AsyncAnthropic | None = None
 
@@ -60,51 +76,150 @@ class Messages:
             raise LLMError(_no_key(self.model))
 
     async def complete(self, request: Request) -> Answer:
-        if self._client is None:
-            http_client = anthropic.DefaultAsyncHttpxClient(mounts=_NO_PROXY)
-            self._client = anthropic.AsyncAnthropic(**self._settings, http_client=http_client)
-        extra = {}
-        if request.temperature is not None and self._takes_temperature:
-            extra["temperature"] = request.temperature
-        try:
-            reply = await self._client.messages.create(
-                model=self._served_as,
-                max_tokens=request.max_tokens,
-                messages=cast(
-                    list[anthropic.types.MessageParam],
-                    [{"role": message.role, "content": message.text} for message in request.messages],
-                ),
-                system=anthropic.omit if request.system is None else request.system,
-                extra_body=extra or None,
+        """See `Transport.complete`."""
+        start = time.monotonic()
+        with as_llm_errors(self.model):
+            raw = await self.client().messages.with_raw_response.create(
+                **body(self.model, self.served_as, request, self.user)
             )
-        except anthropic.AuthenticationError as error:
-            raise LLMError(f"{self.model}: the API key was refused; set ANTHROPIC_API_KEY") from error
-        except anthropic.APIStatusError as error:
-            raise LLMError(f"{self.model}: the server answered {error.status_code} ({_reason(error)})") from error
-        except anthropic.APIConnectionError as error:
-            raise LLMError(f"{self.model}: no connection to the server ({type(error).__name__})") from error
-        except (json.JSONDecodeError, anthropic.APIResponseValidationError) as error:
-            raise LLMError(_no_answer(self.model)) from error
-        except (anthropic.AnthropicError, TypeError) as error:
-            # The SDK reports a missing key with its generic error or a TypeError, depending on where it notices.
-            raise LLMError(_no_key(self.model)) from error
-        try:
-            usage = reply.usage
-            return Answer(
-                text="".join(block.text for block in reply.content if block.type == "text"),
-                stop_reason=reply.stop_reason or "unknown",
-                input_tokens=usage.input_tokens
-                + (usage.cache_read_input_tokens or 0)
-                + (usage.cache_creation_input_tokens or 0),
-                output_tokens=usage.output_tokens,
+            self.limits = limits(raw.headers)
+            reply = await raw.parse()
+            return dataclasses.replace(
+                answer(self.model, reply),
+                request_id=raw.headers.get("request-id", ""),
+                seconds=round(time.monotonic() - start, 3),
             )
-        except (AttributeError, TypeError) as error:  # the SDK builds its objects out of any JSON
-            raise LLMError(_no_answer(self.model)) from error
 
     async def close(self) -> None:
+        """See `Transport.close`."""
         if self._client is not None:
             await self._client.close()
             self._client = None
+
+    def client(self) -> anthropic.AsyncAnthropic:
+        """The SDK's client, made when it is first needed."""
+        if self._client is None:
+            http_client = anthropic.DefaultAsyncHttpxClient(mounts=_NO_PROXY)
+            with as_llm_errors(self.model):
+                self._client = anthropic.AsyncAnthropic(**self._settings, http_client=http_client)
+        return self._client
+
+
+def body(model: str, served_as: str, request: Request, user: str | None = None) -> dict[str, Any]:
+    """A request as the SDK takes it: what the model takes, no thinking, and the prompt cache where it can pay.
+
+    Two places are marked for the cache: the end of what stands before the last question, which other questions share,
+    and the question itself, which its other samples share.
+    """
+    row = models.find(model)
+    extra: dict[str, Any] = dict(row.no_thinking)
+    if request.temperature is not None and row.temperature:
+        extra["temperature"] = request.temperature
+    messages: list[dict[str, Any]] = [{"role": m.role, "content": m.text} for m in request.messages]
+    # Too short a prefix is not cached and nothing says so; the estimate is low, so that none is left out.
+    if row.cache_minimum is not None and estimate_input_tokens(request) * 1.5 >= row.cache_minimum:
+        for place in {max(0, len(messages) - 2), len(messages) - 1}:
+            text = messages[place]["content"]
+            messages[place]["content"] = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
+    sent: dict[str, Any] = {
+        "model": served_as,
+        "max_tokens": request.max_tokens + (models.THINKING_TOKENS if row.thinks else 0),
+        "messages": messages,
+    }
+    if request.system is not None:
+        sent["system"] = request.system
+    if user is not None:
+        sent["metadata"] = {"user_id": user}
+    if extra:
+        sent["extra_body"] = extra
+    return sent
+
+
+def answer(model: str, reply: Any, *, batch: bool = False) -> Answer:
+    """What the SDK parsed, as an answer.
+
+    Raises:
+      Transient: it is none; the SDK builds its objects out of any JSON.
+    """
+    try:
+        usage = reply.usage
+        read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+        return Answer(
+            text="".join(block.text for block in reply.content if block.type == "text"),
+            stop_reason=reply.stop_reason or "unknown",
+            input_tokens=usage.input_tokens + read + written,
+            output_tokens=usage.output_tokens,
+            cache_read=read,
+            cache_written=written,
+            batch=batch,
+        )
+    except (AttributeError, TypeError) as error:
+        raise Transient(_no_answer(model), kind="invalid") from error
+
+
+def limits(headers: Mapping[str, str]) -> Limits:
+    """What the headers of an answer say of the server's limits."""
+    wait = 0.0
+    for kind in _LIMITED:
+        if headers.get(f"anthropic-ratelimit-{kind}-remaining") == "0":
+            wait = max(wait, _until(headers.get(f"anthropic-ratelimit-{kind}-reset")))
+    return Limits(per_minute=_number(headers.get("anthropic-ratelimit-requests-limit")), wait=wait)
+
+
+class as_llm_errors:  # noqa: N801 (used like a function)
+    """Turns the SDK's errors into this package's, each with one sentence."""
+
+    def __init__(self, model: str):
+        self._model = model
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        match error:
+            case anthropic.AuthenticationError():
+                raise LLMError(f"{self._model}: the API key was refused; set ANTHROPIC_API_KEY") from error
+            case anthropic.APIStatusError():
+                raise status_error(self._model, error) from error
+            case anthropic.APITimeoutError():
+                raise Transient(f"{self._model}: no answer in time", kind="timeout") from error
+            case anthropic.APIConnectionError():
+                name = type(error.__cause__ or error).__name__
+                raise Transient(f"{self._model}: no connection to the server ({name})", kind="connection") from error
+            case json.JSONDecodeError() | UnicodeDecodeError() | anthropic.APIResponseValidationError():
+                raise Transient(_no_answer(self._model), kind="invalid") from error
+            case anthropic.AnthropicError() | TypeError():
+                # The SDK reports a missing key with its generic error or a TypeError, depending on where it notices.
+                raise LLMError(_no_key(self._model)) from error
+
+
+def status_error(model: str, error: anthropic.APIStatusError) -> LLMError:
+    """What an HTTP status means for this request, and for others."""
+    code, sentence = error.status_code, f"{model}: the server answered {error.status_code} ({_reason(error)})"
+    if code in _FATAL:
+        return LLMError(sentence)
+    if code in _KINDS or code >= 500:
+        headers = error.response.headers
+        milliseconds = _number(headers.get("retry-after-ms"))
+        retry_after = _number(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
+        return Transient(sentence, kind=_KINDS.get(code, "server"), retry_after=retry_after)
+    return Rejected(sentence)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _until(text: str | None) -> float:
+    """Seconds until a time in RFC 3339; 0 where it is none."""
+    try:
+        then = datetime.datetime.fromisoformat(text or "")
+    except ValueError:
+        return 0.0
+    now = datetime.datetime.now(then.tzinfo)
+    return max(0.0, (then - now).total_seconds())
 
 
 def _no_key(model: str) -> str:

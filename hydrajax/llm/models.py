@@ -1,7 +1,20 @@
-"""What a model takes and costs, as data. A model that is not listed gets the conservative row."""
+"""What a model takes and costs, as data. A model that is not listed gets the conservative row, and a warning.
+
+Source: Anthropic's model overview, pricing and prompt-caching pages and its migration guides, as of October 2026.
+"""
 
 import dataclasses
+import functools
+import logging
 from collections.abc import Mapping
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+# Where thinking cannot be switched off its tokens count toward the answer's limit, so the limit is raised by these.
+THINKING_TOKENS = 1024
+BATCH_PRICE = 0.5
+CACHE_WRITE_PRICE = 1.25
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -12,38 +25,130 @@ class Model:
       temperature: whether requests may carry one. Where not, the first sample stands in for the greedy answer.
       context_tokens: length of prompt and answer together.
       usd_in, usd_out: US dollars per million tokens; None where unknown.
+      usd_cached: the same for input read from the prompt cache.
+      cache_minimum: tokens that a prefix needs to be cached; None where nothing is said of caching in requests.
+      batches: whether it takes Message Batches, at half the price.
+      no_thinking: fields of a request that switch thinking off, or down to the least.
+      thinks: whether it thinks all the same.
+      tokens_per_estimate: tokens as the model counts them for each of `request.count_tokens`.
+      filled: typical length of an answer, as a share of its limit; for plans.
     """
 
     temperature: bool
     context_tokens: int
-    usd_in: float | None
-    usd_out: float | None
+    usd_in: float | None = None
+    usd_out: float | None = None
+    usd_cached: float | None = None
+    cache_minimum: int | None = None
+    batches: bool = True
+    no_thinking: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    thinks: bool = False
+    tokens_per_estimate: float = 1.1
+    filled: float = 0.5
 
-    def cost(self, input_tokens: int | float, output_tokens: int | float) -> float | None:
-        """US dollars, None where the price is unknown."""
+    def cost(
+        self,
+        input_tokens: int | float,
+        output_tokens: int | float,
+        *,
+        cache_read: int | float = 0,
+        cache_written: int | float = 0,
+        batch: bool = False,
+    ) -> float | None:
+        """US dollars, None where the price is unknown.
+
+        Args:
+          input_tokens: of whole prompts, what was read from or written to the cache included.
+          output_tokens: of answers.
+          cache_read, cache_written: part of the input that came from the prompt cache, or went into it.
+          batch: whether they were sent as Message Batches.
+        """
         if self.usd_in is None or self.usd_out is None:
             return None
-        return (input_tokens * self.usd_in + output_tokens * self.usd_out) / 1e6
+        cached = self.usd_in if self.usd_cached is None else self.usd_cached
+        plain = input_tokens - cache_read - cache_written
+        dollars = (plain + CACHE_WRITE_PRICE * cache_written) * self.usd_in + cache_read * cached
+        return (dollars + output_tokens * self.usd_out) / 1e6 * (BATCH_PRICE if batch else 1.0)
 
 
-UNKNOWN = Model(temperature=False, context_tokens=100_000, usd_in=None, usd_out=None)
-LOCAL = Model(temperature=True, context_tokens=8192, usd_in=0.0, usd_out=0.0)
+_OFF = {"thinking": {"type": "disabled"}}
+_BETWEEN = {"thinking": {"type": "between_tools"}}
+_LEAST = {"output_config": {"effort": "low"}}
+
+
+def _claude(
+    usd_in: float,
+    usd_out: float,
+    usd_cached: float,
+    cache_minimum: int,
+    *,
+    temperature: bool = False,
+    context: int = 1_000_000,
+    no_thinking: Mapping[str, Any] | None = None,
+    thinks: bool = False,
+    newer_tokenizer: bool = True,
+) -> Model:
+    return Model(
+        temperature=temperature,
+        context_tokens=context,
+        usd_in=usd_in,
+        usd_out=usd_out,
+        usd_cached=usd_cached,
+        cache_minimum=cache_minimum,
+        no_thinking=no_thinking or {},
+        thinks=thinks,
+        # The tokenizer of 4.7 and later counts the same text as about 30 % more tokens.
+        tokens_per_estimate=1.4 if newer_tokenizer else 1.1,
+    )
+
+
+_old = functools.partial(_claude, temperature=True, newer_tokenizer=False)
 
 CLAUDE: Mapping[str, Model] = {
-    "claude-3-haiku": Model(temperature=True, context_tokens=200_000, usd_in=0.25, usd_out=1.25),
-    "claude-3-5-haiku": Model(temperature=True, context_tokens=200_000, usd_in=0.80, usd_out=4.00),
-    "claude-haiku-4-5": Model(temperature=True, context_tokens=200_000, usd_in=1.00, usd_out=5.00),
-    "claude-sonnet-4-5": Model(temperature=True, context_tokens=200_000, usd_in=3.00, usd_out=15.00),
-    "claude-opus-4-5": Model(temperature=True, context_tokens=200_000, usd_in=5.00, usd_out=25.00),
+    "claude-3-haiku": _old(0.25, 1.25, 0.03, 2048, context=200_000),
+    "claude-3-5-haiku": _old(0.80, 4.00, 0.08, 2048, context=200_000),
+    "claude-haiku-4-5": _old(1.00, 5.00, 0.10, 4096, context=200_000),
+    "claude-haiku-5-5": _claude(0.10, 0.50, 0.01, 4096, no_thinking=_LEAST, thinks=True),
+    "claude-sonnet-4-5": _old(3.00, 15.00, 0.30, 1024, context=200_000),
+    "claude-sonnet-4-6": _old(3.00, 15.00, 0.30, 1024),
+    "claude-sonnet-5": _claude(2.00, 10.00, 0.20, 1024, no_thinking=_OFF),
+    "claude-sonnet-5-5": _claude(2.00, 10.00, 0.10, 1024, no_thinking=_BETWEEN),
+    "claude-opus-4-5": _old(5.00, 25.00, 0.50, 4096, context=200_000),
+    "claude-opus-4-6": _old(5.00, 25.00, 0.50, 4096),
+    "claude-opus-4-7": _claude(5.00, 25.00, 0.50, 2048),
+    "claude-opus-4-8": _claude(5.00, 25.00, 0.50, 1024),
+    "claude-opus-5": _claude(5.00, 25.00, 0.50, 512, no_thinking=_OFF),
+    "claude-opus-5-5": _claude(4.00, 20.00, 0.20, 512, no_thinking=_LEAST, thinks=True),
+    "claude-fable-5": _claude(10.00, 50.00, 1.00, 512, no_thinking=_LEAST, thinks=True),
+    "claude-fable-5-1": _claude(10.00, 50.00, 0.25, 512, no_thinking=_LEAST, thinks=True),
 }
 
+UNKNOWN = Model(temperature=False, context_tokens=100_000, tokens_per_estimate=1.4)
+# The small embedded model rambles on to the limit; its tokenizer is finer than the estimate.
+LOCAL = Model(
+    temperature=True, context_tokens=8192, usd_in=0.0, usd_out=0.0, batches=False, tokens_per_estimate=1.25, filled=0.9
+)
+SCRIPTED = dataclasses.replace(LOCAL, tokens_per_estimate=1.0, filled=0.3)
 
+
+@functools.cache
 def find(model: str) -> Model:
-    """The row of a model name; a dated name such as `claude-haiku-4-5-20251001` finds its family."""
-    if model.startswith(("local:", "scripted")):
+    """The row of a model name; a dated name such as `claude-haiku-4-5-20251001` finds its family.
+
+    An unknown name is warned about once, and gets a row that every current model works with.
+    """
+    if model.startswith("local:"):
         return LOCAL
+    if model.startswith("scripted"):
+        return SCRIPTED
     names = [name for name in CLAUDE if model == name or model.startswith(name + "-")]
-    return CLAUDE[max(names, key=len)] if names else UNKNOWN
+    if names:
+        return CLAUDE[max(names, key=len)]
+    _log.warning(
+        "%s is not in the table of models: no temperature is sent, no prompt cache is used, and its price is unknown",
+        model,
+    )
+    return UNKNOWN
 
 
 # The embedded model on one core of 2026: tokens read and written per second. Claude: seconds per call.

@@ -13,6 +13,28 @@ class LLMError(RuntimeError):
     """The LLM gave no answer. The message says what failed and what to do; answers received before are stored."""
 
 
+class Transient(LLMError):
+    """One attempt failed; another one may succeed.
+
+    Attributes:
+      kind: `rate_limited`, `overloaded`, `server`, `timeout`, `connection` or `invalid` (no answer of the protocol).
+      retry_after: seconds that the server asks to wait, None where it says nothing.
+    """
+
+    def __init__(self, message: str, *, kind: str, retry_after: float | None = None):
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+class Rejected(LLMError):
+    """This request will never be answered (too long, for example); others may be."""
+
+
+class Stopped(LLMError):
+    """Nothing more was sent, because a budget is spent or the run was interrupted. What was received is stored."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
     """The full content of one call, and which of its samples is wanted.
@@ -23,6 +45,8 @@ class Request:
       temperature: None where the model takes none; 0.0 is greedy.
       system: the system prompt, None for the model's own default.
       sample: number of the sample; the same content with another number is an independent draw.
+      group: whoever the request is for. It is never sent and not part of the key: it keeps one user's thousand
+        requests from standing before everybody else's.
     """
 
     messages: tuple[Message, ...]
@@ -30,6 +54,7 @@ class Request:
     temperature: float | None = None
     system: str | None = None
     sample: int = 0
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +64,11 @@ class Answer:
     Attributes:
       text: the text blocks joined; may be empty.
       stop_reason: `end_turn`, `max_tokens`, `refusal`, ...
-      input_tokens, output_tokens: as the server counted them.
+      input_tokens, output_tokens: as the server counted them, the prompt's cached part included.
+      cache_read, cache_written: tokens of the prompt that came from the server's prompt cache, or went into it.
+      request_id: the server's name of the request, for its support.
+      seconds: until the answer was there.
+      batch: whether it came in a Message Batch, at half the price.
       cached: whether it was read from the store instead of being paid for.
     """
 
@@ -47,25 +76,57 @@ class Answer:
     stop_reason: str
     input_tokens: int
     output_tokens: int
+    cache_read: int = 0
+    cache_written: int = 0
+    request_id: str = ""
+    seconds: float = 0.0
+    batch: bool = False
     cached: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a server says of its limits along with an answer.
+
+    Attributes:
+      per_minute: requests that it takes, None where it does not say.
+      wait: seconds until anything is left of the limits that are used up; 0 where something is.
+    """
+
+    per_minute: float | None = None
+    wait: float = 0.0
 
 
 @runtime_checkable
 class Transport(Protocol):
     """One way to reach an LLM.
 
-    `model` names it in keys and reports and changes whenever its answers would: the local server adds the digest of
-    its weights. `parallel` is the number of requests worth having under way at once.
+    Attributes:
+      model: names it in keys and reports, and changes whenever its answers would: the local server adds the digest of
+        its weights.
+      parallel: most requests worth having under way at once.
+      in_turn: whether requests with a common beginning should follow each other (one slot, one prompt cache).
+      limits: what the last answer said of the server's limits.
     """
 
     model: str
     parallel: int
+    in_turn: bool
+    limits: Limits
 
     def check(self) -> None:
         """Raises `LLMError` where every request would fail: no key, nothing installed. It calls nobody."""
         ...
 
-    async def complete(self, request: Request) -> Answer: ...
+    async def complete(self, request: Request) -> Answer:
+        """One attempt, without retries.
+
+        Raises:
+          Transient: worth another attempt.
+          Rejected: this request never will be answered.
+          LLMError: no request will be.
+        """
+        ...
 
     async def close(self) -> None: ...
 
@@ -80,6 +141,12 @@ def key(model: str, request: Request) -> str:
         "temperature": None if request.temperature is None else round(request.temperature, 6),
     }
     return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+
+
+def order(wanted: Request) -> tuple[str, ...]:
+    """Sorted by this, requests with the same beginning follow each other, so that a server's prompt cache pays."""
+    turns = (wanted.system or "", *(message.text for message in wanted.messages))
+    return (*turns, str(wanted.temperature), f"{wanted.sample:06d}")
 
 
 def count_tokens(text: str) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from hydrajax.llm.request import Answer, Request, count_tokens, estimate_input_tokens
+from hydrajax.llm.request import Answer, Limits, Request, count_tokens, estimate_input_tokens
 
 
 class Scripted:
@@ -14,6 +14,8 @@ class Scripted:
 
     model = "scripted"
     parallel = 8
+    in_turn = False
+    limits = Limits()
 
     def check(self) -> None:
         """Nothing can be missing."""

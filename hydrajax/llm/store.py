@@ -1,35 +1,91 @@
-"""The store of answers: SQLite, one row per (request key, sample), written before an answer is used."""
+"""The store of answers: SQLite, one row per (request key, sample), written before an answer is used.
 
+    answers    what came back, and what it cost
+    claims     requests under way, and who sent them: nobody else sends them meanwhile
+    batches    Message Batches that were submitted, or were about to be
+    attempts   how many requests were sent, by outcome
+
+Several processes may use one file: a claim is taken in a transaction, and one whose owner has died is free again.
+"""
+
+import collections
+import contextlib
+import dataclasses
 import os
 import pathlib
+import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import platformdirs
+import psutil
 
 from hydrajax.llm.request import Answer
 from hydrajax.types import DataError
 
-_SCHEMA = """
-create table if not exists answers (
-  key text not null,
-  sample integer not null,
-  model text not null,
-  text text not null,
-  stop_reason text not null,
-  input_tokens integer not null,
-  output_tokens integer not null,
-  created real not null,
-  primary key (key, sample)
-) without rowid
-"""
-_COLUMNS = "text, stop_reason, input_tokens, output_tokens"
+Key = tuple[str, int]
+
+_SCHEMA = (
+    """create table if not exists answers (
+      key text not null, sample integer not null, model text not null, text text not null, stop_reason text not null,
+      input_tokens integer not null, output_tokens integer not null, created real not null,
+      primary key (key, sample)) without rowid""",
+    """create table if not exists claims (
+      key text not null, sample integer not null, owner text not null, since real not null,
+      primary key (key, sample)) without rowid""",
+    """create table if not exists batches (
+      intent text primary key, id text, model text not null, size integer not null, created real not null)
+      without rowid""",
+    """create table if not exists attempts (
+      model text not null, outcome text not null, count integer not null, primary key (model, outcome))
+      without rowid""",
+)
+# Added after the first version: files of that version get them when they are opened.
+_LATER = {
+    "cache_read": "integer not null default 0",
+    "cache_written": "integer not null default 0",
+    "request_id": "text not null default ''",
+    "seconds": "real not null default 0",
+    "batch": "integer not null default 0",
+    "expected_tokens": "integer",
+    "max_tokens": "integer",
+}
+_ANSWER = (
+    "text", "stop_reason", "input_tokens", "output_tokens", "cache_read", "cache_written", "request_id", "seconds",
+    "batch",
+)  # fmt: skip
+COLUMNS = ("key", "sample", "model", *_ANSWER, "expected_tokens", "max_tokens", "created")
 
 
 def default_path() -> pathlib.Path:
     """One file in the user's cache folder, shared by all runs."""
     return pathlib.Path(platformdirs.user_cache_dir("hydrajax")) / "answers.sqlite"
+
+
+def this_process() -> str:
+    """A name for this process that no other one ever had: machine, number, and when it began."""
+    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A Message Batch of this store.
+
+    Attributes:
+      intent: the store's own name for it, given before it was submitted.
+      id: the server's, None while it is not known.
+      model: whose.
+      size: number of requests.
+      created: when it was about to be submitted, seconds since 1970.
+    """
+
+    intent: str
+    id: str | None
+    model: str
+    size: int
+    created: float
 
 
 class Store:
@@ -44,11 +100,16 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str] | None = None):
         self.path = pathlib.Path(path) if path is not None else default_path()
+        self.owner = this_process()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._db.execute(_SCHEMA)
-            self._db.execute(f"select key, sample, {_COLUMNS} from answers limit 1")
+            tables = {row[0] for row in self._db.execute("select name from sqlite_master where type = 'table'")}
+            if tables:  # nothing is changed before this is known to be a store
+                self._db.execute("select key, sample, model, text, stop_reason, created from answers limit 1")
+            for statement in _SCHEMA:
+                self._db.execute(statement)
+            self._add_columns()
             # Only now, since it rewrites the header: another program's database stays as it is.
             self._db.execute("pragma journal_mode = wal")
             self._db.execute("pragma synchronous = normal")
@@ -61,32 +122,192 @@ class Store:
         there = pathlib.Path(path) if path is not None else default_path()
         return cls(there if there.exists() else ":memory:")
 
-    def get_many(self, wanted: Iterable[tuple[str, int]]) -> Mapping[tuple[str, int], Answer]:
+    def get_many(self, wanted: Iterable[Key]) -> Mapping[Key, Answer]:
         """The stored answers among `wanted`, marked as cached."""
         found = {}
-        for row_key, sample in dict.fromkeys(wanted):
-            row = self._db.execute(
-                f"select {_COLUMNS} from answers where key = ? and sample = ?", (row_key, sample)
-            ).fetchone()
+        query = f"select {', '.join(_ANSWER)} from answers where key = ? and sample = ?"
+        for key in dict.fromkeys(wanted):
+            row = self._db.execute(query, key).fetchone()
             if row is not None:
-                found[row_key, sample] = Answer(
-                    text=row[0], stop_reason=row[1], input_tokens=row[2], output_tokens=row[3], cached=True
-                )
+                values = dict(zip(_ANSWER, row, strict=True))
+                found[key] = Answer(**values | {"batch": bool(values["batch"])}, cached=True)
         return found
 
-    def put(self, row_key: str, sample: int, model: str, answer: Answer) -> Answer:
-        """Stores an answer and returns the one that the store now holds (another process may have been first)."""
-        inserted = self._db.execute(
-            f"insert or ignore into answers (key, sample, model, {_COLUMNS}, created) values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (row_key, sample, model, answer.text, answer.stop_reason, answer.input_tokens, answer.output_tokens,
-             time.time()),
-        )  # fmt: skip
-        if inserted.rowcount:
-            return answer
-        return self.get_many([(row_key, sample)])[row_key, sample]
+    def put(
+        self,
+        row_key: str,
+        sample: int,
+        model: str,
+        answer: Answer,
+        *,
+        expected_tokens: int | None = None,
+        max_tokens: int | None = None,
+    ) -> Answer:
+        """Stores an answer, frees its claim, and returns the one that the store now holds (another may be older).
+
+        Args:
+          row_key: of the request.
+          sample: of the request.
+          model: who answered.
+          answer: what came back.
+          expected_tokens: the estimate of the prompt's tokens, from which plans learn.
+          max_tokens: the request's limit, likewise.
+        """
+        with self.transaction():
+            return self._put((row_key, sample), model, answer, expected_tokens, max_tokens)
+
+    def put_many(self, rows: Iterable[tuple[Key, str, Answer]]) -> int:
+        """Stores many answers at once, and returns how many of them were new."""
+        before = self._db.total_changes
+        with self.transaction():
+            self._db.executemany(_insert(), (_row(key, model, answer, None, None) for key, model, answer in rows))
+        return self._db.total_changes - before
+
+    def claim(self, key: Key) -> Answer | str | None:
+        """Takes a request over before it is sent.
+
+        Returns:
+          None where it is now this process's to send; the answer, where there is one; the owner, where another process
+          (or a batch: `batch:INTENT`) is at it.
+        """
+        with self.transaction():
+            found = self.get_many([key])
+            if found:
+                return found[key]
+            row = self._db.execute("select owner from claims where key = ? and sample = ?", key).fetchone()
+            if row is not None and row[0] != self.owner and process_lives(row[0]):
+                return row[0]
+            self._db.execute("insert or replace into claims values (?, ?, ?, ?)", (*key, self.owner, time.time()))
+            return None
+
+    def owner_of(self, key: Key) -> str | None:
+        """Who is at it, dead or alive."""
+        row = self._db.execute("select owner from claims where key = ? and sample = ?", key).fetchone()
+        return row[0] if row else None
+
+    def release(self, keys: Iterable[Key]) -> None:
+        """Frees claims of this process, of requests that came to nothing."""
+        with self.transaction():
+            self._db.executemany(
+                "delete from claims where key = ? and sample = ? and owner = ?", ((*key, self.owner) for key in keys)
+            )
+
+    def begin_batch(self, intent: str, model: str, keys: Sequence[Key]) -> None:
+        """Notes that these requests are about to be submitted; they belong to the batch from now on."""
+        with self.transaction():
+            row = (intent, None, model, len(keys), time.time())
+            self._db.execute("insert into batches values (?, ?, ?, ?, ?)", row)
+            self._db.executemany(
+                "insert or replace into claims values (?, ?, ?, ?)",
+                ((*key, f"batch:{intent}", time.time()) for key in keys),
+            )
+
+    def name_batch(self, intent: str, batch_id: str) -> None:
+        """Notes the server's id of a batch."""
+        self._db.execute("update batches set id = ? where intent = ?", (batch_id, intent))
+
+    def end_batch(self, intent: str) -> None:
+        """Forgets a batch, and frees the requests that it left without an answer."""
+        with self.transaction():
+            self._db.execute("delete from claims where owner = ?", (f"batch:{intent}",))
+            self._db.execute("delete from batches where intent = ?", (intent,))
+
+    def batches(self, model: str) -> list[Batch]:
+        """Batches under way, oldest first."""
+        rows = self._db.execute("select * from batches where model = ? order by created", (model,))
+        return [Batch(intent=r[0], id=r[1], model=r[2], size=r[3], created=r[4]) for r in rows]
+
+    def batch_keys(self, intent: str) -> list[Key]:
+        """The requests of a batch that have no answer yet."""
+        return list(self._db.execute("select key, sample from claims where owner = ?", (f"batch:{intent}",)))
+
+    def note(self, model: str, outcomes: Mapping[str, int]) -> None:
+        """Adds to the count of attempts."""
+        with self.transaction():
+            self._db.executemany(
+                "insert into attempts values (?, ?, ?) on conflict do update set count = count + excluded.count",
+                ((model, outcome, count) for outcome, count in outcomes.items()),
+            )
+
+    def attempts(self, model: str | None = None) -> dict[str, int]:
+        """Requests sent so far, by outcome: `answered`, or the kind of the failure."""
+        where, values = ("where model = ?", (model,)) if model else ("", ())
+        return dict(self._db.execute(f"select outcome, sum(count) from attempts {where} group by outcome", values))
+
+    def habits(self, model: str) -> tuple[float, float] | None:
+        """What plans learn from: (prompt tokens for each that was expected, share of the limit that answers fill).
+
+        None with fewer than 50 answers that say so.
+        """
+        row = self._db.execute(
+            "select count(*), sum(input_tokens) * 1.0 / sum(expected_tokens), sum(output_tokens) * 1.0 / "
+            "sum(max_tokens) from answers where model = ? and expected_tokens > 0 and max_tokens > 0",
+            (model,),
+        ).fetchone()
+        return (row[1], row[2]) if row[0] >= 50 else None
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every answer with all that is known of it, by key and sample."""
+        for row in self._db.execute(f"select {', '.join(COLUMNS)} from answers order by key, sample"):
+            yield dict(zip(COLUMNS, row, strict=True))
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """A statement of one's own, for maintenance."""
+        return self._db.execute(statement, values)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, and nobody else writes meanwhile."""
+        self._db.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
 
     def __len__(self) -> int:
         return self._db.execute("select count(*) from answers").fetchone()[0]
 
     def close(self) -> None:
         self._db.close()
+
+    def _put(self, key: Key, model: str, answer: Answer, expected: int | None, most: int | None) -> Answer:
+        inserted = self._db.execute(_insert(), _row(key, model, answer, expected, most))
+        self._db.execute("delete from claims where key = ? and sample = ?", key)
+        return answer if inserted.rowcount else self.get_many([key])[key]
+
+    def _add_columns(self) -> None:
+        there = {row[1] for row in self._db.execute("pragma table_info(answers)")}
+        for name, kind in _LATER.items():
+            if name not in there:
+                # Another process may be adding it at this moment.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self._db.execute(f"alter table answers add column {name} {kind}")
+        self._db.execute(f"select {', '.join(COLUMNS)} from answers limit 1")
+
+
+def _insert() -> str:
+    return f"insert or ignore into answers ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
+
+
+def _row(key: Key, model: str, answer: Answer, expected: int | None, most: int | None) -> tuple[Any, ...]:
+    return (*key, model, *(getattr(answer, name) for name in _ANSWER), expected, most, time.time())
+
+
+def process_lives(owner: str) -> bool:
+    """Whether an owner of claims still runs. Of other machines nothing is known: they are trusted. Batches do."""
+    if owner.startswith("batch:"):
+        return True
+    host, number, began = owner.rsplit("/", 2)
+    if host != socket.gethostname():
+        return True
+    try:
+        return abs(psutil.Process(int(number)).create_time() - float(began)) < 1.0
+    except psutil.Error:
+        return False
+
+
+def counted(outcomes: Iterable[str]) -> dict[str, int]:
+    """Outcomes as `Store.note` takes them."""
+    return dict(collections.Counter(outcomes))

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from hydrajax.llm import sampler
+from hydrajax.llm import planner
 from hydrajax.methods.lab import Lab
 from hydrajax.prompting import contract, registry
 from hydrajax.types import Candidate, Query, Record
@@ -43,7 +43,7 @@ def choose_shown(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[
         answers = _answers(lab, strategy, k, validation, user_models, stage=f"{strategy}: choosing k")[1]
         means[k] = sum(lab.quality(q, answers[q.id].text) for q in validation) / len(validation)
     # A plan's placeholders are all equally good; it counts the longer prompts then, to be on the safe side.
-    larger = 1 if isinstance(lab.ctx.llm, sampler.Planner) else -1
+    larger = 1 if isinstance(lab.ctx.llm, planner.Planner) else -1
     return max(sizes, key=lambda k: (round(means[k], 9), larger * k)), means
 
 

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from hydrajax.data import tasks
-from hydrajax.llm import connect, sampler, store
+from hydrajax.llm import sampler, store
 from hydrajax.methods import hydra, lab
 from hydrajax.prompting import contract
 from hydrajax.runs import folder, load, pipeline, saved
@@ -60,9 +60,7 @@ def answer(
     answers = store.Store(machine.store)
     encode, _ = pipeline.encoders(config, pipeline.cache_folder(machine, answers))
     kept = saved.load(run / "scorers", encode)
-    llm_sampler = sampler.StoredSampler(
-        connect.connect(llm or config.llm, parallel=machine.parallel, threads=machine.threads), answers
-    )
+    llm_sampler = sampler.StoredSampler(machine.connect(llm or config.llm), answers)
     try:
         ctx = contract.Context(task=data.task, llm=llm_sampler, settings=config.settings.prompts)
         bench = lab.Lab(ctx=ctx, users=users, settings=config.settings, reward=data.reward, seed=config.seed)

@@ -17,7 +17,8 @@ import numpy as np
 
 from hydrajax import files, progress
 from hydrajax.evaluation import report, results, roster, rows
-from hydrajax.llm import connect, models, sampler, store
+from hydrajax.llm import budget, connect, models, planner, sampler, store
+from hydrajax.llm.request import Transport
 from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
 from hydrajax.prompting import contract
@@ -34,15 +35,23 @@ class Machine:
 
     Attributes:
       store: file of answers, None for the one in the user's cache folder.
-      parallel: requests to Claude under way at once.
+      parallel: most requests to Claude under way at once.
+      transport: `messages` or `batches`.
+      budget: what this invocation may spend.
       threads: of the embedded LLM, None for the free cores.
       cache: folder of base features, None for the one beside the store.
     """
 
     store: str | None = None
-    parallel: int = 8
+    parallel: int = 64
+    transport: str = "messages"
+    budget: budget.Budget = budget.Budget()
     threads: int | None = None
     cache: str | None = None
+
+    def connect(self, llm: str) -> Transport:
+        """The way to an LLM."""
+        return connect.connect(llm, parallel=self.parallel, threads=self.threads, transport=self.transport)
 
     def __post_init__(self):
         for name in ("parallel", "threads"):
@@ -85,14 +94,14 @@ def run(
         say(f"skipped: {sentence}")
     for sentence in data.notes:
         say(f"note: {sentence}")
-    transport = connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
+    transport = machine.connect(config.llm)
     transport.check()
     answers = store.Store(machine.store)
     cache = cache_folder(machine, answers)
     encoded = encoders(config, cache)  # an unknown base is reported before anything is written
     folder.prepare(out, config, command)
     _keep_compiled(cache.parent / "compiled")
-    llm = sampler.StoredSampler(transport, answers)
+    llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
     finished = False
     try:
         found = _compute(config, out, data, people, llm, encoded, clock)
@@ -111,7 +120,7 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
     # What cannot be run is reported before anything is written.
     first = dataclasses.replace(config, fold=0)
     load.people(first, load.load(first))
-    connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads).check()
+    machine.connect(config.llm).check()
     encoders(config, None)
     folder.prepare(out, config, command)
     parts = []
@@ -162,7 +171,7 @@ class Plan:
     """
 
     model: str
-    stages: dict[str, sampler.StagePlan]
+    stages: dict[str, planner.StagePlan]
     cost_usd: float | None
     seconds: float
 
@@ -176,11 +185,11 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
     divided = [dataclasses.replace(config, fold=fold) for fold in parts]
     read = [load.load(part) for part in divided]
     everybody = [load.people(part, data) for part, data in zip(divided, read, strict=True)]
-    transport = connect.connect(config.llm, parallel=machine.parallel, threads=machine.threads)
+    transport = machine.connect(config.llm)
     answers = store.Store.without_making(machine.store)
-    planner = sampler.Planner(transport.model, answers)
+    counting = planner.Planner(transport.model, answers)
     for data, people in zip(read, everybody, strict=True):
-        bench = _lab(config, data, planner)
+        bench = _lab(config, data, counting)
         asked = [*people.validation_queries, *people.new_queries]
         prompts = {
             name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES
@@ -189,9 +198,9 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
     answers.close()
     seconds = sum(
         models.seconds(transport.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=transport.parallel)
-        for s in planner.stages.values()
+        for s in counting.stages.values()
     )
-    return Plan(model=transport.model, stages=planner.stages, cost_usd=planner.cost(), seconds=seconds)
+    return Plan(model=transport.model, stages=counting.stages, cost_usd=counting.cost(), seconds=seconds)
 
 
 def encoders(
@@ -297,9 +306,8 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
 
 
 def _llm(llm: sampler.StoredSampler) -> results.Llm:
-    usage = llm.usage
-    cost = models.find(llm.model).cost(usage.input_tokens, usage.output_tokens)
-    return results.Llm(model=llm.model, cost_usd=cost, **dataclasses.asdict(usage))
+    usage = dataclasses.asdict(llm.usage)
+    return results.Llm(**{field.name: usage[field.name] for field in dataclasses.fields(results.Llm)})
 
 
 class _Clock:

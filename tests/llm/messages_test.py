@@ -1,6 +1,5 @@
 import asyncio
 import socket
-import time
 
 import pytest
 
@@ -86,29 +85,64 @@ def test_tokens_read_from_a_prompt_cache_count_as_input(server, call, ask, reply
     assert (answer.input_tokens, answer.output_tokens) == (125, 4)
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 503, 529])
-def test_what_passes_is_tried_again(server, call, ask, reply, status):
-    server.answer = lambda number, body: (
-        reply("wait", status=status, headers={"retry-after-ms": "5"}) if number < 2 else reply("at last")
-    )
-    assert call(ask()).text == "at last"
-    assert len(server.bodies) == 3 and server.bodies[0] == server.bodies[2]
+KINDS = {408: "timeout", 409: "server", 429: "rate_limited", 500: "server", 503: "server", 529: "overloaded"}
 
 
-def test_the_server_says_how_long_to_wait(server, call, ask, reply):
-    server.answer = lambda number, body: (
-        reply("wait", status=429, headers={"retry-after-ms": "400"}) if number == 0 else reply()
-    )
-    start = time.monotonic()
+@pytest.mark.parametrize("status", KINDS)
+def test_what_may_pass_is_one_attempt_and_says_so(server, call, ask, reply, status):
+    server.answer = lambda number, body: reply("not now", status=status)
+    with pytest.raises(request.Transient, match=rf"claude-haiku-4-5-20251001: .* {status} \(not now\)") as caught:
+        call(ask())
+    assert caught.value.kind == KINDS[status] and caught.value.retry_after is None
+    assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("retry-after", "2.5"), ("retry-after-ms", "2500")])
+def test_the_server_says_how_long_to_wait(server, call, ask, reply, name, value):
+    server.answer = lambda number, body: reply("wait", status=429, headers={name: value})
+    with pytest.raises(request.Transient) as caught:
+        call(ask())
+    assert caught.value.retry_after == 2.5
+
+
+def test_limits_are_read_from_the_headers():
+    past, future = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
+    name = "anthropic-ratelimit-{}-{}".format
+    told = {name("requests", "limit"): "50", name("requests", "remaining"): "7", name("requests", "reset"): future}
+    assert messages.limits(told) == request.Limits(per_minute=50.0, wait=0.0)
+    told |= {name("input-tokens", "remaining"): "0", name("input-tokens", "reset"): past}
+    assert messages.limits(told).wait == 0.0
+    told |= {name("output-tokens", "remaining"): "0", name("output-tokens", "reset"): future}
+    assert messages.limits(told).wait > 1e6
+    assert messages.limits({}) == request.Limits()
+    assert messages.limits({name("requests", "limit"): "many"}).per_minute is None
+
+
+def test_long_prompts_are_marked_for_the_prompt_cache_and_short_ones_are_not(server, call, ask):
+    turns = [Message(role="user", text="word " * 5000), Message(role="assistant", text="b")]
+    long = request.Request(messages=(*turns, Message(role="user", text="c")), max_tokens=9)
+    call(long)
     call(ask())
-    assert time.monotonic() - start >= 0.4
+    marked = [
+        isinstance(m["content"], list) and "cache_control" in m["content"][0] for m in server.bodies[0]["messages"]
+    ]
+    assert marked == [False, True, True]
+    assert [m["content"] for m in server.bodies[1]["messages"]] == ["hello"]
 
 
-def test_in_the_end_it_gives_up_with_the_server_s_reason(server, call, ask, reply):
-    server.answer = lambda number, body: reply("overloaded today", status=529, headers={"retry-after-ms": "1"})
-    with pytest.raises(request.LLMError, match=r"claude-haiku-4-5-20251001: .* 529 \(overloaded today"):
-        call(ask(), max_retries=3)
-    assert len(server.bodies) == 4
+def test_a_model_that_cannot_but_think_gets_room_for_it(server, call, ask):
+    call(ask(max_tokens=9), "claude-opus-5-5")
+    call(ask(max_tokens=9), "claude-sonnet-5")
+    first, second = server.bodies
+    assert first["max_tokens"] > 1000 and first["output_config"] == {"effort": "low"}
+    assert second["max_tokens"] == 9 and second["thinking"] == {"type": "disabled"}
+
+
+def test_a_user_is_named_only_where_that_is_asked_for(server, call, ask):
+    call(ask())
+    call(ask(), user="a salted hash")
+    assert "metadata" not in server.bodies[0]
+    assert server.bodies[1]["metadata"] == {"user_id": "a salted hash"}
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413])
@@ -152,7 +186,7 @@ NO_ANSWERS = [b"<html>a proxy's page</html>", b'{"id": "x"}', b'{"content": [1]}
 def test_an_answer_that_is_none_is_one_sentence(server, call, ask, content):
     server.answer = lambda number, body: (200, {}, content)
     with pytest.raises(request.LLMError, match="what the server sent is not an answer in the Messages") as caught:
-        call(ask(), max_retries=0)
+        call(ask())
     assert "ANTHROPIC_API_KEY" not in str(caught.value)
 
 
@@ -160,7 +194,7 @@ def test_nobody_there_is_one_sentence(call, ask):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with pytest.raises(request.LLMError, match="claude-haiku-4-5-20251001: no connection to the server"):
-        call(ask(), base_url=f"http://127.0.0.1:{port}", max_retries=0)
+        call(ask(), base_url=f"http://127.0.0.1:{port}")
 
 
 def test_a_server_of_one_s_own_gets_no_key_of_the_environment(server, call, ask, monkeypatch):
@@ -176,4 +210,4 @@ def test_a_proxy_is_not_asked_for_the_loopback_interface(call, ask, monkeypatch,
         monkeypatch.setenv(variable, f"http://127.0.0.1:{unused.getsockname()[1]}")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    assert call(ask(), max_retries=0).text == "answer to hello"
+    assert call(ask()).text == "answer to hello"

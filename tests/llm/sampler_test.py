@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from hydrajax.llm import messages, request, sampler, store
+from hydrajax.llm import messages, planner, request, sampler, store
 
 
 class Transport:
@@ -17,6 +17,7 @@ class Transport:
 
     def __init__(self, model="m", parallel=4, fails=(), wait=lambda text: 0.0):
         self.model, self.parallel = model, parallel
+        self.in_turn, self.limits = parallel == 1, request.Limits()
         self.fails, self.wait = set(fails), wait
         self.sent: list[tuple[str, int]] = []
         self.under_way = self.most_under_way = 0
@@ -116,7 +117,7 @@ def test_every_answer_is_stored_before_it_is_reported(make, ask, answers):
 
     @contextlib.contextmanager
     def bar(label):
-        yield lambda done, total: seen.append((label, done, total, len(answers)))
+        yield lambda done, total, note="": seen.append((label, done, total, len(answers)))
 
     make(Transport(parallel=2), bar=bar).sample([ask(str(i)) for i in range(4)], stage="candidates")
     assert seen == [("candidates", done, 4, done) for done in range(1, 5)]
@@ -206,7 +207,7 @@ def test_against_a_server_that_speaks_the_protocol(make, ask, server):
 
 RUN = """
 import json, sys
-from hydrajax.llm import messages, request, sampler, store
+from hydrajax.llm import messages, planner, request, sampler, store
 from hydrajax.types import Message
 url, path = sys.argv[1:]
 answers = store.Store(path)
@@ -274,11 +275,11 @@ def test_two_runs_at_once_give_the_same_answers(server, reply, make, ask, answer
 
 def test_a_plan_counts_what_a_run_would_send(make, ask, answers):
     make(Transport()).sample([ask("a"), ask("b")], stage="before")
-    planner = sampler.Planner("m", answers)
+    counting = planner.Planner("m", answers)
     wanted = {"one": [ask("a"), ask("c"), ask("c"), ask("d")], "two": [ask("d"), ask("b"), ask("e", sample=3)]}
     for stage, requests in wanted.items():
-        assert len(planner.sample(requests, stage=stage)) == len(requests)
-    counts = {stage: (plan.calls, plan.cached) for stage, plan in planner.stages.items()}
+        assert len(counting.sample(requests, stage=stage)) == len(requests)
+    counts = {stage: (plan.calls, plan.cached) for stage, plan in counting.stages.items()}
     assert counts == {"one": (2, 1), "two": (1, 1)}
     transport = Transport()
     llm = make(transport)
@@ -288,35 +289,35 @@ def test_a_plan_counts_what_a_run_would_send(make, ask, answers):
 
 
 def test_a_plan_calls_nothing_and_stores_nothing(ask, answers):
-    planner = sampler.Planner("m", answers)
-    (answer,) = planner.sample([ask("a")], stage="s")
+    counting = planner.Planner("m", answers)
+    (answer,) = counting.sample([ask("a")], stage="s")
     assert len(answers) == 0 and not answer.cached and answer.text
-    planner.close()
+    counting.close()
 
 
 def test_a_plan_uses_the_answers_that_are_stored(make, ask, answers):
     make(Transport()).sample([ask("a")], stage="s")
-    assert _texts(sampler.Planner("m", answers).sample([ask("a")], stage="s")) == ["a/0"]
+    assert _texts(planner.Planner("m", answers).sample([ask("a")], stage="s")) == ["a/0"]
 
 
 @pytest.mark.parametrize(("model", "known"), [("claude-haiku-4-5", True), ("m", False), ("local:x@1", True)])
 def test_a_plan_costs_what_the_model_costs(ask, answers, model, known):
-    planner = sampler.Planner(model, answers)
-    planner.sample([ask("word " * 1000, max_tokens=100)], stage="s")
+    counting = planner.Planner(model, answers)
+    counting.sample([ask("word " * 1000, max_tokens=100)], stage="s")
     if not known:
-        assert planner.cost() is None
+        assert counting.cost() is None
     elif model.startswith("local"):
-        assert planner.cost() == 0.0
+        assert counting.cost() == 0.0
     else:
-        plan = planner.stages["s"]
-        assert planner.cost() == pytest.approx((plan.input_tokens * 1.0 + plan.output_tokens * 5.0) / 1e6)
+        plan = counting.stages["s"]
+        assert counting.cost() == pytest.approx((plan.input_tokens * 1.0 + plan.output_tokens * 5.0) / 1e6)
         assert plan.input_tokens > 1000
 
 
 def test_what_a_prompt_shares_with_the_one_before_is_read_once(ask, answers):
-    planner = sampler.Planner("m", answers)
+    counting = planner.Planner("m", answers)
     shared = "the same records again and again " * 50
-    planner.sample([ask(shared + "one"), ask(shared + "two")], stage="s")
-    plan = planner.stages["s"]
+    counting.sample([ask(shared + "one"), ask(shared + "two")], stage="s")
+    plan = counting.stages["s"]
     assert plan.fresh_input_tokens < 0.6 * plan.input_tokens
     assert plan.fresh_input_tokens > request.count_tokens(shared)

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from hydrajax.data import tasks
-from hydrajax.llm import request, sampler
+from hydrajax.llm import request, usage
 from hydrajax.prompting import contract
 from hydrajax.types import Record, User
 
@@ -14,7 +14,7 @@ class Recorder:
     model = "recorder"
 
     def __init__(self, answers=None):
-        self.usage = sampler.Usage()
+        self.usage = usage.Usage(model="m")
         self.asked: list[request.Request] = []
         self.stages: list[str] = []
         self._answers = answers

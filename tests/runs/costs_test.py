@@ -3,7 +3,7 @@ import collections
 import pytest
 
 from hydrajax.data import tasks
-from hydrajax.llm import sampler
+from hydrajax.llm import usage
 from hydrajax.methods import lab
 from hydrajax.prompting import contract
 from hydrajax.runs import costs
@@ -17,7 +17,7 @@ CALLS = {"zero_shot": 1, "icl_random": 2, "rag": 4, "pag: summaries": 8, "pag": 
 
 class Named:
     def __init__(self, model):
-        self.model, self.usage = model, sampler.Usage()
+        self.model, self.usage = model, usage.Usage(model="m")
 
     def sample(self, requests, *, stage):
         raise AssertionError("the LLM was called")

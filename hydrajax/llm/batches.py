@@ -1,0 +1,127 @@
+"""Message Batches through the anthropic SDK: many requests in one submission, within a day, at half the price."""
+
+import datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import anthropic
+
+from hydrajax.llm import messages
+from hydrajax.llm.request import Answer, Limits, LLMError, Rejected, Request, Transient
+from hydrajax.llm.store import Batch, Key
+
+# Documented limits are 100,000 requests and 256 MB.
+MOST_REQUESTS = 100_000
+MOST_BYTES = 200_000_000
+_ID_DIGITS = 48
+
+
+def custom_id(key: Key) -> str:
+    """A request's name inside a batch (at most 64 characters), made of what the store knows it by."""
+    return f"{key[0][:_ID_DIGITS]}-{key[1]}"
+
+
+class Batches:
+    """Submits batches and reads their results. Single requests go the way of `messages.Messages`.
+
+    Args:
+      inner: the way to the server.
+      most_requests: of one batch.
+      poll_seconds: between two looks at a batch.
+    """
+
+    in_turn = False
+
+    def __init__(self, inner: messages.Messages, *, most_requests: int = MOST_REQUESTS, poll_seconds: float = 30.0):
+        if not 1 <= most_requests <= MOST_REQUESTS:
+            raise ValueError(f"most_requests is {most_requests}, expected 1 to {MOST_REQUESTS}")
+        self.model, self.parallel = inner.model, inner.parallel
+        self.most_requests, self.poll_seconds = most_requests, poll_seconds
+        self.limits = Limits()
+        self._inner = inner
+
+    def check(self) -> None:
+        """See `Transport.check`."""
+        self._inner.check()
+
+    async def complete(self, request: Request) -> Answer:
+        """See `Transport.complete`."""
+        return await self._inner.complete(request)
+
+    async def close(self) -> None:
+        """See `Transport.close`. Batches under way go on; the store knows them."""
+        await self._inner.close()
+
+    def size(self, request: Request) -> int:
+        """Bytes of a request inside a batch, about."""
+        return 600 + 2 * sum(len(m.text) for m in request.messages) + 2 * len(request.system or "")
+
+    async def submit(self, requests: Sequence[tuple[Key, Request]]) -> str:
+        """Submits a batch, and returns its id.
+
+        Raises:
+          Transient, LLMError: it was not taken.
+        """
+        entries = [{"custom_id": custom_id(key), "params": self._body(request)} for key, request in requests]
+        with messages.as_llm_errors(self.model):
+            batch = await self._inner.client().messages.batches.create(requests=entries)  # type: ignore[arg-type]
+            return batch.id
+
+    async def ended(self, batch_id: str) -> bool:
+        """Whether all of a batch's results are there."""
+        with messages.as_llm_errors(self.model):
+            return (await self._inner.client().messages.batches.retrieve(batch_id)).processing_status == "ended"
+
+    async def results(self, batch_id: str, keys: Mapping[str, Key]) -> AsyncIterator[tuple[Key, Answer | LLMError]]:
+        """The results of a batch that has ended, in any order; what it leaves out is not mentioned.
+
+        Args:
+          batch_id: the server's id.
+          keys: custom id -> request; other results are passed over.
+        """
+        with messages.as_llm_errors(self.model):
+            stream = await self._inner.client().messages.batches.results(batch_id)
+            async for entry in stream:
+                if entry.custom_id in keys:
+                    yield keys[entry.custom_id], self._outcome(entry.result)
+
+    async def find(self, batch: Batch, known: frozenset[str]) -> str | None:
+        """The id of a batch whose submission was not seen to end, by its time and size; None where it never arrived.
+
+        Args:
+          batch: without an id.
+          known: ids of other batches.
+        """
+        begun = datetime.datetime.fromtimestamp(batch.created - 60, datetime.UTC)
+        with messages.as_llm_errors(self.model):
+            async for there in self._inner.client().messages.batches.list(limit=100):
+                if there.created_at < begun:
+                    break
+                counts = there.request_counts
+                size = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
+                if there.id not in known and size == batch.size:
+                    return there.id
+        return None
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        sent = messages.body(self._inner.model, self._inner.served_as, request, self._inner.user)
+        return sent | sent.pop("extra_body", {})
+
+    def _outcome(self, result: Any) -> Answer | LLMError:
+        match result.type:
+            case "succeeded":
+                try:
+                    return messages.answer(self.model, result.message, batch=True)
+                except Transient as error:
+                    return error
+            case "errored":
+                detail = result.error.error
+                sentence = f"{self.model}: {detail.message}"[:300]
+                if isinstance(detail, anthropic.types.InvalidRequestError) or detail.type in (
+                    "invalid_request_error",
+                    "not_found_error",
+                ):
+                    return Rejected(sentence)
+                return Transient(sentence, kind="server")
+            case other:
+                return Transient(f"{self.model}: the request's batch was {other}", kind=str(other))

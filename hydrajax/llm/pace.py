@@ -1,0 +1,96 @@
+"""How fast requests are sent: as many at once, and as close together, as the server takes without complaint.
+
+The number under way begins small and grows by one with every answer; a complaint (429, 529) halves it. Where the server
+names its limit of requests a minute, they are spaced to it, so that there is nothing to complain of. A server that asks
+to wait is left alone by everybody until then.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from hydrajax.llm.request import Limits
+
+FIRST_WINDOW = 8
+LONGEST_WAIT = 60.0
+
+
+def backoff(attempt: int, rng: random.Random) -> float:
+    """Seconds before attempt number `attempt` (1, 2, ...) is repeated: doubling from half a second, with jitter.
+
+    Without jitter, requests that failed together would come back together.
+    """
+    return min(LONGEST_WAIT, 0.5 * 2.0 ** (attempt - 1)) * rng.uniform(0.5, 1.0)
+
+
+class Pace:
+    """Lets requests through one by one.
+
+    Args:
+      most: that are ever under way at once.
+      clock: seconds.
+
+    Attributes:
+      window: how many may be under way now.
+      under_way: how many are.
+    """
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic):
+        self.most = most
+        self.window = float(min(most, FIRST_WINDOW))
+        self.under_way = 0
+        self._clock = clock
+        self._interval = 0.0
+        self._next = self._not_before = self._last_cut = clock() - 60.0
+        self._changed = asyncio.Event()
+
+    async def enter(self, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Waits until one more may be sent; False where `stopped` says so first. After True comes a `leave`."""
+        while not stopped():
+            wait = max(self._next, self._not_before) - self._clock()
+            if self.under_way >= int(self.window):
+                self._changed.clear()
+                await self._changed.wait()
+            elif wait > 0:
+                await asyncio.sleep(min(wait, 0.2))
+            else:
+                self.under_way += 1
+                # A timer that fires late must not lower the rate; a pause must not be made up for in a burst.
+                self._next = max(self._next, self._clock() - 0.1) + self._interval
+                return True
+        return False
+
+    def leave(self) -> None:
+        """One is no longer under way."""
+        self.under_way -= 1
+        self._changed.set()
+
+    def wake(self) -> None:
+        """Lets everybody who waits look whether to go on."""
+        self._changed.set()
+
+    def answered(self, limits: Limits) -> None:
+        """The server answered: a little more is tried, within what it says of its limits."""
+        self.window = min(self.most, self.window + 1.0)
+        if limits.per_minute:
+            self._interval = 60.0 / limits.per_minute
+        if limits.wait > 0:
+            self.pause(limits.wait)
+        self._changed.set()
+
+    def complained(self, retry_after: float | None) -> None:
+        """The server has too much to do: fewer at once, and nobody before the time that it names.
+
+        Complaints about one burst count as one.
+        """
+        now = self._clock()
+        if now - self._last_cut > 1.0:
+            self.window = max(1.0, self.window / 2)
+            self._last_cut = now
+        if retry_after is not None:
+            self.pause(retry_after)
+
+    def pause(self, seconds: float) -> None:
+        """Nobody sends anything for so long."""
+        self._not_before = max(self._not_before, self._clock() + min(seconds, 3600.0))

@@ -1,0 +1,199 @@
+"""Looking after a store: what is in it, copies of it, whether it is sound, and what may go."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from hydrajax import files
+from hydrajax.llm import models, store
+from hydrajax.types import DataError
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "key": (str,),
+    "sample": (int,),
+    "model": (str,),
+    "text": (str,),
+    "stop_reason": (str,),
+    "input_tokens": (int,),
+    "output_tokens": (int,),
+    "cache_read": (int,),
+    "cache_written": (int,),
+    "request_id": (str,),
+    "seconds": (int, float),
+    "batch": (int,),
+    "expected_tokens": (int, type(None)),
+    "max_tokens": (int, type(None)),
+    "created": (int, float),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelStats:
+    """What the store holds of one model; dollars are None where its price is not known."""
+
+    model: str
+    answers: int
+    refused: int
+    truncated: int
+    empty: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+
+def stats(answers: store.Store) -> list[ModelStats]:
+    """Answers, what became of them, and what they cost, by model."""
+    rows = answers.execute(
+        "select model, count(*), sum(stop_reason = 'refusal'), sum(stop_reason = 'max_tokens'), sum(trim(text) = ''), "
+        "sum(input_tokens), sum(output_tokens), sum(cache_read), sum(cache_written), sum(batch * input_tokens), "
+        "sum(batch * output_tokens) from answers group by model order by model"
+    )
+    found = []
+    for model, count, refused, truncated, empty, read, written, cached, cached_new, batch_in, batch_out in rows:
+        row = models.find(model)
+        single = row.cost(read - batch_in, written - batch_out, cache_read=cached, cache_written=cached_new)
+        batched = row.cost(batch_in, batch_out, batch=True)
+        found.append(
+            ModelStats(
+                model=model,
+                answers=count,
+                refused=refused,
+                truncated=truncated,
+                empty=empty,
+                input_tokens=read,
+                output_tokens=written,
+                cost_usd=None if single is None or batched is None else single + batched,
+            )
+        )
+    return found
+
+
+def export(answers: store.Store, path: pathlib.Path) -> int:
+    """Writes every answer as a JSON line, whole or not at all; returns how many.
+
+    Raises:
+      DataError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    count = 0
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            for row in answers.rows():
+                file.write(json.dumps(row) + "\n")
+                count += 1
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error
+    return count
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imported:
+    """How many rows were new, were there already, and were there with another text (the old one stays)."""
+
+    new: int
+    same: int
+    different: int
+
+
+def import_lines(answers: store.Store, path: pathlib.Path) -> Imported:
+    """Takes in what `export` wrote; an answer that is there already stays.
+
+    Raises:
+      DataError: the file cannot be read, or a line is no answer. Nothing is taken in then.
+    """
+    new = same = different = 0
+    marks = ", ".join("?" * len(store.COLUMNS))
+    with answers.transaction():
+        for row in _lines(path):
+            key = (row["key"], row["sample"])
+            there = answers.get_many([key])
+            if there:
+                equal = there[key].text == row["text"]
+                same, different = same + equal, different + (not equal)
+                continue
+            values = [row[name] for name in store.COLUMNS]
+            answers.execute(f"insert into answers ({', '.join(store.COLUMNS)}) values ({marks})", values)
+            new += 1
+    return Imported(new=new, same=same, different=different)
+
+
+def verify(answers: store.Store) -> list[str]:
+    """Faults of the file and of its rows, a sentence each; none where it is sound."""
+    faults = [f"SQLite: {row[0]}" for row in answers.execute("pragma integrity_check") if row[0] != "ok"]
+    for row in answers.rows():
+        fault = _fault(row)
+        if fault:
+            faults.append(f"answer {str(row['key'])[:12]}.../{row['sample']}: {fault}")
+    claimed = answers.execute(
+        "select count(*) from claims join answers on claims.key = answers.key and claims.sample = answers.sample"
+    ).fetchone()[0]
+    if claimed:
+        faults.append(f"{claimed} requests are noted as under way although they are answered; gc mends that")
+    return faults
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What was removed: answers, and claims of processes that no longer run."""
+
+    answers: int
+    claims: int
+
+
+def collect_garbage(answers: store.Store, *, model: str | None = None, older_than_days: float | None = None) -> Removed:
+    """Removes claims of the dead, and the answers that are asked to go; gives the space back.
+
+    Args:
+      answers: the store.
+      model: answers of this model go.
+      older_than_days: answers older than this go; with `model`, only those of that model.
+    """
+    dead = [
+        (key, sample)
+        for key, sample, owner in answers.execute("select key, sample, owner from claims").fetchall()
+        if not store.process_lives(owner) or answers.get_many([(key, sample)])
+    ]
+    removed = 0
+    with answers.transaction():
+        for key in dead:
+            answers.execute("delete from claims where key = ? and sample = ?", key)
+        conditions: list[str] = []
+        values: list[str | float] = []
+        if model is not None:
+            conditions.append("model = ?")
+            values.append(model)
+        if older_than_days is not None:
+            conditions.append("created < ?")
+            values.append(time.time() - older_than_days * 86400)
+        if conditions:
+            removed = answers.execute(f"delete from answers where {' and '.join(conditions)}", values).rowcount
+    answers.execute("vacuum")
+    return Removed(answers=removed, claims=len(dead))
+
+
+def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    for number, row in files.numbered_lines(path):
+        fault = _fault(row)
+        if fault:
+            raise DataError(f"{path}, line {number}: {fault}")
+        yield row
+
+
+def _fault(row: dict[str, Any]) -> str | None:
+    missing = [name for name in _TYPES if name not in row]
+    if missing:
+        return f"has no {', '.join(missing)}; expected what `hydrajax store export` writes"
+    for name, kinds in _TYPES.items():
+        if not isinstance(row[name], kinds) or isinstance(row[name], bool):
+            return f"{name} is {row[name]!r}, expected {' or '.join(kind.__name__ for kind in kinds)}"
+    if not re.fullmatch("[0-9a-f]{64}", row["key"]):
+        return f"key is {row['key'][:80]!r}, expected 64 hexadecimal digits"
+    negative = [name for name in ("sample", "input_tokens", "output_tokens", "seconds") if row[name] < 0]
+    return f"{negative[0]} is {row[negative[0]]}, expected 0 or more" if negative else None

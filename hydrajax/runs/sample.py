@@ -1,0 +1,148 @@
+"""Requests from a file, answers into a file: the sampler by itself.
+
+in    {"id", "messages": [{"role", "content"}, ...], "n", "max_tokens", "system"?, "temperature"?}
+out   {"id", "sample", "text", "stop_reason", "input_tokens", "output_tokens"}, or {"id", "sample", "error"}
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from hydrajax import files
+from hydrajax.llm import request, sampler
+from hydrajax.types import DataError, Message
+
+PORTION = 20_000  # requests that are in memory at once, with their answers
+_FIELDS = {"id", "messages", "n", "max_tokens", "system", "temperature"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """How many answers and how many permanent failures were written."""
+
+    answers: int
+    failures: int
+
+
+def sample(source: pathlib.Path, target: pathlib.Path, llm: sampler.StoredSampler) -> Sampled:
+    """Samples every line of `source`, and writes `target` when all is done.
+
+    What was received before an interruption is in the store, so that a repeated call goes on from there.
+
+    Args:
+      source: requests, a JSON object a line.
+      target: answers in the order of the requests, written whole or not at all.
+      llm: samples.
+
+    Raises:
+      DataError: a line is no request, or an id occurs twice (nothing is sent then), or `target` cannot be written.
+      LLMError, KeyboardInterrupt: see `StoredSampler.sample_all`.
+    """
+    _check(source)
+    if not target.parent.is_dir():
+        raise DataError(f"{target}: there is no folder {target.parent}")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    answers = failures = 0
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+            for portion in _portions(source):
+                outcome = llm.sample_all([wanted for _, wanted in portion], stage=source.name)
+                for i, ((line_id, wanted), answer) in enumerate(zip(portion, outcome.answers, strict=True)):
+                    row: dict[str, Any] = {"id": line_id, "sample": wanted.sample}
+                    if answer is None:
+                        row["error"] = str(outcome.failures[i])
+                        failures += 1
+                    else:
+                        names = ("text", "stop_reason", "input_tokens", "output_tokens")
+                        row |= {name: getattr(answer, name) for name in names}
+                        answers += 1
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        temporary.replace(target)
+    except OSError as error:
+        raise DataError(f"{target}: cannot be written ({error.strerror})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Sampled(answers=answers, failures=failures)
+
+
+def _check(source: pathlib.Path) -> None:
+    seen: set[Any] = set()
+    for number, row in files.numbered_lines(source):
+        requests = _requests(source, number, row)
+        if row["id"] in seen:
+            raise DataError(f"{source}, line {number}: id {row['id']!r} occurs twice")
+        seen.add(row["id"])
+        assert requests
+    if not seen:
+        raise DataError(f"{source}: holds no request")
+
+
+def _portions(source: pathlib.Path) -> Iterator[list[tuple[Any, request.Request]]]:
+    portion: list[tuple[Any, request.Request]] = []
+    for number, row in files.numbered_lines(source):
+        portion += [(row["id"], wanted) for wanted in _requests(source, number, row)]
+        if len(portion) >= PORTION:
+            yield portion
+            portion = []
+    if portion:
+        yield portion
+
+
+def _requests(source: pathlib.Path, number: int, row: dict[str, Any]) -> list[request.Request]:
+    fault = _fault(row)
+    if fault:
+        raise DataError(f"{source}, line {number}: {fault}")
+    messages = tuple(Message(role=m["role"], text=m["content"]) for m in row["messages"])
+    temperature = row.get("temperature")
+    return [
+        request.Request(
+            messages=messages,
+            max_tokens=row["max_tokens"],
+            temperature=None if temperature is None else float(temperature),
+            system=row.get("system"),
+            sample=i,
+            group=str(row["id"]),
+        )
+        for i in range(row.get("n", 1))
+    ]
+
+
+def _fault(row: dict[str, Any]) -> str | None:
+    unknown = sorted(set(row) - _FIELDS)
+    missing = [name for name in ("id", "messages", "max_tokens") if name not in row]
+    if unknown or missing:
+        wrong = f"has no {', '.join(missing)}" if missing else f"has the unknown {', '.join(unknown)}"
+        return f"{wrong}; expected {', '.join(sorted(_FIELDS))} (n, system and temperature may be left out)"
+    if not isinstance(row["id"], str | int) or isinstance(row["id"], bool):
+        return f"id is {row['id']!r}, expected a text or a whole number"
+    for name in ("n", "max_tokens"):
+        value = row.get(name, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            return f"{name} is {value!r}, expected a whole number of at least 1"
+    temperature = row.get("temperature")
+    if temperature is not None and (
+        not isinstance(temperature, int | float) or isinstance(temperature, bool) or not temperature >= 0
+    ):
+        return f"temperature is {temperature!r}, expected a number of at least 0"
+    if not isinstance(row.get("system"), str | None):
+        return f"system is {row['system']!r}, expected a text"
+    return _message_fault(row["messages"])
+
+
+def _message_fault(messages: Any) -> str | None:
+    if not isinstance(messages, list) or not messages:
+        return "messages is not a list with at least one message"
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict) or set(message) != {"role", "content"}:
+            return f"message {i + 1} is {json.dumps(message)[:80]}, expected a role and a content"
+        wanted = ("user", "assistant")[i % 2]
+        if message["role"] != wanted:
+            return f"message {i + 1} has the role {message['role']!r}, expected {wanted}: they take turns, user first"
+        if not isinstance(message["content"], str) or not message["content"].strip():
+            return f"message {i + 1} has no text as its content"
+    if len(messages) % 2 == 0:
+        return "the last message is the assistant's, expected the user's"
+    return None
