@@ -17,7 +17,8 @@ import numpy as np
 
 from hydrajax import files, progress
 from hydrajax.evaluation import report, results, roster, rows
-from hydrajax.llm import budget, connect, models, planner, sampler, store
+from hydrajax.llm import connect, models, planner, sampler, store
+from hydrajax.llm.budget import Budget
 from hydrajax.llm.request import Transport
 from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
@@ -45,7 +46,7 @@ class Machine:
     store: str | None = None
     parallel: int = 64
     transport: str = "messages"
-    budget: budget.Budget = budget.Budget()
+    budget: Budget = Budget()
     threads: int | None = None
     cache: str | None = None
 
