@@ -1,8 +1,13 @@
-"""The embedded LLM: a llama.cpp server in a child process on the loopback interface (`local_child`)."""
+"""The embedded LLM: a llama.cpp server in a process of its own on the loopback interface (`local_child`).
 
+All runs on the machine share it (`local_shared`); it starts with the first and ends with the last of them.
+"""
+
+import asyncio
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import pathlib
 import secrets
@@ -15,9 +20,12 @@ import urllib.request
 
 import psutil
 
-from hydrajax.llm import local_child, messages, repack
-from hydrajax.llm.request import Answer, Limits, LLMError, Request
+from hydrajax.llm import local_child, local_shared, messages, repack
+from hydrajax.llm.request import Answer, Limits, LLMError, Request, Transient
 
+_log = logging.getLogger(__name__)
+
+START_SECONDS = 120.0
 WATCHED_SECONDS = 0.3  # how long the machine is watched before the number of threads is chosen
 
 
@@ -58,25 +66,28 @@ def free_threads() -> int:
 
 
 class LocalServer:
-    """A transport that starts its own server at the first request and stops it in `close` or with the process.
+    """A transport to the embedded LLM, which it starts at the first request where none is there.
 
-    One slot: on few cores the samples of one prompt in turn share its prefix and beat parallel slots.
+    One slot: on few cores the samples of one prompt in turn share its prefix and beat parallel slots. A server that
+    dies is started again once.
 
     Args:
       weights: a GGUF file, by default the installed SmolLM2-135M-Instruct.
-      threads: threads of the server, by default the free cores when it starts.
+      threads: threads of the server where this starts it, by default the cores that are free then.
+      slots: of the server where this starts it; more than one for comparison only.
     """
 
-    parallel = 1
     in_turn = True
     limits = Limits()
 
-    def __init__(self, weights: str | os.PathLike[str] | None = None, *, threads: int | None = None):
+    def __init__(self, weights: str | os.PathLike[str] | None = None, *, threads: int | None = None, slots: int = 1):
+        self.parallel = slots
         self._weights = find_weights(weights)
         self._threads = threads
-        self._process: subprocess.Popen[bytes] | None = None
-        self._client: messages.Messages | None = None
         self._repack = repack.is_slow(self._weights)
+        self._lease: socket.socket | None = None
+        self._client: messages.Messages | None = None
+        self._restarts = 0
         self.model = f"local:{self._weights.stem}@{digest(self._weights)}" + ("/q8" if self._repack else "")
 
     def check(self) -> None:
@@ -85,62 +96,145 @@ class LocalServer:
             raise LLMError('the embedded LLM needs xllamacpp: pip install "hydrajax[local]"')
 
     async def complete(self, request: Request) -> Answer:
+        """See `Transport.complete`."""
         if self._client is None:
-            self._start()
+            await asyncio.to_thread(self._join)
         assert self._client is not None
         try:
             return await self._client.complete(request)
-        except LLMError as error:
-            if self._process is not None and self._process.poll() is not None:
-                raise LLMError(f"the embedded LLM stopped with exit code {self._process.returncode}") from error
+        except Transient as error:
+            if self._lease is None or not await asyncio.to_thread(_ended, self._lease):
+                raise
+            await self.close()
+            if self._restarts:
+                raise LLMError(f"the embedded LLM has stopped twice{_last_words()}") from error
+            self._restarts += 1
+            _log.warning("the embedded LLM has stopped and is started again%s", _last_words())
             raise
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
-        if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            try:
-                self._process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
+        """Gives the server back; it ends when nobody else has it."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
 
-    def _start(self) -> None:
+    def _join(self) -> None:
+        """Leases the server that is there, or starts it; waits where it serves another model to somebody."""
         self.check()
         served = repack.repacked(self._weights, digest(self._weights)) if self._repack else self._weights
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        told = False
+        while True:
+            with local_shared.alone():
+                there = local_shared.read()
+                held = None if there is None else local_shared.lease(there)
+                if there is None or held is None:
+                    there, held = self._start(served)
+                if there.model == self.model:
+                    self._lease = held
+                    break
+                held.close()
+            if not told:
+                _log.warning("another run uses the embedded LLM with %s; this one waits until it is free", there.model)
+                told = True
+            time.sleep(1.0)
+        self._client = messages.Messages(
+            "local",
+            name=self.model,
+            base_url=f"http://127.0.0.1:{there.port}",
+            api_key=there.api_key,
+            parallel=1,
+            in_turn=True,
+        )
+
+    def _start(self, served: pathlib.Path) -> tuple[local_shared.Address, socket.socket]:
+        port, lease_port = _free_ports(2)
         api_key = secrets.token_hex(16)
         command = [
             sys.executable, "-m", "hydrajax.llm.local_child", str(served),
-            "--port", str(port), "--threads", str(self._threads or free_threads()),
+            "--port", str(port), "--lease-port", str(lease_port),
+            "--threads", str(self._threads or free_threads()), "--slots", str(self.parallel),
         ]  # fmt: skip
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, local_child.KEY_VARIABLE: api_key},
-            start_new_session=True,  # Ctrl-C in the terminal reaches the run alone, which then stops its server
+        with open(_log_file(), "wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env={**os.environ, local_child.KEY_VARIABLE: api_key},
+                start_new_session=True,  # Ctrl-C in a terminal reaches the runs alone, which then give it back
+            )
+        address = local_shared.Address(
+            model=self.model,
+            weights=str(served),
+            pid=process.pid,
+            port=port,
+            lease_port=lease_port,
+            api_key=api_key,
         )
-        _wait_until_healthy(self._process, port)
-        self._client = messages.Messages(
-            "local", name=self.model, base_url=f"http://127.0.0.1:{port}", api_key=api_key, parallel=1, in_turn=True
-        )
+        held = _wait_for_lease(process, address)
+        try:
+            _wait_until_healthy(process, port)
+        except BaseException:
+            held.close()
+            raise
+        process.returncode = 0  # nobody waits for it: it ends with its last lease, which may be another run's
+        local_shared.write(address)
+        return address, held
 
 
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, seconds: float = 120.0) -> None:
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def _log_file() -> pathlib.Path:
+    return local_shared.folder() / "server.log"
+
+
+def _last_words() -> str:
+    """The last line that the server wrote, in brackets; nothing where it said nothing."""
+    try:
+        lines = _log_file().read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return f" ({lines[-1].strip()[:200]})" if lines else ""
+
+
+def _ended(lease: socket.socket) -> bool:
+    """Whether the server has ended; a dying process needs a moment."""
+    for _ in range(20):
+        if local_shared.is_broken(lease):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _wait_for_lease(process: "subprocess.Popen[bytes]", address: local_shared.Address) -> socket.socket:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        held = local_shared.lease(address)
+        if held is not None:
+            return held
+        if process.poll() is not None:
+            raise LLMError(f"the embedded LLM did not start (exit code {process.returncode}){_last_words()}")
+        time.sleep(0.02)
+    process.kill()
+    raise LLMError(f"the embedded LLM did not start within {START_SECONDS:.0f} s")
+
+
+def _wait_until_healthy(process: "subprocess.Popen[bytes]", port: int) -> None:
     # The environment may name a proxy; the loopback interface is never behind it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise LLMError(f"the embedded LLM did not start (exit code {process.returncode})")
+            raise LLMError(f"the embedded LLM did not start (exit code {process.returncode}){_last_words()}")
         try:
             with opener.open(f"http://127.0.0.1:{port}/health", timeout=1) as reply:
                 if reply.status == 200:
@@ -148,4 +242,4 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, seconds: fl
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     process.kill()
-    raise LLMError(f"the embedded LLM was not ready after {seconds:.0f} s")
+    raise LLMError(f"the embedded LLM was not ready after {START_SECONDS:.0f} s")

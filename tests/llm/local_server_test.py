@@ -1,27 +1,31 @@
 import asyncio
+import dataclasses
 import json
 import os
 import pathlib
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
 import psutil
 import pytest
 
-from hydrajax.llm import local_server, repack, request, sampler, store
+from hydrajax.llm import local_child, local_server, local_shared, repack, request, sampler, store
 from hydrajax.types import Message
 
 # Stands for xllamacpp in the child process: its server answers with the parameters that it was given.
 XLLAMACPP = textwrap.dedent(
     """
-    import http.server, json, os, threading, types
+    import http.server, json, os, sys, threading, types
 
     if os.environ.get("BREAKS") == "at once":
-        raise SystemExit(3)
+        print("no llama here", file=sys.stderr)
+        os._exit(3)
 
     class CommonParams:
         def __init__(self):
@@ -72,6 +76,10 @@ def weights(tmp_path, monkeypatch):
     (tmp_path / "modules" / "xllamacpp.py").write_text(XLLAMACPP)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'modules'}{os.pathsep}{ROOT}")
     monkeypatch.setattr(repack, "is_slow", lambda path: False)
+    monkeypatch.setattr(local_child, "LINGER_SECONDS", 0.1)
+    # A folder for servers of its own, also in child processes.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     path = tmp_path / "Some-Model.gguf"
     path.write_bytes(b"weights")
     return path
@@ -110,6 +118,7 @@ def test_the_server_is_set_up_safely_and_ends_when_closed(llm, weights, monkeypa
     assert said["cache_ram_mib"] <= 256
     # It answers nobody but us, and no page in a browser.
     (key,) = said["api_keys"]
+    assert stat.S_IMODE((local_shared.folder() / "server.json").stat().st_mode) == 0o600
     assert len(key) >= 16 and key in said["headers"] and "not-for-you" not in said["headers"]
     assert said["cors_origins"] not in ("", "*")
     assert _ask(llm, "once more")["pid"] == said["pid"] != os.getpid()
@@ -129,7 +138,7 @@ def test_nothing_starts_before_the_first_request(weights, monkeypatch):
 
 PARENT = """
 import os, signal, sys, time
-from hydrajax.llm import local_server, repack, request, sampler, store
+from hydrajax.llm import local_child, local_server, local_shared, repack, request, sampler, store
 from hydrajax.types import Message
 repack.is_slow = lambda path: False
 llm = sampler.StoredSampler(local_server.LocalServer(sys.argv[1], threads=1), store.Store(sys.argv[2]))
@@ -148,14 +157,71 @@ def test_the_server_ends_with_a_process_that_was_killed(weights, tmp_path):
 
 def test_a_server_that_does_not_start_is_one_sentence(llm, monkeypatch):
     monkeypatch.setenv("BREAKS", "at once")
-    with pytest.raises(request.LLMError, match=r"the embedded LLM did not start \(exit code 3\)"):
+    with pytest.raises(request.LLMError, match=r"the embedded LLM did not start \(exit code 3\) \(no llama here\)"):
         _ask(llm)
 
 
-def test_a_server_that_dies_is_one_sentence(llm, monkeypatch):
+def test_a_server_that_always_dies_is_started_again_once(llm, monkeypatch, caplog):
     monkeypatch.setenv("BREAKS", "later")
-    with pytest.raises(request.LLMError, match="the embedded LLM stopped with exit code 4"):
+    with pytest.raises(request.LLMError, match="the embedded LLM has stopped twice"):
         _ask(llm)
+    assert "is started again" in caplog.text
+
+
+def test_a_server_that_was_killed_is_started_again_and_nothing_is_lost(llm):
+    said = _ask(llm)
+    os.kill(said["pid"], signal.SIGKILL)
+    assert _ask(llm, "once more")["pid"] != said["pid"]
+
+
+def test_two_runs_share_a_server_which_ends_with_the_last(llm, weights, tmp_path):
+    said = _ask(llm)
+    answers = store.Store(tmp_path / "another.sqlite")
+    other = sampler.StoredSampler(local_server.LocalServer(weights, threads=7), answers)
+    assert _ask(other)["pid"] == said["pid"]
+    llm.close()
+    time.sleep(0.5)
+    assert _ask(other, "still there?")["pid"] == said["pid"]
+    other.close()
+    answers.close()
+    assert _ends(said["port"])
+
+
+def test_never_two_servers_whoever_wants_another_model_waits(llm, weights, tmp_path, caplog):
+    said = _ask(llm)
+    weights.with_name("Other.gguf").write_bytes(b"other weights")
+    other = local_server.LocalServer(weights.with_name("Other.gguf"), threads=1)
+    wanted = request.Request(messages=(Message(role="user", text="x"),), max_tokens=5)
+
+    async def both():
+        waiting = asyncio.create_task(other.complete(wanted))
+        while "waits until it is free" not in caplog.text:
+            await asyncio.sleep(0.02)
+        assert not waiting.done() and _is_served(said["port"])
+        await asyncio.to_thread(llm.close)
+        found = await waiting
+        await other.close()
+        return json.loads(found.text)
+
+    assert asyncio.run(both())["pid"] != said["pid"]
+    assert not _is_served(said["port"])
+
+
+def test_nobody_without_the_key_holds_a_lease(llm):
+    _ask(llm)
+    address = local_shared.read()
+    assert local_shared.lease(dataclasses.replace(address, api_key="guessed")) is None
+    held = local_shared.lease(address)
+    assert held is not None and not local_shared.is_broken(held)
+    llm.close()
+    held.close()
+    assert _ends(address.port)
+
+
+def test_a_folder_of_somebody_else_is_refused(weights):
+    local_shared.folder().chmod(0o777)
+    with pytest.raises(request.LLMError, match="others may write there"):
+        local_shared.folder()
 
 
 def test_other_weights_are_another_model(tmp_path, monkeypatch):
