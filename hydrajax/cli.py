@@ -33,8 +33,9 @@ class _Common:
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder."""
     preset: Preset = "auto"
-    """Sizes: `small` suits a small local LLM, `default` is the paper with 4 pseudo-queries a user, `paper` asks every
-    record. `auto` takes `small` for a local LLM and `default` for Claude. Single settings override it."""
+    """Sizes: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user, `paper` asks
+    every record; all of them learn on a frozen base. `auto` takes `small` for a local LLM and `default` for Claude.
+    Single settings override it."""
     settings: settings_lib.Settings = settings_lib.Settings()
     """Retrieval, sampling and what is learned from."""
     scorer: fit.FitConfig = fit.FitConfig()
@@ -44,7 +45,7 @@ class _Common:
     epochs: tuple[int, ...] = config_lib.learner.EPOCHS
     """Epochs of personalisation to choose among; 0 is the pooled head."""
     seed: int = 0
-    """Of every draw and initialisation."""
+    """Of every draw and initialisation. Stored answers of the LLM are shared by all seeds."""
     out: pathlib.Path | None = None
     """The run folder; by default one under runs/ named by task and settings, so that a repeated command goes on."""
     store: str | None = None
@@ -90,7 +91,7 @@ class Lamp(_Common):
     """Folder with TASK/train_questions.json, train_outputs.json, dev_questions.json, dev_outputs.json; without it the
     benchmark's user split is downloaded (through TFDS) and kept."""
     train_users: int | None = 100
-    """Users who train base and heads (the paper: 100)."""
+    """Users who train what is shared (the paper: 100)."""
     dev_users: int | None = 50
     """New users, who are reported (the paper: 50)."""
     queries_per_user: int | None = None
@@ -108,7 +109,7 @@ class Custom(Lamp):
     """A task of one's own: --task is a TOML file that declares it, --data-dir holds train.jsonl and dev.jsonl."""
 
     train_users: int | None = None
-    """Users who train base and heads; by default all."""
+    """Users who train what is shared; by default all."""
     dev_users: int | None = None
     """New users, who are reported; by default all."""
 
@@ -196,6 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _carry_out(chosen, arguments)
     except (DataError, request.LLMError, ValueError) as error:
         print(f"hydrajax: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(f"hydrajax: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("hydrajax: interrupted; every answer received is stored, the same command goes on", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Files of a run: read with one clear sentence where they are faulty, written whole or not at all."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -27,11 +28,17 @@ def read_json(path: pathlib.Path) -> Mapping[str, Any]:
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """JSON lines; none where there is no such file. A last line that was cut off by a kill is left out."""
+    """The JSON objects of a file that lines are appended to; none where there is no such file.
+
+    Lines that a kill cut off are left out.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -57,9 +64,13 @@ def write_lines(path: pathlib.Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def append_line(path: pathlib.Path, row: Mapping[str, Any]) -> None:
-    """One JSON line more at the end of a file."""
-    with open(path, "a", encoding="utf-8", errors="replace") as file:
-        file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON line more at the end of a file, on a line of its own also where the last one was cut off."""
+    with open(path, "a+b") as file:
+        end = file.seek(0, 2)
+        file.seek(max(0, end - 1))
+        cut = file.read(1) not in (b"", b"\n")
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        file.write(("\n" * cut + line + "\n").encode("utf-8", "replace"))
 
 
 def numbered_lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:

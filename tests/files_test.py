@@ -39,6 +39,8 @@ def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
     with open(path, "a") as file:
         file.write('{"a": ')
     assert files.read_lines(path) == [{"a": 1}, {"a": "ü"}]
+    files.append_line(path, {"a": 3})
+    assert files.read_lines(path) == [{"a": 1}, {"a": "ü"}, {"a": 3}]
 
 
 @pytest.mark.parametrize(("text", "said"), [("{", "broken JSON"), ("[1]", "list, expected an object")])

@@ -42,7 +42,7 @@ def pseudo_queries(
         user's own profile holds is never taken from others, which are read in the order of their ids.
 
     Returns:
-      queries with id `pseudo:{user.id}/{record.id}`, gold, and `record_id`: `types.profile_for` leaves that record out.
+      queries with `pseudo_id`, gold, and `record_id`: `types.profile_for` leaves that record out.
 
     Raises:
       DataError: a `citation` task without any paper of another author.
@@ -57,6 +57,11 @@ def pseudo_queries(
     if task.pseudo_query == "citation":
         return _citations(task, user, order, count, seed, population)
     return tuple(_from_record(task, user, record) for record in order[:count])
+
+
+def pseudo_id(user_id: str, record_id: str) -> str:
+    """The id of a record asked as a query: no question of the data has it, and no other record."""
+    return f"pseudo:{user_id.replace('%', '%25').replace('/', '%2F')}/{record_id}"
 
 
 def with_inputs(query: Query, text: str) -> Query:
@@ -94,7 +99,7 @@ def _from_record(task: tasks.Task, user: User, record: Record) -> Query:
     gold = task.record_answer(record)
     inputs = task.record_inputs(record)
     return Query(
-        id=f"pseudo:{user.id}/{record.id}",
+        id=pseudo_id(user.id, record.id),
         user_id=user.id,
         inputs=inputs or {task.slots[0]: gold},
         gold=gold,
@@ -131,5 +136,7 @@ def _citations(
         a, b = (related, other) if first else (other, related)
         gold = task.labels[0] if first else task.labels[1]
         inputs = {"title": asking, "a": a, "b": b}
-        queries.append(Query(id=f"pseudo:{name}", user_id=user.id, inputs=inputs, gold=gold, record_id=record.id))
+        queries.append(
+            Query(id=pseudo_id(user.id, record.id), user_id=user.id, inputs=inputs, gold=gold, record_id=record.id)
+        )
     return tuple(queries)

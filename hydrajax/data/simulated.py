@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from hydrajax.data import demo_texts, draws, style, tasks
+from hydrajax.data import demo_texts, draws, pseudo, style, tasks
 from hydrajax.types import DataError, Feedback, Query, Record, Split, User
 
 TASK = tasks.Task(
@@ -183,7 +183,11 @@ def _profile(
         chosen = max(seen, key=liked.__getitem__)
         profile.append(Record(id=str(place), fields={"topic": topic, "text": chosen}))
         query = Query(
-            id=f"pseudo:{user_id}/{place}", user_id=user_id, inputs={"text": topic}, gold=chosen, record_id=str(place)
+            id=pseudo.pseudo_id(user_id, str(place)),
+            user_id=user_id,
+            inputs={"text": topic},
+            gold=chosen,
+            record_id=str(place),
         )
         feedback.append(Feedback(query=query, scores=liked))
     return User(id=user_id, profile=tuple(profile)), tuple(feedback)

@@ -66,6 +66,18 @@ class Task:
         return METRICS[self.kind]
 
     @property
+    def scale(self) -> tuple[float, float]:
+        """The lowest and the highest rating; a rating task's labels are its ratings.
+
+        Raises:
+          ValueError: the task rates nothing.
+        """
+        if self.kind != "rating":
+            raise ValueError(f"task {self.name} is of kind {self.kind}, it has no scale")
+        ratings = [float(label) for label in self.labels]
+        return min(ratings), max(ratings)
+
+    @property
     def slots(self) -> tuple[str, ...]:
         """The template's slots, in order, without `labels`."""
         names = re.findall(r"\{(\w+)\}", self.template)
@@ -151,9 +163,9 @@ class Task:
         """The one documented normalisation of an LLM's answer, before labels are compared and metrics computed.
 
         Classification and rating: the first line that is not empty, without surrounding blanks, quotes, brackets and
-        full stops, compared without regard to case; a rating may read `4`, `4.0` or `4/5`. What then equals no label
-        is returned as it is and counts as wrong. Generation: blanks around the text and one pair of quotes around
-        the whole are removed.
+        full stops, compared without regard to case; a rating may read `4`, `4.0` or, where 5 is the highest, `4/5`.
+        What then equals no label is returned as it is and counts as wrong. Generation: blanks around the text and one
+        pair of quotes around the whole are removed.
         """
         text = answer.strip()
         if self.kind in ("generation", "reward"):
@@ -164,7 +176,7 @@ class Task:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         text = lines[0].strip(" \t\"'`*.[](){}“”") if lines else ""
         if self.kind == "rating":
-            text = re.sub(r"(\.0|/5)$", "", text)
+            text = re.sub(rf"(\.0|/{self.scale[1]:g})$", "", text)
         by_lower = {label.lower(): label for label in self.labels}
         if self.name == "LaMP_1":
             return {"1": "[1]", "2": "[2]"}.get(text, text)

@@ -2,7 +2,7 @@
 
 Reads the run folder's `config.json` (its `command` is the exact command: a text or a list of words), `results.json`,
 `predictions.jsonl`; where they exist, `invocations.jsonl`, and for the learning curves `curves.json` or
-`results["curves"]`:
+`results["curves"]`; and `choices.json`, what validation users chose:
 
     {PLOT: {SERIES: [[step, value], ...]}}
 
@@ -33,7 +33,9 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
     curves_file = folder / "curves.json"
     curves = files.read_json(curves_file) if curves_file.is_file() else results.get("curves") or {}
     invocations = files.read_lines(folder / "invocations.jsonl")
-    page = render(config, results, rows_lib.read(folder / "predictions.jsonl"), curves, invocations)
+    choices_file = folder / "choices.json"
+    choices = files.read_json(choices_file) if choices_file.is_file() else {}
+    page = render(config, results, rows_lib.read(folder / "predictions.jsonl"), curves, invocations, choices)
     path = folder / "report.html"
     files.write_text(path, page)
     return path
@@ -45,6 +47,7 @@ def render(
     rows: Sequence[rows_lib.Row],
     curves: Mapping[str, Mapping[str, Sequence[Sequence[plots.Number]]]],
     invocations: Sequence[Mapping[str, Any]] = (),
+    choices: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as HTML, from the contents of a run folder."""
     title = f"{results['experiment']}: {results['task']}"
@@ -63,7 +66,8 @@ def render(
         report_tables.methods_table(results),
         report_tables.comparisons_table(results),
         _gains(results),
-        _choices(results),
+        _captured(results),
+        _chosen(choices or {}),
         _curves(curves),
         report_tables.costs_table(results),
         report_queries.section(results, rows),
@@ -89,7 +93,7 @@ def _what_was_run(
     }
     if len(invocations) > 1:
         calls, seconds = (sum(one[name] for one in invocations) for name in ("calls", "seconds"))
-        facts["with what was done before"] = f"{calls:,} calls, {_duration(seconds)}"
+        facts["all invocations"] = f"{calls:,} calls, {_duration(seconds)}"
     return element(
         "header",
         element("p", "hydrajax run report", class_="eyebrow"),
@@ -127,7 +131,7 @@ def _gains(results: Mapping[str, Any]) -> markup.Markup | None:
     )
 
 
-def _choices(results: Mapping[str, Any]) -> markup.Markup | None:
+def _captured(results: Mapping[str, Any]) -> markup.Markup | None:
     captured, sources = results.get("captured") or {}, results.get("sources") or {}
     parts: list[markup.Markup] = []
     share, source = captured.get("from_best_source"), captured.get("source")
@@ -157,6 +161,23 @@ def _choices(results: Mapping[str, Any]) -> markup.Markup | None:
         table = element("table", element("thead", head), element("tbody", body))
         parts += [element("h3", "Answers by source"), element("div", table, class_="wide")]
     return markup.join([element("h2", "How far the choice goes"), *parts]) if parts else None
+
+
+def _chosen(choices: Mapping[str, Any]) -> markup.Markup | None:
+    """What validation users chose, and what should be known of the data; nothing of several folds together."""
+    if "scorers" not in choices:
+        return None
+    said = [
+        f"Settings were chosen on {choices['validation_queries']} questions of {choices['validation_users']} "
+        "validation users, who are neither trained on nor reported."
+    ]
+    for name, scorer in choices["scorers"].items():
+        epochs = scorer["epochs"]
+        heads = f"{epochs} epochs of personalisation" if epochs else "no personalisation: everybody has the pooled head"
+        said.append(f"{name}: {scorer['loss'].replace('_', '-')} loss, {heads}.")
+    shown = ", ".join(f"{name} {prompt['k']}" for name, prompt in choices["shown"].items())
+    said += [f"Records shown: {shown}.", *(f"Note: {note}." for note in choices.get("notes", ()))]
+    return markup.join([element("h2", "What was chosen"), *(element("p", sentence) for sentence in said)])
 
 
 def _curves(curves: Mapping[str, Mapping[str, Sequence[Sequence[plots.Number]]]]) -> markup.Markup | None:

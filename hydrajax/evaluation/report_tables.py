@@ -54,7 +54,7 @@ def methods_table(results: Mapping[str, Any]) -> markup.Markup | None:
 def _methods_words(results: Mapping[str, Any], deciding: str) -> str:
     return (
         "In brackets the 95 % interval of a bootstrap over users, in which a user's questions stay together. The plot "
-        f"shows {summary.TITLES[deciding]}; the dotted line is hydra. The best value of a column is bold, the oracle "
+        f"shows {summary.TITLES[deciding]}; the dotted line is hydra. The best value of a column is bold, oracles "
         "left aside."
     ) + (
         " Macro-F1 averages over all labels of the task; a draw of users may lack a rare one, which counts as 0, so "
@@ -129,7 +129,7 @@ def _comparison_table(comparisons: Sequence[Mapping[str, Any]], metric: str) -> 
             verdict = summary.verdict(c)
             kind = "open" if verdict == "not shown" else verdict
             words = verdict
-            if method == roster.CEILING:
+            if method in roster.CEILINGS:
                 kind, words = "open", "ceiling"
             drawn = plots.interval_row(c["difference"], c["low"], c["high"], scale, line=0.0, kind=f"zeroline {kind}")
             difference = {"value": c["difference"], "low": c["low"], "high": c["high"]}
@@ -208,5 +208,5 @@ def _value_cell(cell: Mapping[str, Any], metric: str, *, signed: bool = False, b
 
 def _best(methods: Mapping[str, Any], metric: str) -> set[str]:
     sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
-    values = {method: sign * methods[method][metric]["value"] for method in methods if method != roster.CEILING}
+    values = {method: sign * methods[method][metric]["value"] for method in methods if method not in roster.CEILINGS}
     return {method for method, value in values.items() if value == max(values.values())}

@@ -11,6 +11,8 @@ CONTROLS = (
     "shuffled_heads",
     "pooled_reranker",
     "vote",
+    "zero_shot_random",
+    "zero_shot_oracle",
     "zero_shot_vote",
     "most_frequent_label",
     "nearest_record",
@@ -19,8 +21,8 @@ CONTROLS = (
     "factorised_classifier",
 )
 REFERENCE = "hydra"
-# The oracle looks at the golds: it is the ceiling of a pool, and no method loses to it.
-CEILING = "oracle"
+# Oracles look at the golds: each is the ceiling of a pool, and no method loses to it.
+CEILINGS = ("oracle", "zero_shot_oracle")
 
 EXPLAINED = {
     "zero_shot": "the query alone",
@@ -31,11 +33,13 @@ EXPLAINED = {
     "hydra_adapter": "the adapter chooses among zero-shot candidates",
     "hydra": "the adapter chooses among candidates made with reranked records",
     "random": "a random sample of those that hydra chooses among",
-    "oracle": "the best of the candidates: it looks at the gold, and is the ceiling of any choice",
+    "oracle": "the best of the candidates that hydra chooses among: it looks at the gold, and is the ceiling there",
     "pooled_head": "one head shared by all users",
     "shuffled_heads": "every user is served by somebody else's head",
     "pooled_reranker": "records reranked by one head shared by all users, one answer",
     "vote": "what the samples that hydra chooses among agree on",
+    "zero_shot_random": "a random zero-shot candidate",
+    "zero_shot_oracle": "the best of the zero-shot candidates, which hydra_adapter chooses among: it looks at the gold",
     "zero_shot_vote": "what the zero-shot candidates agree on (self-consistency)",
     "most_frequent_label": "the user's most frequent label, or median rating; no LLM",
     "nearest_record": "the answer of the most relevant record; no LLM",

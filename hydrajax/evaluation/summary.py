@@ -59,7 +59,7 @@ def verdict(comparison: Mapping[str, Any]) -> str:
 def verdicts(results: Mapping[str, Any]) -> list[str]:
     """What the run shows, in sentences: where hydra wins, where it loses, what stays open, how sharp the test was."""
     names = metric_names(results)
-    rivals = [c for c in results["comparisons"] if c["b"] != roster.CEILING]
+    rivals = [c for c in results["comparisons"] if c["b"] not in roster.CEILINGS]
     if not names or not rivals:
         return ["There is no comparison: hydra, or everything that it could be compared with, was not run."]
     metric = names[0]
@@ -137,7 +137,8 @@ def _open(comparisons: Sequence[Mapping[str, Any]], metric: str) -> str:
         for where, cs in parts.items()
         if cs
     ]
-    return f"Undecided, because the interval contains zero: {'; '.join(said)}." if said else ""
+    why = "because the interval contains zero" if any(c["low"] is not None for c in undecided) else "without intervals"
+    return f"Undecided, {why}: {'; '.join(said)}." if said else ""
 
 
 def _elsewhere(comparisons: Sequence[Mapping[str, Any]], names: Sequence[str], reference: str) -> str:

@@ -83,19 +83,19 @@ class ValidatedLearner:
         if not train:
             return personal.Untrained()
         users, examples = personal.examples_of(train, self._encode)
-        tests = [(heads, judged), *_halves(heads, {row.user_id for row in judged})]
+        halves = _halves(heads, {row.user_id for row in judged})
         tried: list[tuple[float, int, str, personal.Personal, fit_lib.Snapshots | None]] = []
         for config in self._configs:
             label = f"{name} ({config.loss})"
             with self._bar(f"{label}: pretraining") as advance:
                 folder = self._folder / f"{name}-{config.loss}" if self._folder else None
                 fitted = fit_lib.pretrain(config, examples, len(users), checkpoint=folder, progress=advance)
-            chosen: dict[int, list[float]] = {}
-            for learned, asked in reversed(tests):
-                scorers = list(self._personalised(label, config, fitted, learned))
-                for epochs, scorer, _ in scorers:
-                    chosen.setdefault(epochs, []).extend(chosen_qualities(scorer, asked))
-            for epochs, scorer, snapshots in scorers:
+            whole = list(self._personalised(label, config, fitted, heads))
+            chosen = {epochs: chosen_qualities(scorer, judged) for epochs, scorer, _ in whole}
+            for learned, asked in halves:
+                for epochs, scorer, _ in self._personalised(label, config, fitted, learned):
+                    chosen[epochs] += chosen_qualities(scorer, asked)
+            for epochs, scorer, snapshots in whole:
                 quality = float(np.mean(chosen[epochs])) if chosen[epochs] else 0.0
                 tried.append((quality, epochs, config.loss, scorer, snapshots))
         quality, epochs, loss, scorer, snapshots = max(tried, key=lambda t: (round(t[0], 9), -t[1]))

@@ -1,6 +1,7 @@
 """What a HYDRA run can be told: sizes, sampling, training; and presets of it."""
 
 import dataclasses
+import math
 from typing import Literal
 
 from hydrajax import retrieval
@@ -58,6 +59,8 @@ class Settings:
             if value is not None and value < least:
                 also = "None or " if name in optional else ""
                 raise ValueError(f"{name} is {value}, expected {also}at least {least}")
+        if not math.isfinite(self.temperature):
+            raise ValueError(f"temperature is {self.temperature}, expected a finite number")
         if self.retriever not in retrieval.names():
             raise ValueError(f"retriever is {self.retriever!r}, expected one of {', '.join(retrieval.names())}")
         if not self.shown or min(self.shown) < 1 or max(self.shown) > self.retrieved:

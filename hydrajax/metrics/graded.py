@@ -8,7 +8,7 @@ def quality(task: tasks.Task, prediction: str, gold: str) -> float:
     """How good one answer is, from 0 to 1.
 
     classification: 1 if equal to the gold after `task.normalise`, else 0
-    rating:         1 - |p - g| / 4, not below 0; an unreadable answer counts as the farther of 1 and 5
+    rating:         1 - |p - g| / (length of the scale), not below 0; an unreadable answer counts as its farther end
     generation:     (ROUGE-1 + ROUGE-L) / 2, HYDRA's score of a generated text
 
     An empty answer is a failure of the LLM and always 0. Equality is exact: an answer that only contains the gold is
@@ -30,8 +30,9 @@ def quality(task: tasks.Task, prediction: str, gold: str) -> float:
         case "classification":
             return float(predicted == true)
         case "rating":
-            p, g = ratings.read(predicted, true)
-            return max(0.0, 1.0 - abs(p - g) / (ratings.HIGHEST - ratings.LOWEST))
+            lowest, highest = task.scale
+            p, g = ratings.read(predicted, true, task.scale)
+            return max(0.0, 1.0 - abs(p - g) / (highest - lowest))
         case "generation":
             return sum(rouge.rouge_pair(predicted, true)) / 2.0
         case _:

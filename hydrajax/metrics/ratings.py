@@ -14,29 +14,30 @@ import numpy as np
 from hydrajax.metrics import _checks
 from hydrajax.types import DataError
 
-LOWEST, HIGHEST = 1.0, 5.0
+Scale = tuple[float, float]
+STARS: Scale = (1.0, 5.0)
 
 
-def mae(predictions: Sequence[str], golds: Sequence[str]) -> float:
-    """Mean absolute error, in stars.
-
-    Raises:
-      DataError: a gold is no number.
-      ValueError: no prediction at all, or as many predictions as golds are not given.
-    """
-    _checks.paired(predictions, golds)
-    return float(mae_value(mae_counts(predictions, golds).sum(0)))
-
-
-def rmse(predictions: Sequence[str], golds: Sequence[str]) -> float:
-    """Root of the mean squared error, in stars.
+def mae(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> float:
+    """Mean absolute error, in the unit of the scale (its lowest and highest rating).
 
     Raises:
       DataError: a gold is no number.
       ValueError: no prediction at all, or as many predictions as golds are not given.
     """
     _checks.paired(predictions, golds)
-    return float(rmse_value(rmse_counts(predictions, golds).sum(0)))
+    return float(mae_value(mae_counts(predictions, golds, scale).sum(0)))
+
+
+def rmse(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> float:
+    """Root of the mean squared error, in the unit of the scale (its lowest and highest rating).
+
+    Raises:
+      DataError: a gold is no number.
+      ValueError: no prediction at all, or as many predictions as golds are not given.
+    """
+    _checks.paired(predictions, golds)
+    return float(rmse_value(rmse_counts(predictions, golds, scale).sum(0)))
 
 
 def number(text: str) -> float | None:
@@ -48,29 +49,30 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read(prediction: str, gold: str) -> tuple[float, float]:
-    """A prediction and its gold as numbers; an unreadable prediction is the farther of 1 and 5.
+def read(prediction: str, gold: str, scale: Scale = STARS) -> tuple[float, float]:
+    """A prediction and its gold as numbers; an unreadable prediction is the farther end of the scale.
 
     Raises:
       DataError: the gold is no number.
     """
+    lowest, highest = scale
     true = number(gold)
     if true is None:
-        raise DataError(f"the gold rating is {gold!r}, expected a number from {LOWEST:g} to {HIGHEST:g}")
+        raise DataError(f"the gold rating is {gold!r}, expected a number from {lowest:g} to {highest:g}")
     predicted = number(prediction)
     if predicted is None:
-        predicted = LOWEST if abs(LOWEST - true) > abs(HIGHEST - true) else HIGHEST
+        predicted = lowest if abs(lowest - true) > abs(highest - true) else highest
     return predicted, true
 
 
-def mae_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
+def mae_counts(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> np.ndarray:
     """What MAE needs of each question, [N, 2]: absolute error, 1."""
-    return _errors(predictions, golds, 1)
+    return _errors(predictions, golds, scale, 1)
 
 
-def rmse_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
+def rmse_counts(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> np.ndarray:
     """What RMSE needs of each question, [N, 2]: squared error, 1."""
-    return _errors(predictions, golds, 2)
+    return _errors(predictions, golds, scale, 2)
 
 
 def mae_value(sums: np.ndarray) -> np.ndarray | np.floating:
@@ -83,6 +85,6 @@ def rmse_value(sums: np.ndarray) -> np.ndarray | np.floating:
     return np.sqrt(sums[..., 0] / sums[..., 1])
 
 
-def _errors(predictions: Sequence[str], golds: Sequence[str], power: int) -> np.ndarray:
-    pairs = [read(prediction, gold) for prediction, gold in zip(predictions, golds, strict=True)]
+def _errors(predictions: Sequence[str], golds: Sequence[str], scale: Scale, power: int) -> np.ndarray:
+    pairs = [read(prediction, gold, scale) for prediction, gold in zip(predictions, golds, strict=True)]
     return np.array([(abs(predicted - true) ** power, 1.0) for predicted, true in pairs]).reshape(-1, 2)

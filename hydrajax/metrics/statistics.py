@@ -58,13 +58,13 @@ STATISTICS: Mapping[str, Statistic] = {
         ),
         Statistic(
             name="mae",
-            counts=lambda task, predictions, golds: ratings.mae_counts(predictions, golds),
+            counts=lambda task, predictions, golds: ratings.mae_counts(predictions, golds, task.scale),
             value=ratings.mae_value,
             higher_is_better=False,
         ),
         Statistic(
             name="rmse",
-            counts=lambda task, predictions, golds: ratings.rmse_counts(predictions, golds),
+            counts=lambda task, predictions, golds: ratings.rmse_counts(predictions, golds, task.scale),
             value=ratings.rmse_value,
             higher_is_better=False,
             per_user=False,

@@ -59,6 +59,8 @@ def compare(
     for queries, known in ((people.validation_queries, train[0]), (people.new_queries, both)):
         for method, answers in _plain_controls(lab, queries, known, embed).items():
             single.setdefault(method, {}).update(answers)
+    # What the training users alone cannot teach is left out for everybody.
+    single = {method: answers for method, answers in single.items() if len(answers) == len(asked)}
     # One answer, as every prompt baseline has one: where it is empty, it is not replaced by a sample as in the pool.
     pooled = hydra.rerank(lab, result.reranker, asked, result.shown, pooled=True)
     for method, records in ((stages.RERANKER_ALONE, result.records), (stages.POOLED_RERANKER, pooled)):
@@ -104,7 +106,8 @@ def _plain_controls(lab: Lab, queries: Sequence[Query], train: Split, embed: Emb
         found["query_text"] = {q.id: controls.query_text(task, q) for q in queries}
         if task.kind == "generation":
             found["query_first_sentence"] = {q.id: controls.query_first_sentence(task, q) for q in queries}
-    if task.kind == "classification" and task.inputs:
+    labelled = (task.normalise(task.record_answer(r)) for user in train.users.values() for r in user.profile)
+    if task.kind == "classification" and task.inputs and any(label in task.labels for label in labelled):
         model = factorised_classifier.fit(task, train, embed, seed=lab.seed)
         users = [lab.users[q.user_id] for q in queries]
         answers = factorised_classifier.predict(model, task, queries, users, embed)
@@ -137,13 +140,20 @@ def _choices(lab: Lab, people: hydra.People, result: hydra.Result) -> _Choices:
         lent = controls.derangements(users, seed=lab.seed, n=lab.settings.derangements)
         draws = [hydra.candidate_scores(lab, result.adapters["hydra"], queries, pool, heads=heads) for heads in lent]
         indices["shuffled_heads"] = {q.id: tuple(int(np.argmax(own[q.id])) for own in draws) for q in queries}
-    votes = {q.id: [candidate.votes for candidate in pool[q.id]] for q in queries}
-    indices["random"] = {q.id: controls.random_choices(votes[q.id], seed=lab.seed, query_id=q.id) for q in queries}
-    indices["oracle"] = {q.id: (controls.oracle([lab.quality(q, c.text) for c in pool[q.id]]),) for q in queries}
-    indices["vote"] = {q.id: (_vote(lab, pool[q.id]),) for q in queries}
-    indices["zero_shot_vote"] = {q.id: (_vote(lab, zero_shot[q.id]),) for q in queries}
-    pools = dict.fromkeys(indices, "reranked") | dict.fromkeys(("hydra_adapter", "zero_shot_vote"), "zero_shot")
+    pools = dict.fromkeys(indices, "reranked") | {"hydra_adapter": "zero_shot"}
+    for prefix, name, own in (("", "reranked", pool), ("zero_shot_", "zero_shot", zero_shot)):
+        chosen: dict[str, dict[str, Sequence[int]]] = {
+            "random": {q.id: _random(lab, q, own[q.id]) for q in queries},
+            "oracle": {q.id: (controls.oracle([lab.quality(q, c.text) for c in own[q.id]]),) for q in queries},
+            "vote": {q.id: (_vote(lab, own[q.id]),) for q in queries},
+        }
+        for method, picks in chosen.items():
+            indices[prefix + method], pools[prefix + method] = picks, name
     return _Choices(pools=pools, indices=indices, scores=scores)
+
+
+def _random(lab: Lab, query: Query, pool: Sequence[Candidate]) -> tuple[int, ...]:
+    return controls.random_choices([candidate.votes for candidate in pool], seed=lab.seed, query_id=query.id)
 
 
 def _vote(lab: Lab, pool: Sequence[Candidate]) -> int:

@@ -67,7 +67,7 @@ class RunConfig:
             raise ValueError(f"fold is {self.fold}, expected {valid}")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, expected 0 or more")
-        for name in ("queries_per_user", "max_pair_tokens"):
+        for name in ("train_users", "dev_users", "queries_per_user", "max_pair_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")
@@ -107,4 +107,5 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         data_dir=None if config.data_dir is None else str(pathlib.Path(config.data_dir).expanduser().resolve()),
         task=str(pathlib.Path(config.task).resolve()) if config.task.endswith(".toml") else config.task,
         llm=str(pathlib.Path(config.llm).resolve()) if config.llm.endswith(".gguf") else config.llm,
+        base=str(pathlib.Path(config.base).resolve()) if pathlib.Path(config.base).is_dir() else config.base,
     )

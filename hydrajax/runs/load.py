@@ -52,9 +52,9 @@ def load(config: RunConfig) -> Data:
     """
     if config.experiment == "demo":
         simulation = simulated.simulate(
-            train_users=config.train_users or 40,
-            dev_users=config.dev_users or 20,
-            queries=config.queries_per_user or 2,
+            train_users=40 if config.train_users is None else config.train_users,
+            dev_users=20 if config.dev_users is None else config.dev_users,
+            queries=2 if config.queries_per_user is None else config.queries_per_user,
             records=DEMO_RECORDS,
             alpha=DEMO_ALPHA,
             seed=config.seed,
@@ -82,6 +82,9 @@ def load(config: RunConfig) -> Data:
     else:
         _disjoint(train, dev)
         drawn = folds.hold_out(asked, _draw(train, config.train_users, config), _draw(dev, config.dev_users, config))
+    for split in (drawn.train, drawn.held_out):
+        if not split.queries:
+            raise DataError(f"{asked.name}: no question is left in {split.name!r}, expected at least one")
     train, validation = _cut(config, asked, drawn.train)
     return Data(
         task=asked,

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from hydrajax import files, progress
-from hydrajax.evaluation import report, results, roster, rows
+from hydrajax.evaluation import report, results, rows
 from hydrajax.llm import connect, models, planner, sampler, store
 from hydrajax.llm.budget import Budget
 from hydrajax.llm.request import Transport
@@ -103,15 +103,18 @@ def run(
     folder.prepare(out, config, command)
     _keep_compiled(cache.parent / "compiled")
     llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
-    finished = False
+
+    def note(finished: bool) -> None:
+        """Of every invocation that is not killed, also of one that is interrupted: what the run has cost so far."""
+        line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
+        files.append_line(out / "invocations.jsonl", line | dataclasses.asdict(_llm(llm)))
+
     try:
-        found = _compute(config, out, data, people, llm, encoded, clock)
-        finished = True
-        return found
+        return _compute(config, out, data, people, llm, encoded, clock, note)
+    except BaseException:
+        note(False)
+        raise
     finally:
-        # Of every invocation, also of one that was interrupted: together they are what the run has cost.
-        note = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
-        files.append_line(out / "invocations.jsonl", note | dataclasses.asdict(_llm(llm)))
         llm.close()
         answers.close()
 
@@ -137,16 +140,14 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
     files.write_json(out / "curves.json", plots)
     choices = {path.name: dict(files.read_json(path / "choices.json")) for path in folders}
     files.write_json(out / "choices.json", choices)
-    single = costs.averaged([choice["single_sources"] for choice in choices.values()])
     found = results.build(
         load.task(config),
         together,
         results.RunFacts(
             experiment=config.experiment,
-            split=f"{config.folds} folds of all users",
+            split=f"{config.folds} folds",
             llm=results.Llm(**costs.summed([part["llm"] for part in parts])),
-            best_source=compare.best(single),
-            best_prompt=compare.best(single, roster.PROMPTS),
+            # Every user is reported here, so nobody is left on whom a best source could be chosen.
             new_user={
                 method: results.NewUser(**costs.averaged([part["new_user"][method] for part in parts]))
                 for method in parts[0]["new_user"]
@@ -226,7 +227,7 @@ def cache_folder(machine: Machine, answers: store.Store) -> pathlib.Path:
     return pathlib.Path(machine.cache) if machine.cache else answers.path.parent / "features"
 
 
-def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, clock) -> dict[str, Any]:
+def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, clock, note) -> dict[str, Any]:
     encode_pairs, embed = encoded
     bench = _lab(config, data, llm)
     asked = [*people.validation_queries, *people.new_queries]
@@ -268,6 +269,7 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
             seed=config.seed,
         )
         files.write_json(out / "results.json", found)
+        note(True)
         report.write_report(out)
     return found
 

@@ -378,13 +378,13 @@ def check_config(config: FitConfig) -> None:
         if getattr(config, name) < 1:
             raise DataError(f"{name} is {getattr(config, name)}, expected 1 or more")
     for name in ("learning_rate", "pooled_learning_rate", "base_learning_rate"):
-        if not getattr(config, name) > 0:
-            raise DataError(f"{name} is {getattr(config, name)}, expected more than 0")
+        if not 0 < getattr(config, name) < 1000:
+            raise DataError(f"{name} is {getattr(config, name)}, expected more than 0 and less than 1000")
     if not 0 <= config.dropout < 1:
         raise DataError(f"dropout is {config.dropout}, expected 0 or more and less than 1")
     for name in ("weight_decay", "prior_strength", "pooled_ridge"):
-        if not getattr(config, name) >= 0:
-            raise DataError(f"{name} is {getattr(config, name)}, expected 0 or more")
+        if not 0 <= getattr(config, name) < np.inf:
+            raise DataError(f"{name} is {getattr(config, name)}, expected a finite number of 0 or more")
 
 
 def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:

@@ -132,3 +132,8 @@ def test_citations_do_not_depend_on_the_order_of_the_population():
     ann, others = papers("ann", "On Ponds", "On Lakes"), [papers(f"u{i}", f"Logic {i}") for i in range(5)]
     forward = pseudo.pseudo_queries(CITATIONS, ann, None, seed=0, population=others)
     assert forward == pseudo.pseudo_queries(CITATIONS, ann, None, seed=0, population=others[::-1])
+
+
+def test_no_two_records_have_one_id():
+    pairs = [("a", "b/c"), ("a/b", "c"), ("a%2Fb", "c"), ("a", "b%2Fc")]
+    assert len({pseudo.pseudo_id(*pair) for pair in pairs}) == len(pairs)

@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from hydrajax import metrics
+from hydrajax.data import tasks
 from hydrajax.types import DataError
 
 
@@ -25,3 +28,22 @@ def test_numbers_are_read_as_python_reads_them_in_range_or_not():
 def test_a_gold_that_is_no_number_is_a_fault_of_the_data():
     with pytest.raises(DataError, match="'great', expected a number from 1 to 5"):
         metrics.mae(["4"], ["great"])
+
+
+@pytest.mark.parametrize("labels", [[str(n) for n in range(1, 11)], ["-1", "0", "1"], ["0", "50", "100"]])
+def test_another_scale_is_judged_by_its_own_ends(labels):
+    lowest, highest = float(labels[0]), float(labels[-1])
+    task = dataclasses.replace(tasks.LAMP["LaMP_3"], name="own", labels=tuple(labels))
+    assert task.scale == (lowest, highest)
+    assert metrics.quality(task, labels[-1], labels[-1]) == 1.0
+    assert metrics.quality(task, labels[0], labels[-1]) == 0.0
+    assert metrics.quality(task, "rubbish", labels[-1]) == 0.0
+    step = (float(labels[1]) - lowest) / (highest - lowest)
+    np.testing.assert_allclose(metrics.quality(task, labels[1], labels[0]), 1 - step)
+    found = metrics.compute(task, ["rubbish", task.normalise(f"{labels[1]}/{labels[-1]}")], labels[:2])
+    np.testing.assert_allclose(found["mae"], (highest - lowest) / 2)
+
+
+def test_what_rates_nothing_has_no_scale():
+    with pytest.raises(ValueError, match="it has no scale"):
+        tasks.LAMP["LaMP_4"].scale  # noqa: B018
