@@ -90,7 +90,7 @@ async def _attempt(job: Job, transport: Transport, pace: Pace, queue: Queue, key
         job.attempts[key] += 1
         busy = error.kind in ("rate_limited", "overloaded")
         if busy:
-            pace.complained(error.retry_after)
+            pace.complained(error.retry_after, limited=error.kind == "rate_limited")
         if error.kind in ("connection", "invalid") and not job.usage.calls and job.attempts[key] >= FIRST_ATTEMPTS:
             job.stop, job.fatal = "an error", error  # nobody is there, or somebody else
             queue.later(key, 0.0)

@@ -14,6 +14,7 @@ from hydrajax.llm.store import Key, Store
 from hydrajax.llm.usage import Usage
 
 _log = logging.getLogger(__name__)
+LOGGED = 3  # failures; all of them are returned
 NOTED_EVERY = 200  # attempts are counted in the store in such portions
 
 
@@ -75,7 +76,8 @@ class Job:
         """Gives a request up."""
         self.failures[key] = error
         self.store.release([key])
-        _log.warning("a request failed for good: %s", error)
+        if len(self.failures) <= LOGGED:
+            _log.warning("a request failed for good: %s", error)
         self._step()
 
     def note(self, outcome: str) -> None:

@@ -1,11 +1,13 @@
 """How fast requests are sent: as many at once, and as close together, as the server takes without complaint.
 
-The number under way begins small and grows by one with every answer; a complaint (429, 529) halves it. Where the server
-names its limit of requests a minute, they are spaced to it, so that there is nothing to complain of. A server that asks
-to wait is left alone by everybody until then.
+The number under way begins small and grows by one with every answer; an overloaded server (529) halves it. Where the
+server names its limit of requests a minute, they are spaced to it, so that there is nothing to complain of. Where it
+only refuses (429), they are spaced to a little below the rate that it last answered at, and slowly closer again. A
+server that asks to wait is left alone by everybody until then.
 """
 
 import asyncio
+import collections
 import random
 import time
 from collections.abc import Callable
@@ -14,6 +16,11 @@ from hydrajax.llm.request import Limits
 
 FIRST_WINDOW = 8
 LONGEST_WAIT = 60.0
+BELOW_LIMIT = 0.992  # of a limit that the server names: clocks differ, and timers are late
+BELOW_RATE = 0.95  # of the rate at which a server answered that names none
+CLOSER = 0.997  # each answer brings requests that much closer together again
+BURST_SECONDS = 0.03  # what late timers may be made up for
+MEASURED_SECONDS = 1.0
 
 
 def backoff(attempt: int, rng: random.Random) -> float:
@@ -42,6 +49,8 @@ class Pace:
         self.under_way = 0
         self._clock = clock
         self._interval = 0.0
+        self._named = False
+        self._answers: collections.deque[float] = collections.deque(maxlen=10_000)
         self._next = self._not_before = self._last_cut = clock() - 60.0
         self._changed = asyncio.Event()
 
@@ -57,7 +66,7 @@ class Pace:
             else:
                 self.under_way += 1
                 # A timer that fires late must not lower the rate; a pause must not be made up for in a burst.
-                self._next = max(self._next, self._clock() - 0.1) + self._interval
+                self._next = max(self._next, self._clock() - BURST_SECONDS) + self._interval
                 return True
         return False
 
@@ -73,21 +82,27 @@ class Pace:
     def answered(self, limits: Limits) -> None:
         """The server answered: a little more is tried, within what it says of its limits."""
         self.window = min(self.most, self.window + 1.0)
+        self._answers.append(self._clock())
         if limits.per_minute:
-            self._interval = 60.0 / limits.per_minute
+            self._interval, self._named = 60.0 / limits.per_minute / BELOW_LIMIT, True
+        elif not self._named:
+            self._interval *= CLOSER
         if limits.wait > 0:
             self.pause(limits.wait)
         self._changed.set()
 
-    def complained(self, retry_after: float | None) -> None:
-        """The server has too much to do: fewer at once, and nobody before the time that it names.
-
-        Complaints about one burst count as one.
-        """
+    def complained(self, retry_after: float | None, *, limited: bool) -> None:
+        """The server has too much to do, or (`limited`) was asked too often; complaints of one second count as one."""
         now = self._clock()
         if now - self._last_cut > 1.0:
-            self.window = max(1.0, self.window / 2)
             self._last_cut = now
+            if not limited:
+                self.window = max(1.0, self.window / 2)
+            elif not self._named:
+                recent = sum(1 for answered in self._answers if answered > now - MEASURED_SECONDS)
+                slower = MEASURED_SECONDS / max(1, recent) / BELOW_RATE
+                # Before a whole second of answers the rate says little.
+                self._interval = min(slower, 1.1 * self._interval) if self._interval else slower / 2
         if retry_after is not None:
             self.pause(retry_after)
 
