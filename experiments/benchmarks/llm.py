@@ -9,7 +9,7 @@ Cost      about 8 minutes on 2 cores; nothing in money.
 Smoke     python -m experiments.benchmarks llm --parts store faults --requests 300        (seconds)
 """
 
-import concurrent.futures
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -244,13 +244,11 @@ def local(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     for name, slots in (("in_turn", 1), ("at_once", 4)):
         answers = store.Store(":memory:")
         way = local_server.LocalServer(threads=2, slots=slots)
-        if slots > 1:
-            way.in_turn = False
         llm = sampler.StoredSampler(way, answers)
         # Warm: loading the weights is not what is measured.
         llm.sample([Request(messages=(Message(role="user", text="Say yes."),), max_tokens=2)], stage="warm")
         start = time.monotonic()
-        drawn = _at_once(way, wanted) if slots > 1 else llm.sample(wanted, stage=name)
+        drawn = _at_once(wanted) if slots > 1 else llm.sample(wanted, stage=name)
         found[f"{name}_per_second"] = round(len(wanted) / (time.monotonic() - start), 2)
         read = [sum(a.input_tokens - a.cache_read for a in drawn[p * b : (p + 1) * b]) for p in range(prompts)]
         whole = [drawn[p * b].input_tokens for p in range(prompts)]
@@ -266,23 +264,18 @@ def local(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     return found
 
 
-def _at_once(way: local_server.LocalServer, wanted: list[Request]) -> list[Answer]:
+def _at_once(wanted: list[Request]) -> list[Answer]:
     """What somebody would write who does not think of the prompt cache: everything sent at once."""
-    import asyncio
 
     async def everything() -> list[Answer]:
-        return list(await asyncio.gather(*(way.complete(one) for one in wanted)))
+        way = local_server.LocalServer()  # joins the one that runs
+        try:
+            first = await way.complete(wanted[0])
+            return [first, *await asyncio.gather(*(way.complete(one) for one in wanted[1:]))]
+        finally:
+            await way.close()
 
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        found = pool.submit(asyncio.run, _closing(way, everything)).result()
-    return found
-
-
-async def _closing(way: local_server.LocalServer, work: Any) -> list[Answer]:
-    try:
-        return await work()
-    finally:
-        await way.close()
+    return asyncio.run(everything())
 
 
 PARTS = {"faults": faults, "kills": kills, "rate": rate, "store": store_speed, "local": local}

@@ -17,8 +17,9 @@ from hydrajax.llm.request import Limits
 FIRST_WINDOW = 8
 LONGEST_WAIT = 60.0
 BELOW_LIMIT = 0.992  # of a limit that the server names: clocks differ, and timers are late
-BELOW_RATE = 0.95  # of the rate at which a server answered that names none
-CLOSER = 0.997  # each answer brings requests that much closer together again
+BELOW_RATE = 0.93  # of the rate at which a server answered that names none
+CLOSER = 0.05  # each second brings requests that much closer together again
+SOME_COMPLAINTS = 0.3  # of the answers: fewer than these are not taken for a limit
 BURST_SECONDS = 0.03  # what late timers may be made up for
 MEASURED_SECONDS = 1.0
 
@@ -51,6 +52,7 @@ class Pace:
         self._interval = 0.0
         self._named = False
         self._answers: collections.deque[float] = collections.deque(maxlen=10_000)
+        self._complaints: collections.deque[float] = collections.deque(maxlen=10_000)
         self._next = self._not_before = self._last_cut = clock() - 60.0
         self._changed = asyncio.Event()
 
@@ -86,7 +88,8 @@ class Pace:
         if limits.per_minute:
             self._interval, self._named = 60.0 / limits.per_minute / BELOW_LIMIT, True
         elif not self._named:
-            self._interval *= CLOSER
+            # The share is of a second: each answer closes the gap by as much of it as one interval is long.
+            self._interval *= max(0.5, 1.0 - CLOSER * self._interval)
         if limits.wait > 0:
             self.pause(limits.wait)
         self._changed.set()
@@ -94,15 +97,19 @@ class Pace:
     def complained(self, retry_after: float | None, *, limited: bool) -> None:
         """The server has too much to do, or (`limited`) was asked too often; complaints of one second count as one."""
         now = self._clock()
+        if limited:
+            self._complaints.append(now)
         if now - self._last_cut > 1.0:
             self._last_cut = now
             if not limited:
                 self.window = max(1.0, self.window / 2)
             elif not self._named:
-                recent = sum(1 for answered in self._answers if answered > now - MEASURED_SECONDS)
-                slower = MEASURED_SECONDS / max(1, recent) / BELOW_RATE
-                # Before a whole second of answers the rate says little.
-                self._interval = min(slower, 1.1 * self._interval) if self._interval else slower / 2
+                since = max(0.1, min(MEASURED_SECONDS, now - self._answers[0] if self._answers else 0.1))
+                answers = max(1, sum(1 for moment in self._answers if moment > now - since))
+                complaints = sum(1 for moment in self._complaints if moment > now - since)
+                # A few among many are luck, not a limit: slowing down for each would never end.
+                if complaints > max(2, SOME_COMPLAINTS * answers):
+                    self._interval = since / answers / BELOW_RATE
         if retry_after is not None:
             self.pause(retry_after)
 
