@@ -62,4 +62,4 @@ def _result(future: "concurrent.futures.Future[T]") -> T:
             return future.result(timeout=1.0)
         except concurrent.futures.TimeoutError:
             if future.done():
-                raise
+                return future.result()

@@ -1,6 +1,7 @@
 """Message Batches through the anthropic SDK: many requests in one submission, within a day, at half the price."""
 
 import datetime
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from hydrajax.llm.store import Batch, Key
 MOST_REQUESTS = 100_000
 MOST_BYTES = 200_000_000
 _ID_DIGITS = 48
+CLOCKS_DIFFER = 300.0  # seconds between this machine's clock and the server's
+SUBMITTED_WITHIN = 3600.0  # seconds after it was about to be
 
 
 def custom_id(key: Key) -> str:
@@ -27,7 +30,7 @@ class Batches:
     Args:
       inner: the way to the server.
       most_requests: of one batch.
-      poll_seconds: between two looks at a batch.
+      poll_seconds: most between two looks at a batch; the first ones are closer.
     """
 
     in_turn = False
@@ -53,8 +56,8 @@ class Batches:
         await self._inner.close()
 
     def size(self, request: Request) -> int:
-        """Bytes of a request inside a batch, about."""
-        return 600 + 2 * sum(len(m.text) for m in request.messages) + 2 * len(request.system or "")
+        """Bytes of a request inside a batch, at most."""
+        return 600 + len(json.dumps([*((m.role, m.text) for m in request.messages), request.system]))
 
     async def submit(self, requests: Sequence[tuple[Key, Request]]) -> str:
         """Submits a batch, and returns its id.
@@ -67,10 +70,14 @@ class Batches:
             batch = await self._inner.client().messages.batches.create(requests=entries)  # type: ignore[arg-type]
             return batch.id
 
-    async def ended(self, batch_id: str) -> bool:
-        """Whether all of a batch's results are there."""
+    async def ended(self, batch_id: str) -> bool | None:
+        """Whether all of a batch's results are there; None where the server knows no such batch (any more)."""
         with messages.as_llm_errors(self.model):
-            return (await self._inner.client().messages.batches.retrieve(batch_id)).processing_status == "ended"
+            try:
+                batch = await self._inner.client().messages.batches.retrieve(batch_id)
+            except anthropic.NotFoundError:
+                return None
+            return batch.processing_status == "ended"
 
     async def results(self, batch_id: str, keys: Mapping[str, Key]) -> AsyncIterator[tuple[Key, Answer | LLMError]]:
         """The results of a batch that has ended, in any order; what it leaves out is not mentioned.
@@ -92,16 +99,18 @@ class Batches:
           batch: without an id.
           known: ids of other batches.
         """
-        begun = datetime.datetime.fromtimestamp(batch.created - 60, datetime.UTC)
+        begun = datetime.datetime.fromtimestamp(batch.created, datetime.UTC)
+        candidates: list[tuple[float, str]] = []
         with messages.as_llm_errors(self.model):
             async for there in self._inner.client().messages.batches.list(limit=100):
-                if there.created_at < begun:
+                later = (there.created_at - begun).total_seconds()
+                if later < -CLOCKS_DIFFER:
                     break
                 counts = there.request_counts
                 size = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
-                if there.id not in known and size == batch.size:
-                    return there.id
-        return None
+                if there.id not in known and size == batch.size and later < SUBMITTED_WITHIN:
+                    candidates.append((abs(later), there.id))
+        return min(candidates, default=(0.0, None))[1]
 
     def _body(self, request: Request) -> dict[str, Any]:
         sent = messages.body(self._inner.model, self._inner.served_as, request, self._inner.user)

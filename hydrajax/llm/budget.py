@@ -50,7 +50,7 @@ class Account:
         for name, amount in cost.items():
             limit = getattr(self._budget, name)
             if limit is not None and self._spent[name] + self._aside[name] + amount > limit:
-                return f"{name} {limit:g}"
+                return f"{limit:,} {name}"
         for name, amount in cost.items():
             self._aside[name] += amount
         return None
@@ -58,19 +58,22 @@ class Account:
     def settle(self, wanted: request.Request, answer: request.Answer | None, *, batch: bool = False) -> None:
         """Frees what was set aside, and books what was spent; nothing where no answer came."""
         for name, amount in self._most(wanted, batch).items():
-            self._aside[name] -= amount
+            # Never below nothing: what another run set aside may be settled here.
+            self._aside[name] = max(0.0, self._aside[name] - amount)
         if answer is not None:
             self._spent["calls"] += 1
             self._spent["tokens"] += answer.input_tokens + answer.output_tokens
             self._spent["usd"] += cost(self._model, answer) or 0.0
 
     def _most(self, wanted: request.Request, batch: bool) -> dict[str, float]:
-        read = request.estimate_input_tokens(wanted) * self._model.tokens_per_estimate
-        written = wanted.max_tokens + (models.THINKING_TOKENS if self._model.thinks else 0)
+        estimated = request.estimate_input_tokens(wanted)
+        read = estimated * self._model.tokens_per_estimate
+        written = self._model.limit(wanted.max_tokens)
+        into_cache = read if self._model.caches(estimated) else 0.0
         return {
             "calls": 1.0,
             "tokens": read + written,
-            "usd": self._model.cost(read, written, batch=batch) or 0.0,
+            "usd": self._model.cost(read, written, cache_written=into_cache, batch=batch) or 0.0,
         }
 
 

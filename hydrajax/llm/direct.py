@@ -25,6 +25,7 @@ async def send(job: Job, transport: Transport, pace: Pace) -> None:
 
     queue = Queue({key: job.wanted[key] for key in job.missing()}, in_turn=transport.in_turn, warms=warms)
     elsewhere: dict[Key, str] = {}
+    looks = in_batches.Looks()
     under_way: set[asyncio.Task[None]] = set()
     wake = asyncio.Event()
 
@@ -41,7 +42,7 @@ async def send(job: Job, transport: Transport, pace: Pace) -> None:
                 if not (under_way or elsewhere or len(queue)):
                     break
                 await _rest(wake, LOOK if elsewhere else 1.0, queue.wait())
-                await _look(job, queue, elsewhere, transport)
+                await _look(job, queue, elsewhere, transport, looks)
                 continue
             there = job.store.claim(key)
             if isinstance(there, Answer):
@@ -117,7 +118,9 @@ def _give_up(job: Job, queue: Queue, key: Key, error: LLMError) -> None:
     job.failed(key, error)
 
 
-async def _look(job: Job, queue: Queue, elsewhere: dict[Key, str], transport: Transport) -> None:
+async def _look(
+    job: Job, queue: Queue, elsewhere: dict[Key, str], transport: Transport, looks: in_batches.Looks
+) -> None:
     """What became of requests that others are at."""
     for key in list(elsewhere):
         there = job.store.claim(key)
@@ -130,8 +133,11 @@ async def _look(job: Job, queue: Queue, elsewhere: dict[Key, str], transport: Tr
         else:
             elsewhere[key] = there
     owners = {owner for owner in elsewhere.values() if owner.startswith("batch:")}
-    if owners:
+    if owners and looks.due():
         await in_batches.collect(job, transport, owners)
+        for key in [key for key in elsewhere if key in job.answers or key in job.failures]:
+            del elsewhere[key]
+            queue.done(key)
 
 
 async def _rest(wake: asyncio.Event, most: float, until: float | None) -> None:

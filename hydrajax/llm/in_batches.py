@@ -7,9 +7,10 @@ it never arrived.
 
 import asyncio
 import itertools
+import logging
+import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
 from hydrajax.llm import batches as batches_lib
 from hydrajax.llm import messages
@@ -18,12 +19,19 @@ from hydrajax.llm.pace import backoff
 from hydrajax.llm.request import Answer, LLMError, Rejected, Transient, Transport
 from hydrajax.llm.store import Batch, Key, process_lives
 
+_log = logging.getLogger(__name__)
+# Intents that this process is submitting at this moment.
+_submitting: set[str] = set()
+
 ATTEMPTS = 5
+SUBMISSIONS = 10
 PORTION = 500
+FIRST_LOOK, LAST_LOOK = 1.0, 30.0  # seconds between two looks at a batch
 
 
 async def send(job: Job, transport: batches_lib.Batches) -> None:
     """Sends what is missing; returns when all is answered or given up, or the job was stopped."""
+    wait, spent = FIRST_LOOK, None
     try:
         while not job.stop:
             mine: list[Key] = []
@@ -39,19 +47,43 @@ async def send(job: Job, transport: batches_lib.Batches) -> None:
                     owners.add(there)
                 else:
                     busy = True
-            for chunk in _chunks(job, transport, mine):
+            for chunk in _chunks(job, transport, mine) if spent is None else ():
                 await _submit(job, transport, chunk)
                 if job.stop:
                     break
+            if job.stop and job.fatal is None and job.reserved:
+                # The budget is spent, but what was submitted for it comes: it is waited for.
+                spent, job.stop = job.stop, None
+                job.store.release(job.missing())
+                continue
+            if spent is not None and not owners:
+                job.stop = spent
+                break
             if not (mine or owners or busy):
                 break
             if owners:
                 await collect(job, transport, owners)
+            wait = FIRST_LOOK if mine else min(transport.poll_seconds, 1.5 * wait)
             if job.missing() and not job.stop:
-                await _sleep(job, transport.poll_seconds if owners or mine else 0.5)
+                await _sleep(job, min(wait, transport.poll_seconds))
     finally:
         job.store.release(job.missing())
         job.flush()
+
+
+class Looks:
+    """When to look at batches again: soon at first, then less and less often."""
+
+    def __init__(self):
+        self._wait, self._next = FIRST_LOOK, 0.0
+
+    def due(self) -> bool:
+        """Whether it is time; if so, the next time is later."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next, self._wait = now + self._wait, min(LAST_LOOK, 1.5 * self._wait)
+        return True
 
 
 async def collect(job: Job, transport: Transport, owners: Collection[str]) -> None:
@@ -67,56 +99,75 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
         if not isinstance(transport, messages.Messages):
             return
         way = batches_lib.Batches(transport)
-    known = {batch.intent: batch for batch in job.store.batches(job.model)}
     for owner in owners:
         intent = owner.removeprefix("batch:")
         try:
-            batch = await _named(job, way, known, intent)
-            if batch is not None and batch.id is not None and await way.ended(batch.id):
-                await _take(job, way, intent, batch.id)
+            batch_id = await _named(job, way, intent)
+            if batch_id is None:
+                continue
+            ended = await way.ended(batch_id)
+            if ended is None:
+                _log.warning("the server knows batch %s no longer: its requests are sent again", batch_id)
+                job.store.end_batch(intent)
+            elif ended:
+                await _take(job, way, intent, batch_id)
         except Transient as error:
             job.note(error.kind)  # another look comes anyway
         except LLMError as error:
             job.stop, job.fatal = "an error", error
 
 
-async def _named(job: Job, way: batches_lib.Batches, known: dict[str, Batch], intent: str) -> Batch | None:
-    """The batch with its id; None while its owner is submitting it. One that never arrived is forgotten."""
+async def _named(job: Job, way: batches_lib.Batches, intent: str) -> str | None:
+    """The server's id of a batch; None while its owner is submitting it. One that never arrived is forgotten."""
+    known = {batch.intent: batch for batch in job.store.batches()}
     batch = known.get(intent)
     if batch is None:
         job.store.end_batch(intent)
         return None
-    if batch.id is not None or process_lives(intent.split("#")[0]):
-        return batch
-    ids = frozenset(other.id for other in known.values() if other.id)
-    found = await way.find(batch, ids)
+    if batch.id is not None:
+        return batch.id
+    owner = intent.split("#")[0]
+    if intent in _submitting or (owner != job.store.owner and process_lives(owner)):
+        return None
+    found = await _find(job, way, batch)
     if found is None:
         job.store.end_batch(intent)
-        return None
-    job.store.name_batch(intent, found)
-    return Batch(intent=intent, id=found, model=batch.model, size=batch.size, created=batch.created)
+    else:
+        job.store.name_batch(intent, found)
+    return found
+
+
+async def _find(job: Job, way: batches_lib.Batches, batch: Batch) -> str | None:
+    ids = {other.id for other in job.store.batches() if other.id} | job.strangers.get(batch.intent, set())
+    return await way.find(batch, frozenset(ids))
 
 
 async def _submit(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]) -> None:
     intent = f"{job.store.owner}#{uuid.uuid4().hex[:12]}"
     job.store.begin_batch(intent, job.model, chunk)
+    _submitting.add(intent)
+    try:
+        await _submit_noted(job, way, chunk, intent)
+    finally:
+        _submitting.discard(intent)
+
+
+async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key], intent: str) -> None:
+    unsure = False
     for attempt in itertools.count(1):
         try:
-            batch_id = await way.submit([(key, job.wanted[key]) for key in chunk])
-            job.store.name_batch(intent, batch_id)
+            # Without an answer, the batch may have been taken all the same: it is looked for before it is sent again.
+            batch = next(b for b in job.store.batches(job.model) if b.intent == intent)
+            batch_id = await _find(job, way, batch) if unsure else None
+            unsure = False
+            job.store.name_batch(intent, batch_id or await way.submit([(key, job.wanted[key]) for key in chunk]))
             return
         except Transient as error:
             job.note(error.kind)
-            # Without an answer, the batch may have been taken all the same: it is looked for before it is sent again.
-            if error.kind in ("timeout", "connection", "invalid"):
-                batch = next(b for b in job.store.batches(job.model) if b.intent == intent)
-                ids = frozenset(b.id for b in job.store.batches(job.model) if b.id)
-                found = await way.find(batch, ids)
-                if found is not None:
-                    job.store.name_batch(intent, found)
-                    return
-            if attempt >= 10 or job.stop:
-                job.store.end_batch(intent)
+            unsure = unsure or error.kind in ("timeout", "connection", "invalid")
+            if attempt >= SUBMISSIONS or job.stop:
+                if not unsure:  # else it is looked for by whoever comes next
+                    job.store.end_batch(intent)
                 job.stop, job.fatal = job.stop or "an error", error
                 return
             wait = backoff(attempt, job.rng) if error.retry_after is None else error.retry_after
@@ -130,9 +181,11 @@ async def _submit(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]) -> N
 async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) -> None:
     keys = {batches_lib.custom_id(key): key for key in job.store.batch_keys(intent)}
     left = set(keys.values())
+    strange = bool(left)
     failed: dict[Key, LLMError] = {}
     portion: dict[Key, Answer] = {}
     async for key, outcome in way.results(batch_id, keys):
+        strange = False
         left.discard(key)
         if isinstance(outcome, Answer):
             portion.setdefault(key, outcome)
@@ -141,6 +194,11 @@ async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) 
         else:
             failed.setdefault(key, outcome)
     _keep(job, portion)
+    if strange and not job.strangers.get(intent, set()) >= {batch_id}:
+        # Not one result is ours: a batch of the same time and size, of somebody else.
+        job.strangers.setdefault(intent, set()).add(batch_id)
+        job.store.name_batch(intent, None)
+        return
     job.store.end_batch(intent)
     for key in left:
         failed[key] = Transient(f"{job.model}: a batch ended without a result for a request", kind="missing")
@@ -150,7 +208,7 @@ async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) 
         rejected = isinstance(error, Rejected)
         job.note("rejected" if rejected else getattr(error, "kind", "server"))
         job.attempts[key] += 1
-        job.account.settle(job.wanted[key], None, batch=True)
+        _settle(job, key, None)
         if rejected or job.attempts[key] >= ATTEMPTS:
             job.failed(key, error)
 
@@ -162,10 +220,17 @@ def _keep(job: Job, portion: dict[Key, Answer]) -> None:
     for key, answer in portion.items():
         if key in job.wanted and key not in job.answers:
             if key not in there:
-                job.account.settle(job.wanted[key], answer, batch=True)
+                _settle(job, key, answer)
                 job.note("answered")
             job.took(key, there.get(key, answer))
     portion.clear()
+
+
+def _settle(job: Job, key: Key, answer: Answer | None) -> None:
+    """Books a result; of batches that another run has submitted, that run has paid."""
+    if key in job.reserved:
+        job.reserved.discard(key)
+        job.account.settle(job.wanted[key], answer, batch=True)
 
 
 def _chunks(job: Job, way: batches_lib.Batches, keys: Sequence[Key]) -> Iterator[list[Key]]:
@@ -179,6 +244,7 @@ def _chunks(job: Job, way: batches_lib.Batches, keys: Sequence[Key]) -> Iterator
                 yield chunk
             job.stop = job.stop or f"the budget of {limit} is spent"
             return
+        job.reserved.add(key)
         weight = way.size(job.wanted[key])
         if chunk and (len(chunk) >= way.most_requests or size + weight > batches_lib.MOST_BYTES):
             yield chunk
@@ -194,8 +260,3 @@ async def _sleep(job: Job, seconds: float) -> None:
     end = asyncio.get_running_loop().time() + seconds
     while not job.stop and (left := end - asyncio.get_running_loop().time()) > 0:
         await asyncio.sleep(min(left, 0.2))
-
-
-def under_way(job: Job) -> list[dict[str, Any]]:
-    """Batches that go on without this process."""
-    return [{"id": batch.id, "requests": batch.size} for batch in job.store.batches(job.model)]

@@ -30,6 +30,8 @@ class Job:
       failures: requests that never will be answered.
       stop: why nothing more is sent; None while it goes on.
       fatal: the error behind it, where it was one.
+      reserved: requests in batches for which this run has set money aside.
+      strangers: batches that turned out to be somebody else's, by intent.
       attempts: failed ones, by request.
       rng: of jitter.
     """
@@ -44,6 +46,8 @@ class Job:
     failures: dict[Key, LLMError] = dataclasses.field(default_factory=dict)
     stop: str | None = None
     fatal: LLMError | None = None
+    reserved: set[Key] = dataclasses.field(default_factory=set)
+    strangers: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     attempts: "collections.Counter[Key]" = dataclasses.field(default_factory=collections.Counter)
     rng: random.Random = dataclasses.field(default_factory=random.Random)
     _outcomes: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
@@ -60,7 +64,7 @@ class Job:
                 self.model,
                 answer,
                 expected_tokens=request.estimate_input_tokens(wanted),
-                max_tokens=wanted.max_tokens + (models.THINKING_TOKENS if models.find(self.model).thinks else 0),
+                max_tokens=models.find(self.model).limit(wanted.max_tokens),
             )
             self.note("answered")
         self.usage.add(answer)

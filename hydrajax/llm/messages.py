@@ -7,6 +7,7 @@ was sent is counted.
 import dataclasses
 import datetime
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +15,22 @@ from typing import Any
 import anthropic
 
 from hydrajax.llm import models
-from hydrajax.llm.request import Answer, Limits, LLMError, Rejected, Request, Transient, estimate_input_tokens
+from hydrajax.llm.request import (
+    Answer,
+    Limits,
+    LLMError,
+    Rejected,
+    Request,
+    Transient,
+    encodable,
+    estimate_input_tokens,
+)
 
 # The environment may name a proxy; the loopback interface is never behind it.
 _NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-_FATAL = (401, 403, 404)  # the key, or the model: no other request would fare better
+_FATAL = (401, 402, 403, 404)  # the key, the account, or the model: no other request would fare better
 _KINDS = {408: "timeout", 409: "server", 429: "rate_limited", 529: "overloaded"}
+_SECRET = re.compile(r"sk-[\w-]{8,}")  # a server may repeat the key in its complaint
 _LIMITED = ("requests", "input-tokens", "output-tokens", "tokens")
 
 
@@ -115,19 +126,19 @@ def body(model: str, served_as: str, request: Request, user: str | None = None) 
     extra: dict[str, Any] = dict(row.no_thinking)
     if request.temperature is not None and row.temperature:
         extra["temperature"] = request.temperature
-    messages: list[dict[str, Any]] = [{"role": m.role, "content": m.text} for m in request.messages]
-    # Too short a prefix is not cached and nothing says so; the estimate is low, so that none is left out.
-    if row.cache_minimum is not None and estimate_input_tokens(request) * 1.5 >= row.cache_minimum:
+    messages: list[dict[str, Any]] = [{"role": m.role, "content": encodable(m.text)} for m in request.messages]
+    # Too short a prefix is not cached and nothing says so.
+    if row.caches(estimate_input_tokens(request)):
         for place in {max(0, len(messages) - 2), len(messages) - 1}:
             text = messages[place]["content"]
             messages[place]["content"] = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
     sent: dict[str, Any] = {
         "model": served_as,
-        "max_tokens": request.max_tokens + (models.THINKING_TOKENS if row.thinks else 0),
+        "max_tokens": row.limit(request.max_tokens),
         "messages": messages,
     }
     if request.system is not None:
-        sent["system"] = request.system
+        sent["system"] = encodable(request.system)
     if user is not None:
         sent["metadata"] = {"user_id": user}
     if extra:
@@ -233,4 +244,5 @@ def _no_answer(model: str) -> str:
 def _reason(error: anthropic.APIStatusError) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     detail = body.get("error", {})
-    return str(detail.get("message", "no reason given") if isinstance(detail, dict) else detail)[:200]
+    said = str(detail.get("message", "no reason given") if isinstance(detail, dict) else detail)
+    return _SECRET.sub("[key]", said)[:200]

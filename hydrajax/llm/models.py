@@ -46,6 +46,14 @@ class Model:
     tokens_per_estimate: float = 1.1
     filled: float = 0.5
 
+    def limit(self, max_tokens: int) -> int:
+        """The limit that a request for so many tokens of text is sent with."""
+        return max_tokens + (THINKING_TOKENS if self.thinks else 0)
+
+    def caches(self, estimated_tokens: int) -> bool:
+        """Whether a prompt is marked for the prompt cache: where it may be long enough, the estimate being low."""
+        return self.cache_minimum is not None and 1.5 * estimated_tokens >= self.cache_minimum
+
     def cost(
         self,
         input_tokens: int | float,

@@ -100,8 +100,8 @@ class Pace:
         if limited:
             self._complaints.append(now)
         if now - self._last_cut > 1.0:
-            self._last_cut = now
             if not limited:
+                self._last_cut = now
                 self.window = max(1.0, self.window / 2)
             elif not self._named:
                 since = max(0.1, min(MEASURED_SECONDS, now - self._answers[0] if self._answers else 0.1))
@@ -109,6 +109,7 @@ class Pace:
                 complaints = sum(1 for moment in self._complaints if moment > now - since)
                 # A few among many are luck, not a limit: slowing down for each would never end.
                 if complaints > max(2, SOME_COMPLAINTS * answers):
+                    self._last_cut = now
                     self._interval = since / answers / BELOW_RATE
         if retry_after is not None:
             self.pause(retry_after)

@@ -34,7 +34,10 @@ class Planner:
         self._planned: set[tuple[str, int]] = set()
         self._previous = ""
         row = models.find(model)
-        self._read, self._written = answers.habits(model) or (row.tokens_per_estimate, row.filled)
+        habits = answers.habits(model)
+        # Habits count what a model thinks, and so do its limits; what is typical says nothing of thinking.
+        self._limit = row.limit if habits else lambda max_tokens: max_tokens
+        self._read, self._written = habits or (row.tokens_per_estimate, row.filled)
 
     def sample(self, requests: Sequence[request.Request], *, stage: str) -> list[request.Answer]:
         """See `Sampler.sample`; a request without a stored answer gets a placeholder of its expected length."""
@@ -51,7 +54,7 @@ class Planner:
                 plan.cached += k not in self._planned
                 self._planned.add(k)
                 continue
-            length = max(1, round(wanted.max_tokens * self._written))
+            length = max(1, round(self._limit(wanted.max_tokens) * self._written))
             answer = request.Answer(
                 # Different answers, since prompts that are made of answers differ as well.
                 text=" ".join([f"{k[0][:6]}-{wanted.sample}", *["word"] * (length - 1)]),

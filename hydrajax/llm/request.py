@@ -140,7 +140,14 @@ def key(model: str, request: Request) -> str:
         "max_tokens": request.max_tokens,
         "temperature": None if request.temperature is None else round(request.temperature, 6),
     }
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(content, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
+    ).hexdigest()
+
+
+def encodable(text: str) -> str:
+    """The text without halves of surrogate pairs, which no encoding can write."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def order(wanted: Request) -> tuple[str, ...]:

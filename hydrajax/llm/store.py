@@ -22,7 +22,7 @@ from typing import Any
 import platformdirs
 import psutil
 
-from hydrajax.llm.request import Answer
+from hydrajax.llm.request import Answer, encodable
 from hydrajax.types import DataError
 
 Key = tuple[str, int]
@@ -153,6 +153,7 @@ class Store:
           expected_tokens: the estimate of the prompt's tokens, from which plans learn.
           max_tokens: the request's limit, likewise.
         """
+        answer = dataclasses.replace(answer, text=encodable(answer.text))
         with self.transaction():
             return self._put((row_key, sample), model, answer, expected_tokens, max_tokens)
 
@@ -160,7 +161,9 @@ class Store:
         """Stores many answers at once, and returns how many of them were new."""
         before = self._db.total_changes
         with self.transaction():
-            self._db.executemany(_insert(), (_row(key, model, answer, None, None) for key, model, answer in rows))
+            for key, model, answer in rows:
+                answer = dataclasses.replace(answer, text=encodable(answer.text))
+                self._db.execute(_insert(), _row(key, model, answer, None, None))
         return self._db.total_changes - before
 
     def claim(self, key: Key) -> Answer | str | None:
@@ -202,8 +205,8 @@ class Store:
                 ((*key, f"batch:{intent}", time.time()) for key in keys),
             )
 
-    def name_batch(self, intent: str, batch_id: str) -> None:
-        """Notes the server's id of a batch."""
+    def name_batch(self, intent: str, batch_id: str | None) -> None:
+        """Notes the server's id of a batch, or that it is not known after all."""
         self._db.execute("update batches set id = ? where intent = ?", (batch_id, intent))
 
     def end_batch(self, intent: str) -> None:
@@ -212,9 +215,10 @@ class Store:
             self._db.execute("delete from claims where owner = ?", (f"batch:{intent}",))
             self._db.execute("delete from batches where intent = ?", (intent,))
 
-    def batches(self, model: str) -> list[Batch]:
-        """Batches under way, oldest first."""
-        rows = self._db.execute("select * from batches where model = ? order by created", (model,))
+    def batches(self, model: str | None = None) -> list[Batch]:
+        """Batches under way, oldest first; of all models by default."""
+        where, values = ("where model = ?", (model,)) if model else ("", ())
+        rows = self._db.execute(f"select * from batches {where} order by created", values)
         return [Batch(intent=r[0], id=r[1], model=r[2], size=r[3], created=r[4]) for r in rows]
 
     def batch_keys(self, intent: str) -> list[Key]:
@@ -303,7 +307,8 @@ def process_lives(owner: str) -> bool:
     if host != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(int(number)).create_time() - float(began)) < 1.0
+        process = psutil.Process(int(number))
+        return abs(process.create_time() - float(began)) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 

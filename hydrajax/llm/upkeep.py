@@ -1,10 +1,12 @@
 """Looking after a store: what is in it, copies of it, whether it is sound, and what may go."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -51,13 +53,14 @@ def stats(answers: store.Store) -> list[ModelStats]:
     rows = answers.execute(
         "select model, count(*), sum(stop_reason = 'refusal'), sum(stop_reason = 'max_tokens'), sum(trim(text) = ''), "
         "sum(input_tokens), sum(output_tokens), sum(cache_read), sum(cache_written), sum(batch * input_tokens), "
-        "sum(batch * output_tokens) from answers group by model order by model"
+        "sum(batch * output_tokens), sum(batch * cache_read), sum(batch * cache_written) "
+        "from answers group by model order by model"
     )
     found = []
-    for model, count, refused, truncated, empty, read, written, cached, cached_new, batch_in, batch_out in rows:
+    for model, count, refused, truncated, empty, read, written, hit, new, b_read, b_written, b_hit, b_new in rows:
         row = models.find(model)
-        single = row.cost(read - batch_in, written - batch_out, cache_read=cached, cache_written=cached_new)
-        batched = row.cost(batch_in, batch_out, batch=True)
+        single = row.cost(read - b_read, written - b_written, cache_read=hit - b_hit, cache_written=new - b_new)
+        batched = row.cost(b_read, b_written, cache_read=b_hit, cache_written=b_new, batch=True)
         found.append(
             ModelStats(
                 model=model,
@@ -88,7 +91,8 @@ def export(answers: store.Store, path: pathlib.Path) -> int:
                 count += 1
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     return count
 
@@ -126,11 +130,15 @@ def import_lines(answers: store.Store, path: pathlib.Path) -> Imported:
 
 def verify(answers: store.Store) -> list[str]:
     """Faults of the file and of its rows, a sentence each; none where it is sound."""
-    faults = [f"SQLite: {row[0]}" for row in answers.execute("pragma integrity_check") if row[0] != "ok"]
-    for row in answers.rows():
-        fault = _fault(row)
-        if fault:
-            faults.append(f"answer {str(row['key'])[:12]}.../{row['sample']}: {fault}")
+    faults: list[str] = []
+    try:
+        faults += [f"SQLite: {row[0]}" for row in answers.execute("pragma integrity_check") if row[0] != "ok"]
+        for row in answers.rows():
+            fault = _fault(row)
+            if fault:
+                faults.append(f"answer {str(row['key'])[:12]}.../{row['sample']}: {fault}")
+    except sqlite3.DatabaseError as error:
+        return [*faults, f"SQLite: {error}; export what can be read into a new store"]
     claimed = answers.execute(
         "select count(*) from claims join answers on claims.key = answers.key and claims.sample = answers.sample"
     ).fetchone()[0]
@@ -154,7 +162,12 @@ def collect_garbage(answers: store.Store, *, model: str | None = None, older_tha
       answers: the store.
       model: answers of this model go.
       older_than_days: answers older than this go; with `model`, only those of that model.
+
+    Raises:
+      ValueError: a negative age, which every answer has.
     """
+    if older_than_days is not None and not older_than_days >= 0:
+        raise ValueError(f"older_than_days is {older_than_days}, expected 0 or more")
     dead = [
         (key, sample)
         for key, sample, owner in answers.execute("select key, sample, owner from claims").fetchall()

@@ -124,9 +124,9 @@ def _fault(row: dict[str, Any]) -> str | None:
             return f"{name} is {value!r}, expected a whole number of at least 1"
     temperature = row.get("temperature")
     if temperature is not None and (
-        not isinstance(temperature, int | float) or isinstance(temperature, bool) or not temperature >= 0
+        not isinstance(temperature, int | float) or isinstance(temperature, bool) or not 0 <= temperature < float("inf")
     ):
-        return f"temperature is {temperature!r}, expected a number of at least 0"
+        return f"temperature is {temperature!r}, expected a finite number of at least 0"
     if not isinstance(row.get("system"), str | None):
         return f"system is {row['system']!r}, expected a text"
     return _message_fault(row["messages"])

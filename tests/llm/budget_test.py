@@ -29,7 +29,7 @@ def _count(account, wanted=None, most=100, **rest):
 def test_no_more_calls_than_allowed(calls):
     account = Account(Budget(calls=calls), MODEL)
     assert _count(account) == calls
-    assert account.reserve(_ask()) == f"calls {calls}"
+    assert account.reserve(_ask()) == f"{calls} calls"
 
 
 def test_without_limits_everything_goes():

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydrajax.llm import budget, models, request, store, upkeep
@@ -62,6 +62,7 @@ _priced = st.lists(
 
 
 @given(_priced)
+@settings(max_examples=25)
 def test_what_the_answers_of_a_model_cost_is_what_each_of_them_cost(paid):
     with contextlib.closing(store.Store(":memory:")) as answers:
         for i, answer in enumerate(paid):
@@ -100,6 +101,7 @@ def test_a_copy_holds_everything(answers, other, tmp_path):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
+@settings(max_examples=25)
 def test_any_text_survives_being_copied(text):
     path = pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "copy.jsonl"
     with contextlib.closing(store.Store(":memory:")) as answers, contextlib.closing(store.Store(":memory:")) as other:

@@ -1,0 +1,402 @@
+"""Message Batches: whatever is killed, left out, given twice or refused, each answer is had and paid for once."""
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hydrajax.llm import background, batches, budget, in_batches, messages, request, sampler, store
+from hydrajax.types import Message
+from tests.llm.fault_server import Faults, FaultServer, digest
+
+DEAD = f"{socket.gethostname()}/999999999/1.00"
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(in_batches, "backoff", lambda attempt, rng: 0.01)
+
+
+@pytest.fixture
+def answers(tmp_path):
+    opened = store.Store(tmp_path / "answers.sqlite")
+    yield opened
+    opened.close()
+
+
+def _way(server, model="m", kind=batches.Batches, **rest):
+    return kind(messages.Messages(model, base_url=server.url, api_key="k"), **({"poll_seconds": 0.02} | rest))
+
+
+@pytest.fixture
+def make(answers):
+    """Makes a sampler over the test's store, and closes it."""
+    with contextlib.ExitStack() as stack:
+
+        def build(server, *, way=None, model="m", limit=None, **rest):
+            built = sampler.StoredSampler(way or _way(server, model, **rest), answers, budget=limit or budget.Budget())
+            stack.callback(built.close)
+            return built
+
+        yield build
+
+
+def _asked(ask, count, samples=1, **rest):
+    return [ask(f"q{i}", sample=sample, **rest) for i in range(count) for sample in range(samples)]
+
+
+def _keyed(wanted, model="m"):
+    return [((request.key(model, r), r.sample), r) for r in wanted]
+
+
+def _once(wanted, model="m"):
+    return collections.Counter(digest(messages.body(model, model, r)) for r in wanted)
+
+
+def _submit(server, wanted, model="m"):
+    async def submit():
+        way = _way(server, model)
+        try:
+            return await way.submit(_keyed(wanted, model))
+        finally:
+            await way.close()
+
+    return asyncio.run(submit())
+
+
+def _intent(answers, wanted, name="x", model="m", batch_id=None):
+    """What a process that was killed leaves behind."""
+    answers.begin_batch(f"{DEAD}#{name}", model, [key for key, _ in _keyed(wanted, model)])
+    if batch_id is not None:
+        answers.name_batch(f"{DEAD}#{name}", batch_id)
+
+
+def _clean(answers):
+    counts = [answers.execute(f"select count(*) from {table}").fetchone()[0] for table in ("claims", "batches")]
+    return counts == [0, 0]
+
+
+# --- the usual course ---
+
+
+def test_chunks_keep_the_limit_and_every_answer_finds_its_request(make, ask, answers):
+    wanted = _asked(ask, 10, samples=3)
+    with FaultServer(text=lambda body: f"to {body['messages'][0]['content']}") as server:
+        llm = make(server, most_requests=7)
+        found = llm.sample(wanted, stage="s")
+        assert [answer.text for answer in found] == [f"to {r.messages[0].text}" for r in wanted]
+        assert sorted(map(len, server.batches.values())) == [2, 7, 7, 7, 7]
+        assert server.bodies == _once(wanted) and server.requests == 0
+    assert (llm.usage.calls, llm.usage.cached) == (30, 0)
+    assert all(answer.batch for answer in found) and _clean(answers)
+    assert answers.attempts() == {"answered": 30}
+
+
+def test_the_limit_of_bytes_is_kept(make, ask, monkeypatch):
+    wanted = _asked(ask, 10)
+    monkeypatch.setattr(batches, "MOST_BYTES", 3 * batches.Batches.size(None, wanted[0]) + 1)
+    with FaultServer() as server:
+        make(server).sample(wanted, stage="s")
+        assert sorted(map(len, server.batches.values())) == [1, 3, 3, 3]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50).map(lambda text: text * 40))
+@settings(max_examples=40)
+def test_a_request_is_not_thought_smaller_than_it_is(text):
+    """Beyond the limit the server refuses the whole batch, and would do so again."""
+    way = batches.Batches(messages.Messages("claude-sonnet-5-5", base_url="http://127.0.0.1:1", api_key="k"))
+    wanted = request.Request(messages=(Message(role="user", text=text),), max_tokens=9, system=text)
+    entry = {"custom_id": "0" * 64, "params": way._body(wanted)}
+    assert len(json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()) <= way.size(wanted)
+
+
+def test_results_left_out_given_twice_expired_or_errored_are_made_up_for(make, ask, answers):
+    wanted = _asked(ask, 80)
+    faults = Faults(missing=0.1, duplicated=0.2, expired=0.1, errored=0.1, overloaded=0.1, server_error=0.1)
+    with FaultServer(faults) as server:
+        llm = make(server, most_requests=40)
+        found = llm.sample(wanted, stage="s")
+        # Only what the server did not deliver is answered again; what it gave twice is counted once.
+        assert server.answered - 80 <= server.by_fault["missing"]
+        assert min(server.by_fault[name] for name in ("missing", "duplicated", "expired", "errored")) > 0
+    assert len(found) == llm.usage.calls == len(answers) == 80
+    assert answers.attempts()["answered"] == 80 and _clean(answers)
+
+
+def test_what_expires_or_errs_is_not_paid_for_and_asked_again(make, ask):
+    wanted = _asked(ask, 60)
+    with FaultServer(Faults(expired=0.15, errored=0.15, duplicated=0.3)) as server:
+        make(server).sample(wanted, stage="s")
+        assert server.bodies == _once(wanted) and len(server.batches) > 1
+
+
+def test_requests_refused_for_good_are_listed_and_the_others_answered(make, ask, answers):
+    wanted = _asked(ask, 6, samples=2)
+    faults = Faults(rejected=lambda body: body["messages"][0]["content"] == "q2", duplicated=0.3)
+    with FaultServer(faults) as server:
+        outcome = make(server).sample_all(wanted, stage="s")
+        assert set(outcome.failures) == {4, 5} == {i for i, a in enumerate(outcome.answers) if a is None}
+        assert all(isinstance(error, request.Rejected) for error in outcome.failures.values())
+        assert len(server.batches) == 1
+        make(server).sample_all(wanted, stage="s")
+        assert [len(ids) for ids in server.batches.values()] == [12, 2]
+    assert _clean(answers)
+
+
+def test_what_always_expires_is_given_up(make, ask):
+    with FaultServer(Faults(expired=1.0)) as server:
+        outcome = make(server).sample_all(_asked(ask, 3), stage="s")
+        assert set(outcome.failures) == {0, 1, 2} and len(server.batches) == in_batches.ATTEMPTS
+
+
+# --- after a crash ---
+
+
+RUN = """
+import sys
+from hydrajax.llm import batches, in_batches, messages, request, sampler, store
+from hydrajax.types import Message
+url, path, count = sys.argv[1:]
+in_batches.backoff = lambda attempt, rng: 0.01
+answers = store.Store(path)
+way = batches.Batches(messages.Messages("m", base_url=url, api_key="k"), most_requests=10, poll_seconds=0.02)
+llm = sampler.StoredSampler(way, answers)
+wanted = [request.Request(messages=(Message(role="user", text=f"q{i}"),), max_tokens=9) for i in range(int(count))]
+print("ready", flush=True)
+sys.stdin.readline()
+print(len(llm.sample(wanted, stage="s")), flush=True)
+llm.close()
+answers.close()
+"""
+
+
+@contextlib.contextmanager
+def _processes(number, server, path, count):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    runs = [
+        subprocess.Popen([sys.executable, "-c", RUN, server.url, str(path), str(count)], text=True, **pipes)
+        for _ in range(number)
+    ]
+    try:
+        for run in runs:
+            assert run.stdout.readline() == "ready\n"
+        for run in runs:
+            run.stdin.write("go\n")
+            run.stdin.flush()
+        yield runs
+    finally:
+        for run in runs:
+            run.kill()
+            run.communicate()
+
+
+def test_a_run_killed_after_it_submitted_takes_its_batches_up_again(make, ask, answers):
+    wanted = _asked(ask, 25)
+    with FaultServer(batch_seconds=0.6) as server:
+        with _processes(1, server, answers.path, 25) as (run,):
+            while sum(batch.id is not None for batch in answers.batches("m")) < 3:
+                time.sleep(0.002)
+            os.kill(run.pid, signal.SIGKILL)
+            run.wait()
+        assert len(answers) == 0
+        llm = make(server)
+        assert len(llm.sample(wanted, stage="s")) == 25
+        assert len(server.batches) == 3 and server.bodies == _once(wanted)
+    assert _clean(answers)
+
+
+def test_two_processes_over_one_store_submit_every_request_once(ask, answers):
+    wanted = _asked(ask, 40)
+    with FaultServer(batch_seconds=0.1) as server:
+        with _processes(2, server, answers.path, 40) as runs:
+            for run in runs:
+                out, error = run.communicate(timeout=60)
+                assert (run.returncode, out) == (0, "40\n"), error
+        assert server.bodies == _once(wanted)
+    assert _clean(answers)
+
+
+def test_killed_between_submission_and_noting_the_id_the_batch_is_found(make, ask, answers):
+    wanted = _asked(ask, 9)
+    with FaultServer(batch_seconds=0.1) as server:
+        _intent(answers, wanted[:5])
+        _submit(server, wanted[:5])
+        make(server).sample(wanted, stage="s")
+        assert server.bodies == _once(wanted)
+        assert sorted(map(len, server.batches.values())) == [4, 5]
+    assert _clean(answers)
+
+
+def test_killed_before_submission_the_requests_are_submitted(make, ask, answers):
+    wanted = _asked(ask, 9)
+    with FaultServer() as server:
+        _intent(answers, wanted[:5])
+        make(server).sample(wanted, stage="s")
+        assert server.bodies == _once(wanted)
+    assert _clean(answers)
+
+
+def test_two_batches_of_one_size_without_ids_are_both_found(make, ask, answers):
+    """Two processes were killed, or one machine went down with both."""
+    wanted = _asked(ask, 10)
+    with FaultServer() as server:
+        for name, part in (("x", wanted[:5]), ("y", wanted[5:])):
+            _intent(answers, part, name)
+            _submit(server, part)
+        make(server).sample(wanted, stage="s")
+        assert server.bodies == _once(wanted)
+        assert len(server.batches) == 2
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_batch_of_one_size_of_somebody_else_is_not_taken_for_it(make, ask, answers, noted):
+    """Another model's, which this store knows of; or another store's of the same account. Both came later."""
+    wanted, others = _asked(ask, 5), _asked(ask, 5, max_tokens=8)
+    with FaultServer() as server:
+        _intent(answers, wanted)
+        _submit(server, wanted)
+        other = _submit(server, others, model="n")
+        if noted:
+            _intent(answers, others, "y", "n", other)
+        make(server).sample(wanted, stage="s")
+        assert server.bodies == _once(wanted) + _once(others, "n")
+
+
+def test_a_batch_that_the_server_no_longer_knows_is_submitted_again(make, ask, answers):
+    """Results are kept for 29 days, and a batch may be deleted."""
+    wanted = _asked(ask, 4)
+    with FaultServer() as server:
+        _intent(answers, wanted, batch_id="msgbatch_of_last_month")
+        assert len(make(server).sample(wanted, stage="s")) == 4
+        assert server.bodies == _once(wanted)
+
+
+class Unsure(batches.Batches):
+    """The first submission arrives, but its answer does not; nor does that of the first look for it."""
+
+    arrives = True
+    lost = 1
+
+    async def submit(self, requests):
+        if self.lost:
+            self.lost -= 1
+            self.looks = 1
+            if self.arrives:
+                await super().submit(requests)
+            raise request.Transient("m: no connection to the server", kind="connection")
+        return await super().submit(requests)
+
+    async def find(self, batch, known):
+        if self.looks:
+            self.looks -= 1
+            raise request.Transient("m: no connection to the server", kind="connection")
+        return await super().find(batch, known)
+
+
+class Surely(Unsure):
+    """The look itself succeeds."""
+
+    async def find(self, batch, known):
+        return await batches.Batches.find(self, batch, known)
+
+
+@pytest.mark.parametrize("kind", [Unsure, Surely])
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_submission_without_an_answer_is_looked_for_before_it_is_repeated(make, ask, answers, kind, arrives):
+    wanted = _asked(ask, 4)
+    with FaultServer() as server:
+        way = _way(server, kind=kind)
+        way.arrives = arrives
+        assert len(make(server, way=way).sample(wanted, stage="s")) == 4
+        assert len(server.batches) == 1 and server.bodies == _once(wanted)
+    assert _clean(answers)
+
+
+def test_a_repeated_call_in_one_process_does_not_wait_for_its_own_failed_submission(make, ask, monkeypatch):
+    wanted = _asked(ask, 4)
+    with FaultServer() as server:
+        way = _way(server, kind=Unsure)
+        llm = make(server, way=way)
+        with contextlib.suppress(request.LLMError):
+            llm.sample(wanted, stage="s")
+
+        async def hurry(job, seconds):
+            hurry.left -= 1
+            if hurry.left < 0:
+                job.stop = "waiting for ever"
+            await asyncio.sleep(0.002)
+
+        hurry.left = 100
+        monkeypatch.setattr(in_batches, "_sleep", hurry)
+        assert len(llm.sample(wanted, stage="s")) == 4
+
+
+# --- limits and interrupts ---
+
+
+def test_a_limit_of_calls_is_kept_and_what_was_submitted_is_had(make, ask, answers):
+    wanted = _asked(ask, 9)
+    with FaultServer(batch_seconds=0.05) as server:
+        with pytest.raises(request.Stopped, match="budget of 5 calls is spent"):
+            make(server, limit=budget.Budget(calls=5)).sample(wanted, stage="s")
+        assert sum(map(len, server.batches.values())) == 5
+        llm = make(server)
+        llm.sample(wanted, stage="s")
+        assert server.bodies == _once(wanted)
+    assert _clean(answers)
+
+
+def test_the_end_of_a_budget_waits_for_the_answers_or_tells_of_their_batch(make, ask, answers):
+    with FaultServer(batch_seconds=0.05) as server, pytest.raises(request.Stopped) as caught:
+        make(server, limit=budget.Budget(calls=5)).sample(_asked(ask, 9), stage="s")
+    assert len(answers) == 5 or "batch" in str(caught.value)
+
+
+def test_answers_of_an_earlier_process_s_batch_raise_no_limit(make, ask, answers):
+    wanted, more = _asked(ask, 10, max_tokens=1000), _asked(ask, 20, max_tokens=100)
+    with FaultServer() as server:
+        _intent(answers, wanted, batch_id=_submit(server, wanted))
+        llm = make(server, limit=budget.Budget(tokens=1000))
+        llm.sample(wanted, stage="s")
+        with contextlib.suppress(request.Stopped):
+            llm.sample(more, stage="s")
+        assert sum(map(len, server.batches.values())) - 10 <= 1000 // 100
+
+
+def test_unfinished_batches_go_on_after_an_interrupt(make, ask, answers, monkeypatch):
+    wanted, real, waited = _asked(ask, 6), background._result, []
+
+    def result(future):
+        if not waited:
+            while not any(batch.id for batch in answers.batches("m")):
+                time.sleep(0.002)
+            waited.append(True)
+            raise KeyboardInterrupt
+        return real(future)
+
+    with FaultServer(batch_seconds=0.4) as server:
+        llm = make(server)
+        with monkeypatch.context() as patch:
+            patch.setattr(background, "_result", result)
+            with pytest.raises(KeyboardInterrupt):
+                llm.sample(wanted, stage="s")
+        assert len(answers) == 0
+        make(server).sample(wanted, stage="s")
+        assert len(server.batches) == 1 and server.bodies == _once(wanted)
+
+
+def test_where_every_batch_would_be_refused_it_is_said(make, ask, server, reply):
+    server.answer = lambda number, body: reply("no", status=403)
+    with pytest.raises(request.LLMError, match="0 of 3 answers"):
+        make(server).sample(_asked(ask, 3), stage="s")
+    assert len(server.bodies) == 1
