@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hydrajax import metrics, retrieval
-from hydrajax.data import pseudo
+from hydrajax.data import draws, pseudo
 from hydrajax.llm import models, request, sampler
 from hydrajax.methods import settings as settings_lib
 from hydrajax.methods import stages
@@ -128,7 +128,8 @@ class Lab:
 
         Returns:
           candidates by query id, the greedy answer first (see `merge` for where it is missing). An LLM that takes no
-          temperature gives independent samples, the first of which stands in for the greedy one.
+          temperature gives independent samples, the first of which stands in for the greedy one; the others see the
+          records in other orders, and one of three or more left out.
         """
         of = registry.get(strategy)
         hot = self.settings.temperature if self.greedy is not None else None
@@ -136,12 +137,13 @@ class Lab:
         requests: list[request.Request] = []
         for query in queries:
             known = (user_models or {}).get(query.user_id)
-            messages = of.messages(query, shown.get(query.id, ()), known, self.ctx)
+            records = shown.get(query.id, ())
+            messages = of.messages(query, records, known, self.ctx)
             requests.append(self.ctx.request(messages, temperature=self.greedy))
-            requests += [
-                self.ctx.request(self._styled(messages, i), temperature=hot, sample=first_hot + i)
-                for i in range(samples)
-            ]
+            for i in range(samples):
+                if self.greedy is None and len(records) > 1:
+                    messages = of.messages(query, self._varied(query, records, i), known, self.ctx)
+                requests.append(self.ctx.request(self._styled(messages, i), temperature=hot, sample=first_hot + i))
         answers = self.ctx.llm.sample(requests, stage=stage)
         self.charge(stage, [query.user_id for query in queries for _ in range(samples + 1)], answers)
         pools = {}
@@ -155,6 +157,15 @@ class Lab:
                 self.ctx.task.normalise,
             )
         return pools
+
+    def _varied(self, query: Query, records: Sequence[Record], sample: int) -> tuple[Record, ...]:
+        """The records in another order, one of three or more left out, drawn by seed, query and sample alone.
+
+        A model without temperature says much the same to the same prompt.
+        """
+        seed = draws.number(self.seed, query.id, sample)
+        order = draws.shuffled(records, seed=seed, name=lambda record: record.id)
+        return tuple(order[: len(order) - (len(order) > 2)])
 
     def _styled(self, messages: tuple[Message, ...], sample: int) -> tuple[Message, ...]:
         """The conversation with the sample's style instruction under the question, where there are any."""

@@ -96,6 +96,24 @@ def test_a_model_without_temperature_gives_independent_samples_the_first_for_the
     assert [r.sample for r in asked] == [0, 1, 2, 3]
 
 
+def test_a_model_without_temperature_sees_the_records_in_other_orders(world, bench):
+    class Untempered(scripted.Scripted):
+        model = "some-model-without-a-row"
+
+    place = world()
+    query = place.people.new_queries[0]
+    prompts = []
+    for seed in (0, 0, 1):
+        here = dataclasses.replace(bench(place, transport=Untempered()), seed=seed)
+        records = {query.id: here.retrieve(query, 3)}
+        here.pools("rag", records, [query], samples=6, source="s", stage="s")
+        prompts.append([tuple(m.text for m in r.messages) for r in here.ctx.llm.requests()])
+    assert prompts[0] == prompts[1] != prompts[2]
+    whole, *varied = prompts[0]
+    assert len(whole) == 7 and {len(p) for p in varied} == {5} and len(set(varied)) > 2
+    assert all(set(p) <= set(whole) for p in varied)
+
+
 def test_styles_take_turns_among_the_samples_and_leave_the_greedy_answer_alone(world, bench, settings):
     place = world()
     query = place.people.new_queries[0]
