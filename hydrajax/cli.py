@@ -27,9 +27,37 @@ Preset = Literal["auto", "small", "default", "paper", "demo"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Common:
+class _Llm:
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, or `scripted` (tests only)."""
+    store: str | None = None
+    """File of the LLM's answers; by default one in the user's cache folder, shared by all runs."""
+    parallel: int = 64
+    """Most requests to Claude under way at once; how many really are adapts to the server."""
+    transport: Literal["messages", "batches"] = "messages"
+    """`batches` sends Message Batches to Claude: half the price, and up to a day."""
+    max_calls: int | None = None
+    """Stop before more calls than this, with everything received kept; the same command goes on."""
+    max_tokens: int | None = None
+    """The same for tokens, of prompts and answers together."""
+    max_usd: float | None = None
+    """The same for US dollars."""
+    threads: int | None = None
+    """Threads of the embedded LLM; by default the cores that are free when it starts."""
+
+    def machine(self) -> pipeline.Machine:
+        """Where and how the LLM is asked."""
+        return pipeline.Machine(
+            store=self.store,
+            parallel=self.parallel,
+            transport=self.transport,
+            budget=Budget(calls=self.max_calls, tokens=self.max_tokens, usd=self.max_usd),
+            threads=self.threads,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Common(_Llm):
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder."""
     preset: Preset = "auto"
@@ -48,20 +76,6 @@ class _Common:
     """Of every draw and initialisation. Stored answers of the LLM are shared by all seeds."""
     out: pathlib.Path | None = None
     """The run folder; by default one under runs/ named by task and settings, so that a repeated command goes on."""
-    store: str | None = None
-    """File of the LLM's answers; by default one in the user's cache folder, shared by all runs."""
-    parallel: int = 64
-    """Most requests to Claude under way at once; how many really are adapts to the server."""
-    transport: Literal["messages", "batches"] = "messages"
-    """`batches` sends Message Batches to Claude: half the price, and up to a day."""
-    max_calls: int | None = None
-    """Stop before more calls than this, with everything received kept; the same command goes on."""
-    max_tokens: int | None = None
-    """The same for tokens, of prompts and answers together."""
-    max_usd: float | None = None
-    """The same for US dollars."""
-    threads: int | None = None
-    """Threads of the embedded LLM; by default the cores that are free when it starts."""
     plan: bool = False
     """Print calls, tokens, time and cost per stage, and call nothing."""
 
@@ -141,29 +155,13 @@ class Answer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample:
+class Sample(_Llm):
     """Sample answers to requests of your own: JSON lines in, JSON lines out (`hydrajax/runs/sample.py`)."""
 
     input: pathlib.Path
     """Requests: {id, messages, n, max_tokens, system?, temperature?} a line."""
     output: pathlib.Path
     """Answers: {id, sample, text, stop_reason, input_tokens, output_tokens} a line, or {id, sample, error}."""
-    llm: str = "local"
-    """`local`, a path to a GGUF file, a Claude model's name, or `scripted`."""
-    store: str | None = None
-    """File of the LLM's answers; by default one in the user's cache folder."""
-    parallel: int = 64
-    """Most requests to Claude under way at once."""
-    transport: Literal["messages", "batches"] = "messages"
-    """`batches` sends Message Batches to Claude: half the price, and up to a day."""
-    max_calls: int | None = None
-    """Stop before more calls than this."""
-    max_tokens: int | None = None
-    """The same for tokens, of prompts and answers together."""
-    max_usd: float | None = None
-    """The same for US dollars."""
-    threads: int | None = None
-    """Threads of the embedded LLM; by default the cores that are free when it starts."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -275,13 +273,7 @@ def _run(experiment: _Common, command: str, console: rich.console.Console) -> No
     from hydrajax.evaluation import summary
 
     config = _run_config(experiment)
-    machine = pipeline.Machine(
-        store=experiment.store,
-        parallel=experiment.parallel,
-        transport=experiment.transport,
-        budget=Budget(calls=experiment.max_calls, tokens=experiment.max_tokens, usd=experiment.max_usd),
-        threads=experiment.threads,
-    )
+    machine = experiment.machine()
     if experiment.plan:
         console.print(_plan_table(pipeline.plan(config, machine=machine)))
         return
@@ -346,12 +338,11 @@ def _sample(chosen: Sample) -> None:
     from hydrajax.llm import sampler, store
     from hydrajax.runs import sample
 
-    machine = pipeline.Machine(parallel=chosen.parallel, transport=chosen.transport, threads=chosen.threads)
+    machine = chosen.machine()
     transport = machine.connect(chosen.llm)
     transport.check()
-    answers = store.Store(chosen.store)
-    spend = Budget(calls=chosen.max_calls, tokens=chosen.max_tokens, usd=chosen.max_usd)
-    llm = sampler.StoredSampler(transport, answers, budget=spend)
+    answers = store.Store(machine.store)
+    llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
     try:
         found = sample.sample(chosen.input, chosen.output, llm)
     finally:
