@@ -335,7 +335,7 @@ def _answer(chosen: Answer, console: rich.console.Console) -> None:
 
 
 def _sample(chosen: Sample) -> None:
-    from hydrajax.llm import sampler, store
+    from hydrajax.llm import batches, sampler, store
     from hydrajax.runs import sample
 
     machine = chosen.machine()
@@ -344,7 +344,9 @@ def _sample(chosen: Sample) -> None:
     answers = store.Store(machine.store)
     llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
     try:
-        found = sample.sample(chosen.input, chosen.output, llm)
+        # A batch takes its time, so as much as fits goes into one.
+        portion = batches.MOST_REQUESTS if machine.transport == "batches" else sample.PORTION
+        found = sample.sample(chosen.input, chosen.output, llm, portion=portion)
     finally:
         llm.close()
         answers.close()
@@ -369,6 +371,8 @@ def _store(chosen: Store, console: rich.console.Console) -> None:
     path = pathlib.Path(chosen.store) if chosen.store else store.default_path()
     if chosen.action != "import" and not path.exists():
         raise DataError(f"{path}: there is no such store")
+    if chosen.action == "import" and chosen.file is not None and not chosen.file.is_file():
+        raise DataError(f"{chosen.file}: there is no such file")
     answers = store.Store(path)
     try:
         if chosen.action == "stats":

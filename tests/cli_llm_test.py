@@ -261,7 +261,7 @@ def test_a_negative_age_does_not_remove_everything(filled):
         (("export",), "store export needs a FILE"),
         (("stats", "file"), "store stats takes no file"),
         (("verify", "--store", "missing.sqlite"), "missing.sqlite: there is no such store"),
-        (("import", "missing.jsonl"), "missing.jsonl: cannot be read"),
+        (("import", "missing.jsonl"), "missing.jsonl: there is no such file"),
         (("import", "in.jsonl"), "in.jsonl, line 1: has no key"),
         (("verify", "--store", "in.jsonl"), "in.jsonl: cannot be used as a store"),
     ],
@@ -271,3 +271,23 @@ def test_what_cannot_be_done_is_one_sentence(filled, arguments, sentence):
     assert (code, out) == (2, "") and sentence in error and error.count("\n") == 1
     assert not pathlib.Path("missing.sqlite").exists()
     assert filled("verify")[1] == "12 answers, no fault\n"
+
+
+@pytest.mark.parametrize("target", ["a.sqlite", "a.sqlite-wal", "in.jsonl"])
+def test_neither_the_store_nor_the_input_is_written_over(hydrajax_, target):
+    _write()
+    assert _sample(hydrajax_, "--store", "a.sqlite")[0] == 0
+    before = pathlib.Path("a.sqlite").read_bytes(), pathlib.Path("in.jsonl").read_bytes()
+    arguments = ["sample", "--input", "in.jsonl", "--output", target, "--llm", "scripted", "--store", "a.sqlite"]
+    code, _, error = hydrajax_(*arguments)
+    assert code == 2 and target in error
+    if target != "in.jsonl":
+        code, _, error = hydrajax_("store", "export", target, "--store", "a.sqlite")
+        assert code == 2 and "is the store itself" in error
+    assert before == (pathlib.Path("a.sqlite").read_bytes(), pathlib.Path("in.jsonl").read_bytes())
+
+
+def test_an_import_of_nothing_makes_no_store(hydrajax_):
+    code, _, error = hydrajax_("store", "import", "nothing.jsonl", "--store", "new.sqlite")
+    assert code == 2 and "nothing.jsonl" in error
+    assert not pathlib.Path("new.sqlite").exists()

@@ -251,17 +251,26 @@ def test_a_folder_without_a_run_cannot_be_used(tmp_path, capfd, command):
 
 
 def test_a_run_that_was_only_begun_cannot_be_used(data, tmp_path, capfd, untrained, monkeypatch):
+    complete = scripted.Scripted.complete
+
     async def interrupted(self, wanted):
         if self.parallel:
             self.parallel = 0
             signal.raise_signal(signal.SIGINT)
-        await asyncio.sleep(60)
+        await asyncio.sleep(0.2)  # what is under way is waited for
+        return await complete(self, wanted)
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(scripted.Scripted, "complete", interrupted)
-        with pytest.raises(SystemExit) as stop:
-            cli.main(lamp(data, "--out", str(out)))
+        # A shell may have told its background processes to ignore interrupts.
+        patch.setattr(signal, "SIGINT", signal.SIGINT)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(SystemExit) as stop:
+                cli.main(lamp(data, "--out", str(out)))
+        finally:
+            signal.signal(signal.SIGINT, before)
     assert stop.value.code == 130
     assert "interrupted" in capfd.readouterr().err
     assert str(out) in refused(["report", str(out)], capfd)

@@ -25,6 +25,7 @@ _submitting: set[str] = set()
 
 ATTEMPTS = 5
 SUBMISSIONS = 10
+FIRST_SUBMISSIONS = 4  # where the server was never reached
 PORTION = 500
 FIRST_LOOK, LAST_LOOK = 1.0, 30.0  # seconds between two looks at a batch
 
@@ -165,7 +166,8 @@ async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]
         except Transient as error:
             job.note(error.kind)
             unsure = unsure or error.kind in ("timeout", "connection", "invalid")
-            if attempt >= SUBMISSIONS or job.stop:
+            nobody = error.kind == "connection" and not job.usage.calls and attempt >= FIRST_SUBMISSIONS
+            if attempt >= SUBMISSIONS or nobody or job.stop:
                 if not unsure:  # else it is looked for by whoever comes next
                     job.store.end_batch(intent)
                 job.stop, job.fatal = job.stop or "an error", error

@@ -6,6 +6,7 @@ this module knows.
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -17,6 +18,7 @@ from hydrajax.llm.job import Job
 from hydrajax.llm.pace import Pace
 from hydrajax.llm.usage import Usage
 
+_log = logging.getLogger(__name__)
 Bar = Callable[[str], contextlib.AbstractContextManager[progress.Advance]]
 
 
@@ -66,7 +68,7 @@ class StoredSampler:
         self.model = transport.model
         self.usage = Usage(model=transport.model)
         self._transport = transport
-        self._store = answers
+        self.store = answers
         self._account = Account(budget, transport.model)
         self._bar = bar
         self._pace: Pace | None = None
@@ -100,7 +102,7 @@ class StoredSampler:
           request.Stopped, request.LLMError, KeyboardInterrupt: as in `sample`, but for such failures.
         """
         keys = [(request.key(self.model, r), r.sample) for r in requests]
-        answers = dict(self._store.get_many(keys))
+        answers = dict(self.store.get_many(keys))
         for answer in answers.values():
             self.usage.add(answer)
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in answers}
@@ -110,7 +112,7 @@ class StoredSampler:
                 job = Job(
                     model=self.model,
                     wanted=missing,
-                    store=self._store,
+                    store=self.store,
                     usage=self.usage,
                     account=self._account,
                     advance=advance,
@@ -131,6 +133,7 @@ class StoredSampler:
     def _run(self, job: Job) -> None:
         def interrupted() -> None:
             job.stop = "it was interrupted"
+            _log.warning("interrupted: what is under way is waited for, a second interrupt breaks it off")
             if self._pace is not None:
                 self._pace.wake()
 

@@ -42,6 +42,7 @@ _SCHEMA = (
       model text not null, outcome text not null, count integer not null, primary key (model, outcome))
       without rowid""",
 )
+TRUSTED_SECONDS = 3600.0
 # Added after the first version: files of that version get them when they are opened.
 _LATER = {
     "cache_read": "integer not null default 0",
@@ -122,6 +123,11 @@ class Store:
         there = pathlib.Path(path) if path is not None else default_path()
         return cls(there if there.exists() else ":memory:")
 
+    def is_part(self, path: pathlib.Path) -> bool:
+        """Whether a path is the store's file, or one that SQLite keeps beside it."""
+        own = self.path.resolve()
+        return path.resolve() in (own, *(own.with_name(own.name + end) for end in ("-wal", "-shm", "-journal")))
+
     def get_many(self, wanted: Iterable[Key]) -> Mapping[Key, Answer]:
         """The stored answers among `wanted`, marked as cached."""
         found = {}
@@ -177,8 +183,8 @@ class Store:
             found = self.get_many([key])
             if found:
                 return found[key]
-            row = self._db.execute("select owner from claims where key = ? and sample = ?", key).fetchone()
-            if row is not None and row[0] != self.owner and process_lives(row[0]):
+            row = self._db.execute("select owner, since from claims where key = ? and sample = ?", key).fetchone()
+            if row is not None and row[0] != self.owner and process_lives(row[0], row[1]):
                 return row[0]
             self._db.execute("insert or replace into claims values (?, ?, ?, ?)", (*key, self.owner, time.time()))
             return None
@@ -299,13 +305,19 @@ def _row(key: Key, model: str, answer: Answer, expected: int | None, most: int |
     return (*key, model, *(getattr(answer, name) for name in _ANSWER), expected, most, time.time())
 
 
-def process_lives(owner: str) -> bool:
-    """Whether an owner of claims still runs. Of other machines nothing is known: they are trusted. Batches do."""
+def process_lives(owner: str, since: float | None = None) -> bool:
+    """Whether an owner of claims still runs. Batches do.
+
+    Args:
+      owner: `this_process()` of some process, or `batch:INTENT`.
+      since: when it made its claim. Of other machines nothing is known: they are trusted for an hour, which is longer
+        than a request takes.
+    """
     if owner.startswith("batch:"):
         return True
     host, number, began = owner.rsplit("/", 2)
     if host != socket.gethostname():
-        return True
+        return since is None or time.time() - since < TRUSTED_SECONDS
     try:
         process = psutil.Process(int(number))
         return abs(process.create_time() - float(began)) < 1.0 and process.status() != psutil.STATUS_ZOMBIE

@@ -80,8 +80,10 @@ def export(answers: store.Store, path: pathlib.Path) -> int:
     """Writes every answer as a JSON line, whole or not at all; returns how many.
 
     Raises:
-      DataError: the file cannot be written.
+      DataError: the file cannot be written, or is the store's own.
     """
+    if answers.is_part(path):
+        raise DataError(f"{path}: is the store itself, expected another file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     count = 0
     try:
@@ -170,8 +172,8 @@ def collect_garbage(answers: store.Store, *, model: str | None = None, older_tha
         raise ValueError(f"older_than_days is {older_than_days}, expected 0 or more")
     dead = [
         (key, sample)
-        for key, sample, owner in answers.execute("select key, sample, owner from claims").fetchall()
-        if not store.process_lives(owner) or answers.get_many([(key, sample)])
+        for key, sample, owner, since in answers.execute("select key, sample, owner, since from claims").fetchall()
+        if not store.process_lives(owner, since) or answers.get_many([(key, sample)])
     ]
     removed = 0
     with answers.transaction():

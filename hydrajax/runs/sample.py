@@ -27,7 +27,9 @@ class Sampled:
     failures: int
 
 
-def sample(source: pathlib.Path, target: pathlib.Path, llm: sampler.StoredSampler) -> Sampled:
+def sample(
+    source: pathlib.Path, target: pathlib.Path, llm: sampler.StoredSampler, *, portion: int = PORTION
+) -> Sampled:
     """Samples every line of `source`, and writes `target` when all is done.
 
     What was received before an interruption is in the store, so that a repeated call goes on from there.
@@ -36,11 +38,14 @@ def sample(source: pathlib.Path, target: pathlib.Path, llm: sampler.StoredSample
       source: requests, a JSON object a line.
       target: answers in the order of the requests, written whole or not at all.
       llm: samples.
+      portion: requests that are in memory at once; with batches, one batch's worth or more.
 
     Raises:
       DataError: a line is no request, or an id occurs twice (nothing is sent then), or `target` cannot be written.
       LLMError, KeyboardInterrupt: see `StoredSampler.sample_all`.
     """
+    if target.resolve() == source.resolve() or llm.store.is_part(target):
+        raise DataError(f"{target}: is the input or the store, expected another file for the answers")
     _check(source)
     if not target.parent.is_dir():
         raise DataError(f"{target}: there is no folder {target.parent}")
@@ -48,9 +53,9 @@ def sample(source: pathlib.Path, target: pathlib.Path, llm: sampler.StoredSample
     answers = failures = 0
     try:
         with open(temporary, "w", encoding="utf-8", errors="replace") as file:
-            for portion in _portions(source):
-                outcome = llm.sample_all([wanted for _, wanted in portion], stage=source.name)
-                for i, ((line_id, wanted), answer) in enumerate(zip(portion, outcome.answers, strict=True)):
+            for part in _portions(source, portion):
+                outcome = llm.sample_all([wanted for _, wanted in part], stage=source.name)
+                for i, ((line_id, wanted), answer) in enumerate(zip(part, outcome.answers, strict=True)):
                     row: dict[str, Any] = {"id": line_id, "sample": wanted.sample}
                     if answer is None:
                         row["error"] = str(outcome.failures[i])
@@ -80,11 +85,11 @@ def _check(source: pathlib.Path) -> None:
         raise DataError(f"{source}: holds no request")
 
 
-def _portions(source: pathlib.Path) -> Iterator[list[tuple[Any, request.Request]]]:
+def _portions(source: pathlib.Path, size: int) -> Iterator[list[tuple[Any, request.Request]]]:
     portion: list[tuple[Any, request.Request]] = []
     for number, row in files.numbered_lines(source):
         portion += [(row["id"], wanted) for wanted in _requests(source, number, row)]
-        if len(portion) >= PORTION:
+        if len(portion) >= size:
             yield portion
             portion = []
     if portion:

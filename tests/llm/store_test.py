@@ -3,6 +3,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -132,3 +133,11 @@ def test_an_answer_outlives_the_death_of_its_process(tmp_path):
     opened = store.Store(path)
     assert opened.get_many([("k", 0)])["k", 0].text == "paid"
     opened.close()
+
+
+def test_claims_of_another_machine_are_believed_for_a_while(answers):
+    now = time.time()
+    for key, since in (("young", now - 60), ("old", now - 2 * store.TRUSTED_SECONDS)):
+        answers.execute("insert into claims values (?, 0, 'elsewhere/7/1.00', ?)", (key, since))
+    assert answers.claim(("young", 0)) == "elsewhere/7/1.00"
+    assert answers.claim(("old", 0)) is None

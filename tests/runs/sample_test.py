@@ -167,7 +167,7 @@ def test_an_input_that_is_missing_or_empty_and_a_place_that_is_not_there(work, t
     llm = sampler.StoredSampler(transport, store.Store(":memory:"))
     with pytest.raises(DataError, match="missing.jsonl: cannot be read"):
         sample.sample(tmp_path / "missing.jsonl", tmp_path / "out.jsonl", llm)
-    llm._store.close()
+    llm.store.close()
     llm.close()
     assert transport.sent == []
 
