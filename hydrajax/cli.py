@@ -1,4 +1,4 @@
-"""The command line: `hydrajax run | report | answer`. Thin: it parses, calls and prints."""
+"""The command line: `hydrajax run | report | answer`, and those of `cli_llm`. Thin: it parses, calls and prints."""
 
 import dataclasses
 import hashlib
@@ -15,8 +15,8 @@ import rich.console
 import rich.table
 import tyro
 
+from hydrajax import cli_llm
 from hydrajax.llm import request
-from hydrajax.llm.budget import Budget
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import pipeline
@@ -27,37 +27,7 @@ Preset = Literal["auto", "small", "default", "paper", "demo"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Llm:
-    llm: str = "local"
-    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, or `scripted` (tests only)."""
-    store: str | None = None
-    """File of the LLM's answers; by default one in the user's cache folder, shared by all runs."""
-    parallel: int = 64
-    """Most requests to Claude under way at once; how many really are adapts to the server."""
-    transport: Literal["messages", "batches"] = "messages"
-    """`batches` sends Message Batches to Claude: half the price, and up to a day."""
-    max_calls: int | None = None
-    """Stop before more calls than this, with everything received kept; the same command goes on."""
-    max_tokens: int | None = None
-    """The same for tokens, of prompts and answers together."""
-    max_usd: float | None = None
-    """The same for US dollars."""
-    threads: int | None = None
-    """Threads of the embedded LLM; by default the cores that are free when it starts."""
-
-    def machine(self) -> pipeline.Machine:
-        """Where and how the LLM is asked."""
-        return pipeline.Machine(
-            store=self.store,
-            parallel=self.parallel,
-            transport=self.transport,
-            budget=Budget(calls=self.max_calls, tokens=self.max_tokens, usd=self.max_usd),
-            threads=self.threads,
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Common(_Llm):
+class _Common(cli_llm.Llm):
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder."""
     preset: Preset = "auto"
@@ -154,32 +124,6 @@ class Answer:
     """File of the LLM's answers."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample(_Llm):
-    """Sample answers to requests of your own: JSON lines in, JSON lines out (`hydrajax/runs/sample.py`)."""
-
-    input: pathlib.Path
-    """Requests: {id, messages, n, max_tokens, system?, temperature?} a line."""
-    output: pathlib.Path
-    """Answers: {id, sample, text, stop_reason, input_tokens, output_tokens} a line, or {id, sample, error}."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Store:
-    """Look after the store of answers: `stats`, `export FILE`, `import FILE`, `verify`, `gc`."""
-
-    action: Annotated[Literal["stats", "export", "import", "verify", "gc"], tyro.conf.Positional]
-    """What to do: count; copy out; take in what was copied out; look for faults; remove."""
-    file: Annotated[pathlib.Path | None, tyro.conf.Positional] = None
-    """Of export and import: JSON lines."""
-    store: str | None = None
-    """The store's file; by default the one in the user's cache folder."""
-    model: str | None = None
-    """gc: remove the answers of this model."""
-    older_than_days: float | None = None
-    """gc: remove answers older than this."""
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with 2 and one clear sentence on bad input, with 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -223,8 +167,8 @@ def _commands(arguments: Sequence[str]):
         Annotated[Run, tyro.conf.subcommand("run")]
         | Annotated[Report, tyro.conf.subcommand("report")]
         | Annotated[Answer, tyro.conf.subcommand("answer")]
-        | Annotated[Sample, tyro.conf.subcommand("sample")]
-        | Annotated[Store, tyro.conf.subcommand("store")]
+        | Annotated[cli_llm.Sample, tyro.conf.subcommand("sample")]
+        | Annotated[cli_llm.Store, tyro.conf.subcommand("store")]
     )
 
 
@@ -261,10 +205,10 @@ def _carry_out(chosen, arguments: Sequence[str]) -> None:
         print(path)
     elif isinstance(chosen, Answer):
         _answer(chosen, console)
-    elif isinstance(chosen, Sample):
-        _sample(chosen)
-    elif isinstance(chosen, Store):
-        _store(chosen, console)
+    elif isinstance(chosen, cli_llm.Sample):
+        cli_llm.sample(chosen)
+    elif isinstance(chosen, cli_llm.Store):
+        cli_llm.look_after(chosen, console)
     else:
         _run(chosen.experiment, shlex.join(["hydrajax", *arguments]), console)
 
@@ -332,81 +276,6 @@ def _answer(chosen: Answer, console: rich.console.Console) -> None:
         console.print(f"record {record.id}: {' | '.join(record.fields.values())}", markup=False)
     for candidate, score in sorted(zip(found.candidates, found.scores, strict=True), key=lambda pair: -pair[1]):
         console.print(f"{score:+8.3f}  {candidate.votes}x  {candidate.text}", markup=False)
-
-
-def _sample(chosen: Sample) -> None:
-    from hydrajax.llm import batches, sampler, store
-    from hydrajax.runs import sample
-
-    machine = chosen.machine()
-    transport = machine.connect(chosen.llm)
-    transport.check()
-    answers = store.Store(machine.store)
-    llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
-    try:
-        # A batch takes its time, so as much as fits goes into one.
-        portion = batches.MOST_REQUESTS if machine.transport == "batches" else sample.PORTION
-        found = sample.sample(chosen.input, chosen.output, llm, portion=portion)
-    finally:
-        llm.close()
-        answers.close()
-    usage = llm.usage
-    cost = "" if not usage.cost_usd else f", {usage.cost_usd:,.2f} USD"
-    print(
-        f"{found.answers:,} answers ({usage.calls:,} calls, {usage.cached:,} from the store{cost}), "
-        f"{found.failures:,} failed for good",
-        file=sys.stderr,
-    )
-    print(chosen.output)
-    if found.failures:
-        raise SystemExit(1)
-
-
-def _store(chosen: Store, console: rich.console.Console) -> None:
-    from hydrajax.llm import store, upkeep
-
-    if (chosen.file is None) == (chosen.action in ("export", "import")):
-        wanted = "needs a FILE" if chosen.file is None else "takes no file"
-        raise DataError(f"hydrajax store {chosen.action} {wanted}")
-    path = pathlib.Path(chosen.store) if chosen.store else store.default_path()
-    if chosen.action != "import" and not path.exists():
-        raise DataError(f"{path}: there is no such store")
-    if chosen.action == "import" and chosen.file is not None and not chosen.file.is_file():
-        raise DataError(f"{chosen.file}: there is no such file")
-    answers = store.Store(path)
-    try:
-        if chosen.action == "stats":
-            console.print(_stats_table(answers))
-        elif chosen.action == "export" and chosen.file is not None:
-            print(f"{upkeep.export(answers, chosen.file):,} answers written to {chosen.file}")
-        elif chosen.action == "import" and chosen.file is not None:
-            found = upkeep.import_lines(answers, chosen.file)
-            print(f"{found.new:,} new, {found.same:,} known, {found.different:,} known with another text (kept)")
-        elif chosen.action == "gc":
-            removed = upkeep.collect_garbage(answers, model=chosen.model, older_than_days=chosen.older_than_days)
-            print(f"removed {removed.answers:,} answers and {removed.claims:,} claims of processes that have ended")
-        else:
-            faults = upkeep.verify(answers)
-            print("\n".join(faults) if faults else f"{len(answers):,} answers, no fault")
-            if faults:
-                raise SystemExit(1)
-    finally:
-        answers.close()
-
-
-def _stats_table(answers) -> rich.table.Table:
-    from hydrajax.llm import upkeep
-
-    table = rich.table.Table(title=str(answers.path))
-    for name in ("model", "answers", "refused", "cut off", "empty", "tokens in", "tokens out", "USD"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for row in upkeep.stats(answers):
-        counts = (row.answers, row.refused, row.truncated, row.empty, row.input_tokens, row.output_tokens)
-        cost = "unknown" if row.cost_usd is None else f"{row.cost_usd:,.2f}"
-        table.add_row(row.model, *(f"{n:,}" for n in counts), cost)
-    attempts = ", ".join(f"{outcome} {count:,}" for outcome, count in sorted(answers.attempts().items()))
-    table.caption = f"attempts: {attempts or 'none noted'}"
-    return table
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from hydrajax.types import DataError
 
@@ -41,12 +41,28 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[TextIO]:
+    """A file to write to, which takes the path's place at the end; after an error nothing has changed.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # A tweet may hold half a surrogate pair, which no encoding can write.
+        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """A text, atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    # A tweet may hold half a surrogate pair, which no encoding can write.
-    temporary.write_text(text, encoding="utf-8", errors="replace")
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(text)
 
 
 def write_json(path: pathlib.Path, values: Any) -> None:

@@ -1,32 +1,20 @@
 """`hydrajax sample` and `hydrajax store` as a person at the terminal sees them."""
 
 import asyncio
-import importlib.util
 import json
 import pathlib
-import sys
 
 import pytest
 
-import hydrajax
 from hydrajax.llm import direct, in_batches, store
+from tests import unchecked
 from tests.llm.fault_server import Faults, FaultServer
 
 SECRET = "sk-ant-secret-of-this-test"
 CLAUDE = "claude-haiku-4-5"
 
 
-def _load(name):
-    """The module past the type checker of the tests: tyro marks a missing value of any type by one of its own."""
-    path = pathlib.Path(hydrajax.__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"unchecked_llm_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cli = _load("cli")
+cli = unchecked.load("cli")
 
 
 @pytest.fixture(autouse=True)

@@ -2,35 +2,22 @@
 
 import asyncio
 import hashlib
-import importlib.util
 import json
 import pathlib
 import signal
-import sys
 
 import jax
 import numpy as np
 import pytest
 
-import hydrajax
 from hydrajax.data import tasks
 from hydrajax.llm import scripted
 from hydrajax.methods import learner
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import pipeline
+from tests import unchecked
 
-
-def _load(name):
-    """The module past the type checker of the tests: tyro marks a missing value of any type by one of its own."""
-    path = pathlib.Path(hydrajax.__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"unchecked_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cli = _load("cli")
+cli = unchecked.load("cli")
 TASK = tasks.LAMP["LaMP_3"]
 
 

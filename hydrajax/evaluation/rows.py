@@ -1,11 +1,11 @@
 """Prediction rows: checked, and put into one order."""
 
 import collections
-import json
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hydrajax import files
 from hydrajax.data import tasks
 from hydrajax.types import DataError
 
@@ -57,21 +57,7 @@ def read(path: pathlib.Path) -> list[Row]:
     Raises:
       DataError: the file is missing, or a line is no JSON object.
     """
-    if not path.is_file():
-        raise DataError(f"{path} is missing, expected the predictions of a finished run")
-    rows: list[Row] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}, line {number}: is no JSON ({error.msg})") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}, line {number}: is {type(row).__name__}, expected a JSON object")
-            rows.append(row)
-    return rows
+    return [row for _, row in files.numbered_lines(path)]
 
 
 def _answer_faults(row: Row, method: str, draws: int, *, needs_rewards: bool) -> list[str]:

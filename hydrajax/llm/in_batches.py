@@ -196,7 +196,7 @@ async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) 
         else:
             failed.setdefault(key, outcome)
     _keep(job, portion)
-    if strange and not job.strangers.get(intent, set()) >= {batch_id}:
+    if strange and batch_id not in job.strangers.get(intent, ()):
         # Not one result is ours: a batch of the same time and size, of somebody else.
         job.strangers.setdefault(intent, set()).add(batch_id)
         job.store.name_batch(intent, None)

@@ -18,9 +18,8 @@ from collections.abc import Iterator
 import filelock
 import platformdirs
 
+from hydrajax.llm.local_child import LEASED
 from hydrajax.llm.request import LLMError
-
-LEASED = b"leased\n"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

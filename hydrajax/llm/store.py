@@ -8,7 +8,6 @@
 Several processes may use one file: a claim is taken in a transaction, and one whose owner has died is free again.
 """
 
-import collections
 import contextlib
 import dataclasses
 import os
@@ -323,8 +322,3 @@ def process_lives(owner: str, since: float | None = None) -> bool:
         return abs(process.create_time() - float(began)) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
-
-
-def counted(outcomes: Iterable[str]) -> dict[str, int]:
-    """Outcomes as `Store.note` takes them."""
-    return dict(collections.Counter(outcomes))

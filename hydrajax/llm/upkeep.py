@@ -1,9 +1,7 @@
 """Looking after a store: what is in it, copies of it, whether it is sound, and what may go."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import re
 import sqlite3
@@ -84,17 +82,13 @@ def export(answers: store.Store, path: pathlib.Path) -> int:
     """
     if answers.is_part(path):
         raise DataError(f"{path}: is the store itself, expected another file")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     count = 0
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with files.replacing(path) as file:
             for row in answers.rows():
                 file.write(json.dumps(row) + "\n")
                 count += 1
-        temporary.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise DataError(f"{path}: cannot be written ({error.strerror})") from error
     return count
 

@@ -6,7 +6,6 @@ out   {"id", "sample", "text", "stop_reason", "input_tokens", "output_tokens"}, 
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -49,10 +48,9 @@ def sample(
     _check(source)
     if not target.parent.is_dir():
         raise DataError(f"{target}: there is no folder {target.parent}")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     answers = failures = 0
     try:
-        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+        with files.replacing(target) as file:
             for part in _portions(source, portion):
                 outcome = llm.sample_all([wanted for _, wanted in part], stage=source.name)
                 for i, ((line_id, wanted), answer) in enumerate(zip(part, outcome.answers, strict=True)):
@@ -65,22 +63,18 @@ def sample(
                         row |= {name: getattr(answer, name) for name in names}
                         answers += 1
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        temporary.replace(target)
     except OSError as error:
         raise DataError(f"{target}: cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return Sampled(answers=answers, failures=failures)
 
 
 def _check(source: pathlib.Path) -> None:
     seen: set[Any] = set()
     for number, row in files.numbered_lines(source):
-        requests = _requests(source, number, row)
+        _check_request(source, number, row)
         if row["id"] in seen:
             raise DataError(f"{source}, line {number}: id {row['id']!r} occurs twice")
         seen.add(row["id"])
-        assert requests
     if not seen:
         raise DataError(f"{source}: holds no request")
 
@@ -96,10 +90,14 @@ def _portions(source: pathlib.Path, size: int) -> Iterator[list[tuple[Any, reque
         yield portion
 
 
-def _requests(source: pathlib.Path, number: int, row: dict[str, Any]) -> list[request.Request]:
+def _check_request(source: pathlib.Path, number: int, row: dict[str, Any]) -> None:
     fault = _fault(row)
     if fault:
         raise DataError(f"{source}, line {number}: {fault}")
+
+
+def _requests(source: pathlib.Path, number: int, row: dict[str, Any]) -> list[request.Request]:
+    _check_request(source, number, row)  # the file may have changed since it was checked
     messages = tuple(Message(role=m["role"], text=m["content"]) for m in row["messages"])
     temperature = row.get("temperature")
     return [

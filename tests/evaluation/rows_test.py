@@ -60,11 +60,11 @@ def test_a_file_comes_back_as_it_was(make_rows, tmp_path):
     assert rows_lib.read(path) == rows
 
 
-@pytest.mark.parametrize(("line", "message"), [("{", "line 2: is no JSON"), ("[]", "line 2: is list, expected")])
+@pytest.mark.parametrize(("line", "message"), [("{", "line 2: is broken JSON"), ("[]", "line 2: is list, expected")])
 def test_a_broken_line_is_named(tmp_path, line, message):
     path = tmp_path / "predictions.jsonl"
     path.write_text(f"{{}}\n{line}\n", encoding="utf-8")
     with pytest.raises(DataError, match=message):
         rows_lib.read(path)
-    with pytest.raises(DataError, match="is missing"):
+    with pytest.raises(DataError, match="cannot be read"):
         rows_lib.read(tmp_path / "elsewhere.jsonl")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from hydrajax.llm import request
+from hydrajax.llm import request, store
 from hydrajax.types import Message
 
 
@@ -91,3 +91,11 @@ def ask():
         return request.Request(messages=(Message(role="user", text=text),), **({"max_tokens": 9} | rest))
 
     return make
+
+
+@pytest.fixture
+def answers(tmp_path):
+    """A store of the test's own, closed at its end."""
+    opened = store.Store(tmp_path / "answers.sqlite")
+    yield opened
+    opened.close()

@@ -30,13 +30,6 @@ def _impatient(monkeypatch):
 
 
 @pytest.fixture
-def answers(tmp_path):
-    opened = store.Store(tmp_path / "answers.sqlite")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def make(answers):
     """Makes a sampler over the test's store, and closes it."""
     with contextlib.ExitStack() as stack:

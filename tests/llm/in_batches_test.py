@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydrajax.llm import background, batches, budget, in_batches, messages, request, sampler, store
+from hydrajax.llm import background, batches, budget, in_batches, messages, request, sampler
 from hydrajax.types import Message
 from tests.llm.fault_server import Faults, FaultServer, digest
 
@@ -25,13 +25,6 @@ DEAD = f"{socket.gethostname()}/999999999/1.00"
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr(in_batches, "backoff", lambda attempt, rng: 0.01)
-
-
-@pytest.fixture
-def answers(tmp_path):
-    opened = store.Store(tmp_path / "answers.sqlite")
-    yield opened
-    opened.close()
 
 
 def _way(server, model="m", kind=batches.Batches, **rest):

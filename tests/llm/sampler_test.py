@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from hydrajax.llm import messages, planner, request, sampler, store
+from hydrajax.llm import messages, planner, request, sampler
 
 
 class Transport:
@@ -39,13 +39,6 @@ class Transport:
 
     async def close(self):
         self.closed = True
-
-
-@pytest.fixture
-def answers(tmp_path):
-    opened = store.Store(tmp_path / "answers.sqlite")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -28,13 +28,6 @@ def _key(i):
 
 
 @pytest.fixture
-def answers(tmp_path):
-    opened = store.Store(tmp_path / "answers.sqlite")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def other(tmp_path):
     opened = store.Store(tmp_path / "other.sqlite")
     yield opened
