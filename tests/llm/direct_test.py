@@ -133,19 +133,9 @@ def test_a_server_that_asks_to_wait_gets_no_request_meanwhile(make, ask, server,
 
     server.answer = answer
     make(server, parallel=2).sample(_asked(ask, 40), stage="s")
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
     # One may have been under way when the server complained.
-    assert sum(gap > 0.5 for gap in gaps) == 1
-    assert 19 <= max(range(len(gaps)), key=gaps.__getitem__) <= 22
+    assert sum(times[20] < moment < times[20] + 0.5 for moment in times) <= 1
     assert len(times) == 41
-
-
-@pytest.mark.parametrize("headers", [True, False])
-def test_a_rate_limit_raises_no_storm(make, ask, headers):
-    with FaultServer(rate_limit=150.0, headers=headers, latency=0.005) as server:
-        make(server).sample(_asked(ask, 200), stage="s")
-        assert server.answered == 200
-        assert server.limited <= 100
 
 
 def test_no_more_at_once_than_allowed(make, ask):

@@ -219,3 +219,32 @@ def test_waits_grow_without_end_only_up_to_a_limit_and_differ():
         assert all(longest / 2 <= wait <= longest for wait in waits)
         assert len(set(waits)) == 50
     assert min(drawn[8]) > max(drawn[6])
+
+
+@pytest.mark.parametrize(("named", "refused", "share"), [(True, 0.0, 0.95), (False, 0.25, 0.85)])
+def test_a_rate_limit_raises_no_storm_and_is_used(clock, named, refused, share):
+    """A bucket of 15 tokens that fills at 150 a second."""
+    limit, bucket = 150.0, 15.0
+    answers = refusals = 0
+
+    async def run():
+        nonlocal answers, refusals
+        pace = pace_lib.Pace(64, clock=clock)
+        tokens, filled = bucket, clock.now
+        while answers < 3000:
+            assert await pace.enter()
+            clock.now += 1e-4  # sending takes its time, so that even a sender without a pace comes to an end
+            tokens, filled = min(bucket, tokens + (clock.now - filled) * limit), clock.now
+            if tokens >= 1:
+                tokens -= 1
+                answers += 1
+                pace.answered(Limits(per_minute=60 * limit if named else None))
+            else:
+                refusals += 1
+                pace.complained((1 - tokens) / limit, limited=True)
+            pace.leave()
+
+    begun = clock.now
+    asyncio.run(run())
+    assert refusals <= refused * answers
+    assert answers / (clock.now - begun) >= share * limit
