@@ -253,9 +253,11 @@ def _plan_table(plan: pipeline.Plan) -> rich.table.Table:
     table.add_section()
     table.add_row("all", *(f"{n:,}" for n in total))
     cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"
+    least, most = plan.tokens
     table.caption = (
         f"about {plan.seconds / 3600:.1f} h of calls ({plan.seconds / 60:.0f} min), {cost}\n"
-        "stored: answered without a call; fresh: without the beginning that a prompt shares with the one before it"
+        + (f"{least:,} to {most:,} tokens in all, by the number of records that is chosen\n" if least < most else "")
+        + "stored: answered without a call; fresh: without the beginning that a prompt shares with the one before it"
     )
     return table
 

@@ -1,7 +1,7 @@
 """Counts what a run would ask for, instead of asking."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hydrajax.llm import models, request, store
 from hydrajax.llm.usage import Usage
@@ -24,15 +24,21 @@ class Planner:
     Tokens are estimated: prompts by `request.count_tokens`, answers by their limit, both times what the model made of
     them so far (`Store.habits`), or usually does (`models.Model`). `fresh_input_tokens` leaves out the prefix that a
     request shares with the one sent before it, as a server with a prompt cache does.
+
+    Args:
+      model: whose.
+      answers: the store.
+      guess: which of several sizes is counted where answers that are not there yet will decide; by default the middle.
     """
 
-    def __init__(self, model: str, answers: store.Store):
+    def __init__(self, model: str, answers: store.Store, *, guess: Callable[[Sequence[int]], int] | None = None):
         self.model = model
         self.usage = Usage(model=model)
         self.stages: dict[str, StagePlan] = {}
         self._store = answers
         self._planned: set[tuple[str, int]] = set()
         self._previous = ""
+        self.guess = guess or _middle
         row = models.find(model)
         habits = answers.habits(model)
         # Habits count what a model thinks, and so do its limits; what is typical says nothing of thinking.
@@ -71,6 +77,16 @@ class Planner:
                 plan.output_tokens += answer.output_tokens
         return [answers[k] for k in keys]
 
+    @property
+    def calls(self) -> int:
+        """Calls counted so far."""
+        return sum(stage.calls for stage in self.stages.values())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens counted so far, of prompts and answers together."""
+        return sum(stage.input_tokens + stage.output_tokens for stage in self.stages.values())
+
     def cost(self, *, batch: bool = False) -> float | None:
         """US dollars of all stages, None where the model's price is unknown."""
         read = sum(s.input_tokens for s in self.stages.values())
@@ -89,3 +105,7 @@ class Planner:
 
     def close(self) -> None:
         """Nothing was opened."""
+
+
+def _middle(sizes: Sequence[int]) -> int:
+    return sorted(sizes)[len(sizes) // 2]

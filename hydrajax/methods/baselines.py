@@ -37,14 +37,16 @@ def choose_shown(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[
     sizes = numbers_shown(lab, strategy)
     if len(sizes) == 1 or not validation:
         return sizes[0], {}
+    counting = lab.ctx.llm if isinstance(lab.ctx.llm, planner.Planner) else None
+    planned = counting.calls if counting else 0
     user_models = _learn(lab, strategy, validation)
     means = {}
     for k in sizes:
         answers = _answers(lab, strategy, k, validation, user_models, stage=f"{strategy}: choosing k")[1]
         means[k] = sum(lab.quality(q, answers[q.id].text) for q in validation) / len(validation)
-    # A plan's placeholders are all equally good; it counts the longer prompts then, to be on the safe side.
-    larger = 1 if isinstance(lab.ctx.llm, planner.Planner) else -1
-    return max(sizes, key=lambda k: (round(means[k], 9), larger * k)), means
+    if counting and counting.calls > planned:  # placeholders do not say which is best
+        return counting.guess(sizes), means
+    return max(sizes, key=lambda k: (round(means[k], 9), -k)), means
 
 
 def answer(lab: Lab, strategy: str, validation: Sequence[Query], queries: Sequence[Query]) -> Baseline:

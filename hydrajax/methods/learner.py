@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from hydrajax import progress
-from hydrajax.methods import personal
+from hydrajax.methods import hydra, personal
 from hydrajax.methods.personal import Encode, Row
 from hydrajax.training import fit as fit_lib
 
@@ -137,13 +137,26 @@ class ValidatedLearner:
 
 
 class PlannedLearner:
-    """Trains nothing: for counting the calls of a run."""
+    """For counting the calls of a run: trains only what it can, and guesses the rest.
 
-    def fit(
-        self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
-    ) -> personal.Untrained:
+    Args:
+      known: the run's own learner where every answer that it would learn from is stored, else None. What it learns is
+        then what the run will learn, and the count is exact.
+      seed: of the guesses.
+    """
+
+    def __init__(self, known: Callable[[], hydra.Learner | None] = lambda: None, *, seed: int = 0):
+        self._known = known
+        self._seed = seed
+
+    def fit(self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]) -> personal.Scorer:
         """See `hydra.Learner.fit`."""
-        return personal.Untrained()
+        if name != "reranker":
+            return personal.Untrained()  # nothing is asked after the adapter has chosen
+        known = self._known()
+        if known is not None:
+            return known.fit(name, train=train, heads=heads, judged=judged)
+        return personal.Guessed(seed=self._seed)
 
 
 def chosen_qualities(scorer: personal.Scorer, judged: Sequence[Row]) -> list[float]:

@@ -168,12 +168,14 @@ class Plan:
     Attributes:
       model: the LLM's name.
       stages: by stage.
+      tokens: of prompts and answers together, if the least and if the most records are shown.
       cost_usd: None where no price is known.
       seconds: estimate of the time in calls.
     """
 
     model: str
     stages: dict[str, planner.StagePlan]
+    tokens: tuple[int, int]
     cost_usd: float | None
     seconds: float
 
@@ -181,7 +183,8 @@ class Plan:
 def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B008 (frozen)
     """Counts the calls of a run without making one, stored answers left out.
 
-    Prompts that depend on what will be learned are counted with the retriever's order in the reranker's place.
+    What the answers will decide is guessed until they are there: which number of records validation users choose (the
+    middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers.
     """
     parts = range(config.folds) if config.folds and config.fold is None else [config.fold]
     divided = [dataclasses.replace(config, fold=fold) for fold in parts]
@@ -189,20 +192,39 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
     everybody = [load.people(part, data) for part, data in zip(divided, read, strict=True)]
     transport = machine.connect(config.llm)
     answers = store.Store.without_making(machine.store)
-    counting = planner.Planner(transport.model, answers)
-    for data, people in zip(read, everybody, strict=True):
-        bench = _lab(config, data, counting)
-        asked = [*people.validation_queries, *people.new_queries]
-        prompts = {
-            name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES
-        }
-        hydra.hydra(bench, learner.PlannedLearner(), people, prompts["rag"].shown)
+
+    def count(guess: Callable[[Sequence[int]], int] | None) -> planner.Planner:
+        counting = planner.Planner(transport.model, answers, guess=guess)
+
+        def known() -> hydra.Learner | None:
+            if counting.calls:
+                return None
+            return _learner(config, encoders(config, None)[0], folder=None)
+
+        for data, people in zip(read, everybody, strict=True):
+            bench = _lab(config, data, counting)
+            asked = [*people.validation_queries, *people.new_queries]
+            prompts = {
+                name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES
+            }
+            hydra.hydra(bench, learner.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
+        return counting
+
+    counting = count(None)
+    several = len(config.settings.shown) > 1 and counting.calls > 0
+    tokens = sorted(count(guess).tokens for guess in (min, max)) if several else [counting.tokens] * 2
     answers.close()
     seconds = sum(
         models.seconds(transport.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=transport.parallel)
         for s in counting.stages.values()
     )
-    return Plan(model=transport.model, stages=counting.stages, cost_usd=counting.cost(), seconds=seconds)
+    return Plan(
+        model=transport.model,
+        stages=counting.stages,
+        tokens=(tokens[0], tokens[1]),
+        cost_usd=counting.cost(batch=machine.transport == "batches"),
+        seconds=seconds,
+    )
 
 
 def encoders(
@@ -235,12 +257,7 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
         prompts = {
             name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES
         }
-    learns = learner.ValidatedLearner(
-        encode_pairs,
-        [dataclasses.replace(config.scorer, loss=loss, seed=config.seed) for loss in config.losses],
-        epochs=config.epochs,
-        folder=out / "checkpoints",
-    )
+    learns = _learner(config, encode_pairs, folder=out / "checkpoints")
     with clock.stage("hydra"):
         result = hydra.hydra(bench, learns, people, prompts["rag"].shown)
     with clock.stage("controls"):
@@ -278,6 +295,13 @@ def _keep_compiled(path: pathlib.Path) -> None:
     """Compiled programs are kept on the disk: compiling is most of the time that small fits take."""
     jax.config.update("jax_compilation_cache_dir", str(path))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def _learner(
+    config: RunConfig, encode_pairs: personal.Encode, *, folder: pathlib.Path | None
+) -> learner.ValidatedLearner:
+    configs = [dataclasses.replace(config.scorer, loss=loss, seed=config.seed) for loss in config.losses]
+    return learner.ValidatedLearner(encode_pairs, configs, epochs=config.epochs, folder=folder)
 
 
 def _lab(config: RunConfig, data: load.Data, llm: sampler.Sampler) -> lab.Lab:

@@ -178,9 +178,21 @@ def test_of_equal_scores_the_first_of_the_pool_is_chosen():
     assert learner.chosen_qualities(personal.Untrained(), rows) == [0.3]
 
 
-def test_a_planned_learner_trains_nothing():
-    scorer = learner.PlannedLearner().fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED)
-    assert isinstance(scorer, personal.Untrained)
+def test_a_planned_learner_trains_nothing_where_answers_are_missing():
+    planned = learner.PlannedLearner(seed=3)
+    assert planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED) == personal.Guessed(seed=3)
+    assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), personal.Untrained)
+
+
+def test_a_planned_learner_learns_what_can_be_learned():
+    class Known:
+        def fit(self, name, *, train, heads, judged):
+            assert (name, train, heads, judged) == ("reranker", TRAIN, HEADS, JUDGED)
+            return personal.Guessed(seed=77)
+
+    planned = learner.PlannedLearner(Known)
+    assert planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED) == personal.Guessed(seed=77)
+    assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), personal.Untrained)
 
 
 def test_the_same_seed_gives_the_same_scorer_and_choice(encode):

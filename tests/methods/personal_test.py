@@ -118,3 +118,20 @@ def test_draws_for_a_head_do_not_depend_on_the_users_place(encode, change):
     np.testing.assert_allclose(forth.scores(ASKED), back.scores(ASKED), rtol=1e-5, atol=1e-6)
     rows = personal.user_keys(["n0", "n1", "n2"])
     assert len(set(rows.tolist())) == 3
+
+
+def test_a_guess_keeps_the_first_row_of_a_third_of_the_questions_and_treats_equal_texts_alike():
+    def rows(user_id, q):
+        texts = [f"{q} record {i}" for i in range(8)]
+        return [personal.Row(user_id=user_id, query_id=f"{user_id}{q}", pool="p", first=q, second=t) for t in texts]
+
+    guess = personal.Guessed(seed=1)
+    orders = {q: np.argsort(-guess.scores(rows("u", q))).tolist() for q in (f"q{i}" for i in range(300))}
+    kept = sum(order[0] == 0 for order in orders.values())
+    assert abs(kept / 300 - (1 / 3 + 2 / 3 / 8)) < 3 * (0.24 / 300) ** 0.5
+    assert len({tuple(order[1:]) for order in orders.values()}) > 250
+    for q in ("q0", "q1", "q2"):
+        assert np.argsort(-guess.scores(rows("v", q))).tolist() == orders[q]
+    both = guess.scores([*rows("u", "q0"), *rows("u", "q1")])
+    assert both.tolist() == [*guess.scores(rows("u", "q0")), *guess.scores(rows("u", "q1"))]
+    assert guess.scores([]).shape == (0,)

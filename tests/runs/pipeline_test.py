@@ -298,6 +298,20 @@ def test_a_plan_does_not_promise_less_than_is_sent(tmp_path, lamp, config, machi
     assert planned >= 0.95 * run(wanted, tmp_path / "run", here)["llm"]["calls"]
 
 
+def test_a_plan_says_how_far_its_tokens_depend_on_the_records_shown(
+    tmp_path, lamp, config, settings, machine, run, untrained
+):
+    folder = lamp(tmp_path / "data", "LaMP_3")
+    least, middle, most = (
+        pipeline.plan(config(folder, "LaMP_3", settings=settings(shown=shown)), machine=machine(tmp_path)).tokens
+        for shown in [(1,), (1, 2), (2,)]
+    )
+    assert least[0] == least[1] < most[0] == most[1] and middle[0] < middle[1]
+    wanted, here = config(folder, "LaMP_3", settings=settings(shown=(1, 2))), machine(tmp_path)
+    run(wanted, tmp_path / "run", here)
+    assert pipeline.plan(wanted, machine=here).tokens == (0, 0)
+
+
 def test_a_plan_of_all_folds_counts_what_they_share_once(tmp_path, lamp, config, settings, machine, run, untrained):
     folder = lamp(tmp_path / "data", "LaMP_3", train=5, dev=4)
     wanted = config(folder, "LaMP_3", folds=3, settings=settings(shown=(2,)))
