@@ -35,6 +35,10 @@ class Llm:
     """The same for tokens, of prompts and answers together."""
     max_usd: float | None = None
     """The same for US dollars."""
+    key_file: str | None = None
+    """File that holds the API key; by default it is taken from ANTHROPIC_API_KEY."""
+    salt_file: str | None = None
+    """Tell the server which requests are one user's, by a hash under this file's secret; by default nothing is said."""
     threads: int | None = None
     """Threads of the embedded LLM; by default the cores that are free when it starts."""
 
@@ -45,6 +49,8 @@ class Llm:
             parallel=self.parallel,
             transport=self.transport,
             budget=Budget(calls=self.max_calls, tokens=self.max_tokens, usd=self.max_usd),
+            key_file=self.key_file,
+            salt_file=self.salt_file,
             threads=self.threads,
         )
 
@@ -54,7 +60,7 @@ class Sample(Llm):
     """Sample answers to requests of your own: JSON lines in, JSON lines out (`hydrajax/runs/sample.py`)."""
 
     input: pathlib.Path
-    """Requests: {id, messages, n, max_tokens, system?, temperature?} a line."""
+    """Requests: {id, messages, n, max_tokens, system?, temperature?, user?} a line; users take turns."""
     output: pathlib.Path
     """Answers: {id, sample, text, stop_reason, input_tokens, output_tokens} a line, or {id, sample, error}."""
 
@@ -110,6 +116,8 @@ def look_after(chosen: Store, console: rich.console.Console) -> None:
     if (chosen.file is None) == (chosen.action in ("export", "import")):
         wanted = "needs a FILE" if chosen.file is None else "takes no file"
         raise DataError(f"hydrajax store {chosen.action} {wanted}")
+    if chosen.action != "gc" and (chosen.model is not None or chosen.older_than_days is not None):
+        raise DataError(f"hydrajax store {chosen.action} takes no --model and no --older-than-days; gc does")
     path = pathlib.Path(chosen.store) if chosen.store else store_lib.default_path()
     if chosen.action != "import" and not path.exists():
         raise DataError(f"{path}: there is no such store")
@@ -126,7 +134,10 @@ def look_after(chosen: Store, console: rich.console.Console) -> None:
             print(f"{found.new:,} new, {found.same:,} known, {found.different:,} known with another text (kept)")
         elif chosen.action == "gc":
             removed = upkeep.collect_garbage(answers, model=chosen.model, older_than_days=chosen.older_than_days)
-            print(f"removed {removed.answers:,} answers and {removed.claims:,} claims of processes that have ended")
+            print(
+                f"removed {removed.answers:,} answers, {removed.claims:,} claims of processes that have ended and "
+                f"{removed.batches:,} notes of batches without a request"
+            )
         else:
             faults = upkeep.verify(answers)
             print("\n".join(faults) if faults else f"{len(answers):,} answers, no fault")

@@ -1,11 +1,15 @@
 """Files of a run: read with one clear sentence where they are faulty, written whole or not at all."""
 
 import contextlib
+import glob
 import json
 import os
 import pathlib
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
+
+import psutil
 
 from hydrajax.types import DataError
 
@@ -45,11 +49,18 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
 def replacing(path: pathlib.Path) -> Iterator[TextIO]:
     """A file to write to, which takes the path's place at the end; after an error nothing has changed.
 
+    What processes left beside it that were killed while they wrote is removed.
+
     Raises:
       OSError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    start = f".{path.name}.{socket.gethostname()}."  # of other machines nothing is known
+    temporary = path.with_name(f"{start}{os.getpid()}")
     try:
+        for left in path.parent.glob(glob.escape(start) + "*"):
+            number = left.name.removeprefix(start)
+            if number.isdecimal() and not psutil.pid_exists(int(number)):
+                left.unlink(missing_ok=True)
         # A tweet may hold half a surrogate pair, which no encoding can write.
         with open(temporary, "w", encoding="utf-8", errors="replace") as file:
             yield file

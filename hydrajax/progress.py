@@ -1,11 +1,14 @@
-"""Progress bars with rate and time left; silent where standard error is not a terminal."""
+"""Progress with rate and time left: a bar on a terminal, a line now and then in a log."""
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
 import rich.console
 import rich.progress
+
+LINE_SECONDS = 60.0
 
 
 @runtime_checkable
@@ -19,12 +22,30 @@ def silent(done: int, total: int, note: str = "") -> None:
     """A progress callback that does nothing."""
 
 
+def lines(label: str, console: rich.console.Console, *, clock: Callable[[], float] = time.monotonic) -> Advance:
+    """A progress callback that prints a line a minute, none before the first minute is over."""
+    began = last = clock()
+
+    def advance(done: int, total: int, note: str = "") -> None:
+        nonlocal last
+        now = clock()
+        if now - last < LINE_SECONDS:
+            return
+        last = now
+        rate = done / (now - began)
+        left = f", {(total - done) / rate / 60:.0f} min left" if rate > 0 else ""
+        noted = f", {note}" if note else ""
+        console.print(f"{label}: {done:,} of {total:,}, {rate:.1f}/s{left}{noted}", markup=False, soft_wrap=True)
+
+    return advance
+
+
 @contextlib.contextmanager
 def bar(label: str) -> Iterator[Advance]:
-    """A progress bar on standard error; yields a callback (`Advance`). It vanishes when done."""
+    """Progress on standard error; yields a callback (`Advance`). A terminal gets a bar, which vanishes when done."""
     console = rich.console.Console(stderr=True)
     if not console.is_terminal:
-        yield silent
+        yield lines(label, console)
         return
     columns = (
         rich.progress.TextColumn("{task.description}"),

@@ -137,7 +137,10 @@ def test_a_limit_ends_it_with_a_sentence_and_without_an_output(hydrajax_, claude
     with claude() as server:
         code, out, error = _sample(hydrajax_, "--max-calls", "5", llm=CLAUDE)
         assert (code, out) == (2, "")
-        assert "budget of 5 calls is spent: 5 of 12 answers were received and stored, 7 are left" in error
+        assert (
+            "budget of 5 calls is spent: 5 of 12 answers that were missing were received and stored, 7 are left"
+            in error
+        )
         assert server.requests == 5
         assert sorted(p.name for p in pathlib.Path().iterdir() if "sqlite" not in p.name) == ["in.jsonl"]
         for limit in (("--max-tokens", "1"), ("--max-usd", "0.0000001")):
@@ -231,7 +234,10 @@ def test_a_damaged_store_is_one_sentence(filled):
 
 
 def test_removing(filled):
-    assert filled("gc")[:2] == (0, "removed 0 answers and 0 claims of processes that have ended\n")
+    assert filled("gc")[:2] == (
+        0,
+        "removed 0 answers, 0 claims of processes that have ended and 0 notes of batches without a request\n",
+    )
     assert filled("gc", "--older-than-days", "1")[1].startswith("removed 0 answers")
     assert filled("gc", "--model", "nobody")[1].startswith("removed 0 answers")
     assert filled("gc", "--model", "scripted")[1].startswith("removed 12 answers")
@@ -248,6 +254,8 @@ def test_a_negative_age_does_not_remove_everything(filled):
     [
         (("export",), "store export needs a FILE"),
         (("stats", "file"), "store stats takes no file"),
+        (("stats", "--model", "m"), "store stats takes no --model and no --older-than-days; gc does"),
+        (("export", "out.jsonl", "--older-than-days", "3"), "store export takes no --model"),
         (("verify", "--store", "missing.sqlite"), "missing.sqlite: there is no such store"),
         (("import", "missing.jsonl"), "missing.jsonl: there is no such file"),
         (("import", "in.jsonl"), "in.jsonl, line 1: has no key"),

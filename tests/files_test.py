@@ -1,4 +1,6 @@
 import json
+import os
+import socket
 
 import pytest
 
@@ -51,3 +53,14 @@ def test_a_damaged_file_is_called_by_its_name(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(DataError, match=rf"x\.json: .*{said}"):
         files.read_json(path)
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    beside = f".out.jsonl.{socket.gethostname()}."
+    dead, living, other = beside + "999999999", beside + str(os.getppid()), ".out.jsonl.elsewhere.999999999"
+    notes = [beside + "txt", f".out.jsonx.{socket.gethostname()}.999999999"]
+    for name in (dead, living, other, *notes):
+        (tmp_path / name).write_text("half")
+    files.write_text(tmp_path / "out.jsonl", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl", living, other, *notes}
+    assert (tmp_path / "out.jsonl").read_text() == "whole"

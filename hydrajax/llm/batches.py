@@ -16,12 +16,19 @@ MOST_REQUESTS = 100_000
 MOST_BYTES = 200_000_000
 _ID_DIGITS = 48
 CLOCKS_DIFFER = 300.0  # seconds between this machine's clock and the server's
-SUBMITTED_WITHIN = 3600.0  # seconds after it was about to be
+SUBMITTED_WITHIN = 3 * 3600.0  # seconds after it was about to be: a server that is busy may be asked that long
 
 
 def custom_id(key: Key) -> str:
     """A request's name inside a batch (at most 64 characters), made of what the store knows it by."""
     return f"{key[0][:_ID_DIGITS]}-{key[1]}"
+
+
+class Gone(Transient):
+    """The server has ended a batch, and no longer holds its results."""
+
+    def __init__(self, message: str):
+        super().__init__(message, kind="missing")
 
 
 class Batches:
@@ -66,13 +73,13 @@ class Batches:
           Transient, LLMError: it was not taken.
         """
         entries = [{"custom_id": custom_id(key), "params": self._body(request)} for key, request in requests]
-        with messages.as_llm_errors(self.model):
+        with self._inner.errors():
             batch = await self._inner.client().messages.batches.create(requests=entries)  # type: ignore[arg-type]
             return batch.id
 
     async def ended(self, batch_id: str) -> bool | None:
         """Whether all of a batch's results are there; None where the server knows no such batch (any more)."""
-        with messages.as_llm_errors(self.model):
+        with self._inner.errors():
             try:
                 batch = await self._inner.client().messages.batches.retrieve(batch_id)
             except anthropic.NotFoundError:
@@ -85,9 +92,18 @@ class Batches:
         Args:
           batch_id: the server's id.
           keys: custom id -> request; other results are passed over.
+
+        Raises:
+          Gone: the server keeps results for 29 days.
         """
-        with messages.as_llm_errors(self.model):
-            stream = await self._inner.client().messages.batches.results(batch_id)
+        with self._inner.errors():
+            try:
+                stream = await self._inner.client().messages.batches.results(batch_id)
+            except anthropic.AnthropicError as error:
+                # The SDK's plain error, of no kind, stands for a batch without an address of its results.
+                if isinstance(error, anthropic.NotFoundError) or not isinstance(error, anthropic.APIError):
+                    raise Gone(f"{self.model}: the results of batch {batch_id} are no longer there") from error
+                raise
             async for entry in stream:
                 if entry.custom_id in keys:
                     yield keys[entry.custom_id], self._outcome(entry.result)
@@ -101,7 +117,7 @@ class Batches:
         """
         begun = datetime.datetime.fromtimestamp(batch.created, datetime.UTC)
         candidates: list[tuple[float, str]] = []
-        with messages.as_llm_errors(self.model):
+        with self._inner.errors():
             async for there in self._inner.client().messages.batches.list(limit=100):
                 later = (there.created_at - begun).total_seconds()
                 if later < -CLOCKS_DIFFER:
@@ -113,7 +129,7 @@ class Batches:
         return min(candidates, default=(0.0, None))[1]
 
     def _body(self, request: Request) -> dict[str, Any]:
-        sent = messages.body(self._inner.model, self._inner.served_as, request, self._inner.user)
+        sent = self._inner.body(request)
         return sent | sent.pop("extra_body", {})
 
     def _outcome(self, result: Any) -> Answer | LLMError:
@@ -125,7 +141,7 @@ class Batches:
                     return error
             case "errored":
                 detail = result.error.error
-                sentence = f"{self.model}: {detail.message}"[:300]
+                sentence = f"{self.model}: {self._inner.without_keys(detail.message)}"
                 if isinstance(detail, anthropic.types.InvalidRequestError) or detail.type in (
                     "invalid_request_error",
                     "not_found_error",

@@ -10,7 +10,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from hydrajax.llm import batches as batches_lib
 from hydrajax.llm import messages
@@ -33,25 +33,18 @@ FIRST_LOOK, LAST_LOOK = 1.0, 30.0  # seconds between two looks at a batch
 async def send(job: Job, transport: batches_lib.Batches) -> None:
     """Sends what is missing; returns when all is answered or given up, or the job was stopped."""
     wait, spent = FIRST_LOOK, None
+    elsewhere: dict[Key, str] = {}  # whose batch, or process, a request is with
     try:
         while not job.stop:
-            mine: list[Key] = []
-            owners: set[str] = set()
-            busy = False
-            for key in job.missing():
-                there = job.store.claim(key)
-                if isinstance(there, Answer):
-                    job.received(key, there)
-                elif there is None:
-                    mine.append(key)
-                elif there.startswith("batch:"):
-                    owners.add(there)
-                else:
-                    busy = True
+            mine = _claim(job, elsewhere)
             for chunk in _chunks(job, transport, mine) if spent is None else ():
-                await _submit(job, transport, chunk)
+                intent = await _submit(job, transport, chunk)
+                elsewhere.update(dict.fromkeys(chunk, f"batch:{intent}"))
                 if job.stop:
                     break
+            with_others = {elsewhere[key] for key in job.missing() if key in elsewhere}
+            owners = {owner for owner in with_others if owner.startswith("batch:")}
+            busy = len(with_others) > len(owners)
             if job.stop and job.fatal is None and job.reserved:
                 # The budget is spent, but what was submitted for it comes: it is waited for.
                 spent, job.stop = job.stop, None
@@ -70,6 +63,21 @@ async def send(job: Job, transport: batches_lib.Batches) -> None:
     finally:
         job.store.release(job.missing())
         job.flush()
+
+
+def _claim(job: Job, elsewhere: dict[Key, str]) -> list[Key]:
+    """Takes over what nobody is at; what is in a batch under way is not asked about one by one."""
+    under_way = {f"batch:{batch.intent}" for batch in job.store.batches(job.model)}
+    mine = []
+    for key, there in job.store.claim_many([k for k in job.missing() if elsewhere.get(k) not in under_way]).items():
+        elsewhere.pop(key, None)
+        if isinstance(there, Answer):
+            job.received(key, there)
+        elif there is None:
+            mine.append(key)
+        else:
+            elsewhere[key] = there
+    return mine
 
 
 class Looks:
@@ -112,6 +120,11 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
                 job.store.end_batch(intent)
             elif ended:
                 await _take(job, way, intent, batch_id)
+        except batches_lib.Gone as error:
+            _log.warning("%s: its requests are sent again", error)
+            keys = job.store.batch_keys(intent)
+            job.store.end_batch(intent)
+            _failed(job, dict.fromkeys(keys, error))
         except Transient as error:
             job.note(error.kind)  # another look comes anyway
         except LLMError as error:
@@ -128,7 +141,9 @@ async def _named(job: Job, way: batches_lib.Batches, intent: str) -> str | None:
     if batch.id is not None:
         return batch.id
     owner = intent.split("#")[0]
-    if intent in _submitting or (owner != job.store.owner and process_lives(owner)):
+    if intent in _submitting or (
+        owner != job.store.owner and process_lives(owner, batch.created, trusted=batches_lib.SUBMITTED_WITHIN)
+    ):
         return None
     found = await _find(job, way, batch)
     if found is None:
@@ -143,7 +158,8 @@ async def _find(job: Job, way: batches_lib.Batches, batch: Batch) -> str | None:
     return await way.find(batch, frozenset(ids))
 
 
-async def _submit(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]) -> None:
+async def _submit(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]) -> str:
+    """Submits a batch, and returns the store's name for it."""
     intent = f"{job.store.owner}#{uuid.uuid4().hex[:12]}"
     job.store.begin_batch(intent, job.model, chunk)
     _submitting.add(intent)
@@ -151,6 +167,7 @@ async def _submit(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]) -> N
         await _submit_noted(job, way, chunk, intent)
     finally:
         _submitting.discard(intent)
+    return intent
 
 
 async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key], intent: str) -> None:
@@ -161,7 +178,10 @@ async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]
             batch = next(b for b in job.store.batches(job.model) if b.intent == intent)
             batch_id = await _find(job, way, batch) if unsure else None
             unsure = False
-            job.store.name_batch(intent, batch_id or await way.submit([(key, job.wanted[key]) for key in chunk]))
+            if batch_id is None:
+                batch_id = await way.submit([(key, job.wanted[key]) for key in chunk])
+                job.submitted.add(batch_id)
+            job.store.name_batch(intent, batch_id)
             return
         except Transient as error:
             job.note(error.kind)
@@ -183,7 +203,7 @@ async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]
 async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) -> None:
     keys = {batches_lib.custom_id(key): key for key in job.store.batch_keys(intent)}
     left = set(keys.values())
-    strange = bool(left)
+    strange = bool(left) and batch_id not in job.submitted
     failed: dict[Key, LLMError] = {}
     portion: dict[Key, Answer] = {}
     async for key, outcome in way.results(batch_id, keys):
@@ -204,6 +224,11 @@ async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) 
     job.store.end_batch(intent)
     for key in left:
         failed[key] = Transient(f"{job.model}: a batch ended without a result for a request", kind="missing")
+    _failed(job, failed)
+
+
+def _failed(job: Job, failed: Mapping[Key, LLMError]) -> None:
+    """Counts what came to nothing; requests that came to nothing too often, or never will be answered, are given up."""
     for key, error in failed.items():
         if key in job.answers or key not in job.wanted:
             continue
@@ -218,7 +243,10 @@ async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) 
 def _keep(job: Job, portion: dict[Key, Answer]) -> None:
     """Stores answers; those that another process has stored meanwhile are not counted as this one's."""
     there = job.store.get_many(portion)
-    job.store.put_many((key, job.model, answer) for key, answer in portion.items() if key not in there)
+    job.store.put_many(
+        ((key, job.model, answer) for key, answer in portion.items() if key not in there),
+        expected={key: job.expected(key) for key in portion if key in job.wanted},
+    )
     for key, answer in portion.items():
         if key in job.wanted and key not in job.answers:
             if key not in there:

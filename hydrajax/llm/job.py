@@ -31,6 +31,7 @@ class Job:
       stop: why nothing more is sent; None while it goes on.
       fatal: the error behind it, where it was one.
       reserved: requests in batches for which this run has set money aside.
+      submitted: ids of batches that this run has submitted.
       strangers: batches that turned out to be somebody else's, by intent.
       attempts: failed ones, by request.
       rng: of jitter.
@@ -47,6 +48,7 @@ class Job:
     stop: str | None = None
     fatal: LLMError | None = None
     reserved: set[Key] = dataclasses.field(default_factory=set)
+    submitted: set[str] = dataclasses.field(default_factory=set)
     strangers: dict[str, set[str]] = dataclasses.field(default_factory=dict)
     attempts: "collections.Counter[Key]" = dataclasses.field(default_factory=collections.Counter)
     rng: random.Random = dataclasses.field(default_factory=random.Random)
@@ -58,17 +60,16 @@ class Job:
         if answer.cached:
             self.answers[key] = answer
         else:
-            wanted = self.wanted[key]
-            self.answers[key] = self.store.put(
-                *key,
-                self.model,
-                answer,
-                expected_tokens=request.estimate_input_tokens(wanted),
-                max_tokens=models.find(self.model).limit(wanted.max_tokens),
-            )
+            tokens, limit = self.expected(key)
+            self.answers[key] = self.store.put(*key, self.model, answer, expected_tokens=tokens, max_tokens=limit)
             self.note("answered")
         self.usage.add(answer)
         self._step()
+
+    def expected(self, key: Key) -> tuple[int, int]:
+        """The prompt's tokens as estimated, and the answer's limit as it is sent: plans learn from them."""
+        wanted = self.wanted[key]
+        return request.estimate_input_tokens(wanted), models.find(self.model).limit(wanted.max_tokens)
 
     def took(self, key: Key, answer: Answer) -> None:
         """Counts an answer that is stored already."""
@@ -103,6 +104,8 @@ class Job:
     def _step(self) -> None:
         self._done += 1
         parts = [f"{self.usage.input_tokens + self.usage.output_tokens:,} tokens"]
+        if self.usage.cached:
+            parts.insert(0, f"{self.usage.cached:,} from the store")
         if self.failures:
             parts.insert(0, f"{len(self.failures)} failed")
         if self.usage.cost_usd:

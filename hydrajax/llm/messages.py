@@ -6,6 +6,8 @@ was sent is counted.
 
 import dataclasses
 import datetime
+import hashlib
+import hmac
 import json
 import re
 import time
@@ -44,10 +46,11 @@ class Messages:
       parallel: most requests under way at once.
       timeout: seconds for one answer.
       in_turn: see `Transport`.
-      user: sent as `metadata.user_id` where it is given; a salted hash, never a name.
+      salt: where it is given, `metadata.user_id` holds a hash of the request's group under this secret; by default
+        nothing is said of users.
 
     Attributes:
-      served_as, user: the arguments `model` and `user`.
+      served_as: the argument `model`.
     """
 
     def __init__(
@@ -60,14 +63,14 @@ class Messages:
         parallel: int = 64,
         timeout: float = 600.0,
         in_turn: bool = False,
-        user: str | None = None,
+        salt: bytes | None = None,
     ):
         self.model = name or model
         self.parallel = parallel
         self.in_turn = in_turn
         self.limits = Limits()
         self.served_as = model
-        self.user = user
+        self._salt = salt
         # A server of one's own must not be sent a Claude key that happens to lie in the environment.
         self._settings: dict[str, Any] = {
             "base_url": base_url,
@@ -89,10 +92,8 @@ class Messages:
     async def complete(self, request: Request) -> Answer:
         """See `Transport.complete`."""
         start = time.monotonic()
-        with as_llm_errors(self.model):
-            raw = await self.client().messages.with_raw_response.create(
-                **body(self.model, self.served_as, request, self.user)
-            )
+        with self.errors():
+            raw = await self.client().messages.with_raw_response.create(**self.body(request))
             self.limits = limits(raw.headers)
             reply = await raw.parse()
             return dataclasses.replace(
@@ -107,11 +108,30 @@ class Messages:
             await self._client.close()
             self._client = None
 
+    def body(self, request: Request) -> dict[str, Any]:
+        """See `body`."""
+        user = None
+        if self._salt is not None and request.group:
+            user = hmac.new(self._salt, request.group.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+        return body(self.model, self.served_as, request, user)
+
+    def errors(self) -> "as_llm_errors":
+        """A context in which the SDK's errors become this package's, without the key."""
+        return as_llm_errors(self.model, self._secret)
+
+    def without_keys(self, text: str) -> str:
+        """See `without_keys`."""
+        return without_keys(text, self._secret)
+
+    @property
+    def _secret(self) -> str | None:
+        return self._client.api_key if self._client else self._settings["api_key"]
+
     def client(self) -> anthropic.AsyncAnthropic:
         """The SDK's client, made when it is first needed."""
         if self._client is None:
             http_client = anthropic.DefaultAsyncHttpxClient(mounts=_NO_PROXY)
-            with as_llm_errors(self.model):
+            with self.errors():
                 self._client = anthropic.AsyncAnthropic(**self._settings, http_client=http_client)
         return self._client
 
@@ -141,6 +161,9 @@ def body(model: str, served_as: str, request: Request, user: str | None = None) 
         sent["system"] = encodable(request.system)
     if user is not None:
         sent["metadata"] = {"user_id": user}
+    if request.schema is not None and row.structured:
+        form = {"type": "json_schema", "schema": json.loads(request.schema)}
+        extra["output_config"] = {**extra.get("output_config", {}), "format": form}
     if extra:
         sent["extra_body"] = extra
     return sent
@@ -178,10 +201,15 @@ def limits(headers: Mapping[str, str]) -> Limits:
 
 
 class as_llm_errors:  # noqa: N801 (used like a function)
-    """Turns the SDK's errors into this package's, each with one sentence."""
+    """Turns the SDK's errors into this package's, each with one sentence.
 
-    def __init__(self, model: str):
-        self._model = model
+    Args:
+      model: named in the sentence.
+      secret: never part of it, also where the server repeats it.
+    """
+
+    def __init__(self, model: str, secret: str | None = None):
+        self._model, self._secret = model, secret
 
     def __enter__(self) -> None: ...
 
@@ -190,7 +218,8 @@ class as_llm_errors:  # noqa: N801 (used like a function)
             case anthropic.AuthenticationError():
                 raise LLMError(f"{self._model}: the API key was refused; set ANTHROPIC_API_KEY") from error
             case anthropic.APIStatusError():
-                raise status_error(self._model, error) from error
+                # Without its cause, which would bring the server's words back into a traceback.
+                raise status_error(self._model, error, self._secret) from None
             case anthropic.APITimeoutError():
                 raise Transient(f"{self._model}: no answer in time", kind="timeout") from error
             case anthropic.APIConnectionError():
@@ -203,9 +232,10 @@ class as_llm_errors:  # noqa: N801 (used like a function)
                 raise LLMError(_no_key(self._model)) from error
 
 
-def status_error(model: str, error: anthropic.APIStatusError) -> LLMError:
+def status_error(model: str, error: anthropic.APIStatusError, secret: str | None = None) -> LLMError:
     """What an HTTP status means for this request, and for others."""
-    code, sentence = error.status_code, f"{model}: the server answered {error.status_code} ({_reason(error)})"
+    code, reason = error.status_code, without_keys(_reason(error), secret)
+    sentence = f"{model}: the server answered {code} ({reason})"
     if code in _FATAL:
         return LLMError(sentence)
     if code in _KINDS or code >= 500:
@@ -245,4 +275,11 @@ def _reason(error: anthropic.APIStatusError) -> str:
     body = error.body if isinstance(error.body, dict) else {}
     detail = body.get("error", {})
     said = str(detail.get("message", "no reason given") if isinstance(detail, dict) else detail)
-    return _SECRET.sub("[key]", said)[:200]
+    return said
+
+
+def without_keys(text: str, secret: str | None) -> str:
+    """A sentence of a server's, without what looks like a key, or is this one; cut at 200 characters."""
+    if secret:
+        text = text.replace(secret, "[key]")
+    return _SECRET.sub("[key]", text)[:200]

@@ -30,6 +30,7 @@ class Model:
       batches: whether it takes Message Batches, at half the price.
       no_thinking: fields of a request that switch thinking off, or down to the least.
       thinks: whether it thinks all the same.
+      structured: whether it can be held to a JSON schema (`output_config.format`).
       tokens_per_estimate: tokens as the model counts them for each of `request.count_tokens`.
       filled: typical length of an answer, as a share of its limit; for plans.
     """
@@ -43,6 +44,7 @@ class Model:
     batches: bool = True
     no_thinking: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     thinks: bool = False
+    structured: bool = False
     tokens_per_estimate: float = 1.1
     filled: float = 0.5
 
@@ -94,6 +96,7 @@ def _claude(
     context: int = 1_000_000,
     no_thinking: Mapping[str, Any] | None = None,
     thinks: bool = False,
+    structured: bool = True,
     newer_tokenizer: bool = True,
 ) -> Model:
     return Model(
@@ -105,6 +108,7 @@ def _claude(
         cache_minimum=cache_minimum,
         no_thinking=no_thinking or {},
         thinks=thinks,
+        structured=structured,
         # The tokenizer of 4.7 and later counts the same text as about 30 % more tokens.
         tokens_per_estimate=1.4 if newer_tokenizer else 1.1,
     )
@@ -113,8 +117,8 @@ def _claude(
 _old = functools.partial(_claude, temperature=True, newer_tokenizer=False)
 
 CLAUDE: Mapping[str, Model] = {
-    "claude-3-haiku": _old(0.25, 1.25, 0.03, 2048, context=200_000),
-    "claude-3-5-haiku": _old(0.80, 4.00, 0.08, 2048, context=200_000),
+    "claude-3-haiku": _old(0.25, 1.25, 0.03, 2048, context=200_000, structured=False),
+    "claude-3-5-haiku": _old(0.80, 4.00, 0.08, 2048, context=200_000, structured=False),
     "claude-haiku-4-5": _old(1.00, 5.00, 0.10, 4096, context=200_000),
     "claude-haiku-5-5": _claude(0.10, 0.50, 0.01, 4096, no_thinking=_LEAST, thinks=True),
     "claude-sonnet-4-5": _old(3.00, 15.00, 0.30, 1024, context=200_000),

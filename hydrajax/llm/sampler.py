@@ -141,7 +141,7 @@ class StoredSampler:
         if job.stop is None:
             return
         received = len(job.wanted) - len(job.missing()) - len(job.failures)
-        left = f"{received} of {len(job.wanted)} answers were received and stored"
+        left = f"{received} of {len(job.wanted)} answers that were missing were received and stored"
         if job.fatal is not None:
             raise request.LLMError(f"{job.fatal} ({left}; run again to go on)") from job.fatal
         raise request.Stopped(f"{job.stop}: {left}, {len(job.missing())} are left; the same command goes on")

@@ -42,6 +42,7 @@ _SCHEMA = (
       without rowid""",
 )
 TRUSTED_SECONDS = 3600.0
+CLAIMED_AT_ONCE = 500
 # Added after the first version: files of that version get them when they are opened.
 _LATER = {
     "cache_read": "integer not null default 0",
@@ -162,13 +163,20 @@ class Store:
         with self.transaction():
             return self._put((row_key, sample), model, answer, expected_tokens, max_tokens)
 
-    def put_many(self, rows: Iterable[tuple[Key, str, Answer]]) -> int:
-        """Stores many answers at once, and returns how many of them were new."""
+    def put_many(
+        self, rows: Iterable[tuple[Key, str, Answer]], *, expected: Mapping[Key, tuple[int, int]] | None = None
+    ) -> int:
+        """Stores many answers at once, and returns how many of them were new.
+
+        Args:
+          rows: (request, model, answer).
+          expected: of requests that are known, their `expected_tokens` and `max_tokens` (see `put`).
+        """
         before = self._db.total_changes
         with self.transaction():
             for key, model, answer in rows:
                 answer = dataclasses.replace(answer, text=encodable(answer.text))
-                self._db.execute(_insert(), _row(key, model, answer, None, None))
+                self._db.execute(_insert(), _row(key, model, answer, *(expected or {}).get(key, (None, None))))
         return self._db.total_changes - before
 
     def claim(self, key: Key) -> Answer | str | None:
@@ -178,15 +186,26 @@ class Store:
           None where it is now this process's to send; the answer, where there is one; the owner, where another process
           (or a batch: `batch:INTENT`) is at it.
         """
-        with self.transaction():
-            found = self.get_many([key])
-            if found:
-                return found[key]
-            row = self._db.execute("select owner, since from claims where key = ? and sample = ?", key).fetchone()
-            if row is not None and row[0] != self.owner and process_lives(row[0], row[1]):
-                return row[0]
-            self._db.execute("insert or replace into claims values (?, ?, ?, ?)", (*key, self.owner, time.time()))
-            return None
+        return self.claim_many([key])[key]
+
+    def claim_many(self, keys: Sequence[Key]) -> dict[Key, Answer | str | None]:
+        """`claim` of each, in transactions of some hundred: a process that waits for its turn is not kept long."""
+        found: dict[Key, Answer | str | None] = {}
+        for start in range(0, len(keys), CLAIMED_AT_ONCE):
+            portion = keys[start : start + CLAIMED_AT_ONCE]
+            with self.transaction():
+                found |= self.get_many(portion)
+                for key in portion:
+                    if key not in found:
+                        found[key] = self._claim(key)
+        return found
+
+    def _claim(self, key: Key) -> str | None:
+        row = self._db.execute("select owner, since from claims where key = ? and sample = ?", key).fetchone()
+        if row is not None and row[0] != self.owner and process_lives(row[0], row[1]):
+            return row[0]
+        self._db.execute("insert or replace into claims values (?, ?, ?, ?)", (*key, self.owner, time.time()))
+        return None
 
     def owner_of(self, key: Key) -> str | None:
         """Who is at it, dead or alive."""
@@ -304,19 +323,19 @@ def _row(key: Key, model: str, answer: Answer, expected: int | None, most: int |
     return (*key, model, *(getattr(answer, name) for name in _ANSWER), expected, most, time.time())
 
 
-def process_lives(owner: str, since: float | None = None) -> bool:
+def process_lives(owner: str, since: float | None = None, *, trusted: float = TRUSTED_SECONDS) -> bool:
     """Whether an owner of claims still runs. Batches do.
 
     Args:
       owner: `this_process()` of some process, or `batch:INTENT`.
-      since: when it made its claim. Of other machines nothing is known: they are trusted for an hour, which is longer
-        than a request takes.
+      since: when it made its claim. Of other machines nothing is known: they are trusted for a while.
+      trusted: seconds; by default an hour, which is longer than a request takes.
     """
     if owner.startswith("batch:"):
         return True
     host, number, began = owner.rsplit("/", 2)
     if host != socket.gethostname():
-        return since is None or time.time() - since < TRUSTED_SECONDS
+        return since is None or time.time() - since < trusted
     try:
         process = psutil.Process(int(number))
         return abs(process.create_time() - float(began)) < 1.0 and process.status() != psutil.STATUS_ZOMBIE

@@ -145,10 +145,11 @@ def verify(answers: store.Store) -> list[str]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Removed:
-    """What was removed: answers, and claims of processes that no longer run."""
+    """What was removed: answers, claims of processes that no longer run, and notes of batches that have ended."""
 
     answers: int
     claims: int
+    batches: int
 
 
 def collect_garbage(answers: store.Store, *, model: str | None = None, older_than_days: float | None = None) -> Removed:
@@ -171,6 +172,9 @@ def collect_garbage(answers: store.Store, *, model: str | None = None, older_tha
     ]
     removed = 0
     with answers.transaction():
+        ended = answers.execute(
+            "delete from batches where not exists (select 1 from claims where owner = 'batch:' || intent)"
+        ).rowcount
         for key in dead:
             answers.execute("delete from claims where key = ? and sample = ?", key)
         conditions: list[str] = []
@@ -184,7 +188,7 @@ def collect_garbage(answers: store.Store, *, model: str | None = None, older_tha
         if conditions:
             removed = answers.execute(f"delete from answers where {' and '.join(conditions)}", values).rowcount
     answers.execute("vacuum")
-    return Removed(answers=removed, claims=len(dead))
+    return Removed(answers=removed, claims=len(dead), batches=ended)
 
 
 def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:

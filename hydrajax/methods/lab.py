@@ -139,11 +139,12 @@ class Lab:
             known = (user_models or {}).get(query.user_id)
             records = shown.get(query.id, ())
             messages = of.messages(query, records, known, self.ctx)
-            requests.append(self.ctx.request(messages, temperature=self.greedy))
+            requests.append(self.ctx.request(messages, temperature=self.greedy, user_id=query.user_id))
             for i in range(samples):
                 if self.greedy is None and len(records) > 1:
                     messages = of.messages(query, self._varied(query, records, i), known, self.ctx)
-                requests.append(self.ctx.request(self._styled(messages, i), temperature=hot, sample=first_hot + i))
+                styled = self._styled(messages, i)
+                requests.append(self.ctx.request(styled, temperature=hot, sample=first_hot + i, user_id=query.user_id))
         answers = self.ctx.llm.sample(requests, stage=stage)
         self.charge(stage, [query.user_id for query in queries for _ in range(samples + 1)], answers)
         pools = {}

@@ -85,10 +85,16 @@ class Context:
         return self.settings.max_answer_tokens or self.task.max_answer_tokens
 
     def request(
-        self, messages: tuple[Message, ...], *, sample: int = 0, temperature: float | None = 0.0
+        self, messages: tuple[Message, ...], *, sample: int = 0, temperature: float | None = 0.0, user_id: str = ""
     ) -> request.Request:
-        """A request for an answer to the task's question; temperature 0 is greedy."""
-        return request.Request(messages=messages, max_tokens=self.answer_tokens, temperature=temperature, sample=sample)
+        """A request for an answer to the task's question; temperature 0 is greedy. Users take turns in being served."""
+        return request.Request(
+            messages=messages,
+            max_tokens=self.answer_tokens,
+            temperature=temperature,
+            sample=sample,
+            group=user_id,
+        )
 
 
 @runtime_checkable

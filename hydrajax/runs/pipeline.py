@@ -39,6 +39,7 @@ class Machine:
       parallel: most requests to Claude under way at once.
       transport: `messages` or `batches`.
       budget: what this invocation may spend.
+      key_file, salt_file: see `connect.connect`.
       threads: of the embedded LLM, None for the free cores.
       cache: folder of base features, None for the one beside the store.
     """
@@ -47,12 +48,21 @@ class Machine:
     parallel: int = 64
     transport: str = "messages"
     budget: Budget = Budget()
+    key_file: str | None = None
+    salt_file: str | None = None
     threads: int | None = None
     cache: str | None = None
 
     def connect(self, llm: str) -> Transport:
         """The way to an LLM."""
-        return connect.connect(llm, parallel=self.parallel, threads=self.threads, transport=self.transport)
+        return connect.connect(
+            llm,
+            parallel=self.parallel,
+            threads=self.threads,
+            transport=self.transport,
+            key_file=self.key_file,
+            salt_file=self.salt_file,
+        )
 
     def __post_init__(self):
         for name in ("parallel", "threads"):

@@ -1,6 +1,6 @@
 """Requests from a file, answers into a file: the sampler by itself.
 
-in    {"id", "messages": [{"role", "content"}, ...], "n", "max_tokens", "system"?, "temperature"?}
+in    {"id", "messages": [{"role", "content"}, ...], "n", "max_tokens", "system"?, "temperature"?, "user"?}
 out   {"id", "sample", "text", "stop_reason", "input_tokens", "output_tokens"}, or {"id", "sample", "error"}
 """
 
@@ -15,7 +15,7 @@ from hydrajax.llm import request, sampler
 from hydrajax.types import DataError, Message
 
 PORTION = 20_000  # requests that are in memory at once, with their answers
-_FIELDS = {"id", "messages", "n", "max_tokens", "system", "temperature"}
+_FIELDS = {"id", "messages", "n", "max_tokens", "system", "temperature", "user"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def _requests(source: pathlib.Path, number: int, row: dict[str, Any]) -> list[re
             temperature=None if temperature is None else float(temperature),
             system=row.get("system"),
             sample=i,
-            group=str(row["id"]),
+            group=str(row.get("user", row["id"])),
         )
         for i in range(row.get("n", 1))
     ]
@@ -118,9 +118,10 @@ def _fault(row: dict[str, Any]) -> str | None:
     missing = [name for name in ("id", "messages", "max_tokens") if name not in row]
     if unknown or missing:
         wrong = f"has no {', '.join(missing)}" if missing else f"has the unknown {', '.join(unknown)}"
-        return f"{wrong}; expected {', '.join(sorted(_FIELDS))} (n, system and temperature may be left out)"
-    if not isinstance(row["id"], str | int) or isinstance(row["id"], bool):
-        return f"id is {row['id']!r}, expected a text or a whole number"
+        return f"{wrong}; expected {', '.join(sorted(_FIELDS))} (n, system, temperature and user may be left out)"
+    for name in ("id", "user"):
+        if name in row and (not isinstance(row[name], str | int) or isinstance(row[name], bool)):
+            return f"{name} is {row[name]!r}, expected a text or a whole number"
     for name in ("n", "max_tokens"):
         value = row.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

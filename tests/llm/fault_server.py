@@ -136,6 +136,8 @@ class FaultServer:
       bodies: digest of a body -> how often it was answered in the sense of `answered`.
       most_at_once: POST /v1/messages under way at the same time.
       batches: batch id -> its custom ids.
+      archived: ids of batches whose results are no longer kept; tests fill it. Some say so when they are asked about
+        the batch (no address), some only when the results are fetched (404): every other id is of either kind.
       headers_seen: names in lower case, of the first 100 requests to any address.
       bodies_seen: the first 100 bodies of messages, alone or in a batch.
     """
@@ -160,6 +162,7 @@ class FaultServer:
         self.bodies: collections.Counter[str] = collections.Counter()
         self.most_at_once = 0
         self.batches: dict[str, list[str]] = {}
+        self.archived: set[str] = set()
         self.headers_seen: list[dict] = []
         self.bodies_seen: list[dict] = []
         self._faults = faults
@@ -382,7 +385,7 @@ class FaultServer:
             if (method, action) == ("GET", None):
                 return _json(self._shown(batch))
             if (method, action) == ("GET", "results"):
-                if not batch.ended.is_set():
+                if not batch.ended.is_set() or batch_id in self.archived:
                     return _error(404, "not_found_error", f"batch {batch_id} has not ended")
                 return _Reply(200, batch.results, content_type="application/x-jsonl")
             if (method, action) == ("POST", "cancel"):
@@ -480,6 +483,8 @@ class FaultServer:
     def _shown(self, batch: "_Batch") -> dict:
         ended = batch.ended.is_set()
         kinds = ("succeeded", "errored", "canceled", "expired")
+        archived = batch.id in self.archived
+        address = f"{self.url}/v1/messages/batches/{batch.id}/results"
         return {
             "id": batch.id,
             "type": "message_batch",
@@ -490,8 +495,8 @@ class FaultServer:
             "expires_at": _rfc3339(batch.created_at + datetime.timedelta(days=1)),
             "ended_at": _rfc3339(batch.ended_at),
             "cancel_initiated_at": _rfc3339(batch.canceled_at),
-            "archived_at": None,
-            "results_url": f"{self.url}/v1/messages/batches/{batch.id}/results" if ended else None,
+            "archived_at": _rfc3339(batch.ended_at) if archived else None,
+            "results_url": address if ended and not (archived and sorted(self.archived).index(batch.id) % 2) else None,
         }
 
 

@@ -393,3 +393,63 @@ def test_where_every_batch_would_be_refused_it_is_said(make, ask, server, reply)
     with pytest.raises(request.LLMError, match="0 of 3 answers"):
         make(server).sample(_asked(ask, 3), stage="s")
     assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("others", [0, 1])  # the two ways in which a server says so
+def test_a_batch_whose_results_are_no_longer_kept_is_submitted_again(make, ask, answers, others):
+    wanted = _asked(ask, 4)
+    with FaultServer() as server:
+        old = _submit(server, wanted)
+        _intent(answers, wanted, batch_id=old)
+        server.archived |= {old, *("!" * others)}
+        assert len(make(server).sample(wanted, stage="s")) == 4
+        assert len(server.batches) == 2
+    assert _clean(answers)
+
+
+def test_batches_that_never_have_results_are_given_up(make, ask, answers):
+    """Neither submitted for ever, nor an error of the whole run."""
+
+    class Empty(batches.Batches):
+        async def results(self, batch_id, keys):
+            for _ in ():
+                yield
+
+    wanted = _asked(ask, 3)
+    with FaultServer() as server:
+        outcome = make(server, way=_way(server, kind=Empty)).sample_all(wanted, stage="s")
+        assert len(server.batches) == in_batches.ATTEMPTS
+    assert outcome.answers == [None] * 3 and "without a result" in str(outcome.failures[0])
+    assert _clean(answers)
+
+
+def test_a_submission_of_another_machine_is_trusted_for_some_hours(make, ask, answers, monkeypatch):
+    wanted = _asked(ask, 4)
+    answers.begin_batch("elsewhere/1/1.00#x", "m", [key for key, _ in _keyed(wanted)])
+    waited = []
+
+    async def later(job, seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            answers.execute("update batches set created = created - ?", [batches.SUBMITTED_WITHIN])
+
+    monkeypatch.setattr(in_batches, "_sleep", later)
+    with FaultServer() as server:
+        assert len(make(server).sample(wanted, stage="s")) == 4
+        assert server.bodies == _once(wanted) and len(waited) >= 3
+
+
+def test_plans_learn_from_the_answers_of_batches(make, ask, answers):
+    with FaultServer(text=lambda body: "one two three") as server:
+        found = make(server).sample(_asked(ask, 60), stage="s")
+    read, written = answers.habits("m")
+    assert written == sum(answer.output_tokens for answer in found) / (60 * 9)
+    assert read == sum(a.input_tokens for a in found) / sum(request.estimate_input_tokens(r) for r in _asked(ask, 60))
+
+
+def test_requests_in_a_batch_under_way_are_not_asked_about_one_by_one(make, ask, answers, monkeypatch):
+    looked, claim_many = [], answers.claim_many
+    monkeypatch.setattr(answers, "claim_many", lambda keys: (looked.append(len(keys)), claim_many(keys))[1])
+    with FaultServer(batch_seconds=0.2) as server:
+        make(server).sample(_asked(ask, 20), stage="s")
+    assert looked[0] == 20 and len(looked) > 2 and sum(looked) <= 40

@@ -1,5 +1,8 @@
 import asyncio
+import hmac
+import json
 import socket
+import traceback
 
 import pytest
 
@@ -139,10 +142,34 @@ def test_a_model_that_cannot_but_think_gets_room_for_it(server, call, ask):
 
 
 def test_a_user_is_named_only_where_that_is_asked_for(server, call, ask):
-    call(ask())
-    call(ask(), user="a salted hash")
-    assert "metadata" not in server.bodies[0]
-    assert server.bodies[1]["metadata"] == {"user_id": "a salted hash"}
+    call(ask(group="alice"))
+    for group, salt in [("alice", b"s" * 16), ("alice", b"s" * 16), ("bob", b"s" * 16), ("alice", b"t" * 16)]:
+        call(ask(group=group), salt=salt)
+    call(ask(), salt=b"s" * 16)
+    assert "metadata" not in server.bodies[0] and "metadata" not in server.bodies[5]
+    names = [body["metadata"]["user_id"] for body in server.bodies[1:5]]
+    assert names[0] == names[1] == hmac.new(b"s" * 16, b"alice", "sha256").hexdigest()
+    assert len(set(names)) == 3 and not any("alice" in json.dumps(body) for body in server.bodies)
+
+
+@pytest.mark.parametrize(
+    ("model", "effort"), [("claude-haiku-4-5", {}), ("claude-opus-5-5", {"effort": "low"}), ("claude-3-haiku", None)]
+)
+def test_a_schema_is_sent_to_models_that_can_be_held_to_it(server, call, ask, model, effort):
+    schema = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}}
+    wanted = ask(schema=json.dumps(schema))
+    call(wanted, model)
+    format_ = {"format": {"type": "json_schema", "schema": schema}}
+    assert server.bodies[0].get("output_config") == (None if effort is None else effort | format_)
+    assert request.key(model, wanted) != request.key(model, ask())
+
+
+@pytest.mark.parametrize("key", ["sk-ant-0123456789", "an unusual key"])
+def test_no_error_repeats_the_key(server, call, ask, reply, key):
+    server.answer = lambda number, body: reply(f"the key {key} has no credit", status=403)
+    with pytest.raises(request.LLMError, match=r"the key \[key\] has no credit") as caught:
+        call(ask(), api_key=key)
+    assert key not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413])

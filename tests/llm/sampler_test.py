@@ -121,7 +121,9 @@ def test_after_a_failure_what_had_been_sent_is_kept(make, ask, answers):
     transport = Transport(parallel=2, fails={"quick"}, wait=lambda text: 0.05 if text == "slow" else 0.01)
     llm = make(transport)
     wanted = [ask("quick"), ask("slow"), *(ask(f"u{i}") for i in range(5))]
-    with pytest.raises(request.LLMError, match=r"quick failed \(1 of 7 answers were received and stored; run again"):
+    with pytest.raises(
+        request.LLMError, match=r"quick failed \(1 of 7 answers that were missing were received and stored; run again"
+    ):
         llm.sample(wanted, stage="s")
     assert sorted(transport.sent) == [("quick", 0), ("slow", 0)]
     assert len(answers) == llm.usage.calls == 1

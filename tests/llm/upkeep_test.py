@@ -201,7 +201,7 @@ def test_a_damaged_file_is_said_to_be_damaged(tmp_path):
 def test_without_conditions_no_answer_goes(answers):
     _fill(answers)
     before = list(answers.rows())
-    assert upkeep.collect_garbage(answers) == upkeep.Removed(answers=0, claims=0)
+    assert upkeep.collect_garbage(answers) == upkeep.Removed(answers=0, claims=0, batches=0)
     assert list(answers.rows()) == before
 
 
@@ -244,10 +244,10 @@ def claimer(answers):
 def test_claims_of_the_living_stay_and_those_of_the_dead_go(answers, claimer):
     assert answers.claim((_key(7), 0)) is None
     assert answers.claim((_key(1), 0)).endswith(store.this_process().split("/")[2]) is False
-    assert upkeep.collect_garbage(answers) == upkeep.Removed(answers=0, claims=0)
+    assert upkeep.collect_garbage(answers) == upkeep.Removed(answers=0, claims=0, batches=0)
     claimer.kill()
     claimer.wait()
-    assert upkeep.collect_garbage(answers) == upkeep.Removed(answers=0, claims=3)
+    assert upkeep.collect_garbage(answers) == upkeep.Removed(answers=0, claims=3, batches=0)
     assert answers.owner_of((_key(7), 0)) == store.this_process()
     assert answers.owner_of((_key(1), 0)) is None
 
@@ -282,3 +282,10 @@ def test_a_store_of_the_first_version_can_be_read_and_copied(tmp_path, other):
         upkeep.export(old, tmp_path / "copy.jsonl")
     assert upkeep.import_lines(other, tmp_path / "copy.jsonl").new == 1
     assert other.get_many([(_key(1), 0)])[_key(1), 0].text == "paid"
+
+
+def test_notes_of_batches_without_a_request_go(answers):
+    answers.begin_batch("gone#1", "m", [])
+    answers.begin_batch("there#1", "m", [("0" * 64, 0)])
+    assert upkeep.collect_garbage(answers).batches == 1
+    assert [batch.intent for batch in answers.batches()] == ["there#1"]

@@ -79,7 +79,7 @@ def test_a_pool_is_the_greedy_answer_and_b_samples(world, bench):
     pools = here.pools("zero_shot", {}, queries, samples=3, source="zero_shot", stage="s")
     for query, asked in zip(queries, _grouped(here.ctx.llm.requests("s"), 4), strict=True):
         assert [(r.temperature, r.sample) for r in asked] == [(0.0, 0), (0.7, 0), (0.7, 1), (0.7, 2)]
-        assert len({r.messages for r in asked}) == 1
+        assert len({r.messages for r in asked}) == 1 and {r.group for r in asked} == {query.user_id}
         assert sum(candidate.votes for candidate in pools[query.id]) == 4
         assert pools[query.id][0].text == here.answers("zero_shot", {}, [query], stage="t")[query.id].text
 

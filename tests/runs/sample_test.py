@@ -113,7 +113,7 @@ def test_what_ends_early_writes_nothing_and_goes_on_later(work, tmp_path, rest):
     (tmp_path / "out.jsonl").write_text("of an earlier run\n")
     settings = {"budget": budget.Budget(calls=5)} if "limit" in rest else {}
     transport = Transport(breaks={"q15"} if "breaks" in rest else ())
-    with pytest.raises(request.LLMError, match="of 20 answers were received and stored"):
+    with pytest.raises(request.LLMError, match="of 20 answers that were missing were received and stored"):
         work(lines, transport, **settings)
     assert (tmp_path / "out.jsonl").read_text() == "of an earlier run\n"
     assert _left(tmp_path) == ["out.jsonl"]
@@ -177,3 +177,11 @@ def test_a_request_of_half_a_surrogate_pair_does_not_keep_the_others(work):
     _, rows = work([_line("a"), _line("b", "half \ud83d"), _line("c")])
     assert [row["id"] for row in rows] == ["a", "b", "c"]
     assert "text" in rows[0] and "text" in rows[2]
+
+
+def test_a_line_may_say_whose_it_is(work):
+    transport = Transport()
+    work([_line("a"), _line("b", user="u1"), _line("c", user=7)], transport)
+    assert {wanted.messages[0].text: wanted.group for wanted in transport.sent} == {"qa": "a", "qb": "u1", "qc": "7"}
+    with pytest.raises(DataError, match="line 1: user is None, expected a text or a whole number"):
+        work([_line("a", user=None)])
