@@ -31,7 +31,7 @@ class Model:
       no_thinking: fields of a request that switch thinking off, or down to the least.
       thinks: whether it thinks all the same.
       structured: whether it can be held to a JSON schema (`output_config.format`).
-      tokens_per_estimate: tokens as the model counts them for each of `request.count_tokens`.
+      tokens_per_estimate: tokens as the model counts them for each of `request.estimate_input_tokens`.
       filled: typical length of an answer, as a share of its limit; for plans.
     """
 
@@ -138,7 +138,7 @@ CLAUDE: Mapping[str, Model] = {
 UNKNOWN = Model(temperature=False, context_tokens=100_000, tokens_per_estimate=1.4)
 # The small embedded model rambles on to the limit; its tokenizer is finer than the estimate.
 LOCAL = Model(
-    temperature=True, context_tokens=8192, usd_in=0.0, usd_out=0.0, batches=False, tokens_per_estimate=1.25, filled=0.9
+    temperature=True, context_tokens=8192, usd_in=0.0, usd_out=0.0, batches=False, tokens_per_estimate=1.1, filled=0.9
 )
 SCRIPTED = dataclasses.replace(LOCAL, tokens_per_estimate=1.0, filled=0.3)
 

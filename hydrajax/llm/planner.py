@@ -21,7 +21,7 @@ class StagePlan:
 class Planner:
     """Counts instead of calling. Stored answers are used, so a plan of a half-finished run shows what is left.
 
-    Tokens are estimated: prompts by `request.count_tokens`, answers by their limit, both times what the model made of
+    Tokens are estimated: prompts by `request.estimate_input_tokens`, answers by their limit, both times what the model made of
     them so far (`Store.habits`), or usually does (`models.Model`). `fresh_input_tokens` leaves out the prefix that a
     request shares with the one sent before it, as a server with a prompt cache does.
 
@@ -101,7 +101,7 @@ class Planner:
                 break
             shared += 1
         self._previous = text
-        return round((request.count_tokens(text[shared:]) + 5) * self._read)
+        return round(request.estimate_turn_tokens(text[shared:]) * self._read)
 
     def close(self) -> None:
         """Nothing was opened."""

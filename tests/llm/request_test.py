@@ -66,4 +66,9 @@ def test_no_more_tokens_than_characters_and_none_for_nothing(text):
 
 def test_an_estimate_counts_every_turn_and_the_system_prompt():
     texts = ["a", "b", "c", "s"]
-    assert request.estimate_input_tokens(BASE) == sum(request.count_tokens(text) + 5 for text in texts)
+    pieces = sum(len(text.split()) for text in texts)
+    assert request.estimate_input_tokens(BASE) == pieces + request.FRAME_TOKENS * len(texts)
+    marks = request.Request(messages=(Message(role="user", text="It's so, (really) so!"),), max_tokens=1)
+    assert request.estimate_input_tokens(marks) - request.FRAME_TOKENS == len("It ' s so , ( really ) so !".split())
+    long = request.Request(messages=(Message(role="user", text="字" * 100),), max_tokens=1)
+    assert request.estimate_input_tokens(long) - request.FRAME_TOKENS == -(-100 // request.LONG_PIECE)
