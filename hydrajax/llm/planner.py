@@ -21,9 +21,9 @@ class StagePlan:
 class Planner:
     """Counts instead of calling. Stored answers are used, so a plan of a half-finished run shows what is left.
 
-    Tokens are estimated: prompts by `request.estimate_input_tokens`, answers by their limit, both times what the model made of
-    them so far (`Store.habits`), or usually does (`models.Model`). `fresh_input_tokens` leaves out the prefix that a
-    request shares with the one sent before it, as a server with a prompt cache does.
+    Tokens are estimated: prompts by `request.estimate_input_tokens`, answers by their limit, both times what the model
+    made of them so far (`Store.habits`), or usually does (`models.Model`). `fresh_input_tokens` leaves out the prefix
+    that a request shares with the one sent before it, as a server with a prompt cache does.
 
     Args:
       model: whose.

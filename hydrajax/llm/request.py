@@ -9,7 +9,6 @@ from typing import Protocol, runtime_checkable
 
 from hydrajax.types import Message
 
-
 FRAME_TOKENS = 12
 LONG_PIECE = 12
 _PIECES = re.compile(r"\w+|[^\w\s]")
