@@ -58,7 +58,8 @@ def halves(pool: Any, key: Array) -> Bool[Array, " E"]:
 def _encoded(
     family: heads.Encoded, loss: losses.Loss, shared: heads.Shared, x: Array, targets: losses.Targets, key: Array
 ) -> losses.Weighted:
-    own, draw, hide, dropout = jax.random.split(key, 4)
+    keys = jax.random.split(key, 5)
+    draw, hide, dropout = keys[2:]
     second = halves(targets.pool, draw)
     seen = jax.random.bernoulli(hide, 1.0 - HIDDEN, (2,))
 
@@ -72,6 +73,6 @@ def _encoded(
         target = heads.Context(x=x, label=targets.label, mask=targets.mask & ~shows)
         return s, family.penalty(shared, user, context, target)
 
-    (by_first, by_second), terms = jax.vmap(by)(jnp.stack([~second, second]), seen, jax.random.split(own))
+    (by_first, by_second), terms = jax.vmap(by)(jnp.stack([~second, second]), seen, keys[:2])
     value, weight = loss(jnp.where(second, by_first, by_second), targets)
     return value + weight * jnp.mean(terms), weight

@@ -83,12 +83,8 @@ class Facets:
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
-        if key is None:
-            each = jax.vmap(lambda psi: mlp.apply(psi, x, self.dropout, None))(shared["psi"])
-        else:
-            keys = jax.random.split(key, self.facets)
-            each = jax.vmap(lambda psi, one: mlp.apply(psi, x, self.dropout, one))(shared["psi"], keys)
-        return user["alpha"] @ each
+        # One key, so that all facets drop the same inputs and units: seven draws for an example are slow to compile.
+        return user["alpha"] @ jax.vmap(lambda psi: mlp.apply(psi, x, self.dropout, key))(shared["psi"])
 
     def penalty(
         self, shared: heads.Shared, user: heads.User, context: heads.Context, target: heads.Context
