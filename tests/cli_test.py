@@ -299,6 +299,19 @@ def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, c
     assert len(set(places)) == 3
 
 
+def test_head_families_are_named_for_both_scorers_or_apart(data, capfd, untrained):
+    cli.main(lamp(data, "--scorer.family", "simplex:bases=4", "--adapter-family", "facets", "--out", "run"))
+    config = json.loads(pathlib.Path("run/config.json").read_text())
+    assert config["scorer"]["family"] == "simplex:bases=4"
+    assert (config["reranker_family"], config["adapter_family"]) == (None, "facets")
+
+
+@pytest.mark.parametrize("option", ["--scorer.family", "--reranker-family", "--adapter-family"])
+def test_an_unknown_head_family_names_the_valid_ones(option, data, capfd):
+    said = refused(lamp(data, option, "forest"), capfd)
+    assert "head family is 'forest', expected one of facets, " in said and "simplex" in said
+
+
 def test_a_report_is_written_again_from_the_folder_alone(data, capfd, untrained, tmp_path):
     cli.main(lamp(data, "--out", "run"))
     said = capfd.readouterr().out

@@ -21,8 +21,9 @@ def prepare(folder: pathlib.Path, config: config_lib.RunConfig, command: str) ->
     if path.exists():
         there = dict(files.read_json(path))
         there.pop("command", None)
-        if there != wanted:
-            differing = sorted(k for k in wanted if there.get(k) != wanted[k])
+        # An option that is newer than the folder is None where it was not given.
+        differing = sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))
+        if differing:
             raise DataError(
                 f"{folder}: holds a run with other settings ({', '.join(differing)} differ); give another --out"
             )

@@ -310,8 +310,14 @@ def _keep_compiled(path: pathlib.Path) -> None:
 def _learner(
     config: RunConfig, encode_pairs: personal.Encode, *, folder: pathlib.Path | None
 ) -> learner.ValidatedLearner:
-    configs = [dataclasses.replace(config.scorer, loss=loss, seed=config.seed) for loss in config.losses]
-    return learner.ValidatedLearner(encode_pairs, configs, epochs=config.epochs, folder=folder)
+    adapter = dataclasses.replace(config.scorer, family=config.adapter_family or config.scorer.family, seed=config.seed)
+    return learner.ValidatedLearner(
+        encode_pairs,
+        [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
+        families={"reranker": config.reranker_family or config.scorer.family},
+        epochs=config.epochs,
+        folder=folder,
+    )
 
 
 def _lab(config: RunConfig, data: load.Data, llm: sampler.Sampler) -> lab.Lab:
@@ -329,7 +335,7 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
             for name, prompt in prompts.items()
         },
         "scorers": {
-            name: {"loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
+            name: {"family": choice.family, "loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
             for name, choice in learns.choices.items()
         },
         "single_sources": compared.validation,

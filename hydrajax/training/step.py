@@ -4,6 +4,7 @@ Rows of the bank (parameters and optimizer state) are gathered, updated by one v
 the cost depends on the users in the batch, not on the size of the bank, and who is absent stays bit-identical.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from jaxtyping import Array, Float
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import losses, optimizers
+from hydrajax.training import losses, optimizers, user_loss
 from hydrajax.training.state import TrainState
 
 Metrics = dict[str, Float[Array, ""]]
@@ -72,8 +73,8 @@ def make_train_step(
         z = scorers.base_features(scorer, base, batch.x, key=jax.random.fold_in(key, capacity))
         x = _inputs(normaliser, z, batch.extras)
         keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(batch.rows)
-        s = jax.vmap(lambda user, rows, one: scorers.logits(scorer.family, shared, user, rows, key=one))(users, x, keys)
-        sums, weights = jax.vmap(loss_fn)(s, batch.targets)
+        of_user = functools.partial(user_loss.of, scorer.family, loss_fn, shared)
+        sums, weights = jax.vmap(lambda *one: of_user(*one[:3], key=one[3]))(users, x, batch.targets, keys)
         return jnp.sum(sums), (sums, weights)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
