@@ -31,7 +31,7 @@ def take_users(state: TrainState, rows: Int[Array | np.ndarray, " U"]) -> Rows:
     Raises:
       DataError: a row twice, or one that the bank does not have (outside `jit`).
     """
-    _check_rows(rows, capacity(state))
+    check_rows(rows, capacity(state))
     return steps.gather((state.bank, state.bank_opt), rows)
 
 
@@ -50,7 +50,7 @@ def put_users(state: TrainState, rows: Int[Array | np.ndarray, " U"], users: hea
       DataError: a row twice or out of range; leaves of other names, shapes or types; a number that is not finite
         (outside `jit`).
     """
-    _check_rows(rows, capacity(state))
+    check_rows(rows, capacity(state))
     check_like((users, opt), (state.bank, state.bank_opt), "the users", lead=(len(rows),), skip=1)
     if not isinstance(rows, jax.core.Tracer):
         check_finite((users, opt), "the users")
@@ -111,7 +111,7 @@ def reset(state: TrainState, rows: Int[Array | np.ndarray, " U"], fresh: Initial
       DataError: a row twice or out of range.
     """
     rows = np.asarray(rows, np.int32)
-    _check_rows(rows, capacity(state))
+    check_rows(rows, capacity(state))
     padded = _padded(rows, capacity(state))  # behind the last row: not written
     bank, bank_opt = steps.scatter((state.bank, state.bank_opt), padded, fresh(padded))
     return state.replace(bank=bank, bank_opt=bank_opt)
@@ -276,9 +276,7 @@ def check_batch(batch: steps.Batch, capacity: int) -> None:
       DataError: a negative row, a row twice, a number that is not finite in an example that the mask shows.
     """
     rows = np.asarray(batch.rows)
-    if len(rows) and rows.min() < 0:
-        raise DataError(f"the batch has row {rows.min()}, expected 0 to {capacity - 1}, or {capacity} for no user")
-    _check_once(rows[rows < capacity].tolist(), "row", "a head has one update in a batch")
+    check_slots(rows, capacity)
     mask = np.asarray(batch.targets.mask)[rows < capacity]
     seen = {"x": batch.x, "extras": batch.extras, "label": batch.targets.label, "score": batch.targets.score}
     for name, tree in seen.items():
@@ -288,6 +286,31 @@ def check_batch(batch: steps.Batch, capacity: int) -> None:
                 user, example = np.argwhere(hit)[0]
                 row = rows[rows < capacity][user]
                 raise DataError(f"the batch's {name} of row {row}, example {example}, is not finite")
+
+
+def check_slots(rows: Int[np.ndarray, " U"], capacity: int) -> None:
+    """Refuses a batch's rows where one is negative or, below the capacity, comes twice.
+
+    Raises:
+      DataError: in one sentence.
+    """
+    if len(rows) and rows.min() < 0:
+        raise DataError(f"the batch has row {rows.min()}, expected 0 to {capacity - 1}, or {capacity} for no user")
+    _check_once(rows[rows < capacity].tolist(), "row", "once: a head has one update in a batch")
+
+
+def check_rows(rows: Any, capacity: int) -> None:
+    """Refuses rows that are not all different or not all below the capacity; says nothing of traced ones.
+
+    Raises:
+      DataError: in one sentence.
+    """
+    if isinstance(rows, jax.core.Tracer):
+        return
+    rows = np.asarray(rows)
+    if len(rows) and not 0 <= rows.min() <= rows.max() < capacity:
+        raise DataError(f"rows from {rows.min()} to {rows.max()}, expected 0 to {capacity - 1}")
+    _check_once(rows.tolist(), "row", "once")
 
 
 def check_like(tree: Any, like: Any, what: str, *, lead: tuple[int, ...] = (), skip: int = 0) -> None:
@@ -341,19 +364,10 @@ def _padded(rows: np.ndarray, fill: int) -> np.ndarray:
 def _not_finite(leaf: np.ndarray) -> np.ndarray:
     if not jnp.issubdtype(leaf.dtype, jnp.inexact):
         return np.zeros(leaf.shape, bool)
-    return ~np.isfinite(leaf.astype(np.float32) if leaf.dtype.itemsize < 4 else leaf)
+    return np.asarray(~np.isfinite(leaf.astype(np.float32) if leaf.dtype.itemsize < 4 else leaf))
 
 
-def _check_rows(rows: Any, capacity: int) -> None:
-    if isinstance(rows, jax.core.Tracer):
-        return
-    rows = np.asarray(rows)
-    if len(rows) and not 0 <= rows.min() <= rows.max() < capacity:
-        raise DataError(f"rows from {rows.min()} to {rows.max()}, expected 0 to {capacity - 1}")
-    _check_once(rows.tolist(), "row", "each head once")
-
-
-def _check_once(values: Sequence[Any], noun: str = "user", why: str = "each once") -> None:
+def _check_once(values: Sequence[Any], noun: str = "user", why: str = "once") -> None:
     if len(set(values)) < len(values):
         seen: set[Any] = set()
         twice = next(v for v in values if v in seen or seen.add(v))  # type: ignore[func-returns-value]

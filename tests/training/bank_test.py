@@ -264,7 +264,7 @@ def test_a_batch_that_a_step_would_take_without_a_word_is_refused():
     with pytest.raises(DataError, match="the batch's score of row 3, example 2, is not finite"):
         score = edited(batch.targets.score, tuple(nan), np.inf)
         bank.check_batch(batch.replace(targets=batch.targets.replace(score=score)), C)
-    with pytest.raises(DataError, match="row 3 comes twice, expected a head has one update"):
+    with pytest.raises(DataError, match="row 3 comes twice, expected once: a head has one update"):
         bank.check_batch(batch.replace(rows=edited(batch.rows, 1, 3)), C)
     with pytest.raises(DataError, match="the batch has row -1, expected 0 to 5, or 6 for no user"):
         bank.check_batch(batch.replace(rows=edited(batch.rows, 1, -1)), C)
