@@ -136,18 +136,25 @@ def grow(state: TrainState, new_capacity: int, fresh: Initial) -> TrainState:
 class Directory:
     """Which user has which row. Kept on the host; `to_note` and `from_note` carry it through JSON.
 
-    Rows of removed users are given out again, the lowest first.
+    Free rows, also those of removed users, are given out lowest first; over several shards each in turn, so that a bank
+    that is not full has as many users on one shard as on another.
     """
 
-    def __init__(self, capacity: int, ids: Iterable[str] = ()):
-        """A directory of `capacity` rows; the users given have the first ones, in order.
+    def __init__(self, capacity: int, ids: Iterable[str] = (), *, shards: int = 1):
+        """A directory of `capacity` rows.
+
+        Args:
+          capacity: C.
+          ids: users who are given rows at once; on one shard the first ones, in order.
+          shards: the blocks of equal size into which `sharded.place` divides the rows.
 
         Raises:
           DataError: a user twice, or more users than rows.
         """
         self._ids: list[str | None] = [None] * capacity
         self._rows: dict[str, int] = {}
-        self._free = list(range(capacity - 1, -1, -1))  # a stack, lowest row on top
+        self._shards = shards
+        self._stack()
         self.add(list(ids))
 
     def __len__(self) -> int:
@@ -159,6 +166,10 @@ class Directory:
     @property
     def capacity(self) -> int:
         return len(self._ids)
+
+    @property
+    def shards(self) -> int:
+        return self._shards
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -204,30 +215,36 @@ class Directory:
         for user_id, row in zip(ids, rows.tolist(), strict=True):
             del self._rows[user_id]
             self._ids[row] = None
-        self._free = sorted({*self._free, *rows.tolist()}, reverse=True)
+        self._stack()
         return rows
 
     def grow(self, capacity: int) -> None:
         """More free rows, behind those there are."""
         if capacity < self.capacity:
             raise DataError(f"the directory has {self.capacity} rows, it cannot grow to {capacity}")
-        self._free = [*range(capacity - 1, self.capacity - 1, -1), *self._free]
         self._ids += [None] * (capacity - self.capacity)
+        self._stack()
 
     def to_note(self) -> list[str | None]:
         """JSON: the user of every row, None where it is free."""
         return list(self._ids)
 
     @classmethod
-    def from_note(cls, note: Sequence[str | None]) -> "Directory":
-        """The directory of a note."""
-        directory = cls(len(note))
+    def from_note(cls, note: Sequence[str | None], *, shards: int = 1) -> "Directory":
+        """The directory of a note; the number of shards may be another."""
+        directory = cls(len(note), shards=shards)
         directory._ids = list(note)
         directory._rows = {user_id: row for row, user_id in enumerate(note) if user_id is not None}
-        directory._free = [row for row in range(len(note) - 1, -1, -1) if note[row] is None]
+        directory._stack()
         if len(directory._rows) + len(directory._free) != len(note):
             raise DataError("the note of a directory names a user twice")
         return directory
+
+    def _stack(self) -> None:
+        """Puts the free rows in order, the next to be given out on top."""
+        block = max(1, -(-self.capacity // self._shards))
+        free = [row for row, user_id in enumerate(self._ids) if user_id is None]
+        self._free = sorted(free, key=lambda row: (row % block, row), reverse=True)
 
 
 def add_users(
@@ -245,7 +262,7 @@ def add_users(
     free = directory.capacity - len(directory)
     missing = -(-max(len(ids) - free, 0) // chunk) * chunk
     if missing:
-        trial = Directory.from_note(directory.to_note())
+        trial = Directory.from_note(directory.to_note(), shards=directory.shards)
         trial.grow(directory.capacity + missing)
         trial.add(ids)  # raises before anything grows
         state = grow(state, directory.capacity + missing, fresh)
@@ -273,10 +290,13 @@ def check_batch(batch: steps.Batch, capacity: int) -> None:
       capacity: C.
 
     Raises:
-      DataError: a negative row, a row twice, a number that is not finite in an example that the mask shows.
+      DataError: a negative row, a row twice, examples in a slot without a user (what all share would learn from them),
+        a number that is not finite in an example that the mask shows.
     """
     rows = np.asarray(batch.rows)
     check_slots(rows, capacity)
+    if np.asarray(batch.targets.mask)[rows >= capacity].any():
+        raise DataError(f"the batch has examples in a slot without a user (row {capacity} or more), expected no mask")
     mask = np.asarray(batch.targets.mask)[rows < capacity]
     seen = {"x": batch.x, "extras": batch.extras, "label": batch.targets.label, "score": batch.targets.score}
     for name, tree in seen.items():

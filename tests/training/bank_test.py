@@ -128,6 +128,16 @@ def test_a_directory_finds_users_and_gives_rows_out_again():
         bank.Directory.from_note(["ann", "ann"])
 
 
+def test_users_are_dealt_to_shards_in_turn():
+    directory = bank.Directory(8, ["a", "b", "c"], shards=2)
+    np.testing.assert_array_equal(directory.rows(["a", "b", "c"]), [0, 4, 1])
+    directory.remove(["b"])
+    directory.grow(12)
+    again = bank.Directory.from_note(directory.to_note(), shards=4)
+    np.testing.assert_array_equal(directory.add(["d", "e", "f"]), [6, 7, 2])
+    np.testing.assert_array_equal(again.add(["d", "e", "f"]), [3, 6, 9])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -256,7 +266,10 @@ def test_moments_of_bfloat16_survive_the_file(tmp_path):
 
 
 def test_a_batch_that_a_step_would_take_without_a_word_is_refused():
-    batch = make_batch([3, 1])
+    stray = make_batch([3, 1])
+    with pytest.raises(DataError, match=r"examples in a slot without a user \(row 6 or more\)"):
+        bank.check_batch(stray, C)
+    batch = stray.replace(targets=stray.targets.replace(mask=edited(stray.targets.mask, slice(2, None), False)))
     bank.check_batch(batch, C)
     nan = [0, 2]
     with pytest.raises(DataError, match="the batch's x of row 3, example 2, is not finite"):
@@ -268,14 +281,15 @@ def test_a_batch_that_a_step_would_take_without_a_word_is_refused():
         bank.check_batch(batch.replace(rows=edited(batch.rows, 1, 3)), C)
     with pytest.raises(DataError, match="the batch has row -1, expected 0 to 5, or 6 for no user"):
         bank.check_batch(batch.replace(rows=edited(batch.rows, 1, -1)), C)
-    # What the mask hides, and slots without a user, may hold anything; so may a batch without users.
+    # What the mask hides, and slots without a user, may hold anything; a batch may be without users.
     hidden = edited(edited(batch.x, (0, -1), np.nan), 3, np.nan)
     bank.check_batch(batch.replace(x=hidden), C)
-    bank.check_batch(make_batch([]), C)
+    nobody = batch.replace(targets=batch.targets.replace(mask=batch.targets.mask & False), rows=np.full(4, C, np.int32))
+    bank.check_batch(nobody, C)
 
 
 def test_users_without_examples_are_left_alone(trained):
-    batch = make_batch([2, 3])
+    batch = make_batch([2, 3], slots=2)
     batch = batch.replace(targets=batch.targets.replace(mask=edited(batch.targets.mask, 1, False)))
     bank.check_batch(batch, C)
     assert_equal(row(UPDATE(trained, batch)[0], 3), row(trained, 3))
