@@ -16,6 +16,7 @@ What is guaranteed of files:
 import contextlib
 import dataclasses
 import math
+import mmap
 import os
 import pathlib
 from typing import Any
@@ -33,6 +34,7 @@ from hydrajax.types import DataError
 FORMAT = 1
 FILE_BYTES = 1 << 30
 STAMP = 8  # bytes of a stamp
+_UNKNOWN, _BLANK, _WRITTEN = range(3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,8 +117,7 @@ class RowStore:
         """
         bank.check_rows(rows, self._capacity)
         records = np.empty((len(rows), self._layout.size), np.uint8)
-        for record, row in zip(records, rows.tolist(), strict=True):
-            record[:] = self._where.record(row)
+        self._where.fetch(rows.tolist(), records)
         first, last = (records[:, part].view(np.uint64)[:, 0] for part in (slice(STAMP), slice(-STAMP, None)))
         if (torn := rows[first != last]).size:
             raise DataError(
@@ -265,6 +266,10 @@ class _Memory:
 
     record = _at
 
+    def fetch(self, rows: list[int], out: np.ndarray) -> None:
+        for record, row in zip(out, rows, strict=True):
+            record[:] = self._at(row)
+
     def put(self, row: int, record: np.ndarray) -> None:
         self._at(row)[:] = record
 
@@ -290,7 +295,9 @@ class _Files:
         self._layout = form
         self._per_file = rows_per_file
         self._descriptors: list[int] = []
-        self._maps: list[np.ndarray] = []
+        self._maps: list[mmap.mmap] = []
+        self._records: list[np.ndarray] = []  # the maps as uint8 [rows_per_file, size]
+        self._known = np.zeros(0, np.uint8)  # of each row: _UNKNOWN, _BLANK or _WRITTEN
         self._lock = filelock.FileLock(folder / "lock", thread_local=False)
         try:
             self._lock.acquire(timeout=0)
@@ -300,15 +307,29 @@ class _Files:
             raise DataError(f"{folder}: the bank cannot be locked ({error.strerror})") from error
 
     def record(self, row: int) -> np.ndarray:
-        return self._maps[row // self._per_file][row % self._per_file]
+        return self._records[row // self._per_file][row % self._per_file]
+
+    def fetch(self, rows: list[int], out: np.ndarray) -> None:
+        size = self._layout.size
+        for row in rows:  # all are asked of the disk before the first is waited for
+            if self._known[row] != _BLANK:
+                number, place = divmod(row, self._per_file)
+                start = place * size // mmap.PAGESIZE * mmap.PAGESIZE
+                self._maps[number].madvise(mmap.MADV_WILLNEED, start, (place + 1) * size - start)
+        for record, row in zip(out, rows, strict=True):
+            if self._known[row] == _BLANK:
+                record[:STAMP] = record[-STAMP:] = 0  # what lies between is not looked at
+            else:
+                record[:] = self.record(row)
 
     def put(self, row: int, record: np.ndarray) -> None:
         number, place = divmod(row, self._per_file)
         offset = place * self._layout.size
         descriptor = self._descriptors[number]
         with _sentence(self._path(number), f"row {row} cannot be written"):
-            if not self.record(row)[:STAMP].any() and hasattr(os, "posix_fallocate"):
+            if self._known[row] != _WRITTEN and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(descriptor, offset, self._layout.size)
+            self._known[row] = _WRITTEN
             data = record.data
             while data:
                 written = os.pwrite(descriptor, data, offset)
@@ -328,9 +349,10 @@ class _Files:
         # The note comes last: a bank that it describes is complete.
         with _sentence(self._folder, "cannot be written"):
             files.write_json(self._folder / "bank.json", note)
-        self.open(capacity)
+        self.open(capacity, _BLANK)
 
-    def open(self, capacity: int) -> None:
+    def open(self, capacity: int, known: int = _UNKNOWN) -> None:
+        self._known = np.append(self._known, np.full(capacity - len(self._known), known, np.uint8))
         size = self._per_file * self._layout.size
         for number in range(len(self._descriptors), self._count(capacity)):
             path = self._path(number)
@@ -339,7 +361,11 @@ class _Files:
                 self._descriptors.append(descriptor)
                 if (got := os.fstat(descriptor).st_size) != size:
                     raise DataError(f"{path}: has {got} bytes, expected {size}: restore a copy")
-                self._maps.append(np.memmap(path, np.uint8, "r", shape=(self._per_file, self._layout.size)))
+                mapped = mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
+                # Reading around a fault, the kernel would fetch neighbours nobody asked for: 50 ms and more a batch.
+                mapped.madvise(mmap.MADV_RANDOM)
+                self._maps.append(mapped)
+                self._records.append(np.frombuffer(mapped, np.uint8).reshape(self._per_file, -1))
 
     def flush(self) -> None:
         for number, descriptor in enumerate(self._descriptors):
@@ -361,7 +387,7 @@ class _Files:
             raise
 
     def _release(self) -> None:
-        self._maps = []
+        self._maps, self._records = [], []
         while self._descriptors:
             os.close(self._descriptors.pop())
         self._lock.release()
