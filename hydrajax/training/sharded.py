@@ -1,0 +1,225 @@
+"""The train step over many devices and processes: every row of the bank lives on one device, and its users go there.
+
+The mesh has the axes `users` and `data`; a shard is one device of both. The bank's rows are dealt to the shards in
+equal blocks, and a batch is routed, on the host, to the shards where its users' rows are. So a user's examples are all
+on one device, a row is updated by exactly one, and heads need no collective. What all users share is replicated, and
+its gradient is the one thing that is reduced. Both axes divide users, none a user's examples: `users` is meant to run
+over processes and `data` over the devices of each, and the result does not depend on how many are on which axis.
+
+    mesh = sharded.make_mesh()
+    state = sharded.place(state, mesh)
+    update = jax.jit(sharded.make_sharded_step(scorer, base_tx, head_tx, mesh), donate_argnums=0)
+    state, metrics = update(state, sharded.put_batch(sharded.route(batch, capacity, mesh.size), mesh))
+
+Several processes: `jax.distributed.initialize()` first, then the same lines in every process, with the same batches.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from hydrajax.nn import scorer as scorers
+from hydrajax.training import bank, optimizers
+from hydrajax.training import step as steps
+from hydrajax.training.state import TrainState
+from hydrajax.types import DataError
+
+AXES = ("users", "data")
+SHARDED = jax.sharding.PartitionSpec(AXES)
+REPLICATED = jax.sharding.PartitionSpec()
+SPECS = TrainState(
+    step=REPLICATED,
+    base=REPLICATED,
+    shared=REPLICATED,
+    bank=SHARDED,
+    base_opt=REPLICATED,
+    bank_opt=SHARDED,
+    anchor=REPLICATED,
+    key=REPLICATED,
+)
+
+
+def make_mesh(users: int | None = None, data: int = 1, *, devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
+    """A mesh with the axes `users` and `data`.
+
+    Args:
+      users: devices along `users`; None: all there are, divided by `data`.
+      data: devices along `data`.
+      devices: by default all, of all processes.
+
+    Raises:
+      DataError: there are not so many devices.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    users = len(devices) // data if users is None else users
+    if users < 1 or data < 1 or users * data != len(devices):
+        raise DataError(f"a mesh of {users} x {data} devices, there are {len(devices)}")
+    kinds = (jax.sharding.AxisType.Auto,) * 2
+    return jax.make_mesh((users, data), AXES, axis_types=kinds, devices=devices)
+
+
+def place(state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
+    """The state on the mesh: rows of the bank dealt out, everything else replicated.
+
+    In a run of several processes each is given the same state, and keeps the part that is its own. A checkpoint is
+    restored on another number of devices by loading it like `place(state, mesh)` of the new mesh.
+
+    Raises:
+      DataError: the capacity is no multiple of the number of shards.
+    """
+    _per_shard(bank.capacity(state), mesh.size)
+    fields = {}
+    for field in dataclasses.fields(state):
+        sharding = jax.sharding.NamedSharding(mesh, getattr(SPECS, field.name))
+        fields[field.name] = jax.tree.map(lambda leaf, to=sharding: _put(leaf, to), getattr(state, field.name))
+    return TrainState(**fields)
+
+
+def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None = None) -> steps.Batch:
+    """A batch in the order of the shards: the users whose rows are on shard s are in slots s * slots and following.
+
+    Args:
+      batch: rows are those of the whole bank, on the host; a row of `capacity` or more is a slot without a user, which
+        is left out.
+      capacity: C, of the whole bank.
+      shards: devices of the mesh.
+      slots: users of one shard; slots that are left over are padding. None: the least power of two that will do,
+        which compiles a step anew for each; a fixed number compiles one.
+
+    Returns:
+      Every array [shards * slots, ...]; rows are local to the shard, 0..C / shards - 1, a slot without a user has
+      C / shards.
+
+    Raises:
+      DataError: rows that `bank.check_slots` refuses, more users of one shard than slots, or a capacity that is no
+        multiple of shards.
+    """
+    rows, per = np.asarray(batch.rows), _per_shard(capacity, shards)
+    bank.check_slots(rows, capacity)
+    real = np.flatnonzero(rows < capacity)
+    counts = np.bincount(rows[real] // per, minlength=shards)
+    fullest = int(counts.max(initial=0))
+    if slots is None:
+        slots = 1 << max(fullest - 1, 0).bit_length()
+    if fullest > slots:
+        raise DataError(
+            f"shard {counts.argmax()} has {fullest} users of the batch and {slots} slots: "
+            "give more slots, or fewer users a batch"
+        )
+    order = real[np.argsort(rows[real] // per, kind="stable")]
+    shard = rows[order] // per
+    place_in = np.arange(len(order)) - np.searchsorted(shard, shard)
+    source = np.full(shards * slots, -1)
+    source[shard * slots + place_in] = order
+
+    def move(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        moved = np.zeros((len(source), *leaf.shape[1:]), leaf.dtype)
+        moved[source >= 0] = leaf[source[source >= 0]]
+        return moved
+
+    local = np.full(len(source), per, np.int32)
+    local[source >= 0] = rows[source[source >= 0]] % per
+    return dataclasses.replace(jax.tree.map(move, batch), rows=local)
+
+
+def put_batch(batch: steps.Batch, mesh: jax.sharding.Mesh) -> steps.Batch:
+    """A routed batch on the mesh. Of several processes each is given the same batch and sends the part of its devices.
+
+    Raises:
+      DataError: the batch is not routed for so many shards.
+    """
+    sharding = jax.sharding.NamedSharding(mesh, SHARDED)
+    own = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
+    n = len(batch.rows)
+    if n % mesh.size:
+        raise DataError(f"the batch has {n} slots, expected a multiple of the mesh's {mesh.size} devices: route it")
+    mine = np.concatenate([np.arange(n).reshape(mesh.size, -1)[i] for i in own])
+
+    def send(leaf: Any) -> jax.Array:
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_process_local_data(sharding, leaf[mine], leaf.shape)
+
+    return jax.tree.map(send, batch)
+
+
+def make_sharded_step(
+    scorer: scorers.Scorer,
+    base_tx: optax.GradientTransformation,
+    head_tx: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+    *,
+    loss: str = "cross_entropy",
+    normaliser: scorers.Normaliser | None = None,
+) -> steps.Step:
+    """The step of `step.make_train_step` on every shard, and one reduce for what all users share; un-jitted.
+
+    Parameters are those of the step on one device but for rounding. With dropout they are as good but not the same:
+    draws depend on shard and local row.
+
+    Args:
+      scorer: base and head family.
+      base_tx: optimizer of (base, shared); sees the mean gradient over all shards.
+      head_tx: optimizer of one head.
+      mesh: of `make_mesh`.
+      loss: a name of `losses.LOSSES`.
+      normaliser: statistics of the inputs; None leaves them as they are.
+
+    Returns:
+      step(state, batch) -> (state, metrics), state of `place`, batch of `put_batch`; metrics hold `loss` (a sum) and
+      `weight` of every shard, float32 [shards]: to add them up in the step would be a collective.
+    """
+    local = steps.make_train_step(scorer, _capture, head_tx, loss=loss, normaliser=normaliser)
+
+    def on_shard(state: TrainState, batch: steps.Batch) -> tuple[TrainState, Any]:
+        learned = (state.base, state.shared)
+        key = jax.random.fold_in(state.key, jax.lax.axis_index(AXES)) if mesh.size > 1 else state.key
+        after, metrics = local(state.replace(base_opt=_capture.init(learned), key=key), batch)
+        base, shared, base_opt = *learned, state.base_opt
+        if jax.tree.leaves(learned):
+            # `local` has divided by its own shard's weight; the mean over all shards is of the sums.
+            weight = jnp.maximum(metrics["weight"], 1.0)
+            sums = jax.tree.map(lambda g: g * weight.astype(g.dtype), after.base_opt)
+            sums, total = jax.lax.psum((sums, metrics["weight"]), AXES)
+            mean = jax.tree.map(lambda g: g / jnp.maximum(total, 1.0).astype(g.dtype), sums)
+            updates, base_opt = optimizers.update(base_tx, mean, base_opt, learned)
+            base, shared = optax.apply_updates(learned, updates)
+        state = state.replace(
+            step=state.step + 1,
+            base=base,
+            shared=shared,
+            base_opt=base_opt,
+            bank=after.bank,
+            bank_opt=after.bank_opt,
+        )
+        return state, jax.tree.map(lambda value: value[None], metrics)
+
+    # check_vma is off: gradients of replicated parameters are then those of the shard, not reduced leaf by leaf.
+    return jax.shard_map(on_shard, mesh=mesh, in_specs=(SPECS, SHARDED), out_specs=(SPECS, SHARDED), check_vma=False)
+
+
+def _keep_gradient(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    return jax.tree.map(jnp.zeros_like, grads), grads
+
+
+# In place of the base's optimizer on a shard: it changes nothing and hands the gradient out as its state.
+_capture = optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), _keep_gradient)
+
+
+def _per_shard(capacity: int, shards: int) -> int:
+    if capacity % shards:
+        raise DataError(f"a bank of {capacity} rows cannot be dealt to {shards} shards: grow it to a multiple")
+    return capacity // shards
+
+
+def _put(leaf: Any, sharding: jax.sharding.NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _put(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])

@@ -1,0 +1,216 @@
+import errno
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from hydrajax.nn import heads, scorer
+from hydrajax.training import bank, optimizers, row_file, shards, step
+from hydrajax.types import DataError
+from tests.training.conftest import D, X, assert_equal
+
+C = 10
+DIMS = heads.Dims(features=D, extras=X)
+LINEAR = heads.get("linear")
+ONE = scorer.Scorer(family=LINEAR, dims=DIMS)
+TX = optimizers.adamw(0.05, 0.1)
+HEAD = {"w": np.arange(D + X, dtype=np.float32), "b": np.float32(3)}
+FRESH = bank.initial(ONE, TX, head=HEAD)
+
+
+def users(rows, seed=0):
+    """Rows of random numbers, as training might leave them."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: (leaf + rng.integers(1, 9, leaf.shape)).astype(leaf.dtype), FRESH(rows))
+
+
+def rows(*numbers):
+    return np.array(numbers, np.int32)
+
+
+@pytest.fixture(params=["memory", "files"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        made = shards.in_memory(C, FRESH)
+    else:
+        made = shards.create(tmp_path / "bank", C, FRESH, rows_per_file=4)
+    with made:
+        yield made
+
+
+def test_rows_come_back_as_written_and_the_others_stay_fresh(store):
+    store.write(rows(7, 2, 3), users(rows(7, 2, 3)))
+    again = users(rows(2), seed=1)
+    store.write(rows(2), again)
+    first = users(rows(7, 2, 3))
+    expected = FRESH(np.arange(C))
+    for row, source, slot in ((7, first, 0), (3, first, 2), (2, again, 0)):
+        jax.tree.map(lambda leaf, new, row=row, slot=slot: leaf.__setitem__(row, new[slot]), expected, source)
+    assert_equal(store.read(np.arange(C)), expected)
+    assert_equal(store.read(rows(3, 9, 7)), jax.tree.map(lambda leaf: leaf[rows(3, 9, 7)], expected))
+    assert_equal(store.read(rows()), jax.tree.map(lambda leaf: leaf[:0], expected))
+    assert store.torn().size == 0
+
+
+def test_reset_rows_are_fresh_and_nothing_remains(store, tmp_path):
+    marked = jax.tree.map(lambda leaf: np.full_like(leaf, 1234567), FRESH(rows(1, 5)))
+    store.write(rows(1, 5), marked)
+    store.reset(rows(5))
+    assert_equal(store.read(rows(5)), FRESH(rows(5)))
+    assert_equal(store.read(rows(1)), jax.tree.map(lambda leaf: leaf[:1], marked))
+    trace = np.float32(1234567).tobytes()
+    kept = [path.read_bytes().count(trace) for path in sorted((tmp_path / "bank").glob("rows-*"))]
+    assert not kept or (kept[0] > 0 and sum(kept[1:]) == 0)
+
+
+def test_a_store_grows_where_it_stands(store):
+    store.write(rows(9), users(rows(9)))
+    for capacity in (11, 12, 30):  # within a file, at its end, and new files
+        store.grow(capacity)
+        assert store.capacity == capacity
+        assert_equal(store.read(rows(9)), users(rows(9)))
+        assert_equal(store.read(rows(capacity - 1)), FRESH(rows(capacity - 1)))
+        store.write(rows(capacity - 1), users(rows(1), seed=capacity))
+    assert_equal(store.read(rows(10)), users(rows(1), seed=11))
+    with pytest.raises(DataError, match="has 30 rows, it cannot grow to 3"):
+        store.grow(3)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [(rows(0, C), "rows from 0 to 10, expected 0 to 9"), (rows(-1), "rows from -1"), (rows(2, 2), "row 2 comes twice")],
+)
+def test_faulty_rows_are_one_sentence(store, bad, message):
+    for call in (store.read, store.reset, lambda bad: store.write(bad, users(bad))):
+        with pytest.raises(DataError, match=message):
+            call(bad)
+
+
+def test_values_that_do_not_fit_are_refused(store):
+    with pytest.raises(DataError, match=r"the users: 0/b is float32\[1\], expected float32\[2\]"):
+        store.write(rows(1, 2), users(rows(1)))
+    with pytest.raises(DataError, match="the head family stores nothing per user"):
+        shards.in_memory(C, lambda rows: ({}, {"count": np.zeros(len(rows))}))
+
+
+def test_a_row_moves_between_a_store_and_a_file(store, tmp_path):
+    store.write(rows(4), users(rows(4)))
+    one = jax.tree.map(lambda leaf: leaf[0], store.read(rows(4)))
+    row_file.save(tmp_path / "ann", "ann", one, family=LINEAR, dims=DIMS)
+    _, back = row_file.load(tmp_path / "ann", one, family=LINEAR, dims=DIMS)
+    store.write(rows(6), jax.tree.map(lambda leaf: leaf[None], back))
+    assert_equal(store.read(rows(6)), users(rows(4)))
+
+
+def test_rows_of_their_own_initialisation_and_of_bfloat16():
+    tx = optax.scale_by_adam(mu_dtype=jnp.bfloat16)
+    one = scorer.Scorer(family=heads.get("mlp"), dims=DIMS)
+    key = jax.random.key(5)
+    state = step.init_state(one, tx, tx, num_users=C, key=key)
+    store = shards.in_memory(C, bank.initial(one, tx, key=key))
+    assert_equal(store.read(np.arange(C)), (state.bank, state.bank_opt))
+    half = store.read(rows(1, 8))
+    half[1].mu["w1"][:] = 0.1
+    store.write(rows(1, 8), half)
+    assert_equal(store.read(rows(8, 1)), jax.tree.map(lambda leaf: leaf[::-1], half))
+    assert half[1].mu["w1"].dtype == jnp.bfloat16
+
+
+def test_a_bank_is_found_again_as_it_was(tmp_path):
+    with shards.create(tmp_path, C, FRESH, rows_per_file=4) as store:
+        store.write(rows(7, 2), users(rows(7, 2)))
+        store.grow(13)
+        with pytest.raises(DataError, match="in use by another process"):
+            shards.reopen(tmp_path, FRESH)
+    store.close()
+    with shards.reopen(tmp_path, FRESH) as store:
+        assert store.capacity == 13
+        assert_equal(store.read(rows(7, 2)), users(rows(7, 2)))
+        assert_equal(store.read(rows(12)), FRESH(rows(12)))
+
+
+def test_a_large_bank_takes_no_room_until_users_learn(tmp_path):
+    capacity = 10**7
+    with shards.create(tmp_path, capacity, FRESH) as store:
+        size = capacity * store.row_bytes
+        assert sum(path.stat().st_size for path in tmp_path.glob("rows-*")) >= size > 10**9
+        store.write(rows(capacity - 1), users(rows(0)))
+        assert_equal(store.read(rows(capacity - 1)), users(rows(0)))
+        assert sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir()) < 10**6
+
+
+def test_what_is_not_this_bank_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match=r"bank.json: cannot be read \(No such file"):
+        shards.reopen(tmp_path / "nothing", FRESH)
+    folder = tmp_path / "bank"
+    shards.create(folder, C, FRESH, rows_per_file=4).close()
+    with pytest.raises(DataError, match="holds a bank already"):
+        shards.create(folder, C, FRESH)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot be made \((Not a directory|File exists)"):
+        shards.create(tmp_path / "file" / "bank", C, FRESH)
+
+    wide = scorer.Scorer(family=LINEAR, dims=heads.Dims(features=D + 1, extras=X))
+    with pytest.raises(DataError, match=r"0/w is float32\[7\], expected float32\[8\]"):
+        shards.reopen(folder, bank.initial(wide, TX, key=jax.random.key(0)))
+    with pytest.raises(DataError, match="have 1/1/count: of another family or optimizer"):
+        shards.reopen(folder, bank.initial(ONE, optax.sgd(0.1), head=HEAD))
+
+    os.truncate(folder / "rows-00001.bin", 100)
+    with pytest.raises(DataError, match="rows-00001.bin: has 100 bytes, expected"):
+        shards.reopen(folder, FRESH)
+    (folder / "rows-00001.bin").unlink()
+    with pytest.raises(DataError, match=r"rows-00001.bin: cannot be opened \(No such file"):
+        shards.reopen(folder, FRESH)
+    note = json.loads((folder / "bank.json").read_text())
+    (folder / "bank.json").write_text(json.dumps(note | {"format": 9}))
+    with pytest.raises(DataError, match="format is 9, expected 1"):
+        shards.reopen(folder, FRESH)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_row_as_it_was(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with shards.create(tmp_path, C, FRESH, rows_per_file=4) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "posix_fallocate", full)
+            with pytest.raises(DataError, match=r"rows-00001.bin: row 5 cannot be written \(No space left on device"):
+                store.write(rows(5), users(rows(5)))
+        assert_equal(store.read(rows(5)), FRESH(rows(5)))
+        # Where the system cannot reserve room, a row may be cut; it is found out.
+        with monkeypatch.context() as patched:
+            patched.delattr(os, "posix_fallocate")
+            real, sizes = os.pwrite, [40]
+            patched.setattr(os, "pwrite", lambda f, d, at: real(f, d[: sizes.pop()], at) if sizes else full())
+            with pytest.raises(DataError, match="row 6 cannot be written"):
+                store.write(rows(6), users(rows(6)))
+        np.testing.assert_array_equal(store.torn(), [6])
+        with pytest.raises(DataError, match="row 6 is torn, its writer was killed: reset the row or restore a copy"):
+            store.read(rows(1, 6))
+        store.reset(rows(6))
+        assert_equal(store.read(rows(6)), FRESH(rows(6)))
+
+
+KILLED = """
+import os, sys
+import numpy as np
+from hydrajax.training import shards
+
+store = shards.create(sys.argv[1], 9, lambda rows: ({"w": np.zeros((len(rows), 50), np.float32)}, ()))
+for number in range(9):
+    store.write(np.array([number]), ({"w": np.full((1, 50), number + 1, np.float32)}, ()))
+os._exit(9)  # neither flush nor close
+"""
+
+
+def test_a_killed_process_loses_nothing_that_it_wrote(tmp_path):
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)]).returncode == 9
+    with shards.reopen(tmp_path, lambda rows: ({"w": np.zeros((len(rows), 50), np.float32)}, ())) as store:
+        np.testing.assert_array_equal(store.read(np.arange(9))[0]["w"][:, 7], np.arange(1, 10))
