@@ -1,7 +1,7 @@
 """Optimizers of the heads and of what all users share.
 
 Any optax chain can train heads. This AdamW is optax's chain with the same states; it divides once an element where
-optax divides four times, which is a fifth of a step of large heads on a CPU, and can keep its moments in bfloat16.
+optax divides four times, and it can keep its moments in bfloat16.
 """
 
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt16, UInt32
+
+from hydrajax.types import DataError
 
 Scalar = Any  # a number or a traced float32 scalar: a sweep over learning rates compiles once
 
@@ -37,7 +39,7 @@ def adamw(
       weight_decay: decoupled.
       clip: largest norm of the gradient.
       total: steps over which the learning rate falls to 0 in a line; None keeps it.
-      moments: float32, or bfloat16: a third of the memory less (a half of both moments), rounded at random.
+      moments: float32, or bfloat16: half of their memory, rounded at random; see `bits`.
     """
     return optax.chain(
         _clip_by_norm(clip),
@@ -47,14 +49,22 @@ def adamw(
     )
 
 
-def round_at_random(x: Float[Array, "*n"], noise: Any) -> Float[Array, "*n"]:
-    """bfloat16 of x, up or down so that the mean is x, for `noise` uint32 with 16 uniform low bits.
+def bits(x: Float[Array, "*n"], noise: UInt32[Array, "*n"]) -> UInt16[Array, "*n"]:
+    """bfloat16 of x as its bits, rounded up or down so that the mean is x; the 16 low bits of `noise` are uniform.
 
     Rounded to the nearest, a second moment would stand still: a step of Adam changes it by .001 of itself, and
-    neighbouring numbers of bfloat16 are .004 apart.
+    neighbouring numbers of bfloat16 are .004 apart. Kept as bits, because XLA on a CPU turns a whole array of
+    bfloat16 into float32 and back to write one row of it.
     """
-    bits = jax.lax.bitcast_convert_type(x, jnp.uint32) + (noise & jnp.uint32(0xFFFF))
-    return jax.lax.bitcast_convert_type((bits >> 16).astype(jnp.uint16), jnp.bfloat16)
+    sum_ = jax.lax.bitcast_convert_type(x, jnp.uint32) + (noise & jnp.uint32(0xFFFF))
+    return (sum_ >> 16).astype(jnp.uint16)
+
+
+def value(x: Float[Array, "*n"] | UInt16[Array, "*n"]) -> Float[Array, "*n"]:
+    """A moment as float32: x itself, or the number with these bits."""
+    if x.dtype != jnp.uint16:
+        return x
+    return jax.lax.bitcast_convert_type(x.astype(jnp.uint32) << 16, jnp.float32)
 
 
 def _clip_by_norm(largest: float) -> optax.GradientTransformation:
@@ -67,36 +77,37 @@ def _clip_by_norm(largest: float) -> optax.GradientTransformation:
 
 def _scale_by_adam(moments: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
     """m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps), the corrections as factors (Kingma and Ba, arXiv 1412.6980)."""
+    if moments not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
+        raise DataError(f"moments are {moments}, expected float32 or bfloat16")
+    small = moments == jnp.dtype(jnp.bfloat16)
 
     def init(params: Any) -> optax.ScaleByAdamState:
-        zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, moments), params)
+        zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.uint16 if small else jnp.float32), params)
         return optax.ScaleByAdamState(count=jnp.zeros((), jnp.int32), mu=zeros, nu=zeros)
 
     def scale(grads: Any, state: optax.ScaleByAdamState, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
         count = optax.safe_increment(state.count)
         t = count.astype(jnp.float32)
         first, second = 1.0 / (1.0 - b1**t), jax.lax.rsqrt(1.0 - b2**t)
-        mu = jax.tree.map(lambda m, g: b1 * m.astype(jnp.float32) + (1.0 - b1) * g, state.mu, grads)
-        nu = jax.tree.map(lambda v, g: b2 * v.astype(jnp.float32) + (1.0 - b2) * g * g, state.nu, grads)
+        mu = jax.tree.map(lambda m, g: b1 * value(m) + (1.0 - b1) * g, state.mu, grads)
+        nu = jax.tree.map(lambda v, g: b2 * value(v) + (1.0 - b2) * g * g, state.nu, grads)
         scaled = jax.tree.map(lambda m, v: first * m / (second * jnp.sqrt(v) + eps), mu, nu)
-        if moments != jnp.float32:
+        if small:
             noise = jax.tree.map(lambda g: _noise(g, count), grads)
-            mu = jax.tree.map(round_at_random, mu, noise)
-            nu = jax.tree.map(lambda v, n: round_at_random(v, n >> 16), nu, noise)
+            mu = jax.tree.map(bits, mu, noise)
+            nu = jax.tree.map(lambda v, n: bits(v, n >> 16), nu, noise)
         return scaled, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
-    if moments not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
-        raise ValueError(f"moments are {moments}, expected float32 or bfloat16")
     return optax.GradientTransformation(init, scale)
 
 
 def _noise(g: Float[Array, "*n"], count: Any) -> Any:
     """32 bits from the gradient's own and the step's: a random key for each element would cost more than Adam."""
-    bits = jax.lax.bitcast_convert_type(g, jnp.uint32) + count.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
+    mixed = jax.lax.bitcast_convert_type(g, jnp.uint32) + count.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
     # The finaliser of MurmurHash3 (public domain): every bit of the input changes half of the output's.
-    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
-    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
-    return bits ^ (bits >> 16)
+    mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)
+    mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
+    return mixed ^ (mixed >> 16)
 
 
 def _linear(learning_rate: Scalar, total: Scalar | None) -> Any:
