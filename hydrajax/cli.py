@@ -37,7 +37,12 @@ class _Common(cli_llm.Llm):
     settings: settings_lib.Settings = settings_lib.Settings()
     """Retrieval, sampling and what is learned from."""
     scorer: fit.FitConfig = fit.FitConfig()
-    """The heads of reranker and adapter; loss and epochs are chosen on validation users."""
+    """The heads of reranker and adapter; loss and epochs are chosen on validation users. Settings of a family stand
+    behind a colon: --scorer.family low_rank_mlp:rank=4"""
+    reranker_family: str | None = None
+    """The head family of the reranker alone; by default that of the scorer."""
+    adapter_family: str | None = None
+    """The head family of the adapter alone; by default that of the scorer."""
     losses: tuple[str, ...] = ("cross_entropy", "pairwise")
     """Losses to choose among."""
     epochs: tuple[int, ...] = config_lib.learner.EPOCHS

@@ -174,7 +174,8 @@ def _chosen(choices: Mapping[str, Any]) -> markup.Markup | None:
     for name, scorer in choices["scorers"].items():
         epochs = scorer["epochs"]
         heads = f"{epochs} epochs of personalisation" if epochs else "no personalisation: everybody has the pooled head"
-        said.append(f"{name}: {scorer['loss'].replace('_', '-')} loss, {heads}.")
+        family = f"family {scorer['family']}, " if "family" in scorer else ""
+        said.append(f"{name}: {family}{scorer['loss'].replace('_', '-')} loss, {heads}.")
     shown = ", ".join(f"{name} {prompt['k']}" for name, prompt in choices["shown"].items())
     said += [f"Records shown: {shown}.", *(f"Note: {note}." for note in choices.get("notes", ()))]
     return markup.join([element("h2", "What was chosen"), *(element("p", sentence) for sentence in said)])

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -24,12 +24,14 @@ class Choice:
     Attributes:
       epochs: of personalisation; 0 leaves everybody the pooled head.
       loss: of pretraining and personalisation.
+      family: of the heads.
       quality: (loss, epochs) as `loss/epochs` -> mean quality of the validation users' chosen rows.
       curves: mean training loss per epoch by stage, of the chosen loss.
     """
 
     epochs: int
     loss: str
+    family: str
     quality: dict[str, float]
     curves: dict[str, list[float]]
 
@@ -45,6 +47,7 @@ class ValidatedLearner:
     Args:
       encode: the frozen base.
       configs: alternatives; their epochs are ignored in favour of `epochs`.
+      families: name of a scorer -> its head family, in place of that of the configs.
       epochs: numbers of epochs to choose from; 0 is the pooled head, which is also what there is without any row to
         personalise with.
       folder: keeps checkpoints.
@@ -59,6 +62,7 @@ class ValidatedLearner:
         encode: Encode,
         configs: Sequence[fit_lib.FitConfig],
         *,
+        families: Mapping[str, str] | None = None,
         epochs: Sequence[int] = EPOCHS,
         folder: pathlib.Path | None = None,
         bar: Bar = progress.bar,
@@ -71,6 +75,7 @@ class ValidatedLearner:
         self._encode = encode
         # The training users' own heads are never asked: their rows are for what new users start with.
         self._configs = tuple(dataclasses.replace(config, fit_bank=False) for config in configs)
+        self._families = dict(families or {})
         self._epochs = tuple(epochs)
         self._folder = folder
         self._bar = bar
@@ -84,8 +89,9 @@ class ValidatedLearner:
             return personal.Untrained()
         users, examples = personal.examples_of(train, self._encode)
         halves = _halves(heads, {row.user_id for row in judged})
-        tried: list[tuple[float, int, str, personal.Personal, fit_lib.Snapshots | None]] = []
+        tried: list[tuple[float, int, fit_lib.FitConfig, personal.Personal, fit_lib.Snapshots | None]] = []
         for config in self._configs:
+            config = dataclasses.replace(config, family=self._families.get(name, config.family))
             label = f"{name} ({config.loss})"
             with self._bar(f"{label}: pretraining") as advance:
                 folder = self._folder / f"{name}-{config.loss}" if self._folder else None
@@ -97,15 +103,16 @@ class ValidatedLearner:
                     chosen[epochs] += chosen_qualities(scorer, asked)
             for epochs, scorer, snapshots in whole:
                 quality = float(np.mean(chosen[epochs])) if chosen[epochs] else 0.0
-                tried.append((quality, epochs, config.loss, scorer, snapshots))
-        quality, epochs, loss, scorer, snapshots = max(tried, key=lambda t: (round(t[0], 9), -t[1]))
+                tried.append((quality, epochs, config, scorer, snapshots))
+        quality, epochs, config, scorer, snapshots = max(tried, key=lambda t: (round(t[0], 9), -t[1]))
         curves = {stage: [float(v) for v in curve] for stage, curve in scorer.fitted.curves.items()}
         if snapshots is not None:
             curves["new users"] = [float(v) for v in snapshots.curve]
         self.choices[name] = Choice(
             epochs=epochs,
-            loss=loss,
-            quality={f"{t[2]}/{t[1]}": t[0] for t in tried},
+            loss=config.loss,
+            family=config.family,
+            quality={f"{t[2].loss}/{t[1]}": t[0] for t in tried},
             curves=curves,
         )
         return scorer

@@ -28,6 +28,8 @@ class RunConfig:
       base: name or folder of the base encoder.
       settings: of the method.
       scorer: of reranker and adapter; epochs and loss are chosen on validation users among `losses`.
+      reranker_family: head family of the reranker; None for that of `scorer`.
+      adapter_family: head family of the adapters; None for that of `scorer`.
       losses: what the loss is chosen among; `pairwise` learns the order inside a pool.
       epochs: numbers of epochs of personalisation that are chosen among; 0 is the pooled head.
       max_pair_tokens: longest encoding of a pair.
@@ -47,6 +49,8 @@ class RunConfig:
     base: str = "minilm"
     settings: settings_lib.Settings = settings_lib.Settings()
     scorer: fit.FitConfig = fit.FitConfig()
+    reranker_family: str | None = None
+    adapter_family: str | None = None
     losses: tuple[str, ...] = ("cross_entropy", "pairwise")
     epochs: tuple[int, ...] = learner.EPOCHS
     max_pair_tokens: int = 256
@@ -59,7 +63,8 @@ class RunConfig:
                 f"losses are {self.losses} and epochs {self.epochs}, expected at least one of each, epochs from 0 up"
             )
         for loss in self.losses:
-            fit.check_config(dataclasses.replace(self.scorer, loss=loss))
+            for family in (self.reranker_family, self.adapter_family):
+                fit.check_config(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds is {self.folds}, expected 0 (the given train and dev) or at least 2")
         if self.fold is not None and not 0 <= self.fold < self.folds:

@@ -235,9 +235,11 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
         prompts = {
             name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES
         }
+    adapter = dataclasses.replace(config.scorer, family=config.adapter_family or config.scorer.family, seed=config.seed)
     learns = learner.ValidatedLearner(
         encode_pairs,
-        [dataclasses.replace(config.scorer, loss=loss, seed=config.seed) for loss in config.losses],
+        [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
+        families={"reranker": config.reranker_family or config.scorer.family},
         epochs=config.epochs,
         folder=out / "checkpoints",
     )
@@ -295,7 +297,7 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
             for name, prompt in prompts.items()
         },
         "scorers": {
-            name: {"loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
+            name: {"family": choice.family, "loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
             for name, choice in learns.choices.items()
         },
         "single_sources": compared.validation,

@@ -12,6 +12,9 @@ from hydrajax.types import DataError
 class Examples:
     """N examples, checked when they are made.
 
+    A user who is encoded, not fitted, is encoded from these as well: features, extras and labels of the user's own
+    examples are the context (`heads.Context`).
+
     Attributes:
       user: int32 [N], row number of the user, 0..num_users-1.
       x: features of the pair, float32 [N, D]; or `tokens.Tokens` [N, T] where the base is trained.

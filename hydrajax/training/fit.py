@@ -4,6 +4,9 @@
     personalise  heads of new users from their own examples alone; everything else is frozen
     predict      scores
 
+All families go the same way. Who stores parameters fits them, by gradient steps or exactly; who encodes users makes
+them in one forward pass over the same examples, features and labels being the context; who has neither has no heads.
+
 Features are enough: nothing here needs text, a profile or an LLM.
 """
 
@@ -20,9 +23,10 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import joint, losses, per_user, scoring
+from hydrajax.training import encoded, joint, losses, per_user, scoring
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import FitConfig, Fitted, family, load_fitted, save_fitted
+from hydrajax.training.fitted import generic as fitted_generic
 from hydrajax.types import DataError
 
 __all__ = [
@@ -101,7 +105,11 @@ def pretrain(
     if config.train_base or heads.shares_parameters(chosen, dims):
         head = None
         if stored and config.init == "pooled":
-            head, _ = _pooled(config, dims, normaliser, z, examples, {}, progress)
+            # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
+            if heads.shares_parameters(chosen, dims):
+                head = jax.jit(lambda key: chosen.init_user(key, dims))(jax.random.key(config.seed))
+            else:
+                head, _ = _pooled(config, dims, normaliser, z, examples, {}, progress)
         scorer = scorers.Scorer(family=chosen, dims=dims)
         if base is not None and config.train_base:
             scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling)
@@ -123,9 +131,10 @@ def pretrain(
         if config.train_base:
             z = _features(base, trained, examples.x)
     if stored:
-        generic, curve = _pooled(config, dims, normaliser, z, examples, shared, progress)
-        shared = {**shared, "generic": generic}
-        curves["pooled"] = curve
+        if "generic" not in shared:
+            generic, curve = _pooled(config, dims, normaliser, z, examples, shared, progress)
+            shared = {**shared, "generic": generic}
+            curves["pooled"] = curve
         if not jax.tree.leaves(bank) and config.fit_bank:
             data = _data(z, examples, num_users)
             snapshots = _personal(config, dims, normaliser, data, num_users, (config.epochs,), shared, progress)
@@ -159,7 +168,8 @@ def personalise(
       progress: called with (users done, users).
 
     Returns:
-      heads stacked [num_users, ...], numpy; {} for a family that stores nothing.
+      heads stacked [num_users, ...], numpy: fitted, or encoded from at most `encoded.CONTEXT` examples of the user;
+      {} for a family that has nothing of a user's own.
     """
     found = personalise_snapshots(
         config, fitted, examples, num_users, epochs=(config.epochs,), user_keys=user_keys, progress=progress
@@ -180,7 +190,7 @@ def personalise_snapshots(
     """`personalise` after each of several numbers of epochs, at the cost of the largest; 0 = the pooled head.
 
     The heads after n epochs equal those of `personalise` with `epochs = n`. A convex family is fitted exactly: its
-    heads are the same for every number but 0.
+    heads are the same for every number but 0, and so are users that are encoded.
     """
     _check(config, examples, num_users)
     if config.family != fitted.config.family or config.dropout != fitted.config.dropout:
@@ -195,7 +205,7 @@ def personalise_snapshots(
         raise DataError("the examples hold tokens, personalisation takes features: encode them with the trained base")
     _check_widths(fitted.dims, examples.x, examples.extras)
     if not heads.stores_users(fitted.family, fitted.dims):
-        return Snapshots(heads={n: {} for n in epochs}, curve=())
+        return Snapshots(heads=_unstored(fitted, examples, num_users, counts), curve=())
     if user_keys is not None and np.shape(user_keys) != (num_users,):
         raise DataError(f"user_keys has shape {list(np.shape(user_keys))}, expected [{num_users}]")
     data = _data(examples.x, examples, num_users, user_keys)
@@ -242,6 +252,16 @@ def predict(
     return scoring.score(fitted.family, fitted.shared, user_heads, x, extras, rows, normaliser=fitted.normaliser)
 
 
+def _unstored(fitted: Fitted, examples: Examples, num_users: int, epochs: tuple[int, ...]) -> dict[int, heads.User]:
+    """Users without stored parameters by number of epochs: of 0 epochs nobody's examples were seen."""
+    chosen = fitted.family
+    if not isinstance(chosen, heads.Encoded):
+        return {n: {} for n in epochs}
+    seen = encoded.users(chosen, fitted.shared, examples, num_users, normaliser=fitted.normaliser)
+    unseen = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_users, axis=0), fitted.generic)
+    return {n: seen if n else unseen for n in epochs}
+
+
 def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
     """The base with the parameters that pretraining gave it, or as it was; its digest, and so its cache, is its own."""
     if not fitted.base:
@@ -267,7 +287,7 @@ def _pooled(
     data = dataclasses.replace(_data(z, examples, 1), user=np.zeros_like(examples.user))
     settings = per_user.Settings(
         epochs=(config.pooled_epochs,),
-        learning_rate=config.pooled_learning_rate,
+        learning_rate=config.pooled_learning_rate * heads.rate(family(config)),
         weight_decay=config.weight_decay,
         prior_strength=config.pooled_ridge if isinstance(family(config), heads.Convex) else 0.0,
         batch_examples=POOLED_BATCH,
@@ -302,11 +322,11 @@ def _personal(
     shared: Any,
     progress: Progress | None,
 ) -> Snapshots:
-    generic = shared["generic"]
+    generic = fitted_generic(config, shared)
     convex = isinstance(family(config), heads.Convex)
     settings = per_user.Settings(
         epochs=epochs,
-        learning_rate=config.learning_rate,
+        learning_rate=config.learning_rate * heads.rate(family(config)),
         weight_decay=config.weight_decay,
         prior_strength=config.prior_strength if convex or config.init == "pooled" else 0.0,
         batch_examples=config.batch_examples,
@@ -371,7 +391,7 @@ def check_config(config: FitConfig) -> None:
       DataError: an unknown name, or a number out of its range.
     """
     losses.get(config.loss)
-    heads.get(config.family)
+    family(config)
     if config.init not in ("pooled", "fresh"):
         raise DataError(f"init is {config.init!r}, expected 'pooled' or 'fresh'")
     for name in ("epochs", "pooled_epochs", "batch_examples", "users_per_batch"):

@@ -1,6 +1,7 @@
 """What pretraining leaves behind, and how it is kept on the disk: one safetensors file, one JSON file."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -25,14 +26,15 @@ class FitConfig:
     """How a scorer is fitted.
 
     Attributes:
-      family: a name of `heads.names()`.
+      family: a name of `heads.names()`, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
       loss: a name of `losses.LOSSES`.
       epochs: passes over a user's examples.
-      learning_rate: of the heads, constant in personalisation.
+      learning_rate: of the heads, constant in personalisation; times the factor of a family that has one.
       weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
       dropout: in the heads that have it.
       batch_examples: most examples of a user in one update.
-      users_per_batch: users in one update where the base or shared parameters learn.
+      users_per_batch: users in one update where the base learns (of shared parameters alone: at most 8), and in one
+        group of personalisation.
       init: new heads start at the pooled head (`pooled`), or at an initialisation of their own (`fresh`, HYDRA).
       pooled_epochs: passes over all users' examples for the pooled head.
       pooled_learning_rate: of the pooled head and of shared parameters, falls to 0 in a line.
@@ -71,7 +73,8 @@ class Fitted:
       config: how it was fitted.
       dims: widths of the heads' input.
       normaliser: statistics of the training users' inputs.
-      shared: what all users share; where heads are stored, `shared["generic"]` is the pooled head.
+      shared: what all users share; where heads are stored, `shared["generic"]` is the pooled head (or the family's
+        own generic user, where it learns one).
       bank: the training users' heads, every leaf [num_users, ...]; {} where none were fitted or none are stored.
       base: parameters of the base where it was trained, else {}.
       curves: mean training loss per epoch, by stage: `base`, `pooled`, `personal`. Convex families: before and after.
@@ -92,13 +95,22 @@ class Fitted:
     @property
     def generic(self) -> heads.User:
         """The pooled head: stands in for a user without a profile."""
-        return self.family.generic(self.shared)
+        return generic(self.config, self.shared)
 
 
 def family(config: FitConfig) -> heads.Family:
     """The configured family."""
-    fields = {field.name for field in dataclasses.fields(type(heads.get(config.family)))}  # type: ignore[arg-type]
-    return heads.get(config.family, **({"dropout": config.dropout} if "dropout" in fields else {}))
+    return heads.with_dropout(config.family, config.dropout)
+
+
+def generic(config: FitConfig, shared: heads.Shared) -> heads.User:
+    """Who stands in for a user without a profile, as numpy arrays."""
+    return jax.device_get(_generic(family(config))(shared))
+
+
+@functools.lru_cache(maxsize=64)
+def _generic(chosen: heads.Family) -> Any:
+    return jax.jit(chosen.generic)
 
 
 def save_fitted(folder: str | pathlib.Path, fitted: Fitted, user_heads: Any = None) -> None:

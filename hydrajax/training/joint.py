@@ -8,11 +8,12 @@ import jax
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import batches, loop, losses, optimizers, step
+from hydrajax.training import batches, encoded, loop, losses, optimizers, step
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import FitConfig
 
 Progress = Callable[[int, int], None]
+FROZEN_USERS = 8  # in one update of shared parameters on frozen features
 
 
 def together(
@@ -31,6 +32,9 @@ def together(
 ) -> tuple[Any, list[float]]:
     """Updates over batches of users, in which base, shared parameters and heads learn at once.
 
+    Where the base is frozen, an update sees about as many examples as one of the pooled head: shared parameters then
+    get as many updates. Users that are encoded are in a batch with all examples that a context and its targets hold.
+
     Args:
       config: rates, batches, loss.
       scorer: with a module where the examples hold tokens.
@@ -47,18 +51,21 @@ def together(
     Returns:
       (the last state, mean loss of every epoch).
     """
+    encodes = isinstance(scorer.family, heads.Encoded)
+    most = config.users_per_batch if base is not None else min(config.users_per_batch, FROZEN_USERS)
     settings = batches.Settings(
         epochs=epochs,
-        users_per_batch=max(1, min(config.users_per_batch, num_users)),
-        batch_examples=config.batch_examples,
+        users_per_batch=max(1, min(most, num_users)),
+        batch_examples=max(config.batch_examples, 2 * encoded.CONTEXT) if encodes else config.batch_examples,
         prior_strength=config.prior_strength if head is not None else 0.0,
         seed=config.seed,
-        whole_pools=config.loss in losses.WITHIN_POOL,
+        # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
+        whole_pools=config.loss in losses.WITHIN_POOL or encodes,
     )
     total = float(sum(len(epoch) for epoch in batches.plan(examples, num_users, settings)))
     rate = config.pooled_learning_rate if base is None else config.base_learning_rate
     base_tx = optimizers.adamw(rate, config.weight_decay, total=total)
-    head_tx = optimizers.adamw(config.learning_rate, config.weight_decay)
+    head_tx = optimizers.adamw(config.learning_rate * heads.rate(scorer.family), config.weight_decay)
     key = jax.random.key(config.seed)
     state = step.init_state(scorer, base_tx, head_tx, num_users=num_users, key=key, base=base, head=head)
     update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=normaliser)

@@ -4,6 +4,7 @@ Rows of the bank (parameters and optimizer state) are gathered, updated by one v
 the cost depends on the users in the batch, not on the size of the bank, and who is absent stays bit-identical.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import losses, optimizers
+from hydrajax.training import losses, optimizers, user_loss
 from hydrajax.training.state import TrainState
 
 GROUP_BYTES = 6 * 2**20  # of rows with their optimizer states: heads of 1.8 MB are fastest in pairs (2 cores, L2 1 MB)
@@ -86,8 +87,8 @@ def make_train_step(
 
     def summed(shared: Any, users: Any, x: Array, targets: losses.Targets, rows: Array, key: Array) -> Any:
         keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
-        s = jax.vmap(lambda user, one, own: scorers.logits(scorer.family, shared, user, one, key=own))(users, x, keys)
-        sums, weights = jax.vmap(loss_fn)(s, targets)
+        of_user = functools.partial(user_loss.of, scorer.family, loss_fn, shared)
+        sums, weights = jax.vmap(lambda *one: of_user(*one[:3], key=one[3]))(users, x, targets, keys)
         return jnp.sum(sums), (sums, weights)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

@@ -217,3 +217,19 @@ def test_halves_are_judged_by_heads_that_did_not_learn_from_them():
         assert len(learned) + len(judged) == 2 * 3 * 2
     assert halves[0][0] == halves[1][1]
     assert learner._halves(rows[:2], {"a"}) == []
+
+
+def test_a_scorer_can_have_a_family_of_its_own(fake_fits, validated, monkeypatch):
+    fake_fits({})
+    families = []
+    pretrain = fit_lib.pretrain
+    monkeypatch.setattr(
+        fit_lib,
+        "pretrain",
+        lambda config, *args, **rest: families.append(config.family) or pretrain(config, *args, **rest),
+    )
+    learns = validated(("pairwise",), families={"reranker": "simplex:bases=3"})
+    for name in ("reranker", "adapter"):
+        learns.fit(name, train=TRAIN, heads=HEADS, judged=JUDGED)
+    assert families == ["simplex:bases=3", fit_lib.FitConfig().family]
+    assert [learns.choices[name].family for name in ("reranker", "adapter")] == families

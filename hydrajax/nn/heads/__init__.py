@@ -2,13 +2,19 @@
 
 A family is one file in this folder with a `FAMILY`, a frozen dataclass that has the methods of `Family`; its file's
 name is its name. The maths is written for one user and one example; batching is `jax.vmap`'s, outside.
+
+A family is named with its settings behind a colon where they differ from the defaults: `low_rank_mlp:rank=4`,
+`simplex:bases=8`, `generic_plus_offset:inner=linear,alpha=0.3`.
 """
 
+import ast
 import dataclasses
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import flax.struct
 import jax
 from jaxtyping import Array, Float
 
@@ -31,14 +37,30 @@ class Dims:
         return self.features + self.extras
 
 
+@flax.struct.dataclass
+class Context:
+    """What a user is encoded from: some of the user's own examples, without order.
+
+    Attributes:
+      x: float32 [C, D + X], inputs as `score` gets them.
+      label: float32 [C] in [0, 1].
+      mask: bool [C], true = a real example; all false for a user without a profile.
+    """
+
+    x: Any
+    label: Any
+    mask: Any
+
+
 @runtime_checkable
 class Family(Protocol):
     """What every family has.
 
     A family may also have
       design(shared, x): see `Convex`;
-      encode_user(shared, context, key=None) -> user: its heads are encoded from a profile, not stored;
-      penalty(shared, user, context, target) -> scalar: a term of its own in the loss.
+      encode_user(shared, context, key=None), penalty(shared, user, context, target): see `Encoded`;
+      trained_as(shared, user) -> ((weight, user), ...): whose losses pretraining adds up in the place of the user's;
+      rate: a factor on the learning rate of its users' parameters, where they are of another size than weights.
     Families are hashable: compiled programs are kept by family. A setting named `dropout`, where there is one, is set
     from the fit's configuration.
     """
@@ -61,7 +83,8 @@ class Family(Protocol):
         """Who stands in for a user without a profile.
 
         Where heads are stored, pretraining puts the pooled head (one head fitted on everybody) into
-        `shared["generic"]`, and this is it.
+        `shared["generic"]`, and this is it; a family whose `init_shared` has a "generic" of its own learns it with
+        what else is shared.
         """
         ...
 
@@ -78,25 +101,87 @@ class Convex(Family, Protocol):
         ...
 
 
+@runtime_checkable
+class Encoded(Family, Protocol):
+    """A family that stores nothing of a user: one forward pass over some of the user's examples gives the user.
+
+    It may also have penalty(shared, user, context, target) -> scalar, a term of its own in the loss of an example;
+    `target` is the `Context` of the examples whose loss is taken, which are never those of `context`.
+    """
+
+    def encode_user(self, shared: Shared, context: Context, key: Array | None = None) -> User:
+        """The user; `generic(shared)` where the context is empty. A key is for sampling."""
+        ...
+
+
 def names() -> tuple[str, ...]:
     """Every family there is."""
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
-def get(name: str, **settings: Any) -> Family:
-    """The family of that name.
+def parse(name: str) -> tuple[str, dict[str, Any]]:
+    """(family, settings) of `family` or `family:setting=value,setting=value`.
 
     Raises:
-      DataError: there is no such family, or it has no such setting.
+      DataError: what stands behind the colon is no list of settings.
     """
-    if name not in names():
-        raise DataError(f"head family is {name!r}, expected one of {', '.join(names())}")
-    family = importlib.import_module(f"{__name__}.{name}").FAMILY
-    valid = [field.name for field in dataclasses.fields(family)]
-    unknown = sorted(set(settings) - set(valid))
+    plain, colon, told = name.partition(":")
+    settings = {}
+    for part in told.split(",") if colon else ():
+        key, equals, value = part.partition("=")
+        if not key or not equals:
+            raise DataError(f"head family {name!r} has {part!r} behind the colon, expected setting=value,setting=value")
+        try:
+            settings[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[key] = value
+    return plain, settings
+
+
+def get(name: str, **settings: Any) -> Family:
+    """The family of that name, with these settings; those behind the name's colon go before.
+
+    Raises:
+      DataError: there is no such family, it has no such setting, or the setting has no such value.
+    """
+    plain, told = parse(name)
+    if plain not in names():
+        raise DataError(f"head family is {plain!r}, expected one of {', '.join(names())}")
+    family = importlib.import_module(f"{__name__}.{plain}").FAMILY
+    return family(**_checked(plain, family, {**settings, **told}))
+
+
+def _checked(name: str, family: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    kinds = {field.name: field.type for field in dataclasses.fields(family)}
+    unknown = sorted(set(settings) - set(kinds))
     if unknown:
-        raise DataError(f"head family {name} has no setting {', '.join(unknown)}, it has {', '.join(valid) or 'none'}")
-    return family(**settings)
+        raise DataError(f"head family {name} has no setting {', '.join(unknown)}, it has {', '.join(kinds) or 'none'}")
+    checked = {}
+    for key, value in settings.items():
+        kind: Any = kinds[key]
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        value = float(value) if kind is float and whole else value
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise DataError(f"{key} of head family {name} is {value!r}, expected {getattr(kind, '__name__', kind)}")
+        checked[key] = value
+    return checked
+
+
+def at_least(family: Family, least: int, *settings: str) -> None:
+    """Refuses whole numbers below `least`; None is left alone.
+
+    Raises:
+      DataError: one of these settings is lower.
+    """
+    for name in settings:
+        value = getattr(family, name)
+        if value is not None and value < least:
+            raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} or more")
+
+
+def rate(family: Family) -> float:
+    """The factor on the learning rate of the users' parameters."""
+    return getattr(family, "rate", 1.0)
 
 
 def stores_users(family: Family, dims: Dims) -> bool:
@@ -107,3 +192,10 @@ def stores_users(family: Family, dims: Dims) -> bool:
 def shares_parameters(family: Family, dims: Dims) -> bool:
     """Whether there are parameters that all users share."""
     return bool(jax.tree.leaves(jax.eval_shape(lambda key: family.init_shared(key, dims), jax.random.key(0))))
+
+
+def with_dropout(name: str, dropout: float) -> Family:
+    """The family of that name, with this dropout where it has any and its name does not say another."""
+    family = get(name)
+    has = any(field.name == "dropout" for field in dataclasses.fields(family))  # type: ignore[arg-type]
+    return get(name, dropout=dropout) if has else family

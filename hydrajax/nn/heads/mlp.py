@@ -30,6 +30,9 @@ class Mlp:
     dropout: float = 0.1
     width: int | None = None
 
+    def __post_init__(self):
+        heads.at_least(self, 1, "width")
+
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         return {}
 
@@ -69,13 +72,14 @@ def apply(user: dict[str, Array], x: Float[Array, " I"], rate: float, key: Array
     if key is not None and rate > 0.0:
         # One draw for both layers, for the same reason.
         keep = jax.random.bernoulli(key, 1.0 - rate, (x.shape[0] + user["w2"].shape[0],))
-        x = _drop(x, keep[: x.shape[0]], rate)
+        x = drop(x, keep[: x.shape[0]], rate)
     h = jnp.tanh(x @ user["w1"] + user["b1"])
     if key is not None and rate > 0.0:
-        h = _drop(h, keep[x.shape[0] :], rate)
+        h = drop(h, keep[x.shape[0] :], rate)
     out = h @ user["w2"] + user["b2"]
     return out[1] - out[0]
 
 
-def _drop(x: Float[Array, " n"], keep: Bool[Array, " n"], rate: float) -> Float[Array, " n"]:
+def drop(x: Float[Array, " n"], keep: Bool[Array, " n"], rate: float) -> Float[Array, " n"]:
+    """x where it is kept, scaled so that the mean stays."""
     return jnp.where(keep, x / (1.0 - rate), 0.0)

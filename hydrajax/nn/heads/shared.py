@@ -15,6 +15,9 @@ class SharedMlp:
     dropout: float = 0.1
     width: int | None = None
 
+    def __post_init__(self):
+        heads.at_least(self, 1, "width")
+
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         return mlp.init(key, dims.inputs, self.width or dims.features)
 

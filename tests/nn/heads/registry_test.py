@@ -10,7 +10,7 @@ DIMS = heads.Dims(features=6, extras=2)
 
 
 def test_an_unknown_family_names_the_valid_ones():
-    with pytest.raises(DataError, match=r"head family is 'mpl', expected one of linear, mlp, shared"):
+    with pytest.raises(DataError, match=r"head family is 'mpl', expected one of facets, .*, linear, .*, mlp, "):
         heads.get("mpl")
 
 
@@ -19,20 +19,63 @@ def test_an_unknown_setting_names_the_valid_ones():
         heads.get("mlp", depth=3)
 
 
+def test_settings_stand_behind_the_name():
+    assert heads.get("low_rank_mlp:rank=4,dropout=0") == heads.get("low_rank_mlp", rank=4, dropout=0.0)
+    assert heads.get("mlp:width=None") == heads.get("mlp")
+    assert heads.get("generic_plus_offset:inner=simplex:bases=3") == heads.get(
+        "generic_plus_offset", inner="simplex:bases=3"
+    )
+    assert heads.with_dropout("mlp:width=3", 0.3) == heads.get("mlp", width=3, dropout=0.3)
+    assert heads.with_dropout("mlp:dropout=0.2", 0.3) == heads.get("mlp", dropout=0.2)
+    assert heads.with_dropout("linear", 0.3) == heads.get("linear")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("low_rank_mlp:", "'' behind the colon, expected setting=value,setting=value"),
+        ("low_rank_mlp:rank", "'rank' behind the colon"),
+        ("low_rank_mlp:rank=2.5", "rank of head family low_rank_mlp is 2.5, expected int"),
+        ("low_rank_mlp:rank=many", "rank of head family low_rank_mlp is 'many', expected int"),
+        ("low_rank_mlp:rank=True", "is True, expected int"),
+        ("low_rank_mlp:bases=2", "low_rank_mlp has no setting bases, it has rank, width, dropout"),
+        ("low_rank_mlp:rank=0", "rank of LowRankMlp is 0, expected 1 or more"),
+        ("mlp:width=0", "width of Mlp is 0, expected 1 or more"),
+        ("simplex:bases=0", "bases of Simplex is 0"),
+        ("facets:active=0", "active of Facets is 0"),
+        ("generic_plus_offset:alpha=0", "alpha of generic_plus_offset is 0.0, expected more than 0"),
+        ("generic_plus_offset:inner=shared", "inner of generic_plus_offset is 'shared', which stores nothing"),
+        ("generic_plus_offset:inner=facets", "inner of generic_plus_offset is 'facets', which stores nothing"),
+        ("generic_plus_offset:inner=generic_plus_offset", "is generic_plus_offset itself"),
+        ("generic_plus_offset:inner=forest", "head family is 'forest', expected one of"),
+    ],
+)
+def test_a_name_that_is_no_family_is_one_clear_sentence(name, says):
+    with pytest.raises(DataError, match=says):
+        heads.get(name)
+
+
 @pytest.mark.parametrize("name", heads.names())
 def test_every_family_keeps_the_contract(name):
     family = heads.get(name)
     assert isinstance(family, heads.Family)
     hash(family)  # compiled programs are kept by family
     shared, user = family.init_shared(jax.random.key(0), DIMS), family.init_user(jax.random.key(1), DIMS)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=8), jnp.float32)
+    stores = heads.stores_users(family, DIMS)
+    assert stores == bool(user)
+    rng = np.random.default_rng(0)
+    if isinstance(family, heads.Encoded):
+        assert not stores
+        context = heads.Context(
+            x=jnp.asarray(rng.normal(size=(3, 8)), jnp.float32), label=jnp.ones(3), mask=jnp.ones(3, bool)
+        )
+        user = family.encode_user(shared, context)
+    x = jnp.asarray(rng.normal(size=8), jnp.float32)
     logit = family.score(shared, user, x)
     assert logit.shape == () and logit.dtype == jnp.float32
     np.testing.assert_array_equal(logit, family.score(shared, user, x))
-    stores = heads.stores_users(family, DIMS)
-    assert stores == bool(user)
-    generic = family.generic({**shared, "generic": user} if stores else shared)
-    assert jax.tree.structure(generic) == jax.tree.structure(user)
+    generic = family.generic({"generic": user, **shared} if stores else shared)
+    assert jax.tree.map(jnp.shape, generic) == jax.tree.map(jnp.shape, user)
     if hasattr(family, "design"):
         some = jax.tree.map(lambda leaf: leaf + 0.3, user)
         parts = jax.tree.map(lambda u, d: jnp.sum(u * d), some, family.design(shared, x))
