@@ -19,6 +19,7 @@ from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import losses, optimizers, user_loss
 from hydrajax.training.state import TrainState
+from hydrajax.types import DataError
 
 GROUP_BYTES = 6 * 2**20  # of rows with their optimizer states: heads of 1.8 MB are fastest in pairs (2 cores, L2 1 MB)
 
@@ -165,7 +166,12 @@ def make_eval_step(
     Returns:
       evaluate(state, batch) -> Evaluated. A slot whose row is the capacity or more is scored by the anchor: the
       pooled head, where there is one.
+
+    Raises:
+      DataError: the family encodes users from a profile, which a batch does not hold; `fit.predict` scores them.
     """
+    if isinstance(scorer.family, heads.Encoded):
+        raise DataError(f"{type(scorer.family).__name__} encodes users from profiles: score them with fit.predict")
     loss_fn = losses.get(loss)
 
     def evaluate(state: TrainState, batch: Batch) -> Evaluated:
