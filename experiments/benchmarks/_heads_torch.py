@@ -78,7 +78,8 @@ class Dense:
 
     def __init__(self, users: int, d: int):
         shapes = {"w1": (d, d), "b1": (d,), "w2": (d, 2), "b2": (2,)}
-        self.heads = {k: torch.nn.Parameter(torch.empty(users, *s).uniform_(-1, 1) * d**-0.5) for k, s in shapes.items()}
+        start = {name: torch.empty(users, *shape).uniform_(-1, 1) * d**-0.5 for name, shape in shapes.items()}
+        self.heads = {name: torch.nn.Parameter(leaf) for name, leaf in start.items()}
         self.optimizer = torch.optim.AdamW(self.heads.values(), lr=RATE, weight_decay=DECAY)
 
     def step(self, user: Any, x: Any, label: Any) -> None:

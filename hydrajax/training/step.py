@@ -22,6 +22,7 @@ from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
 GROUP_BYTES = 6 * 2**20  # of rows with their optimizer states: heads of 1.8 MB are fastest in pairs (2 cores, L2 1 MB)
+LARGE_BYTES = 16 * 2**10  # of a leaf's row, from which on rows are written one by one
 
 Metrics = dict[str, Float[Array, ""]]
 Step = Callable[[TrainState, "Batch"], tuple[TrainState, Metrics]]
@@ -104,8 +105,7 @@ def make_train_step(
             return _inputs(normaliser, z, batch.extras)
 
         def write(stored: Any, rows: Array, users: Any, opt: Any, grads: Any, weights: Array, pull: Array) -> Any:
-            update = jax.vmap(lambda *user: update_head(head_tx, state.anchor, *user))
-            new = update(users, opt, grads, weights, pull)
+            new = jax.vmap(lambda *user: update_head(head_tx, state.anchor, *user))(users, opt, grads, weights, pull)
             return scatter(stored, jnp.where(weights > 0, rows, capacity), new)
 
         if base_tx is None or not jax.tree.leaves((state.base, state.shared)):
@@ -129,12 +129,12 @@ def make_train_step(
             users = gather(state.bank, batch.rows)
             (*common, user_grads), (sums, weights) = differentiate(state.base, state.shared, users)
 
-            def group(stored: Any, rows: Array, grads: Any, weights: Array, pull: Array) -> Any:
+            def update(stored: Any, rows: Array, grads: Any, weights: Array, pull: Array) -> Any:
                 users, opt = gather(stored, rows)
                 return write(stored, rows, users, opt, grads, weights, pull), ()
 
             parts = (user_grads, weights, batch.pull)
-            stored, _ = _in_groups(group, stored, batch.rows, parts, size, capacity)
+            stored, _ = _in_groups(update, stored, batch.rows, parts, size, capacity)
             total = jnp.maximum(jnp.sum(weights), 1.0)
             mean = jax.tree.map(lambda g: g / total, tuple(common))
             updates, base_opt = optimizers.update(base_tx, mean, state.base_opt, (state.base, state.shared))
@@ -269,16 +269,20 @@ def gather(bank: Any, rows: Any) -> Any:
 def scatter(bank: Any, rows: Any, values: Any) -> Any:
     """The bank with these rows replaced; rows at the capacity or beyond are dropped. In place where it is donated."""
     leaves, structure = jax.tree.flatten(bank)
-    if jax.default_backend() != "cpu" or not all(leaf.shape[0] for leaf in leaves):
-        return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new, mode="drop"), bank, values)
     new = jax.tree.leaves(values)
+    cpu = jax.default_backend() == "cpu"
+    large = [i for i, leaf in enumerate(leaves) if cpu and leaf.shape[0] and _row_bytes(leaf) >= LARGE_BYTES]
+    for i in set(range(len(leaves))) - set(large):
+        leaves[i] = leaves[i].at[rows].set(new[i], mode="drop")
 
-    # On a CPU, row by row: XLA writes a whole row at once here, but a scatter element by element. The loop also keeps
-    # apart what is read and what is written: fused, each would see the other's buffer, and XLA would copy the bank.
-    def write(slot: Any, leaves: list[Array]) -> list[Array]:
-        return [_put(leaf, rows[slot], value[slot]) for leaf, value in zip(leaves, new, strict=True)]
+    # Large rows one by one, on a CPU: XLA copies a whole row at once here, but scatters element by element, on one
+    # thread. The loop also keeps apart what is read and what is written; fused, XLA would copy the bank first.
+    def write(slot: Any, banks: list[Array]) -> list[Array]:
+        return [_put(leaf, rows[slot], new[i][slot]) for leaf, i in zip(banks, large, strict=True)]
 
-    return jax.tree.unflatten(structure, jax.lax.fori_loop(0, rows.shape[0], write, leaves))
+    for i, leaf in zip(large, jax.lax.fori_loop(0, rows.shape[0], write, [leaves[i] for i in large]), strict=True):
+        leaves[i] = leaf
+    return jax.tree.unflatten(structure, leaves)
 
 
 def group_size(stored: Any) -> int:
@@ -286,7 +290,7 @@ def group_size(stored: Any) -> int:
 
     On a CPU as many as keep `GROUP_BYTES` of rows, a power of 2 and at least 2; elsewhere everybody (2^20).
     """
-    row = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in jax.tree.leaves(stored))
+    row = sum(_row_bytes(leaf) for leaf in jax.tree.leaves(stored))
     if jax.default_backend() != "cpu":
         return 1 << 20
     return 1 << max(1, min(20, (GROUP_BYTES // max(1, row)).bit_length() - 1))
@@ -312,6 +316,10 @@ def _in_groups(
         return carry, jax.tree.map(lambda leaf: leaf[:users], out)
     carry, out = jax.lax.scan(lambda carry, part: group(carry, *part), carry, divided)
     return carry, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:users], out)
+
+
+def _row_bytes(leaf: Any) -> int:
+    return math.prod(leaf.shape[1:]) * leaf.dtype.itemsize
 
 
 def _put(leaf: Array, row: Any, value: Array) -> Array:

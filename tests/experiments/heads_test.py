@@ -41,7 +41,8 @@ def test_the_floor_is_bytes_and_operations_over_the_machines_rates():
 def test_contenders_take_turns():
     seen = []
     seconds = heads.turns({"a": lambda i: seen.append(("a", i)), "b": lambda i: seen.append(("b", i))}, 1)
-    assert seen == [(name, i) for turn in (0, 1) for name in "ab" for i in range(heads.CALLS * turn, heads.CALLS * (turn + 1))]
+    first, second = range(heads.CALLS), range(heads.CALLS, 2 * heads.CALLS)
+    assert seen == [(name, i) for calls in (first, second) for name in "ab" for i in calls]
     assert set(seconds) == {"a", "b"}
 
 

@@ -13,6 +13,7 @@ from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_batch
 
 C = 997
+LARGE = step.LARGE_BYTES // (4 * D)  # hidden units whose weights are a large row
 DIMS = heads.Dims(features=D, extras=X)
 TX = optimizers.adamw(0.05, 0.1)
 
@@ -23,11 +24,10 @@ def build(family="linear", users=C, tx=TX, base_tx=None, **settings):
     return one, step.init_state(one, base_tx, tx, num_users=users, key=jax.random.key(0), head=head)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3, 4])
-@pytest.mark.parametrize("learns", [False, True])
-def test_groups_change_nothing(at_once, learns):
+@pytest.mark.parametrize(("at_once", "learns", "dropout"), [(1, False, 0.0), (3, False, 0.3), (4, True, 0.0)])
+def test_groups_change_nothing(at_once, learns, dropout):
     base_tx = optax.sgd(0.1) if learns else None
-    one, state = build("low_rank_mlp", users=9, base_tx=base_tx, dropout=0.3)
+    one, state = build("low_rank_mlp", users=9, base_tx=base_tx, dropout=dropout, rank=2)
     batch = make_batch([8, 3, 0, 5, 1], slots=7, capacity=9)
     (whole, seen), (parts, also) = (
         jax.jit(step.make_train_step(one, base_tx, TX, users_at_once=n))(state, batch) for n in (64, at_once)
@@ -38,11 +38,13 @@ def test_groups_change_nothing(at_once, learns):
     assert np.array_equal(parts.shared["w0"], state.shared["w0"]) == (not learns)
 
 
-@pytest.mark.parametrize("users", [1, 2, 5])
-@pytest.mark.parametrize("moments", [jnp.float32, jnp.bfloat16])
-def test_the_bank_is_updated_in_place(users, moments):
-    tx = optimizers.adamw(0.1, 0.1, moments=moments)
-    one, state = build("mlp", tx=tx)
+@pytest.mark.parametrize(
+    ("users", "moments", "width"),
+    [(1, jnp.float32, 4), (1, jnp.float32, LARGE), (2, jnp.bfloat16, LARGE), (5, None, LARGE)],
+)
+def test_the_bank_is_updated_in_place(users, moments, width):
+    tx = optax.adamw(0.1) if moments is None else optimizers.adamw(0.1, 0.1, moments=moments)
+    one, state = build("mlp", tx=tx, dropout=0.0, width=width)
     update = jax.jit(step.make_train_step(one, None, tx, users_at_once=2), donate_argnums=0)
     batch = make_batch(range(users), slots=users, capacity=C)
     memory = update.lower(state, batch).compile().memory_analysis()
@@ -53,9 +55,10 @@ def test_the_bank_is_updated_in_place(users, moments):
 
 
 def test_scatter_drops_rows_beyond_the_capacity_and_takes_back_what_gather_read():
-    bank = {"a": jnp.arange(12.0).reshape(6, 2), "n": jnp.arange(6)}
+    wide = step.LARGE_BYTES // 4
+    bank = {"a": jnp.arange(6.0 * wide).reshape(6, wide), "n": jnp.arange(6)}
     rows = jnp.array([5, 6, 0, 99])
-    new = {"a": jnp.full((4, 2), -1.0), "n": jnp.arange(4) + 100}
+    new = {"a": jnp.full((4, wide), -1.0), "n": jnp.arange(4) + 100}
     got = jax.jit(step.scatter)(bank, rows, new)
     np.testing.assert_array_equal(got["n"], [102, 1, 2, 3, 4, 100])
     np.testing.assert_array_equal(got["a"], edited(bank["a"], [0, 5], -1.0))
