@@ -6,7 +6,7 @@ Source    64 users drawn at random, 20 examples of 384 features each (`mlp` agai
 Command   python -m experiments.benchmarks heads [--json] [--plot FILE.html]
 Expected  flatness at most 1.10 (mlp), 1.15 (low_rank_mlp), 1.25 (linear); ratio_one_hot_10 at least 2, _500 at least
           10; ratio_sparse_adam at least 1.5; floor_share at least .25, the goal is .60.
-Cost      about 10 minutes on 2 cores, 11 GB of memory; where there is less, the largest banks are left out.
+Cost      about 6 minutes on 2 cores, 11 GB of memory; where there is less, the largest banks are left out.
 Needs     PyTorch for the parts one_hot and sparse: pip install -r requirements/parity.txt (or `make test-parity`).
 Smoke     python -m experiments.benchmarks heads --smoke --parts flatness        (seconds, without PyTorch)
 
@@ -51,7 +51,7 @@ BANKS = {
 }
 COMPARED = {"linear": 300_000, "low_rank_mlp": 10_000, "mlp": 1_000}
 CALLS = 4  # of a turn
-ROUNDS = {"mlp": 8, "low_rank_mlp": 20, "linear": 40, "simplex": 40}  # turns
+ROUNDS = {"mlp": 20, "low_rank_mlp": 30, "linear": 60, "simplex": 60}  # turns
 LIMITS = {"mlp": 1.10, "low_rank_mlp": 1.15, "linear": 1.25, "simplex": 1.25}
 KEYS = {
     "mlp": "flatness_mlp_1e2_to_4e3",

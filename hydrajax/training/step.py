@@ -301,7 +301,7 @@ def _in_groups(
 ) -> tuple[Any, Any]:
     """`group(carry, rows, *parts) -> (carry, out)` over groups of at most `size` users; `out` is by user again."""
     users = rows.shape[0]
-    # Never one user alone: XLA would inline the loop of `scatter` and copy the bank.
+    # Never one user alone: XLA inlines a loop of one turn, that of `scatter`, and then copies the bank.
     count = max(1, -(-users // max(2, size)))
     size = max(2, -(-users // count))
 
