@@ -18,5 +18,25 @@
 >>> bool(np.mean((own > 0) == (score > 0)) > 0.9 > 0.7 > np.mean((pooled > 0) == (score > 0)))
 True
 
-`step.make_train_step` is the long way: the step itself, pure and un-jitted, for loops of your own.
+The long way is the functions themselves, pure and un-jitted, for loops of your own: `init_state`, `make_train_step`,
+`make_eval_step`. They are looked up when they are first used: importing this package imports no JAX.
 """
+
+import importlib
+from typing import Any
+
+# Where each public function lives.
+PUBLIC = {
+    "Batch": "step",
+    "TrainState": "state",
+    "adamw": "optimizers",
+    "init_state": "step",
+    "make_eval_step": "step",
+    "make_train_step": "step",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)

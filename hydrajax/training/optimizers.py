@@ -1,10 +1,17 @@
-"""Optimizers of the heads and of what all users share."""
+"""Optimizers of the heads and of what all users share.
+
+Any optax chain can train heads. This AdamW is optax's chain with the same states; it divides once an element where
+optax divides four times, and it can keep its moments in bfloat16.
+"""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, UInt16, UInt32
+
+from hydrajax.types import DataError
 
 Scalar = Any  # a number or a traced float32 scalar: a sweep over learning rates compiles once
 
@@ -15,7 +22,14 @@ def update(tx: optax.GradientTransformation, grads: Any, state: Any, params: Any
         return tx.update(grads, state, params)
 
 
-def adamw(learning_rate: Scalar, weight_decay: Scalar, *, clip: float = 1.0, total: Scalar | None = None) -> Any:
+def adamw(
+    learning_rate: Scalar,
+    weight_decay: Scalar,
+    *,
+    clip: float = 1.0,
+    total: Scalar | None = None,
+    moments: Any = jnp.float32,
+) -> Any:
     """AdamW after a clip of the gradient's norm, as HYDRA trains (arXiv 2406.02888, appendix).
 
     For heads it is vmapped over users, so that the clip, the moments and the count are each user's own.
@@ -25,13 +39,75 @@ def adamw(learning_rate: Scalar, weight_decay: Scalar, *, clip: float = 1.0, tot
       weight_decay: decoupled.
       clip: largest norm of the gradient.
       total: steps over which the learning rate falls to 0 in a line; None keeps it.
+      moments: float32, or bfloat16: half of their memory, rounded at random; see `bits`.
     """
     return optax.chain(
-        optax.clip_by_global_norm(clip),
-        optax.scale_by_adam(),
+        _clip_by_norm(clip),
+        _scale_by_adam(jnp.dtype(moments)),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(_linear(learning_rate, total)),
     )
+
+
+def bits(x: Float[Array, "*n"], noise: UInt32[Array, "*n"]) -> UInt16[Array, "*n"]:
+    """bfloat16 of x as its bits, rounded up or down so that the mean is x; the 16 low bits of `noise` are uniform.
+
+    Rounded to the nearest, a second moment would stand still: a step of Adam changes it by .001 of itself, and
+    neighbouring numbers of bfloat16 are .004 apart. Kept as bits, because XLA on a CPU turns a whole array of
+    bfloat16 into float32 and back to write one row of it.
+    """
+    sum_ = jax.lax.bitcast_convert_type(x, jnp.uint32) + (noise & jnp.uint32(0xFFFF))
+    return (sum_ >> 16).astype(jnp.uint16)
+
+
+def value(x: Float[Array, "*n"] | UInt16[Array, "*n"]) -> Float[Array, "*n"]:
+    """A moment as float32: x itself, or the number with these bits."""
+    if x.dtype != jnp.uint16:
+        return x
+    return jax.lax.bitcast_convert_type(x.astype(jnp.uint32) << 16, jnp.float32)
+
+
+def _clip_by_norm(largest: float) -> optax.GradientTransformation:
+    def clip(grads: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        factor = largest / jnp.maximum(optax.tree.norm(grads), largest)
+        return jax.tree.map(lambda g: g * factor, grads), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), clip)
+
+
+def _scale_by_adam(moments: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
+    """m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps), the corrections as factors (Kingma and Ba, arXiv 1412.6980)."""
+    if moments not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
+        raise DataError(f"moments are {moments}, expected float32 or bfloat16")
+    small = moments == jnp.dtype(jnp.bfloat16)
+
+    def init(params: Any) -> optax.ScaleByAdamState:
+        zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.uint16 if small else jnp.float32), params)
+        return optax.ScaleByAdamState(count=jnp.zeros((), jnp.int32), mu=zeros, nu=zeros)
+
+    def scale(grads: Any, state: optax.ScaleByAdamState, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
+        count = optax.safe_increment(state.count)
+        t = count.astype(jnp.float32)
+        first, second = 1.0 / (1.0 - b1**t), jax.lax.rsqrt(1.0 - b2**t)
+        mu = jax.tree.map(lambda m, g: b1 * value(m) + (1.0 - b1) * g, state.mu, grads)
+        nu = jax.tree.map(lambda v, g: b2 * value(v) + (1.0 - b2) * g * g, state.nu, grads)
+        scaled = jax.tree.map(lambda m, v: first * m / (second * jnp.sqrt(v) + eps), mu, nu)
+        if small:
+            noise = jax.tree.map(lambda g: _noise(g, count), grads)
+            mu = jax.tree.map(bits, mu, noise)
+            nu = jax.tree.map(lambda v, n: bits(v, n >> 16), nu, noise)
+        return scaled, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
+
+    return optax.GradientTransformation(init, scale)
+
+
+def _noise(g: Float[Array, "*n"], count: Any) -> Any:
+    """32 bits from the gradient's own and the step's: a random key for each element would cost more than Adam."""
+    mixed = jax.lax.bitcast_convert_type(g, jnp.uint32) + count.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
+    # The finaliser of MurmurHash3 (public domain): every bit of the input changes half of the output's.
+    mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)
+    mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
+    return mixed ^ (mixed >> 16)
 
 
 def _linear(learning_rate: Scalar, total: Scalar | None) -> Any:

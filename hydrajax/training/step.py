@@ -5,6 +5,7 @@ the cost depends on the users in the batch, not on the size of the bank, and who
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,10 @@ from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import losses, optimizers, user_loss
 from hydrajax.training.state import TrainState
+from hydrajax.types import DataError
+
+GROUP_BYTES = 6 * 2**20  # of rows with their optimizer states: heads of 1.8 MB are fastest in pairs (2 cores, L2 1 MB)
+LARGE_BYTES = 16 * 2**10  # of a leaf's row, from which on rows are written one by one
 
 Metrics = dict[str, Float[Array, ""]]
 Step = Callable[[TrainState, "Batch"], tuple[TrainState, Metrics]]
@@ -42,13 +47,23 @@ class Batch:
     pull: Any
 
 
+@flax.struct.dataclass
+class Evaluated:
+    """What `make_eval_step` finds: scores float32 [U, E], and each user's summed loss and its weight, [U]."""
+
+    scores: Any
+    loss: Any
+    weight: Any
+
+
 def make_train_step(
     scorer: scorers.Scorer,
-    base_tx: optax.GradientTransformation,
+    base_tx: optax.GradientTransformation | None,
     head_tx: optax.GradientTransformation,
     *,
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
+    users_at_once: int | None = None,
 ) -> Step:
     """The step as a pure function, un-jitted: `jax.jit(step, donate_argnums=0)` is the caller's.
 
@@ -56,62 +71,130 @@ def make_train_step(
     of sum_u l_u / sum_u w_u, and user u's head that of l_u / w_u + pull_u/2 |head - anchor|^2. Weight decay in
     `head_tx` shrinks head - anchor. A user whose weight is 0 (nothing but padding) is left alone.
 
+    Users go through the step in groups: read, differentiate, update and write back a few heads while they are in the
+    processor's cache. The result does not depend on the groups.
+
     Args:
       scorer: base and head family.
-      base_tx: optimizer of (base, shared).
+      base_tx: optimizer of (base, shared); None: both are frozen, as in personalisation.
       head_tx: optimizer of one head; vmapped here.
       loss: a name of `losses.LOSSES`.
       normaliser: statistics of the inputs; None leaves them as they are.
+      users_at_once: users of a group; None: what was fastest for rows of that size, see `group_size`.
 
     Returns:
       step(state, batch) -> (state, metrics); metrics hold `loss` (a sum) and `weight`.
     """
     loss_fn = losses.get(loss)
 
-    def objective(learned: Any, batch: Batch, key: Array, capacity: int) -> tuple[Array, Any]:
-        base, shared, users = learned
-        z = scorers.base_features(scorer, base, batch.x, key=jax.random.fold_in(key, capacity))
-        x = _inputs(normaliser, z, batch.extras)
-        keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(batch.rows)
+    def summed(shared: Any, users: Any, x: Array, targets: losses.Targets, rows: Array, key: Array) -> Any:
+        keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
         of_user = functools.partial(user_loss.of, scorer.family, loss_fn, shared)
-        sums, weights = jax.vmap(lambda *one: of_user(*one[:3], key=one[3]))(users, x, batch.targets, keys)
+        sums, weights = jax.vmap(lambda *one: of_user(*one[:3], key=one[3]))(users, x, targets, keys)
         return jnp.sum(sums), (sums, weights)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         capacity = _capacity(state)
-        users, users_opt = gather((state.bank, state.bank_opt), batch.rows)
         key = jax.random.fold_in(state.key, state.step)
-        grads, (sums, weights) = jax.grad(objective, has_aux=True)(
-            (state.base, state.shared, users), batch, key, capacity
-        )
-        base_grad, shared_grad, user_grads = grads
-        update = jax.vmap(lambda *user: update_head(head_tx, state.anchor, *user))
-        users, users_opt = update(users, users_opt, user_grads, weights, batch.pull)
-        rows = jnp.where(weights > 0, batch.rows, capacity)
-        bank, bank_opt = scatter((state.bank, state.bank_opt), rows, (users, users_opt))
+        stored = (state.bank, state.bank_opt)
+        size = users_at_once or group_size(stored)
 
-        base, shared, base_opt = state.base, state.shared, state.base_opt
-        if jax.tree.leaves((base, shared)):
+        def inputs(base: Any) -> Array:
+            dropout = None if base_tx is None else jax.random.fold_in(key, capacity)
+            z = scorers.base_features(scorer, base, batch.x, key=dropout)
+            return _inputs(normaliser, z, batch.extras)
+
+        def write(stored: Any, rows: Array, users: Any, opt: Any, grads: Any, weights: Array, pull: Array) -> Any:
+            new = jax.vmap(lambda *user: update_head(head_tx, state.anchor, *user))(users, opt, grads, weights, pull)
+            return scatter(stored, jnp.where(weights > 0, rows, capacity), new)
+
+        if base_tx is None or not jax.tree.leaves((state.base, state.shared)):
+
+            def group(stored: Any, rows: Array, x: Array, targets: losses.Targets, pull: Array) -> Any:
+                users, opt = gather(stored, rows)
+                differentiate = jax.grad(summed, argnums=1, has_aux=True)
+                grads, (sums, weights) = differentiate(state.shared, users, x, targets, rows, key)
+                return write(stored, rows, users, opt, grads, weights, pull), (sums, weights)
+
+            parts = (inputs(state.base), batch.targets, batch.pull)
+            stored, (sums, weights) = _in_groups(group, stored, batch.rows, parts, size, capacity)
+            learned = {}
+        else:
+
+            def objective(base: Any, shared: Any, users: Any) -> tuple[Array, Any]:
+                return summed(shared, users, inputs(base), batch.targets, batch.rows, key)
+
+            # One gradient for all users, since all of them pull at base and shared parameters.
+            differentiate = jax.grad(objective, argnums=(0, 1, 2), has_aux=True)
+            users = gather(state.bank, batch.rows)
+            (*common, user_grads), (sums, weights) = differentiate(state.base, state.shared, users)
+
+            def update(stored: Any, rows: Array, grads: Any, weights: Array, pull: Array) -> Any:
+                users, opt = gather(stored, rows)
+                return write(stored, rows, users, opt, grads, weights, pull), ()
+
+            parts = (user_grads, weights, batch.pull)
+            stored, _ = _in_groups(update, stored, batch.rows, parts, size, capacity)
             total = jnp.maximum(jnp.sum(weights), 1.0)
-            mean = jax.tree.map(lambda g: g / total, (base_grad, shared_grad))
-            updates, base_opt = optimizers.update(base_tx, mean, base_opt, (base, shared))
-            base, shared = optax.apply_updates((base, shared), updates)
-        state = state.replace(
-            step=state.step + 1,
-            base=base,
-            shared=shared,
-            bank=bank,
-            base_opt=base_opt,
-            bank_opt=bank_opt,
-        )
+            mean = jax.tree.map(lambda g: g / total, tuple(common))
+            updates, base_opt = optimizers.update(base_tx, mean, state.base_opt, (state.base, state.shared))
+            base, shared = optax.apply_updates((state.base, state.shared), updates)
+            learned = {"base": base, "shared": shared, "base_opt": base_opt}
+
+        bank, bank_opt = stored
+        state = state.replace(step=state.step + 1, bank=bank, bank_opt=bank_opt, **learned)
         return state, {"loss": jnp.sum(sums), "weight": jnp.sum(weights)}
 
     return step
 
 
+def make_eval_step(
+    scorer: scorers.Scorer,
+    *,
+    loss: str = "cross_entropy",
+    normaliser: scorers.Normaliser | None = None,
+    users_at_once: int | None = None,
+) -> Callable[[TrainState, "Batch"], "Evaluated"]:
+    """Scores and losses of a batch, without dropout and without learning; un-jitted.
+
+    Args:
+      scorer: base and head family.
+      loss: a name of `losses.LOSSES`.
+      normaliser: statistics of the inputs; None leaves them as they are.
+      users_at_once: as in `make_train_step`.
+
+    Returns:
+      evaluate(state, batch) -> Evaluated. A slot whose row is the capacity or more is scored by the anchor: the
+      pooled head, where there is one.
+
+    Raises:
+      DataError: the family encodes users from a profile, which a batch does not hold; `fit.predict` scores them.
+    """
+    if isinstance(scorer.family, heads.Encoded):
+        raise DataError(f"{type(scorer.family).__name__} encodes users from profiles: score them with fit.predict")
+    loss_fn = losses.get(loss)
+
+    def evaluate(state: TrainState, batch: Batch) -> Evaluated:
+        capacity = _capacity(state)
+        x = _inputs(normaliser, scorers.base_features(scorer, state.base, batch.x), batch.extras)
+
+        def group(carry: Any, rows: Array, x: Array, targets: losses.Targets) -> Any:
+            users = jax.vmap(lambda row, user: _or_anchor(row < capacity, user, state.anchor))(
+                rows, gather(state.bank, rows)
+            )
+            s = jax.vmap(lambda user, one: scorers.logits(scorer.family, state.shared, user, one))(users, x)
+            return carry, (s, *jax.vmap(loss_fn)(s, targets))
+
+        size = users_at_once or group_size((state.bank, state.bank_opt))
+        _, (s, sums, weights) = _in_groups(group, (), batch.rows, (x, batch.targets), size, capacity)
+        return Evaluated(scores=s, loss=sums, weight=weights)
+
+    return evaluate
+
+
 def init_state(
     scorer: scorers.Scorer,
-    base_tx: optax.GradientTransformation,
+    base_tx: optax.GradientTransformation | None,
     head_tx: optax.GradientTransformation,
     *,
     num_users: int,
@@ -145,7 +228,7 @@ def init_state(
             base=base,
             shared=shared,
             bank=bank,
-            base_opt=base_tx.init((base, shared)),
+            base_opt=() if base_tx is None else base_tx.init((base, shared)),
             bank_opt=jax.vmap(head_tx.init, axis_size=num_users)(bank),
             anchor=anchor,
             key=jax.random.fold_in(key, 2),
@@ -171,7 +254,8 @@ def update_head(
 ) -> tuple[heads.User, Any]:
     """One user's head and optimizer state after one update; `grad` is that of the summed loss."""
     away = jax.tree.map(lambda p, a: p - a, user, anchor)
-    mean = jax.tree.map(lambda g, d: g / jnp.maximum(weight, 1.0) + pull * d, grad, away)
+    scale = 1.0 / jnp.maximum(weight, 1.0)  # a division for each parameter would cost as much as Adam's
+    mean = jax.tree.map(lambda g, d: g * scale + pull * d, grad, away)
     # Decay sees the distance from the anchor in place of the parameters: it shrinks towards the anchor, not to 0.
     updates, new_opt = optimizers.update(head_tx, mean, opt, away)
     return optax.apply_updates(user, updates), new_opt
@@ -183,8 +267,69 @@ def gather(bank: Any, rows: Any) -> Any:
 
 
 def scatter(bank: Any, rows: Any, values: Any) -> Any:
-    """The bank with these rows replaced; rows at the capacity or beyond are dropped."""
-    return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new, mode="drop"), bank, values)
+    """The bank with these rows replaced; rows at the capacity or beyond are dropped. In place where it is donated."""
+    leaves, structure = jax.tree.flatten(bank)
+    new = jax.tree.leaves(values)
+    cpu = jax.default_backend() == "cpu"
+    large = [i for i, leaf in enumerate(leaves) if cpu and leaf.shape[0] and _row_bytes(leaf) >= LARGE_BYTES]
+    for i in set(range(len(leaves))) - set(large):
+        leaves[i] = leaves[i].at[rows].set(new[i], mode="drop")
+
+    # Large rows one by one, on a CPU: XLA copies a whole row at once here, but scatters element by element, on one
+    # thread. The loop also keeps apart what is read and what is written; fused, XLA would copy the bank first.
+    def write(slot: Any, banks: list[Array]) -> list[Array]:
+        return [_put(leaf, rows[slot], new[i][slot]) for leaf, i in zip(banks, large, strict=True)]
+
+    for i, leaf in zip(large, jax.lax.fori_loop(0, rows.shape[0], write, [leaves[i] for i in large]), strict=True):
+        leaves[i] = leaf
+    return jax.tree.unflatten(structure, leaves)
+
+
+def group_size(stored: Any) -> int:
+    """Users to take through the step at once, for a bank with its optimizer state, leaves [C, ...].
+
+    On a CPU as many as keep `GROUP_BYTES` of rows, a power of 2 and at least 2; elsewhere everybody (2^20).
+    """
+    row = sum(_row_bytes(leaf) for leaf in jax.tree.leaves(stored))
+    if jax.default_backend() != "cpu":
+        return 1 << 20
+    return 1 << max(1, min(20, (GROUP_BYTES // max(1, row)).bit_length() - 1))
+
+
+def _in_groups(
+    group: Callable[..., Any], carry: Any, rows: Array, parts: Any, size: int, capacity: int
+) -> tuple[Any, Any]:
+    """`group(carry, rows, *parts) -> (carry, out)` over groups of at most `size` users; `out` is by user again."""
+    users = rows.shape[0]
+    # Never one user alone: XLA inlines a loop of one turn, that of `scatter`, and then copies the bank.
+    count = max(1, -(-users // max(2, size)))
+    size = max(2, -(-users // count))
+
+    def cut(leaf: Array, fill: Any) -> Array:
+        if count * size > users:
+            leaf = jnp.concatenate([leaf, jnp.full((count * size - users, *leaf.shape[1:]), fill, leaf.dtype)])
+        return leaf.reshape(count, size, *leaf.shape[1:])
+
+    divided = (cut(rows, capacity), *jax.tree.map(lambda leaf: cut(leaf, 0), parts))
+    if count == 1:
+        carry, out = group(carry, *jax.tree.map(lambda leaf: leaf[0], divided))
+        return carry, jax.tree.map(lambda leaf: leaf[:users], out)
+    carry, out = jax.lax.scan(lambda carry, part: group(carry, *part), carry, divided)
+    return carry, jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:users], out)
+
+
+def _row_bytes(leaf: Any) -> int:
+    return math.prod(leaf.shape[1:]) * leaf.dtype.itemsize
+
+
+def _put(leaf: Array, row: Any, value: Array) -> Array:
+    here = jnp.minimum(row, leaf.shape[0] - 1)
+    old = jax.lax.dynamic_index_in_dim(leaf, here, keepdims=False)
+    return jax.lax.dynamic_update_index_in_dim(leaf, jnp.where(row < leaf.shape[0], value, old), here, 0)
+
+
+def _or_anchor(known: Any, user: heads.User, anchor: heads.User) -> heads.User:
+    return jax.tree.map(lambda own, other: jnp.where(known, own, other), user, anchor)
 
 
 def _inputs(normaliser: scorers.Normaliser | None, z: Array, extras: Array) -> Array:

@@ -1,0 +1,414 @@
+"""The gathered step: its time against the size of the bank, against PyTorch, and against the machine.
+
+Source    64 users drawn at random, 20 examples of 384 features each (`mlp` against the one-hot form: 64 examples of
+          768 features), random numbers; base and shared parameters frozen, as in personalisation; AdamW with a clip
+          per user. Times are medians, the contenders of a comparison taking turns.
+Command   python -m experiments.benchmarks heads [--json] [--plot FILE.html]
+Expected  flatness at most 1.10 (mlp), 1.15 (low_rank_mlp), 1.25 (linear); ratio_one_hot_10 at least 2, _500 at least
+          10; ratio_sparse_adam at least 1.5; floor_share at least .25, the goal is .60.
+Cost      about 6 minutes on 2 cores, 11 GB of memory; where there is less, the largest banks are left out.
+Needs     PyTorch for the parts one_hot and sparse: pip install -r requirements/parity.txt (or `make test-parity`).
+Smoke     python -m experiments.benchmarks heads --smoke --parts flatness        (seconds, without PyTorch)
+
+The floor is what a step cannot avoid: the users' rows (parameters and both moments) read and written, the inputs and
+what is shared read; the products of the forward and the backward pass. Its time is the longer of bytes over the
+measured rate of copying and operations over the measured rate of a large product, as if the two overlapped fully.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+import rich.console
+import rich.table
+import tyro
+
+from hydrajax.evaluation import markup, plots
+from hydrajax.nn import heads as families
+from hydrajax.nn import scorer as scorers
+from hydrajax.training import losses, optimizers, step
+
+Part = Literal["flatness", "one_hot", "sparse"]
+USERS, EXAMPLES, D = 64, 20, 384
+BANKS = {
+    "mlp": (100, 1_000, 4_000),
+    "low_rank_mlp": (10_000, 100_000),
+    "linear": (10_000, 100_000, 1_000_000),
+    "simplex": (10_000, 100_000, 1_000_000),
+}
+COMPARED = {"linear": 300_000, "low_rank_mlp": 10_000, "mlp": 1_000}
+CALLS = 4  # of a turn
+ROUNDS = {"mlp": 20, "low_rank_mlp": 30, "linear": 60, "simplex": 60}  # turns
+LIMITS = {"mlp": 1.10, "low_rank_mlp": 1.15, "linear": 1.25, "simplex": 1.25}
+KEYS = {
+    "mlp": "flatness_mlp_1e2_to_4e3",
+    "low_rank_mlp": "flatness_low_rank_1e4_to_1e5",
+    "linear": "flatness_linear_1e4_to_1e6",
+    "simplex": "flatness_simplex_1e4_to_1e6",
+}
+ONE_HOT = (10, 100, 500)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The gathered step against the size of the bank, PyTorch, and the machine."""
+
+    parts: tuple[Part, ...] = ("flatness", "sparse", "one_hot")
+    """Which parts."""
+    smoke: bool = False
+    """Tiny banks and few rounds: whether it runs, not how fast."""
+    plot: pathlib.Path | None = None
+    """An HTML file for the curves."""
+    seed: int = 0
+    """Of features and of who is in a step."""
+    json: bool = False
+    """Print one JSON object as the last line."""
+
+    def rounds(self, count: int) -> int:
+        """How often contenders take turns."""
+        return 1 if self.smoke else count
+
+    def users(self, count: int) -> int:
+        """The size of a bank."""
+        return max(USERS, count // 1000) if self.smoke else count
+
+
+class Bank:
+    """A bank that learns: the state before the next step, and the compiled step."""
+
+    def __init__(self, name: str, users: int, like: step.Batch, moments: Any = jnp.float32, d: int | None = None):
+        settings = {"dropout": 0.0} if "mlp" in name else {}
+        self.scorer = scorers.Scorer(family=families.get(name, **settings), dims=families.Dims(features=d or D))
+        # Nobody's gradient is that long: the clip is computed, and the results can be compared with PyTorch's.
+        tx = optimizers.adamw(1e-3, 1e-2, clip=1e6, moments=moments)
+        head = self.scorer.family.init_user(jax.random.key(1), self.scorer.dims)
+        state = step.init_state(self.scorer, None, tx, num_users=users, key=jax.random.key(0), head=head)
+        self.state = state.replace(anchor=jax.tree.map(jnp.zeros_like, state.anchor))
+        update = jax.jit(step.make_train_step(self.scorer, None, tx), donate_argnums=0)
+        self.update = update.lower(self.state, like).compile()
+        self.users = users
+
+    def __call__(self, batch: step.Batch) -> None:
+        """One update, waited for."""
+        self.state, _ = self.update(self.state, batch)
+        jax.block_until_ready(self.state)
+
+    def row_bytes(self) -> int:
+        """Of one user: parameters and optimizer state."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves((self.state.bank, self.state.bank_opt))) // self.users
+
+
+def batches(
+    options: Options, capacity: int, users: int = USERS, examples: int | None = None, d: int | None = None
+) -> list[Any]:
+    """Batches on the device, together more than a processor's cache; users are drawn at random from the bank."""
+    rng = np.random.default_rng(options.seed)
+    made = []
+    for _ in range(4 if options.smoke else 32):
+        shape = (users, examples or EXAMPLES)
+        label = (rng.random(shape) < 0.5).astype(np.float32)
+        pool = np.zeros(shape, np.int32)
+        made.append(
+            step.Batch(
+                rows=rng.choice(capacity, users, replace=False).astype(np.int32),
+                x=rng.standard_normal((*shape, d or D), np.float32),
+                extras=np.zeros((*shape, 0), np.float32),
+                targets=losses.Targets(label=label, score=label, pool=pool, mask=np.ones(shape, bool)),
+                pull=np.zeros(users, np.float32),
+            )
+        )
+    return jax.device_put(made)
+
+
+def turns(contenders: Mapping[str, Callable[[int], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of a call of each, taking turns of a few calls.
+
+    The first call of a turn is not timed: it finds the caches full of another's bank, and the threads of PyTorch,
+    which wait busily for a moment after its last product, on the cores. The first turn is not timed at all.
+    """
+    seconds = collections.defaultdict(list)
+    for turn in range(rounds + 1):
+        for name, run in contenders.items():
+            for call in range(CALLS):
+                start = time.perf_counter()
+                run(turn * CALLS + call)
+                if turn and call:
+                    seconds[name].append(time.perf_counter() - start)
+    return {name: float(np.median(taken)) for name, taken in seconds.items()}
+
+
+class Machine:
+    """What the machine can do at best: copying on all cores, and a large product."""
+
+    def __init__(self, smoke: bool):
+        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.source = np.ones((self.cores, (1 if smoke else 64) * 2**20 // 4 // self.cores), np.float32)
+        self.target = np.zeros_like(self.source)
+        self.size = 256 if smoke else 1024
+        self.matrix = jnp.ones((self.size, self.size), jnp.float32)
+        self.product = jax.jit(jnp.matmul)
+        self.pool = futures.ThreadPoolExecutor(self.cores)
+
+    def copy(self, _: int) -> None:
+        list(self.pool.map(np.copyto, self.target, self.source))
+
+    def multiply(self, _: int) -> None:
+        self.product(self.matrix, self.matrix).block_until_ready()
+
+    def floor(self, name: str, row: int, seconds: Mapping[str, float]) -> dict[str, float]:
+        """Bytes and operations of a step, and the shortest time for them."""
+        n = USERS * EXAMPLES
+        width = {"mlp": 2 * D, "low_rank_mlp": D + 5 * 8, "linear": 2, "simplex": 2 * 16}[name]
+        shared = {"low_rank_mlp": 4 * (D * D + D), "simplex": 4 * (D + 1) * 16}.get(name, 0)
+        moved = 2 * USERS * row + 4 * n * D + shared
+        operations = 2 * n * D * width
+        copying = moved / (2 * self.source.nbytes / seconds["copy"])
+        multiplying = operations / (2 * self.size**3 / seconds["multiply"])
+        return {"bytes": moved, "operations": operations, "copying": copying, "multiplying": multiplying}
+
+
+def flatness(options: Options) -> dict[str, Any]:
+    """Time against the size of the bank, and against the floor."""
+    found: dict[str, Any] = {"step_ms": {}, "floor": {}, "bytes_per_user": {}, "left_out": []}
+    machine, rates, shares = Machine(options.smoke), [], {}
+    for name, sizes in BANKS.items():
+        made = {size: batches(options, options.users(size)) for size in sizes}
+        banks: dict[str, Bank] = {}
+        for size in sizes:
+            row = 12 * sum(leaf.size for leaf in jax.tree.leaves(_head(name)))
+            if row * options.users(size) + 1e9 > psutil.virtual_memory().available:
+                found["left_out"].append(f"{name} {size}")
+                continue
+            banks[str(size)] = Bank(name, options.users(size), made[size][0])
+        small = sizes[1] if name == "mlp" else sizes[0]
+        half = Bank(name, options.users(small), made[small][0], jnp.bfloat16)
+
+        def run(bank: Bank, made: list[Any]) -> Callable[[int], None]:
+            return lambda i: bank(made[i % len(made)])
+
+        contenders = {size: run(bank, made[int(size)]) for size, bank in banks.items()}
+        contenders |= {"bfloat16": run(half, made[small]), "copy": machine.copy, "multiply": machine.multiply}
+        seconds = turns(contenders, options.rounds(ROUNDS[name]))
+        found["step_ms"][name] = {key: _ms(seconds[key]) for key in (*banks, "bfloat16")}
+        largest = max(banks, key=int)
+        found["bytes_per_user"][name] = {"float32": banks[largest].row_bytes(), "bfloat16": half.row_bytes()}
+        whole = len(banks) == len(sizes)
+        found[KEYS[name]] = round(seconds[largest] / seconds[min(banks, key=int)], 3) if whole else None
+        floor = machine.floor(name, banks[largest].row_bytes(), seconds)
+        share = max(floor["copying"], floor["multiplying"]) / seconds[largest]
+        shares[name] = (share, (floor["copying"] + floor["multiplying"]) / seconds[largest])
+        found["floor"][name] = {
+            "megabytes": round(floor["bytes"] / 1e6, 2),
+            "megaoperations": round(floor["operations"] / 1e6, 1),
+            "copying_ms": _ms(floor["copying"]),
+            "multiplying_ms": _ms(floor["multiplying"]),
+            "share": round(share, 3),
+        }
+        rates.append((2 * machine.source.nbytes / seconds["copy"], 2 * machine.size**3 / seconds["multiply"]))
+        del banks, half, contenders
+    found["copied_gb_per_second"], found["gflops"] = (round(float(r) / 1e9, 1) for r in np.median(rates, axis=0))
+    found["floor_share"] = _mean([share for share, _ in shares.values()])
+    # As if nothing overlapped: what one core after another would need.
+    found["floor_share_in_turn"] = _mean([share for _, share in shares.values()])
+    # A ratio that could not be measured is not kept either.
+    kept = {name: found[key] is not None and found[key] <= LIMITS[name] for name, key in KEYS.items()}
+    found["checks"] = {f"{name} within {LIMITS[name]}": held for name, held in kept.items()}
+    found["checks"]["a quarter of the floor"] = found["floor_share"] >= 0.25
+    return found
+
+
+def sparse(options: Options) -> dict[str, Any]:
+    """Against the two forms that a competent PyTorch user writes, each with one thread and with all."""
+    other = _torch()
+    # `difference` is that of the heads after three updates, over how far the updates moved them.
+    found: dict[str, Any] = {"step_ms": {}, "ratios": {}, "difference": {}}
+    for name, size in COMPARED.items():
+        capacity = options.users(size)
+        made = batches(options, capacity)
+        bank = Bank(name, capacity, made[0])
+        start = np.concatenate([np.asarray(leaf).reshape(capacity, -1) for leaf in jax.tree.leaves(bank.state.bank)], 1)
+        plain = [_tensors(batch) for batch in made]
+        forms = {
+            kind.__name__.lower(): kind(name, start, bank.state.shared) for kind in (other.Sparse, other.Functional)
+        }
+        start = start[np.asarray(made[0].rows)]
+
+        def torch_step(form: Any, count: int, plain: list[Any]) -> Callable[[int], None]:
+            def run(i: int) -> None:
+                other.threads(count)
+                form.step(*plain[i % len(plain)])
+
+            return run
+
+        # The same updates from the same heads: they must agree before their times are compared.
+        rows = np.asarray(made[0].rows)
+        for _ in range(3):
+            bank(made[0])
+            forms["functional"].step(*plain[0])
+        ours = [np.asarray(leaf)[rows].reshape(len(rows), -1) for leaf in jax.tree.leaves(bank.state.bank)]
+        theirs = forms["functional"].bank.numpy()[rows]
+        away = np.linalg.norm(np.concatenate(ours, 1) - theirs) / np.linalg.norm(theirs - start)
+        found["difference"][name] = float(away)
+        del start, ours, theirs
+
+        contenders = {"ours": lambda i, bank=bank, made=made: bank(made[i % len(made)])}
+        for kind, form in forms.items():
+            for count in sorted({1, os.cpu_count() or 1}):
+                contenders[f"{kind}_{count}"] = torch_step(form, count, plain)
+        seconds = turns(contenders, options.rounds(ROUNDS[name] // 2))
+        found["step_ms"][name] = {key: _ms(value) for key, value in seconds.items()}
+        found["ratios"][name] = round(min(v for k, v in seconds.items() if k != "ours") / seconds["ours"], 2)
+        del bank, forms, contenders
+    found["ratio_sparse_adam"] = _mean(list(found["ratios"].values()))
+    found["checks"] = {
+        "1.5 times the fastest PyTorch form": found["ratio_sparse_adam"] >= 1.5,
+        "the same heads as PyTorch's": max(found["difference"].values()) < 1e-2,
+    }
+    return found
+
+
+def one_hot(options: Options) -> dict[str, Any]:
+    """Against one-hot masks times stacked heads and a dense AdamW; batches of 64 examples."""
+    other = _torch()
+    other.threads(os.cpu_count() or 1)
+    d = 64 if options.smoke else 768
+    found: dict[str, Any] = {"step_ms": {}}
+    memory: dict[str, float] = {}
+    for count in ONE_HOT:
+        users = min(count, USERS)
+        made = batches(options, count, users, -(-USERS // users), d)
+        plain = []
+        for i, batch in enumerate(made):
+            # 64 examples in all: the last slots of some users are padding.
+            mask = (np.arange(batch.x.shape[1] * users) < USERS).reshape(-1, users).T
+            made[i] = batch.replace(targets=batch.targets.replace(mask=jnp.asarray(mask)))
+            rows, x, label = (np.array(leaf) for leaf in (batch.rows, batch.x, batch.targets.label))
+            user = np.repeat(rows[:, None], x.shape[1], 1)
+            plain.append(_tensors_of(user[mask], x[mask], label[mask]))
+        before = _resident()
+        bank = Bank("mlp", count, made[0], d=d)
+        bank(made[0])
+        between = _resident()
+        dense = other.Dense(count, d)
+        dense.step(*plain[0])
+        memory = {"ours": (between - before) / count, "one_hot": (_resident() - between) / count}
+        contenders = {
+            "ours": lambda i, bank=bank, made=made: bank(made[i % len(made)]),
+            "one_hot": lambda i, dense=dense, plain=plain: dense.step(*plain[i % len(plain)]),
+        }
+        seconds = turns(contenders, options.rounds(2 if count > 100 else 4))
+        found["step_ms"][str(count)] = {key: _ms(value) for key, value in seconds.items()}
+        found[f"ratio_one_hot_{count}"] = round(seconds["one_hot"] / seconds["ours"], 2)
+        del bank, dense, contenders
+    total = psutil.virtual_memory().total
+    # Measured on the largest bank, where what both need beside the bank weighs least.
+    found["bytes_per_user"] = {name: round(value) for name, value in memory.items()}
+    found["largest_bank"] = {name: int(total / max(1.0, value)) for name, value in memory.items()}
+    found["memory_bytes"] = total
+    found["checks"] = {
+        "twice as fast with 10 users": found["ratio_one_hot_10"] >= 2,
+        "ten times with 500": found["ratio_one_hot_500"] >= 10,
+    }
+    return found
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """An HTML page with the curves: time over time of the smallest bank, against log10 of the users."""
+    css = (pathlib.Path(plots.__file__).parent / "report.css").read_text()
+    curves = {}
+    for name, times in found["step_ms"].items():
+        sizes = sorted(int(key) for key in times if key.isdigit())
+        curves[name] = [(float(np.log10(size)), times[str(size)] / times[str(sizes[0])]) for size in sizes]
+    title = "Time of a step over its time with the smallest bank, against log10 of the users in the bank"
+    body = [markup.element("h1", "The gathered step"), markup.element("p", title), plots.lines(curves, title)]
+    head = [markup.element("meta", charset="utf-8"), markup.element("style", markup.Markup(css))]
+    return "<!doctype html>" + str(markup.element("html", markup.element("head", head), markup.element("body", body)))
+
+
+PARTS = {"flatness": flatness, "one_hot": one_hot, "sparse": sparse}
+
+
+def main(options: Options) -> None:
+    """Measures, prints tables, and exits with 1 where a check is false."""
+    if set(options.parts) & {"one_hot", "sparse"} and importlib.util.find_spec("torch") is None:
+        sys.exit("the parts one_hot and sparse need PyTorch: pip install -r requirements/parity.txt")
+    console = rich.console.Console()
+    found: dict[str, Any] = {}
+    for part in options.parts:
+        one = PARTS[part](options)
+        table = rich.table.Table(title=part, show_header=False)
+        for name, value in one.items():
+            if isinstance(value, dict) and name != "checks":
+                for key, inner in value.items():
+                    table.add_row(f"{name} {key}".replace("_", " "), _written(inner))
+            elif name != "checks":
+                table.add_row(name.replace("_", " "), str(value))
+        for name, held in one["checks"].items():
+            table.add_row(name, "yes" if held else "NO", style="" if held else "bold red")
+        console.print(table)
+        found[part] = one
+    if options.plot is not None and "flatness" in found:
+        options.plot.write_text(page(found["flatness"]))
+    if options.json:
+        plain = ("flatness", "ratio_", "floor_share")
+        flat = {k: v for one in found.values() for k, v in one.items() if k.startswith(plain)}
+        print(json.dumps({**flat, **found}))
+    if not options.smoke and not all(held for one in found.values() for held in one["checks"].values()):
+        sys.exit(1)
+
+
+def _head(name: str) -> Any:
+    return jax.eval_shape(lambda: families.get(name).init_user(jax.random.key(0), families.Dims(features=D)))
+
+
+def _torch() -> Any:
+    from experiments.benchmarks import _heads_torch
+
+    return _heads_torch
+
+
+def _tensors(batch: step.Batch) -> Any:
+    return _tensors_of(*(np.array(leaf) for leaf in (batch.rows, batch.x, batch.targets.label)))
+
+
+def _tensors_of(rows: np.ndarray, x: np.ndarray, label: np.ndarray) -> Any:
+    import torch
+
+    return torch.tensor(rows.astype(np.int64)), torch.tensor(x), torch.tensor(label)
+
+
+def _resident() -> int:
+    with contextlib.suppress(AttributeError, OSError):
+        import ctypes
+
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory, which is nobody's
+    return psutil.Process().memory_info().rss
+
+
+def _written(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _mean(values: list[float]) -> float:
+    return round(float(np.exp(np.mean(np.log(values)))), 3)
+
+
+def _ms(seconds: float) -> float:
+    return round(1e3 * seconds, 3)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,52 @@
+import importlib.util
+import json
+
+import pytest
+
+from experiments.benchmarks import heads
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Banks of a few users with narrow heads."""
+    monkeypatch.setattr(heads, "D", 6)
+    monkeypatch.setattr(heads, "EXAMPLES", 3)
+    monkeypatch.setattr(heads, "BANKS", {"linear": (1_000, 100_000)})
+    monkeypatch.setattr(heads, "LIMITS", {"linear": 1.25})
+    monkeypatch.setattr(heads, "KEYS", {"linear": "flatness_linear_1e4_to_1e6"})
+
+
+def test_it_runs_and_its_last_line_is_json(small, capsys, tmp_path):
+    heads.main(heads.Options(parts=("flatness",), smoke=True, json=True, plot=tmp_path / "curves.html"))
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    times = found["flatness"]["step_ms"]["linear"]
+    assert found["flatness_linear_1e4_to_1e6"] == pytest.approx(times["100000"] / times["1000"], abs=0.02, rel=0.02)
+    share = found["flatness"]["floor"]["linear"]["share"]
+    assert found["floor_share"] == pytest.approx(share, abs=2e-3) and share > 0
+    # w and b, each with two moments, and the two counts of the chain.
+    assert found["flatness"]["bytes_per_user"]["linear"] == {"float32": 12 * 7 + 8, "bfloat16": 8 * 7 + 8}
+    assert "linear" in (tmp_path / "curves.html").read_text()
+
+
+def test_the_floor_is_bytes_and_operations_over_the_machines_rates():
+    machine = heads.Machine(smoke=True)
+    n, d, row = heads.USERS * heads.EXAMPLES, heads.D, 1000
+    floor = machine.floor("mlp", row, {"copy": 2.0, "multiply": 3.0})
+    assert floor["bytes"] == 2 * heads.USERS * row + 4 * n * d
+    assert floor["operations"] == 2 * 2 * n * d * d
+    assert floor["copying"] == pytest.approx(floor["bytes"] / (2 * machine.source.nbytes) * 2.0)
+    assert floor["multiplying"] == pytest.approx(floor["operations"] / (2 * machine.size**3) * 3.0)
+
+
+def test_contenders_take_turns():
+    seen = []
+    seconds = heads.turns({"a": lambda i: seen.append(("a", i)), "b": lambda i: seen.append(("b", i))}, 1)
+    first, second = range(heads.CALLS), range(heads.CALLS, 2 * heads.CALLS)
+    assert seen == [(name, i) for calls in (first, second) for name in "ab" for i in calls]
+    assert set(seconds) == {"a", "b"}
+
+
+def test_without_pytorch_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"need PyTorch: pip install -r requirements/parity.txt"):
+        heads.main(heads.Options(parts=("sparse",)))
