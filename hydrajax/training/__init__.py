@@ -30,6 +30,8 @@ PUBLIC = {
     "Batch": "step",
     "TrainState": "state",
     "adamw": "optimizers",
+    "put_users": "bank",
+    "take_users": "bank",
     "init_state": "step",
     "make_eval_step": "step",
     "make_train_step": "step",

@@ -93,7 +93,7 @@ def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None =
 
     Returns:
       Every array [shards * slots, ...]; rows are local to the shard, 0..C / shards - 1, a slot without a user has
-      C / shards.
+      C / shards; ids are the rows of the whole bank.
 
     Raises:
       DataError: rows that `bank.check_slots` refuses, more users of one shard than slots, or a capacity that is no
@@ -123,9 +123,11 @@ def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None =
         moved[source >= 0] = leaf[source[source >= 0]]
         return moved
 
-    local = np.full(len(source), per, np.int32)
-    local[source >= 0] = rows[source[source >= 0]] % per
-    return dataclasses.replace(jax.tree.map(move, batch), rows=local)
+    taken, chosen = source >= 0, source[source >= 0]
+    local, ids = np.full(len(source), per, np.int32), np.full(len(source), capacity, np.int32)
+    local[taken] = rows[chosen] % per
+    ids[taken] = (rows if batch.ids is None else np.asarray(batch.ids))[chosen]
+    return dataclasses.replace(jax.tree.map(move, batch), rows=local, ids=ids)
 
 
 def put_batch(batch: steps.Batch, mesh: jax.sharding.Mesh) -> steps.Batch:
@@ -159,8 +161,8 @@ def make_sharded_step(
 ) -> steps.Step:
     """The step of `step.make_train_step` on every shard, and one reduce for what all users share; un-jitted.
 
-    Parameters are those of the step on one device but for rounding. With dropout they are as good but not the same:
-    draws depend on shard and local row.
+    Parameters are those of the step on one device but for rounding, with dropout in the heads too. A base that is
+    trained with dropout draws apart on each shard.
 
     Args:
       scorer: base and head family.
@@ -178,8 +180,7 @@ def make_sharded_step(
 
     def on_shard(state: TrainState, batch: steps.Batch) -> tuple[TrainState, Any]:
         learned = (state.base, state.shared)
-        key = jax.random.fold_in(state.key, jax.lax.axis_index(AXES)) if mesh.size > 1 else state.key
-        after, metrics = local(state.replace(base_opt=_capture.init(learned), key=key), batch)
+        after, metrics = local(state.replace(base_opt=_capture.init(learned)), batch)
         base, shared, base_opt = *learned, state.base_opt
         if jax.tree.leaves(learned):
             # `local` has divided by its own shard's weight; the mean over all shards is of the sums.

@@ -22,6 +22,7 @@ from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
 GROUP_BYTES = 6 * 2**20  # of rows with their optimizer states: heads of 1.8 MB are fastest in pairs (2 cores, L2 1 MB)
+_BASE = 2**32 - 1  # no user's id: folded into the key of the base's dropout
 LARGE_BYTES = 16 * 2**10  # of a leaf's row, from which on rows are written one by one
 
 Metrics = dict[str, Float[Array, ""]]
@@ -30,7 +31,7 @@ Step = Callable[[TrainState, "Batch"], tuple[TrainState, Metrics]]
 
 @flax.struct.dataclass
 class Batch:
-    """Examples by user: every array is [U, E, ...] but `rows` and `pull`, which are [U].
+    """Examples by user: every array is [U, E, ...] but `rows`, `pull` and `ids`, which are [U].
 
     Attributes:
       rows: int32, the users' rows in the bank, all different; a slot without a user has the bank's capacity C.
@@ -38,6 +39,8 @@ class Batch:
       extras: float32 [U, E, X].
       targets: labels, scores, pools and the mask.
       pull: float32, strength of the Gaussian prior at the state's anchor, divided by the user's examples in all.
+      ids: int32 [U], what tells users apart in draws where rows do not, because they are those of a part of the bank;
+        None: the rows.
     """
 
     rows: Any
@@ -45,6 +48,7 @@ class Batch:
     extras: Any
     targets: losses.Targets
     pull: Any
+    ids: Any = None
 
 
 @flax.struct.dataclass
@@ -87,8 +91,8 @@ def make_train_step(
     """
     loss_fn = losses.get(loss)
 
-    def summed(shared: Any, users: Any, x: Array, targets: losses.Targets, rows: Array, key: Array) -> Any:
-        keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+    def summed(shared: Any, users: Any, x: Array, targets: losses.Targets, ids: Array, key: Array) -> Any:
+        keys = jax.vmap(lambda one: jax.random.fold_in(key, one))(ids)
         of_user = functools.partial(user_loss.of, scorer.family, loss_fn, shared)
         sums, weights = jax.vmap(lambda *one: of_user(*one[:3], key=one[3]))(users, x, targets, keys)
         return jnp.sum(sums), (sums, weights)
@@ -98,9 +102,11 @@ def make_train_step(
         key = jax.random.fold_in(state.key, state.step)
         stored = (state.bank, state.bank_opt)
         size = users_at_once or group_size(stored)
+        ids = batch.rows if batch.ids is None else batch.ids
 
         def inputs(base: Any) -> Array:
-            dropout = None if base_tx is None else jax.random.fold_in(key, capacity)
+            # Of the first user too, so that parts of a batch on several devices do not drop the same places.
+            dropout = None if base_tx is None else jax.random.fold_in(jax.random.fold_in(key, _BASE), ids[0])
             z = scorers.base_features(scorer, base, batch.x, key=dropout)
             return _inputs(normaliser, z, batch.extras)
 
@@ -110,19 +116,19 @@ def make_train_step(
 
         if base_tx is None or not jax.tree.leaves((state.base, state.shared)):
 
-            def group(stored: Any, rows: Array, x: Array, targets: losses.Targets, pull: Array) -> Any:
+            def group(stored: Any, rows: Array, x: Array, targets: losses.Targets, pull: Array, ids: Array) -> Any:
                 users, opt = gather(stored, rows)
                 differentiate = jax.grad(summed, argnums=1, has_aux=True)
-                grads, (sums, weights) = differentiate(state.shared, users, x, targets, rows, key)
+                grads, (sums, weights) = differentiate(state.shared, users, x, targets, ids, key)
                 return write(stored, rows, users, opt, grads, weights, pull), (sums, weights)
 
-            parts = (inputs(state.base), batch.targets, batch.pull)
+            parts = (inputs(state.base), batch.targets, batch.pull, ids)
             stored, (sums, weights) = _in_groups(group, stored, batch.rows, parts, size, capacity)
             learned = {}
         else:
 
             def objective(base: Any, shared: Any, users: Any) -> tuple[Array, Any]:
-                return summed(shared, users, inputs(base), batch.targets, batch.rows, key)
+                return summed(shared, users, inputs(base), batch.targets, ids, key)
 
             # One gradient for all users, since all of them pull at base and shared parameters.
             differentiate = jax.grad(objective, argnums=(0, 1, 2), has_aux=True)

@@ -3,8 +3,7 @@
 While step t computes, one background thread fetches the rows of batch t + 1, then writes those of batch t back. It does
 one thing at a time and in this order, so that the rows of batch t + 1 are as batch t - 1 left them. What batch t itself
 has changed is handed over on the device, from the result of its step. No row is ever read while it is written, and the
-parameters are bit-identical to those of the bank in memory (with dropout: to `step` over the same small banks, since
-draws depend on the slot).
+parameters are bit-identical to those of the bank in memory, with dropout too.
 """
 
 import concurrent.futures
@@ -78,7 +77,8 @@ def stream(
                 reading = worker.submit(_fetch, store, _rows(following, store))
             slots = np.where(rows < store.capacity, np.arange(len(rows)), len(rows)).astype(np.int32)
             state = state.replace(bank=users[0], bank_opt=users[1])
-            state, metrics = update(state, dataclasses.replace(batch, rows=slots))
+            ids = rows if batch.ids is None else batch.ids
+            state, metrics = update(state, dataclasses.replace(batch, rows=slots, ids=ids))
             last = rows, (state.bank, state.bank_opt)
             if writing is not None:
                 writing.result()

@@ -132,10 +132,11 @@ def test_users_are_routed_to_the_shards_of_their_rows():
     batch = make_batch([9, 2, 15, 8], slots=6, capacity=C)
     routed = sharded.route(batch, C, 4, slots=3)  # blocks of four rows
     np.testing.assert_array_equal(routed.rows, [2, 4, 4, 4, 4, 4, 1, 0, 4, 3, 4, 4])
+    np.testing.assert_array_equal(routed.ids, [2, C, C, C, C, C, 9, 8, C, 15, C, C])
     for slot, source in ((0, 1), (6, 0), (7, 3), (9, 2)):
         assert_equal(
             *(
-                jax.tree.map(lambda leaf, i=i: leaf[i], b.replace(rows=b.x))
+                jax.tree.map(lambda leaf, i=i: leaf[i], b.replace(rows=b.x, ids=None))
                 for b, i in ((routed, slot), (batch, source))
             )
         )

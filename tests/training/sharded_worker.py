@@ -34,7 +34,7 @@ class Both(linear.Linear):
         return x @ (shared["w0"] + user["w"]) + user["b"] + shared["more"]["b0"]
 
 
-FAMILIES = {"heads": heads.get("mlp", dropout=0.0), "both": Both()}
+FAMILIES = {"heads": heads.get("mlp", dropout=0.3), "both": Both()}
 
 
 def scorer_of(name):
