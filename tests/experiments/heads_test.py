@@ -50,3 +50,12 @@ def test_without_pytorch_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"need PyTorch: pip install -r requirements/parity.txt"):
         heads.main(heads.Options(parts=("sparse",)))
+
+
+def test_a_bank_in_files_is_measured_and_removed(small, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    heads.main(heads.Options(parts=("shards",), smoke=True, json=True))
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    times = found["shards"]["step_ms"]
+    assert found["ratio_shards"] == pytest.approx(times["files"] / times["memory"], rel=0.02)
+    assert found["shards"]["users"] == 400 and not list(tmp_path.iterdir())
