@@ -122,7 +122,7 @@ def make_train_step(
                 grads, (sums, weights) = differentiate(state.shared, users, x, targets, ids, key)
                 return write(stored, rows, users, opt, grads, weights, pull), (sums, weights)
 
-            parts = (inputs(state.base), batch.targets, batch.pull, ids)
+            parts: Any = (inputs(state.base), batch.targets, batch.pull, ids)
             stored, (sums, weights) = _in_groups(group, stored, batch.rows, parts, size, capacity)
             learned = {}
         else:
