@@ -502,7 +502,7 @@ def test_where_every_request_is_rejected_not_all_are_sent(make, ask, monkeypatch
     """A wrong setting, not a wrong request: a million of them would be listed as failures."""
     monkeypatch.setattr(direct, "ALL_REJECTED", 10)
     wanted = [ask(f"bad {i}") for i in range(200)]
-    with FaultServer() as server:
+    with FaultServer(Faults(rejected=lambda body: True)) as server:
         with pytest.raises(request.LLMError, match="0 of 200 answers"):
             make(server).sample(wanted, stage="s")
         assert 10 <= server.requests < 200
