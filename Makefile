@@ -28,7 +28,7 @@ demo: install
 	@$(BIN)/hydrajax run demo
 
 test: install
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 lint: install
 	@$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import logging
 import os
 import pathlib
 import shlex
+import sqlite3
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -132,7 +133,7 @@ class Answer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; exits with 2 and one clear sentence on bad input, with 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(level=os.environ.get("HYDRAJAX_LOG", "WARNING"), format="%(name)s: %(message)s")
+    _log_to_stderr(os.environ.get("HYDRAJAX_LOG", "INFO"))
     try:
         chosen = tyro.cli(
             _commands(arguments),
@@ -148,9 +149,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         print(f"hydrajax: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except sqlite3.Error as error:
+        print(f"hydrajax: the store cannot be used any more ({error}); what it holds is kept", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("hydrajax: interrupted; every answer received is stored, the same command goes on", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _log_to_stderr(level: str) -> None:
+    """The package's own log; others set up the root logger as they please when they are imported."""
+    own = logging.getLogger("hydrajax")
+    if level.upper() not in logging.getLevelNamesMapping():
+        valid = "DEBUG, INFO, WARNING, ERROR"
+        print(f"hydrajax: HYDRAJAX_LOG is {level!r}, expected one of {valid}", file=sys.stderr)
+        raise SystemExit(2)
+    own.setLevel(level.upper())
+    own.handlers = [logging.StreamHandler(sys.stderr)]
+    own.handlers[0].setFormatter(logging.Formatter("hydrajax: %(message)s"))
+    own.propagate = False
 
 
 def _commands(arguments: Sequence[str]):
@@ -200,7 +217,7 @@ def _preset(arguments: Sequence[str]) -> str:
 
 
 def _carry_out(chosen, arguments: Sequence[str]) -> None:
-    console = rich.console.Console(soft_wrap=not sys.stdout.isatty())
+    console = rich.console.Console() if sys.stdout.isatty() else rich.console.Console(soft_wrap=True, width=200)
     if isinstance(chosen, Report):
         from hydrajax import files
         from hydrajax.evaluation import report, summary

@@ -30,7 +30,8 @@ class Llm:
     transport: Literal["messages", "batches"] = "messages"
     """`batches` sends Message Batches to Claude: half the price, and up to a day."""
     max_calls: int | None = None
-    """Stop before more calls than this, with everything received kept; the same command goes on."""
+    """Stop before this invocation makes more calls than this, with everything received kept; the same command goes on,
+    and may spend as much again."""
     max_tokens: int | None = None
     """The same for tokens, of prompts and answers together."""
     max_usd: float | None = None
@@ -60,9 +61,11 @@ class Sample(Llm):
     """Sample answers to requests of your own: JSON lines in, JSON lines out (`hydrajax/runs/sample.py`)."""
 
     input: pathlib.Path
-    """Requests: {id, messages, n, max_tokens, system?, temperature?, user?} a line; users take turns."""
+    """Requests: {id, messages, n, max_tokens, system?, temperature?, user?} a line; users take turns. Requests that are
+    equal but for id and user get the same answers: samples are told apart by their numbers alone."""
     output: pathlib.Path
-    """Answers: {id, sample, text, stop_reason, input_tokens, output_tokens} a line, or {id, sample, error}."""
+    """Answers: {id, sample, text, stop_reason, input_tokens, output_tokens} a line, or {id, sample, error}; written at
+    the end, when every request is answered or has failed for good."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,8 @@ class Store:
     """gc: remove the answers of this model."""
     older_than_days: float | None = None
     """gc: remove answers older than this."""
+    batches: bool = False
+    """gc: forget batches under way; their requests are sent, and paid for, again."""
 
 
 def sample(chosen: Sample) -> None:
@@ -116,8 +121,8 @@ def look_after(chosen: Store, console: rich.console.Console) -> None:
     if (chosen.file is None) == (chosen.action in ("export", "import")):
         wanted = "needs a FILE" if chosen.file is None else "takes no file"
         raise DataError(f"hydrajax store {chosen.action} {wanted}")
-    if chosen.action != "gc" and (chosen.model is not None or chosen.older_than_days is not None):
-        raise DataError(f"hydrajax store {chosen.action} takes no --model and no --older-than-days; gc does")
+    if chosen.action != "gc" and (chosen.model is not None or chosen.older_than_days is not None or chosen.batches):
+        raise DataError(f"hydrajax store {chosen.action} takes no --model, --older-than-days or --batches; gc does")
     path = pathlib.Path(chosen.store) if chosen.store else store_lib.default_path()
     if chosen.action != "import" and not path.exists():
         raise DataError(f"{path}: there is no such store")
@@ -133,7 +138,9 @@ def look_after(chosen: Store, console: rich.console.Console) -> None:
             found = upkeep.import_lines(answers, chosen.file)
             print(f"{found.new:,} new, {found.same:,} known, {found.different:,} known with another text (kept)")
         elif chosen.action == "gc":
-            removed = upkeep.collect_garbage(answers, model=chosen.model, older_than_days=chosen.older_than_days)
+            removed = upkeep.collect_garbage(
+                answers, model=chosen.model, older_than_days=chosen.older_than_days, batches=chosen.batches
+            )
             print(
                 f"removed {removed.answers:,} answers, {removed.claims:,} claims of processes that have ended and "
                 f"{removed.batches:,} notes of batches without a request"
@@ -150,10 +157,10 @@ def look_after(chosen: Store, console: rich.console.Console) -> None:
 def _stats_table(answers: store_lib.Store) -> rich.table.Table:
     table = rich.table.Table(title=str(answers.path))
     for name in ("model", "answers", "refused", "cut off", "empty", "tokens in", "tokens out", "USD"):
-        table.add_column(name, justify="left" if name == "model" else "right")
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True, overflow="ignore")
     for row in upkeep.stats(answers):
         counts = (row.answers, row.refused, row.truncated, row.empty, row.input_tokens, row.output_tokens)
-        cost = "unknown" if row.cost_usd is None else f"{row.cost_usd:,.2f}"
+        cost = "unknown" if row.cost_usd is None else f"{row.cost_usd:,.{2 if row.cost_usd >= 1 else 4}f}"
         table.add_row(row.model, *(f"{n:,}" for n in counts), cost)
     attempts = ", ".join(f"{outcome} {count:,}" for outcome, count in sorted(answers.attempts().items()))
     table.caption = f"attempts: {attempts or 'none noted'}"

@@ -45,6 +45,16 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)]
 
 
+def check_target(path: pathlib.Path) -> None:
+    """Refuses to write where something else than a file is: a device must not become a file.
+
+    Raises:
+      DataError: there is a folder, a device or a pipe.
+    """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no file, expected a file or a new name")
+
+
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[TextIO]:
     """A file to write to, which takes the path's place at the end; after an error nothing has changed.
@@ -53,7 +63,10 @@ def replacing(path: pathlib.Path) -> Iterator[TextIO]:
 
     Raises:
       OSError: it cannot be written.
+      DataError: something else than a file is there.
     """
+    check_target(path)
+    path = path.resolve()  # where it is a link, what it links to is replaced
     start = f".{path.name}.{socket.gethostname()}."  # of other machines nothing is known
     temporary = path.with_name(f"{start}{os.getpid()}")
     try:
@@ -107,13 +120,13 @@ def numbered_lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
       DataError: the file cannot be read, or a line holds something else.
     """
     try:
-        with open(path, encoding="utf-8") as lines:
+        with open(path, encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise DataError(f"{path}, line {number}: is broken JSON ({error})") from error
                 if not isinstance(row, dict):
                     raise DataError(f"{path}, line {number}: is {type(row).__name__}, expected an object")

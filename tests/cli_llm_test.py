@@ -254,7 +254,8 @@ def test_a_negative_age_does_not_remove_everything(filled):
     [
         (("export",), "store export needs a FILE"),
         (("stats", "file"), "store stats takes no file"),
-        (("stats", "--model", "m"), "store stats takes no --model and no --older-than-days; gc does"),
+        (("stats", "--model", "m"), "store stats takes no --model, --older-than-days or --batches; gc does"),
+        (("verify", "--batches"), "store verify takes no --model"),
         (("export", "out.jsonl", "--older-than-days", "3"), "store export takes no --model"),
         (("verify", "--store", "missing.sqlite"), "missing.sqlite: there is no such store"),
         (("import", "missing.jsonl"), "missing.jsonl: there is no such file"),

@@ -1,6 +1,7 @@
 """Strict mode for every test: what is sloppy raises, and nothing leaves the machine."""
 
 import ipaddress
+import logging
 import os
 import socket
 
@@ -52,6 +53,16 @@ def _no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", local_connect)
     monkeypatch.setattr(socket.socket, "connect_ex", local_connect_ex)
     monkeypatch.setattr(socket, "getaddrinfo", local_getaddrinfo)
+
+
+@pytest.fixture(autouse=True)
+def _own_log():
+    """The command line sets the package's log up; a test's own commands must not change it for the next test."""
+    own = logging.getLogger("hydrajax")
+    before = own.level, own.handlers, own.propagate
+    yield
+    own.setLevel(before[0])
+    own.handlers, own.propagate = before[1:]
 
 
 @pytest.fixture(autouse=True)

@@ -64,3 +64,18 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
     files.write_text(tmp_path / "out.jsonl", "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl", living, other, *notes}
     assert (tmp_path / "out.jsonl").read_text() == "whole"
+
+
+def test_a_line_that_is_too_deep_is_broken_and_a_byte_order_mark_is_none(tmp_path):
+    (tmp_path / "in.jsonl").write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}\n' + b"[" * 200_000)
+    lines = files.numbered_lines(tmp_path / "in.jsonl")
+    assert next(lines) == (1, {"a": 1})
+    with pytest.raises(DataError, match="line 2: is broken JSON"):
+        next(lines)
+
+
+def test_what_a_link_links_to_is_replaced(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "real").read_text() == "new"

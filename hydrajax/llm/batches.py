@@ -15,6 +15,7 @@ from hydrajax.llm.store import Batch, Key
 MOST_REQUESTS = 100_000
 MOST_BYTES = 200_000_000
 _ID_DIGITS = 48
+KEPT_SECONDS = 29 * 86400.0  # the server keeps results that long
 CLOCKS_DIFFER = 300.0  # seconds between this machine's clock and the server's
 SUBMITTED_WITHIN = 3 * 3600.0  # seconds after it was about to be: a server that is busy may be asked that long
 
@@ -64,7 +65,8 @@ class Batches:
 
     def size(self, request: Request) -> int:
         """Bytes of a request inside a batch, at most."""
-        return 600 + len(json.dumps([*((m.role, m.text) for m in request.messages), request.system]))
+        texts = [*((m.role, m.text) for m in request.messages), request.system, request.schema]
+        return 600 + len(json.dumps(texts))
 
     async def submit(self, requests: Sequence[tuple[Key, Request]]) -> str:
         """Submits a batch, and returns its id.
@@ -148,5 +150,7 @@ class Batches:
                 ):
                     return Rejected(sentence)
                 return Transient(sentence, kind="server")
+            case "canceled":
+                return Rejected(f"{self.model}: the request's batch was canceled")
             case other:
                 return Transient(f"{self.model}: the request's batch was {other}", kind=str(other))

@@ -66,10 +66,9 @@ class Account:
             self._spent["usd"] += cost(self._model, answer) or 0.0
 
     def _most(self, wanted: request.Request, batch: bool) -> dict[str, float]:
-        estimated = request.estimate_input_tokens(wanted)
-        read = estimated * self._model.tokens_per_estimate
+        read = self._model.most_input_tokens(wanted)
         written = self._model.limit(wanted.max_tokens)
-        into_cache = read if self._model.caches(estimated) else 0.0
+        into_cache = read if self._model.caches(request.estimate_input_tokens(wanted)) else 0.0
         return {
             "calls": 1.0,
             "tokens": read + written,

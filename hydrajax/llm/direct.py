@@ -12,6 +12,7 @@ from hydrajax.llm.store import Key
 
 ATTEMPTS = 10
 FIRST_ATTEMPTS = 3  # where no request was answered so far
+ALL_REJECTED = 100  # and none answered: then it is the settings, not the requests
 COMPLAINTS = 100  # a server that is busy is waited for longer than one that fails
 LOOK = 0.2  # seconds between two looks at requests that another process has sent
 
@@ -103,6 +104,8 @@ async def _attempt(job: Job, transport: Transport, pace: Pace, queue: Queue, key
     except Rejected as error:
         job.note("rejected")
         _give_up(job, queue, key, error)
+        if not job.usage.calls and len(job.failures) >= ALL_REJECTED:
+            job.stop, job.fatal = f"the first {ALL_REJECTED} requests were all rejected", error
     except LLMError as error:
         job.note("fatal")
         job.stop, job.fatal = "an error", error
@@ -122,8 +125,16 @@ async def _look(
     job: Job, queue: Queue, elsewhere: dict[Key, str], transport: Transport, looks: in_batches.Looks
 ) -> None:
     """What became of requests that others are at."""
-    for key in list(elsewhere):
-        there = job.store.claim(key)
+    owners = {owner for owner in elsewhere.values() if owner.startswith("batch:")}
+    due = looks.due() if owners else False
+    if due:
+        await in_batches.collect(job, transport, owners)
+        for key in [key for key in elsewhere if key in job.answers or key in job.failures]:
+            del elsewhere[key]
+            queue.done(key)
+    # What is in a batch may stay there for hours, and be much.
+    keys = [key for key, owner in elsewhere.items() if due or not owner.startswith("batch:")]
+    for key, there in job.store.claim_many(keys).items():
         if isinstance(there, Answer):
             del elsewhere[key]
             _arrived(job, queue, key, there)
@@ -132,12 +143,6 @@ async def _look(
             queue.push(key)
         else:
             elsewhere[key] = there
-    owners = {owner for owner in elsewhere.values() if owner.startswith("batch:")}
-    if owners and looks.due():
-        await in_batches.collect(job, transport, owners)
-        for key in [key for key in elsewhere if key in job.answers or key in job.failures]:
-            del elsewhere[key]
-            queue.done(key)
 
 
 async def _rest(wake: asyncio.Event, most: float, until: float | None) -> None:

@@ -25,19 +25,30 @@ _submitting: set[str] = set()
 
 ATTEMPTS = 5
 SUBMISSIONS = 10
+LOOKS = 20  # that fail, one after another
+BROKEN = 3  # downloads of results that cannot be read to the end
 FIRST_SUBMISSIONS = 4  # where the server was never reached
 PORTION = 500
 FIRST_LOOK, LAST_LOOK = 1.0, 30.0  # seconds between two looks at a batch
 
 
-async def send(job: Job, transport: batches_lib.Batches) -> None:
-    """Sends what is missing; returns when all is answered or given up, or the job was stopped."""
+async def send(job: Job, transport: batches_lib.Batches, *, wait_for_results: bool = True) -> None:
+    """Sends what is missing; returns when all is answered or given up, or the job was stopped.
+
+    Args:
+      job: what is wanted.
+      transport: where to.
+      wait_for_results: False returns when everything is submitted.
+    """
     wait, spent = FIRST_LOOK, None
     elsewhere: dict[Key, str] = {}  # whose batch, or process, a request is with
     try:
         while not job.stop:
             mine = _claim(job, elsewhere)
-            for chunk in _chunks(job, transport, mine) if spent is None else ():
+            if spent is not None:
+                job.store.release(mine)  # others may send them
+                mine = []
+            for chunk in _chunks(job, transport, mine):
                 intent = await _submit(job, transport, chunk)
                 elsewhere.update(dict.fromkeys(chunk, f"batch:{intent}"))
                 if job.stop:
@@ -55,6 +66,8 @@ async def send(job: Job, transport: batches_lib.Batches) -> None:
                 break
             if not (mine or owners or busy):
                 break
+            if not wait_for_results:
+                break
             if owners:
                 await collect(job, transport, owners)
             wait = FIRST_LOOK if mine else min(transport.poll_seconds, 1.5 * wait)
@@ -67,11 +80,12 @@ async def send(job: Job, transport: batches_lib.Batches) -> None:
 
 def _claim(job: Job, elsewhere: dict[Key, str]) -> list[Key]:
     """Takes over what nobody is at; what is in a batch under way is not asked about one by one."""
-    under_way = {f"batch:{batch.intent}" for batch in job.store.batches(job.model)}
+    under_way = {f"batch:{batch.intent}" for batch in job.store.batches()}
     mine = []
     for key, there in job.store.claim_many([k for k in job.missing() if elsewhere.get(k) not in under_way]).items():
         elsewhere.pop(key, None)
         if isinstance(there, Answer):
+            _settle(job, key, there)  # of this run's batch, perhaps, whose results another process has stored
             job.received(key, there)
         elif there is None:
             mine.append(key)
@@ -115,9 +129,9 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
             if batch_id is None:
                 continue
             ended = await way.ended(batch_id)
+            job.looks.pop(intent, None)
             if ended is None:
-                _log.warning("the server knows batch %s no longer: its requests are sent again", batch_id)
-                job.store.end_batch(intent)
+                _unknown(job, intent, batch_id)
             elif ended:
                 await _take(job, way, intent, batch_id)
         except batches_lib.Gone as error:
@@ -126,9 +140,27 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
             job.store.end_batch(intent)
             _failed(job, dict.fromkeys(keys, error))
         except Transient as error:
-            job.note(error.kind)  # another look comes anyway
+            job.note(error.kind)
+            job.looks[intent] += 1
+            if job.looks[intent] == 1:
+                _log.warning("batch %s could not be looked at, and will be again: %s", intent.split("#")[-1], error)
+            nobody = error.kind == "connection" and not job.usage.calls and job.looks[intent] >= FIRST_SUBMISSIONS
+            if nobody or job.looks[intent] >= LOOKS:
+                job.stop, job.fatal = "an error", error  # the batch goes on, and is found by whoever comes next
         except LLMError as error:
             job.stop, job.fatal = "an error", error
+
+
+def _unknown(job: Job, intent: str, batch_id: str) -> None:
+    """A batch that the server does not know: forgotten where it is old, else most likely another account's."""
+    created = next((batch.created for batch in job.store.batches() if batch.intent == intent), 0.0)
+    if time.time() - created < batches_lib.KEPT_SECONDS:
+        raise LLMError(
+            f"{job.model}: the server does not know batch {batch_id}, which was submitted from here; go on with the "
+            "key and the address that it was submitted with, or forget it (hydrajax store gc --batches) and pay again"
+        )
+    _log.warning("the server knows batch %s no longer: its requests are sent again", batch_id)
+    job.store.end_batch(intent)
 
 
 async def _named(job: Job, way: batches_lib.Batches, intent: str) -> str | None:
@@ -182,6 +214,7 @@ async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]
                 batch_id = await way.submit([(key, job.wanted[key]) for key in chunk])
                 job.submitted.add(batch_id)
             job.store.name_batch(intent, batch_id)
+            _log.info("batch %s with %d requests is submitted", batch_id, len(chunk))
             return
         except Transient as error:
             job.note(error.kind)
@@ -206,15 +239,23 @@ async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) 
     strange = bool(left) and batch_id not in job.submitted
     failed: dict[Key, LLMError] = {}
     portion: dict[Key, Answer] = {}
-    async for key, outcome in way.results(batch_id, keys):
+    try:
+        async for key, outcome in way.results(batch_id, keys):
+            strange = False
+            left.discard(key)
+            if isinstance(outcome, Answer):
+                portion.setdefault(key, outcome)
+                if len(portion) >= PORTION:
+                    _keep(job, portion)
+            else:
+                failed.setdefault(key, outcome)
+    except Transient as error:
+        _keep(job, portion)
+        job.broken[intent] += 1
+        if error.kind != "invalid" or job.broken[intent] < BROKEN:
+            raise
+        _log.warning("the results of batch %s stay broken: what cannot be read is sent again", batch_id)
         strange = False
-        left.discard(key)
-        if isinstance(outcome, Answer):
-            portion.setdefault(key, outcome)
-            if len(portion) >= PORTION:
-                _keep(job, portion)
-        else:
-            failed.setdefault(key, outcome)
     _keep(job, portion)
     if strange and batch_id not in job.strangers.get(intent, ()):
         # Not one result is ours: a batch of the same time and size, of somebody else.

@@ -30,9 +30,10 @@ class Job:
       failures: requests that never will be answered.
       stop: why nothing more is sent; None while it goes on.
       fatal: the error behind it, where it was one.
-      reserved: requests in batches for which this run has set money aside.
+      reserved: requests in batches for which money is set aside, of this job and of others with the same account.
       submitted: ids of batches that this run has submitted.
       strangers: batches that turned out to be somebody else's, by intent.
+      looks, broken: looks at a batch, and downloads of its results, that failed; by intent.
       attempts: failed ones, by request.
       rng: of jitter.
     """
@@ -50,6 +51,8 @@ class Job:
     reserved: set[Key] = dataclasses.field(default_factory=set)
     submitted: set[str] = dataclasses.field(default_factory=set)
     strangers: dict[str, set[str]] = dataclasses.field(default_factory=dict)
+    looks: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
+    broken: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
     attempts: "collections.Counter[Key]" = dataclasses.field(default_factory=collections.Counter)
     rng: random.Random = dataclasses.field(default_factory=random.Random)
     _outcomes: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)

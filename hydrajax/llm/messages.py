@@ -9,9 +9,10 @@ import datetime
 import hashlib
 import hmac
 import json
+import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anthropic
@@ -32,6 +33,7 @@ from hydrajax.llm.request import (
 _NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 _FATAL = (401, 402, 403, 404)  # the key, the account, or the model: no other request would fare better
 _KINDS = {408: "timeout", 409: "server", 429: "rate_limited", 529: "overloaded"}
+_SECRET_NAMES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 _SECRET = re.compile(r"sk-[\w-]{8,}")  # a server may repeat the key in its complaint
 _LIMITED = ("requests", "input-tokens", "output-tokens", "tokens")
 
@@ -117,15 +119,19 @@ class Messages:
 
     def errors(self) -> "as_llm_errors":
         """A context in which the SDK's errors become this package's, without the key."""
-        return as_llm_errors(self.model, self._secret)
+        return as_llm_errors(self.model, self._secrets)
 
     def without_keys(self, text: str) -> str:
         """See `without_keys`."""
-        return without_keys(text, self._secret)
+        return without_keys(text, self._secrets)
 
     @property
-    def _secret(self) -> str | None:
-        return self._client.api_key if self._client else self._settings["api_key"]
+    def _secrets(self) -> tuple[str, ...]:
+        client = self._client
+        found = [client.api_key, client.auth_token] if client else []
+        # Before there is a client, too: it is made inside the context that needs this.
+        found += [self._settings["api_key"], *(os.environ.get(name) for name in _SECRET_NAMES)]
+        return tuple(secret for secret in found if secret)
 
     def client(self) -> anthropic.AsyncAnthropic:
         """The SDK's client, made when it is first needed."""
@@ -205,11 +211,11 @@ class as_llm_errors:  # noqa: N801 (used like a function)
 
     Args:
       model: named in the sentence.
-      secret: never part of it, also where the server repeats it.
+      secrets: never part of it, also where the server repeats them.
     """
 
-    def __init__(self, model: str, secret: str | None = None):
-        self._model, self._secret = model, secret
+    def __init__(self, model: str, secrets: Sequence[str] = ()):
+        self._model, self._secrets = model, secrets
 
     def __enter__(self) -> None: ...
 
@@ -219,7 +225,7 @@ class as_llm_errors:  # noqa: N801 (used like a function)
                 raise LLMError(f"{self._model}: the API key was refused; set ANTHROPIC_API_KEY") from error
             case anthropic.APIStatusError():
                 # Without its cause, which would bring the server's words back into a traceback.
-                raise status_error(self._model, error, self._secret) from None
+                raise status_error(self._model, error, self._secrets) from None
             case anthropic.APITimeoutError():
                 raise Transient(f"{self._model}: no answer in time", kind="timeout") from error
             case anthropic.APIConnectionError():
@@ -232,9 +238,9 @@ class as_llm_errors:  # noqa: N801 (used like a function)
                 raise LLMError(_no_key(self._model)) from error
 
 
-def status_error(model: str, error: anthropic.APIStatusError, secret: str | None = None) -> LLMError:
+def status_error(model: str, error: anthropic.APIStatusError, secrets: Sequence[str] = ()) -> LLMError:
     """What an HTTP status means for this request, and for others."""
-    code, reason = error.status_code, without_keys(_reason(error), secret)
+    code, reason = error.status_code, without_keys(_reason(error), secrets)
     sentence = f"{model}: the server answered {code} ({reason})"
     if code in _FATAL:
         return LLMError(sentence)
@@ -248,9 +254,10 @@ def status_error(model: str, error: anthropic.APIStatusError, secret: str | None
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text) if text is not None else None
+        number = float(text) if text is not None else None
     except ValueError:
         return None
+    return number if number is not None and 0 <= number < float("inf") else None
 
 
 def _until(text: str | None) -> float:
@@ -278,8 +285,8 @@ def _reason(error: anthropic.APIStatusError) -> str:
     return said
 
 
-def without_keys(text: str, secret: str | None) -> str:
-    """A sentence of a server's, without what looks like a key, or is this one; cut at 200 characters."""
-    if secret:
+def without_keys(text: str, secrets: Sequence[str]) -> str:
+    """A sentence of a server's, without what looks like a key, or is one of these; cut at 200 characters."""
+    for secret in secrets:
         text = text.replace(secret, "[key]")
     return _SECRET.sub("[key]", text)[:200]

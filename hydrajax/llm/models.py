@@ -6,13 +6,18 @@ Source: Anthropic's model overview, pricing and prompt-caching pages and its mig
 import dataclasses
 import functools
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
+
+from hydrajax.llm import request
+from hydrajax.llm.request import Request
 
 _log = logging.getLogger(__name__)
 
 # Where thinking cannot be switched off its tokens count toward the answer's limit, so the limit is raised by these.
 THINKING_TOKENS = 1024
+TOKENS_PER_ESTIMATE = 1.1  # of the models until 4.6
 BATCH_PRICE = 0.5
 CACHE_WRITE_PRICE = 1.25
 
@@ -51,6 +56,10 @@ class Model:
     def limit(self, max_tokens: int) -> int:
         """The limit that a request for so many tokens of text is sent with."""
         return max_tokens + (THINKING_TOKENS if self.thinks else 0)
+
+    def most_input_tokens(self, wanted: Request) -> int:
+        """See `request.most_input_tokens`; more where the tokenizer counts more."""
+        return math.ceil(request.most_input_tokens(wanted) * max(1.0, self.tokens_per_estimate / TOKENS_PER_ESTIMATE))
 
     def caches(self, estimated_tokens: int) -> bool:
         """Whether a prompt is marked for the prompt cache: where it may be long enough, the estimate being low."""
@@ -110,7 +119,7 @@ def _claude(
         thinks=thinks,
         structured=structured,
         # The tokenizer of 4.7 and later counts the same text as about 30 % more tokens.
-        tokens_per_estimate=1.4 if newer_tokenizer else 1.1,
+        tokens_per_estimate=1.4 if newer_tokenizer else TOKENS_PER_ESTIMATE,
     )
 
 

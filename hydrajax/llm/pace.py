@@ -8,14 +8,17 @@ server that asks to wait is left alone by everybody until then.
 
 import asyncio
 import collections
+import logging
 import random
 import time
 from collections.abc import Callable
 
 from hydrajax.llm.request import Limits
 
+_log = logging.getLogger(__name__)
 FIRST_WINDOW = 8
 LONGEST_WAIT = 60.0
+LONG_PAUSE = 30.0  # is told
 BELOW_LIMIT = 0.992  # of a limit that the server names: clocks differ, and timers are late
 BELOW_RATE = 0.93  # of the rate at which a server answered that names none
 CLOSER = 0.05  # each second brings requests that much closer together again
@@ -116,4 +119,6 @@ class Pace:
 
     def pause(self, seconds: float) -> None:
         """Nobody sends anything for so long."""
+        if seconds >= LONG_PAUSE and self._not_before < self._clock():
+            _log.warning("the server asks to wait %.0f s", seconds)
         self._not_before = max(self._not_before, self._clock() + min(seconds, 3600.0))

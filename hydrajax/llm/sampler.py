@@ -72,6 +72,8 @@ class StoredSampler:
         self._account = Account(budget, transport.model)
         self._bar = bar
         self._pace: Pace | None = None
+        self._reserved: set[store.Key] = set()
+        self._submitted: set[str] = set()
         self._background = Background()
 
     def sample(self, requests: Sequence[request.Request], *, stage: str) -> list[request.Answer]:
@@ -95,8 +97,29 @@ class StoredSampler:
             ) from first
         return [answer for answer in outcome.answers if answer is not None]
 
-    def sample_all(self, requests: Sequence[request.Request], *, stage: str) -> Outcome:
+    def submit(self, requests: Sequence[request.Request]) -> None:
+        """Submits what is missing as batches and does not wait for results: `sample_all` does, afterwards.
+
+        So that the batches of many portions are under way together. What cannot be submitted now, `sample_all` submits.
+        Other transports do nothing.
+        """
+        if not isinstance(self._transport, batches.Batches):
+            return
+        transport = self._transport
+        keys = [(request.key(self.model, r), r.sample) for r in requests]
+        there = self.store.get_many(keys)
+        job = self._job({k: r for k, r in zip(keys, requests, strict=True) if k not in there}, {}, progress.silent)
+        self._background.run(
+            in_batches.send(job, transport, wait_for_results=False), interrupted=self._interrupted(job)
+        )
+
+    def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar | None = None) -> Outcome:
         """`sample`, with requests that failed for good listed instead of raised.
+
+        Args:
+          requests: what is asked.
+          stage: named in progress.
+          bar: in place of the sampler's own.
 
         Raises:
           request.Stopped, request.LLMError, KeyboardInterrupt: as in `sample`, but for such failures.
@@ -108,16 +131,8 @@ class StoredSampler:
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in answers}
         failures: Mapping[store.Key, request.LLMError] = {}
         if missing:
-            with self._bar(stage) as advance:
-                job = Job(
-                    model=self.model,
-                    wanted=missing,
-                    store=self.store,
-                    usage=self.usage,
-                    account=self._account,
-                    advance=advance,
-                    answers=answers,
-                )
+            with (bar or self._bar)(stage) as advance:
+                job = self._job(missing, answers, advance)
                 self._run(job)
             failures = job.failures
         return Outcome(
@@ -130,14 +145,38 @@ class StoredSampler:
         self._background.run(self._transport.close())
         self._background.close()
 
-    def _run(self, job: Job) -> None:
+    def _job(
+        self,
+        wanted: Mapping[store.Key, request.Request],
+        there: dict[store.Key, request.Answer],
+        advance: progress.Advance,
+    ) -> Job:
+        return Job(
+            model=self.model,
+            wanted=wanted,
+            store=self.store,
+            usage=self.usage,
+            account=self._account,
+            advance=advance,
+            answers=there,
+            reserved=self._reserved,
+            submitted=self._submitted,
+        )
+
+    def _interrupted(self, job: Job) -> Callable[[], None]:
         def interrupted() -> None:
             job.stop = "it was interrupted"
-            _log.warning("interrupted: what is under way is waited for, a second interrupt breaks it off")
+            if isinstance(self._transport, batches.Batches):
+                _log.warning("interrupted: batches that were submitted go on; the same command takes their answers")
+            else:
+                _log.warning("interrupted: what is under way is waited for, a second interrupt breaks it off")
             if self._pace is not None:
                 self._pace.wake()
 
-        self._background.run(self._send(job), interrupted=interrupted)
+        return interrupted
+
+    def _run(self, job: Job) -> None:
+        self._background.run(self._send(job), interrupted=self._interrupted(job))
         if job.stop is None:
             return
         received = len(job.wanted) - len(job.missing()) - len(job.failures)

@@ -43,6 +43,7 @@ _SCHEMA = (
 )
 TRUSTED_SECONDS = 3600.0
 CLAIMED_AT_ONCE = 500
+BUSY_SECONDS = 600.0  # another process may copy or check a large store; an answer that was paid for waits
 # Added after the first version: files of that version get them when they are opened.
 _LATER = {
     "cache_read": "integer not null default 0",
@@ -104,7 +105,7 @@ class Store:
         self.owner = this_process()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             tables = {row[0] for row in self._db.execute("select name from sqlite_master where type = 'table'")}
             if tables:  # nothing is changed before this is known to be a store
                 self._db.execute("select key, sample, model, text, stop_reason, created from answers limit 1")

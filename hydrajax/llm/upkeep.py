@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hydrajax import files
-from hydrajax.llm import models, store
+from hydrajax.llm import models, request, store
 from hydrajax.types import DataError
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -152,31 +152,40 @@ class Removed:
     batches: int
 
 
-def collect_garbage(answers: store.Store, *, model: str | None = None, older_than_days: float | None = None) -> Removed:
+def collect_garbage(
+    answers: store.Store,
+    *,
+    model: str | None = None,
+    older_than_days: float | None = None,
+    batches: bool = False,
+) -> Removed:
     """Removes claims of the dead, and the answers that are asked to go; gives the space back.
 
     Args:
       answers: the store.
       model: answers of this model go.
       older_than_days: answers older than this go; with `model`, only those of that model.
+      batches: batches under way are forgotten too; their requests will be sent, and paid for, again.
 
     Raises:
       ValueError: a negative age, which every answer has.
     """
     if older_than_days is not None and not older_than_days >= 0:
         raise ValueError(f"older_than_days is {older_than_days}, expected 0 or more")
-    dead = [
-        (key, sample)
-        for key, sample, owner, since in answers.execute("select key, sample, owner, since from claims").fetchall()
-        if not store.process_lives(owner, since) or answers.get_many([(key, sample)])
-    ]
     removed = 0
     with answers.transaction():
+        dead = [
+            (key, sample)
+            for key, sample, owner, since in answers.execute("select key, sample, owner, since from claims").fetchall()
+            if not store.process_lives(owner, since)
+            or answers.get_many([(key, sample)])
+            or (batches and owner.startswith("batch:"))
+        ]
+        for key in dead:
+            answers.execute("delete from claims where key = ? and sample = ?", key)
         ended = answers.execute(
             "delete from batches where not exists (select 1 from claims where owner = 'batch:' || intent)"
         ).rowcount
-        for key in dead:
-            answers.execute("delete from claims where key = ? and sample = ?", key)
         conditions: list[str] = []
         values: list[str | float] = []
         if model is not None:
@@ -208,5 +217,9 @@ def _fault(row: dict[str, Any]) -> str | None:
             return f"{name} is {row[name]!r}, expected {' or '.join(kind.__name__ for kind in kinds)}"
     if not re.fullmatch("[0-9a-f]{64}", row["key"]):
         return f"key is {row['key'][:80]!r}, expected 64 hexadecimal digits"
-    negative = [name for name in ("sample", "input_tokens", "output_tokens", "seconds") if row[name] < 0]
-    return f"{negative[0]} is {row[negative[0]]}, expected 0 or more" if negative else None
+    for name, value in row.items():
+        if name in _TYPES and isinstance(value, int | float) and not 0 <= value < 2**63:
+            return f"{name} is {value}, expected 0 or more, and less than 2^63"
+        if isinstance(value, str) and value != request.encodable(value):
+            return f"{name} holds half a surrogate pair"
+    return None

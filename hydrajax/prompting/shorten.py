@@ -58,7 +58,7 @@ def shorten_records(records: Sequence[Record], ctx: Context) -> list[Record]:
         kept = _tokens(ctx.task, short)
         if kept < size:
             ctx.cut.update(records=1, tokens=size - kept)
-            _log.info("record %s cut from %d to %d tokens", record.id, size, kept)
+            _log.debug("record %s cut from %d to %d tokens", record.id, size, kept)
         shortened.append(short)
     return shortened
 

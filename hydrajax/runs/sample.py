@@ -4,15 +4,19 @@ in    {"id", "messages": [{"role", "content"}, ...], "n", "max_tokens", "system"
 out   {"id", "sample", "text", "stop_reason", "input_tokens", "output_tokens"}, or {"id", "sample", "error"}
 """
 
+import contextlib
 import dataclasses
 import json
+import logging
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from hydrajax import files
-from hydrajax.llm import request, sampler
+from hydrajax import files, progress
+from hydrajax.llm import models, request, sampler
 from hydrajax.types import DataError, Message
+
+_log = logging.getLogger(__name__)
 
 PORTION = 20_000  # requests that are in memory at once, with their answers
 _FIELDS = {"id", "messages", "n", "max_tokens", "system", "temperature", "user"}
@@ -27,7 +31,12 @@ class Sampled:
 
 
 def sample(
-    source: pathlib.Path, target: pathlib.Path, llm: sampler.StoredSampler, *, portion: int = PORTION
+    source: pathlib.Path,
+    target: pathlib.Path,
+    llm: sampler.StoredSampler,
+    *,
+    portion: int = PORTION,
+    bar: sampler.Bar = progress.bar,
 ) -> Sampled:
     """Samples every line of `source`, and writes `target` when all is done.
 
@@ -37,7 +46,9 @@ def sample(
       source: requests, a JSON object a line.
       target: answers in the order of the requests, written whole or not at all.
       llm: samples.
-      portion: requests that are in memory at once; with batches, one batch's worth or more.
+      portion: requests that are in memory at once; with batches, one batch's worth or more. All batches are submitted
+        before the first is waited for.
+      bar: makes a progress bar.
 
     Raises:
       DataError: a line is no request, or an id occurs twice (nothing is sent then), or `target` cannot be written.
@@ -45,14 +56,21 @@ def sample(
     """
     if target.resolve() == source.resolve() or llm.store.is_part(target):
         raise DataError(f"{target}: is the input or the store, expected another file for the answers")
-    _check(source)
+    if source.exists() and not source.is_file():
+        raise DataError(f"{source}: is no file, expected one: it is read more than once")
+    files.check_target(target)
+    total = _check(source, llm.model)
     if not target.parent.is_dir():
         raise DataError(f"{target}: there is no folder {target.parent}")
+    if total > portion:
+        for part in _portions(source, portion):
+            llm.submit([wanted for _, wanted in part])
     answers = failures = 0
     try:
-        with files.replacing(target) as file:
+        with files.replacing(target) as file, bar(source.name) as advance:
             for part in _portions(source, portion):
-                outcome = llm.sample_all([wanted for _, wanted in part], stage=source.name)
+                whole = _whole(advance, answers + failures, len(part), total)
+                outcome = llm.sample_all([wanted for _, wanted in part], stage=source.name, bar=whole)
                 for i, ((line_id, wanted), answer) in enumerate(zip(part, outcome.answers, strict=True)):
                     row: dict[str, Any] = {"id": line_id, "sample": wanted.sample}
                     if answer is None:
@@ -68,24 +86,44 @@ def sample(
     return Sampled(answers=answers, failures=failures)
 
 
-def _check(source: pathlib.Path) -> None:
+def _whole(advance: progress.Advance, before: int, here: int, everything: int) -> sampler.Bar:
+    """A bar of one portion that moves the bar of all."""
+
+    def moved(done: int, total: int, note: str = "") -> None:
+        advance(before + here - total + done, everything, note)
+
+    return lambda stage: contextlib.nullcontext(moved)
+
+
+def _check(source: pathlib.Path, model: str) -> int:
+    """The number of answers that are asked for."""
     seen: set[Any] = set()
+    total, warm = 0, False
     for number, row in files.numbered_lines(source):
         _check_request(source, number, row)
         if row["id"] in seen:
             raise DataError(f"{source}, line {number}: id {row['id']!r} occurs twice")
         seen.add(row["id"])
+        total += row.get("n", 1)
+        warm = warm or row.get("temperature") is not None
     if not seen:
         raise DataError(f"{source}: holds no request")
+    known = models.find(model)
+    if warm and not known.temperature:
+        _log.warning("%s takes no temperature: those of the requests are left out", model)
+    if known.thinks:
+        _log.warning("%s cannot but think: %d tokens are added to every max_tokens", model, models.THINKING_TOKENS)
+    return total
 
 
 def _portions(source: pathlib.Path, size: int) -> Iterator[list[tuple[Any, request.Request]]]:
     portion: list[tuple[Any, request.Request]] = []
     for number, row in files.numbered_lines(source):
-        portion += [(row["id"], wanted) for wanted in _requests(source, number, row)]
-        if len(portion) >= size:
-            yield portion
-            portion = []
+        for wanted in _requests(source, number, row):
+            portion.append((row["id"], wanted))
+            if len(portion) >= size:
+                yield portion
+                portion = []
     if portion:
         yield portion
 
@@ -96,12 +134,12 @@ def _check_request(source: pathlib.Path, number: int, row: dict[str, Any]) -> No
         raise DataError(f"{source}, line {number}: {fault}")
 
 
-def _requests(source: pathlib.Path, number: int, row: dict[str, Any]) -> list[request.Request]:
+def _requests(source: pathlib.Path, number: int, row: dict[str, Any]) -> Iterator[request.Request]:
     _check_request(source, number, row)  # the file may have changed since it was checked
     messages = tuple(Message(role=m["role"], text=m["content"]) for m in row["messages"])
     temperature = row.get("temperature")
-    return [
-        request.Request(
+    for i in range(row.get("n", 1)):
+        yield request.Request(
             messages=messages,
             max_tokens=row["max_tokens"],
             temperature=None if temperature is None else float(temperature),
@@ -109,8 +147,6 @@ def _requests(source: pathlib.Path, number: int, row: dict[str, Any]) -> list[re
             sample=i,
             group=str(row.get("user", row["id"])),
         )
-        for i in range(row.get("n", 1))
-    ]
 
 
 def _fault(row: dict[str, Any]) -> str | None:
@@ -124,8 +160,8 @@ def _fault(row: dict[str, Any]) -> str | None:
             return f"{name} is {row[name]!r}, expected a text or a whole number"
     for name in ("n", "max_tokens"):
         value = row.get(name, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            return f"{name} is {value!r}, expected a whole number of at least 1"
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
+            return f"{name} is {value!r}, expected a whole number from 1 to 2^31 - 1"
     temperature = row.get("temperature")
     if temperature is not None and (
         not isinstance(temperature, int | float) or isinstance(temperature, bool) or not 0 <= temperature < float("inf")

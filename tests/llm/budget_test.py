@@ -37,13 +37,13 @@ def test_without_limits_everything_goes():
 
 
 def test_tokens_of_prompt_and_answer_are_set_aside_together():
-    each = request.estimate_input_tokens(_ask()) * models.find(MODEL).tokens_per_estimate + 10
+    each = models.find(MODEL).most_input_tokens(_ask()) + 10
     assert _count(Account(Budget(tokens=int(each * 4) + 1), MODEL)) == 4
 
 
 def test_a_batch_is_half_the_price():
     row = models.find(MODEL)
-    each = row.cost(request.estimate_input_tokens(_ask()) * row.tokens_per_estimate, 10)
+    each = row.cost(row.most_input_tokens(_ask()), 10)
     limit = Budget(usd=each * 4.5)
     single, batched = (_count(Account(limit, MODEL), batch=batch) for batch in (False, True))
     assert batched >= 2 * single > 0
@@ -88,7 +88,7 @@ def test_what_was_spent_never_exceeds_the_limits(steps, calls, tokens, batch):
             wanted = under_way.pop(size % len(under_way))
             answer = None
             if what == "answer":
-                read = int(request.estimate_input_tokens(wanted) * row.tokens_per_estimate)
+                read = row.most_input_tokens(wanted)
                 answer = _answer(read, wanted.max_tokens, batch=batch)
                 spent["calls"] += 1
                 spent["tokens"] += read + wanted.max_tokens
@@ -117,7 +117,7 @@ def test_a_prompt_that_goes_into_the_cache_costs_no_more_than_was_set_aside():
     """Such tokens cost a quarter more than others, and long prompts are always marked for the cache."""
     row = models.find(MODEL)
     wanted = _ask("word " * 8000, max_tokens=1)
-    read = int(request.estimate_input_tokens(wanted) * row.tokens_per_estimate)
+    read = row.most_input_tokens(wanted)
     paid = budget.cost(row, _answer(read, 1, cache_written=read))
     assert _count(Account(Budget(usd=paid * 0.999), MODEL), wanted) == 0
 
@@ -129,3 +129,17 @@ def test_freeing_what_was_never_set_aside_raises_no_limit():
     for _ in range(10):
         account.settle(_ask(max_tokens=1000), _answer(0, 0, batch=True), batch=True)
     assert _count(account, _ask(max_tokens=40)) <= before
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),  # as small tokenizers count them, roughly
+    [("字" * 600, 600), ("b64+" * 150, 450), ("ACGT" * 150, 300), ("0123456789" * 60, 300), ("plain words " * 50, 150)],
+)
+def test_no_text_is_set_aside_too_little_for(text, tokens):
+    assert models.find(MODEL).most_input_tokens(_ask(text)) >= tokens
+    assert models.find("claude-opus-5").most_input_tokens(_ask(text)) >= 1.2 * tokens
+
+
+@given(st.text(max_size=200))
+def test_what_is_set_aside_is_no_less_than_the_estimate(text):
+    assert request.most_input_tokens(_ask(text)) >= request.estimate_input_tokens(_ask(text))

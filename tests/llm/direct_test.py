@@ -496,3 +496,13 @@ def test_a_fault_of_the_store_is_no_silent_loss(make, ask, answers, monkeypatch)
         with pytest.raises(request.LLMError, match="disk is full"):
             make(server).sample(_asked(ask, 300), stage="s")
         assert server.requests <= 100
+
+
+def test_where_every_request_is_rejected_not_all_are_sent(make, ask, monkeypatch):
+    """A wrong setting, not a wrong request: a million of them would be listed as failures."""
+    monkeypatch.setattr(direct, "ALL_REJECTED", 10)
+    wanted = [ask(f"bad {i}") for i in range(200)]
+    with FaultServer(Faults(rejected=lambda body: True)) as server:
+        with pytest.raises(request.LLMError, match="0 of 200 answers"):
+            make(server).sample(wanted, stage="s")
+        assert 10 <= server.requests < 200

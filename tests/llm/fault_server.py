@@ -138,6 +138,7 @@ class FaultServer:
       batches: batch id -> its custom ids.
       archived: ids of batches whose results are no longer kept; tests fill it. Some say so when they are asked about
         the batch (no address), some only when the results are fetched (404): every other id is of either kind.
+      garbled: ids of batches whose results break off in the middle of a line; tests fill it.
       headers_seen: names in lower case, of the first 100 requests to any address.
       bodies_seen: the first 100 bodies of messages, alone or in a batch.
     """
@@ -163,6 +164,7 @@ class FaultServer:
         self.most_at_once = 0
         self.batches: dict[str, list[str]] = {}
         self.archived: set[str] = set()
+        self.garbled: set[str] = set()
         self.headers_seen: list[dict] = []
         self.bodies_seen: list[dict] = []
         self._faults = faults
@@ -387,7 +389,8 @@ class FaultServer:
             if (method, action) == ("GET", "results"):
                 if not batch.ended.is_set() or batch_id in self.archived:
                     return _error(404, "not_found_error", f"batch {batch_id} has not ended")
-                return _Reply(200, batch.results, content_type="application/x-jsonl")
+                whole = len(batch.results) if batch_id not in self.garbled else len(batch.results) // 2
+                return _Reply(200, batch.results[:whole], content_type="application/x-jsonl")
             if (method, action) == ("POST", "cancel"):
                 return self._cancel_batch(batch)
         return _error(405, "invalid_request_error", f"{method} is not served at this address")

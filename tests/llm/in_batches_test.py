@@ -270,6 +270,11 @@ def test_a_batch_that_the_server_no_longer_knows_is_submitted_again(make, ask, a
     wanted = _asked(ask, 4)
     with FaultServer() as server:
         _intent(answers, wanted, batch_id="msgbatch_of_last_month")
+        # A young one is another account's: submitted again, it would be paid for twice.
+        with pytest.raises(request.LLMError, match="does not know batch msgbatch_of_last_month.*gc --batches"):
+            make(server).sample(wanted, stage="s")
+        assert not server.batches
+        answers.execute("update batches set created = created - ?", [batches.KEPT_SECONDS])
         assert len(make(server).sample(wanted, stage="s")) == 4
         assert server.bodies == _once(wanted)
 
@@ -453,3 +458,71 @@ def test_requests_in_a_batch_under_way_are_not_asked_about_one_by_one(make, ask,
     with FaultServer(batch_seconds=0.2) as server:
         make(server).sample(_asked(ask, 20), stage="s")
     assert looked[0] == 20 and len(looked) > 2 and sum(looked) <= 40
+
+
+def test_a_server_that_is_gone_ends_the_wait_and_loses_nothing(make, ask, answers, monkeypatch):
+    wanted = _asked(ask, 4)
+    with FaultServer() as server:
+        _intent(answers, wanted, batch_id=_submit(server, wanted))
+        nobody = _way(server)
+        nobody._inner._settings["base_url"] = "http://127.0.0.1:9"
+        with pytest.raises(request.LLMError, match="no connection to the server"):
+            make(server, way=nobody).sample(wanted, stage="s")
+        make(server).sample(wanted, stage="s")
+        assert server.bodies == _once(wanted) and len(server.batches) == 1
+
+
+def test_results_that_stay_broken_are_taken_as_far_as_they_can_be_read(make, ask, answers):
+    wanted = _asked(ask, 6)
+    with FaultServer() as server:
+        first = _submit(server, wanted)
+        _intent(answers, wanted, batch_id=first)
+        server.garbled.add(first)
+        assert len(make(server).sample(wanted, stage="s")) == 6
+        second = [names for name, names in server.batches.items() if name != first]
+        assert len(second) == 1 and 0 < len(second[0]) < 6
+    assert _clean(answers)
+
+
+def test_a_run_whose_budget_is_spent_leaves_the_rest_to_others(make, ask, answers, monkeypatch):
+    wanted, free = _asked(ask, 9), []
+
+    async def look(job, seconds):
+        free.append([key for key, _ in _keyed(wanted) if answers.owner_of(key) == answers.owner])
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(in_batches, "_sleep", look)
+    with FaultServer(batch_seconds=0.1) as server, pytest.raises(request.Stopped):
+        make(server, limit=budget.Budget(calls=5)).sample(wanted, stage="s")
+    assert free and not any(free)
+
+
+def test_a_batch_that_was_canceled_is_not_submitted_again(make, ask, answers):
+    wanted = _asked(ask, 3)
+
+    class Canceled(batches.Batches):
+        async def submit(self, requests):
+            batch_id = await super().submit(requests)
+            await self._inner.client().messages.batches.cancel(batch_id)
+            return batch_id
+
+    with FaultServer(batch_seconds=5.0) as server:
+        outcome = make(server, way=_way(server, kind=Canceled)).sample_all(wanted, stage="s")
+        assert len(server.batches) == 1
+    assert "was canceled" in str(outcome.failures[0]) and _clean(answers)
+
+
+def test_batches_of_many_portions_are_under_way_together(make, ask, answers):
+    portions = [_asked(ask, 4, system=f"portion {i}") for i in range(3)]
+    with FaultServer(batch_seconds=0.3) as server:
+        llm = make(server, limit=budget.Budget(calls=12))
+        for portion in portions:
+            llm.submit(portion)
+        assert len(server.batches) == 3 and len(answers) == 0
+        for portion in portions:
+            assert len(llm.sample(portion, stage="s")) == 4
+        assert server.bodies == _once([wanted for portion in portions for wanted in portion])
+        assert (llm.usage.calls, llm.usage.cached) == (12, 0)
+        with pytest.raises(request.Stopped):  # what was set aside when they were submitted was booked
+            llm.sample(_asked(ask, 1, system="more"), stage="s")
+    assert _clean(answers)

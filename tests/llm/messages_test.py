@@ -165,10 +165,14 @@ def test_a_schema_is_sent_to_models_that_can_be_held_to_it(server, call, ask, mo
 
 
 @pytest.mark.parametrize("key", ["sk-ant-0123456789", "an unusual key"])
-def test_no_error_repeats_the_key(server, call, ask, reply, key):
+@pytest.mark.parametrize("where", ["argument", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
+def test_no_error_repeats_the_key(server, call, ask, reply, monkeypatch, where, key):
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    if where != "argument":
+        monkeypatch.setenv(where, key)
     server.answer = lambda number, body: reply(f"the key {key} has no credit", status=403)
     with pytest.raises(request.LLMError, match=r"the key \[key\] has no credit") as caught:
-        call(ask(), api_key=key)
+        call(ask(), api_key=key if where == "argument" else None)
     assert key not in "".join(traceback.format_exception(caught.value))
 
 

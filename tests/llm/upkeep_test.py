@@ -139,7 +139,7 @@ def test_one_bad_line_and_nothing_is_taken_in(answers, other, tmp_path, spoil, s
 def test_a_copy_that_cannot_be_written_leaves_what_was_there(answers, tmp_path):
     _fill(answers)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DataError, match="folder: cannot be written"):
+    with pytest.raises(DataError, match="folder: is no file"):
         upkeep.export(answers, tmp_path / "folder")
     with pytest.raises(DataError, match="cannot be written"):
         upkeep.export(answers, tmp_path / "nowhere" / "copy.jsonl")
@@ -289,3 +289,25 @@ def test_notes_of_batches_without_a_request_go(answers):
     answers.begin_batch("there#1", "m", [("0" * 64, 0)])
     assert upkeep.collect_garbage(answers).batches == 1
     assert [batch.intent for batch in answers.batches()] == ["there#1"]
+
+
+def test_batches_under_way_are_forgotten_on_demand(answers):
+    answers.begin_batch("there#1", "m", [("0" * 64, 0)])
+    assert upkeep.collect_garbage(answers, batches=True) == upkeep.Removed(answers=0, claims=1, batches=1)
+    assert answers.claim(("0" * 64, 0)) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({"input_tokens": 10**26}, "input_tokens is 1"), ({"seconds": float("nan")}, "seconds is nan"),
+     ({"text": "\ud83d"}, "text holds half a surrogate pair")],
+)  # fmt: skip
+def test_what_no_store_can_hold_is_named_with_its_line(answers, tmp_path, changed, said):
+    _fill(answers)
+    upkeep.export(answers, tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [rows[0], rows[1] | changed]))
+    with contextlib.closing(store.Store(":memory:")) as other:
+        with pytest.raises(DataError, match=f"line 2: {said}"):
+            upkeep.import_lines(other, tmp_path / "in.jsonl")
+        assert len(other) == 0

@@ -102,7 +102,7 @@ def test_what_no_prompt_shows_takes_no_room(context, a_record):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_what_was_cut_is_counted_and_logged(name, context, a_record, caplog):
-    caplog.set_level(logging.INFO, logger="hydrajax.prompting.shorten")
+    caplog.set_level(logging.DEBUG, logger="hydrajax.prompting.shorten")
     ctx = context(name, max_prompt_tokens=80)
     text_field = "title" if name == "LaMP_1" else ctx.task.corpus[-1]
     records = [a_record(name, i, **{text_field: "incomprehensibly long, " * 40}) for i in range(3)]

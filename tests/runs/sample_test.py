@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import stat
 
 import pytest
 
@@ -133,7 +135,7 @@ def test_what_ends_early_writes_nothing_and_goes_on_later(work, tmp_path, rest):
         (_line(True), "id is True, expected a text or a whole number"),
         (_line([1]), r"id is \[1\]"),
         (_line("a"), "id 'a' occurs twice"),
-        (_line("x", n=0), "n is 0, expected a whole number of at least 1"),
+        (_line("x", n=0), "n is 0, expected a whole number from 1 to 2"),
         (_line("x", n=True), "n is True"),
         (_line("x", max_tokens=1.5), "max_tokens is 1.5"),
         (_line("x", temperature=-1), "temperature is -1, expected a finite number of at least 0"),
@@ -185,3 +187,47 @@ def test_a_line_may_say_whose_it_is(work):
     assert {wanted.messages[0].text: wanted.group for wanted in transport.sent} == {"qa": "a", "qb": "u1", "qc": "7"}
     with pytest.raises(DataError, match="line 1: user is None, expected a text or a whole number"):
         work([_line("a", user=None)])
+
+
+def test_no_device_becomes_a_file_and_no_pipe_is_read_twice(work, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    transport = Transport()
+    for target in ("pipe", "folder"):
+        with pytest.raises(DataError, match=f"{target}: is no file"):
+            work([_line("a")], transport, target=target)
+    assert not transport.sent and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    with contextlib.closing(store.Store(":memory:")) as answers:
+        llm = sampler.StoredSampler(transport, answers)
+        with pytest.raises(DataError, match="pipe: is no file, expected one: it is read more than once"):
+            sample.sample(tmp_path / "pipe", tmp_path / "out.jsonl", llm)
+
+
+def test_progress_is_that_of_the_whole_file(tmp_path):
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(_line(f"{i}", n=3)) + "\n" for i in range(5)))
+    seen = []
+
+    @contextlib.contextmanager
+    def bar(label):
+        yield lambda done, total, note="": seen.append((done, total))
+
+    with contextlib.closing(store.Store(":memory:")) as answers:
+        llm = sampler.StoredSampler(Transport(), answers)
+        sample.sample(tmp_path / "in.jsonl", tmp_path / "out.jsonl", llm, portion=4, bar=bar)
+        llm.close()
+    assert seen == [(i, 15) for i in range(1, 16)]
+
+
+@pytest.mark.parametrize(
+    ("model", "rest", "said"),
+    [
+        ("claude-haiku-5-5", {"temperature": 0.5}, ["takes no temperature", "1024 tokens are added"]),
+        ("claude-haiku-4-5", {"temperature": 0.5}, []),
+        ("claude-opus-4-8", {}, []),
+    ],
+)
+def test_what_is_sent_otherwise_than_asked_is_told(work, caplog, model, rest, said):
+    transport = Transport()
+    transport.model = model
+    work([_line("a", **rest)], transport)
+    assert len(caplog.messages) == len(said) and all(s in m for s, m in zip(said, caplog.messages, strict=True))

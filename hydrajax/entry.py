@@ -1,0 +1,13 @@
+"""The command `hydrajax`. Importing everything takes seconds, and may be interrupted too."""
+
+import sys
+
+
+def main() -> None:
+    """Imports the command line and runs it."""
+    try:
+        from hydrajax import cli
+    except KeyboardInterrupt:
+        print("hydrajax: interrupted before anything began", file=sys.stderr)
+        raise SystemExit(130) from None
+    cli.main()
