@@ -332,8 +332,7 @@ def _personal(
         batch_examples=config.batch_examples,
         seed=config.seed,
         fresh=config.init == "fresh",
-        # One user after another keeps a head in the cache of a CPU; an accelerator wants many at once.
-        parallel=None if jax.default_backend() == "cpu" else config.users_per_batch,
+        parallel=per_user.parallel_users(config.users_per_batch),
     )
     found, curve = per_user.fit(
         family(config),
@@ -353,14 +352,9 @@ def _personal(
 
 
 def _data(z: np.ndarray, examples: Examples, num_users: int, keys: np.ndarray | None = None) -> per_user.Data:
-    return per_user.Data(
-        x=z,
-        extras=examples.extras,
-        user=examples.user,
-        label=examples.label,
-        score=examples.score,
-        pool=examples.pool,
-        keys=np.arange(num_users, dtype=np.uint32) if keys is None else np.asarray(keys, np.uint32),
+    return per_user.of_examples(
+        dataclasses.replace(examples, x=z),
+        np.arange(num_users, dtype=np.uint32) if keys is None else np.asarray(keys, np.uint32),
     )
 
 
