@@ -7,7 +7,6 @@ the result for a user does not depend on who else is fitted.
 
 import collections
 import concurrent.futures
-import contextvars
 import dataclasses
 import functools
 import math
@@ -27,6 +26,7 @@ from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 
 Progress = Callable[[int, int], None]
+Job = tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], Any]]
 # Examples up to which users of a convex family are fitted in one chunk, in a program for each number.
 FEW = (32, 128, 512)
 
@@ -270,7 +270,7 @@ def parallel_users(users: int = 64) -> int | None:
     return None if jax.default_backend() == "cpu" else users
 
 
-def check_numbers(**numbers: float) -> None:
+def check_numbers(**numbers: float | int) -> None:
     """Refuses settings out of their range.
 
     Raises:
@@ -334,12 +334,12 @@ class Prepared:
     """A fit that is about to run.
 
     Attributes:
-      jobs: (users int32 [n], program of no arguments -> (heads, curves) with n or more leading rows).
+      jobs: (users int32 [n], the same padded with -1, program that takes these -> (heads, curves)).
       template: shapes of one head.
       fallback: the head of users of whom nothing was learned.
     """
 
-    jobs: Sequence[tuple[np.ndarray, Callable[[], Any]]]
+    jobs: Sequence[Job]
     template: Any
     fallback: heads.User
 
@@ -377,12 +377,13 @@ def prepare(
     make = functools.partial(chunks.make, data.user, data.pool, keys=data.keys, whole_pools=whole)
     group = min(group, chunks.padded(-(-num_users // _threads())))
     everybody = np.arange(num_users, dtype=np.int32)
-    jobs: list[tuple[np.ndarray, Callable[[], Any]]] = []
+    jobs: list[Job] = []
 
     def add(program, arguments, users):
+        bound = functools.partial(program, *arguments)
         for first in range(0, len(users), group):
             part = users[first : first + group]
-            jobs.append((part, functools.partial(program, *arguments, chunks.pad(part, group, -1))))
+            jobs.append((part, chunks.pad(part, group, -1), bound))
 
     if isinstance(family, heads.Convex):
         newton.check(family, float(np.min(rates.prior_strength)))
@@ -415,23 +416,26 @@ def prepare(
     return Prepared(jobs=jobs, template=template, fallback=fallback)
 
 
-def computed(jobs: Iterable[tuple[np.ndarray, Callable[[], Any]]]) -> Iterator[tuple[np.ndarray, Any]]:
+def computed(jobs: Iterable[Job]) -> Iterator[tuple[np.ndarray, Any]]:
     """(users, their result as numpy, cut to them) of every job, in order.
 
     On a CPU as many jobs as there are cores run at once: a head's operations are too small to be divided among cores.
     """
     waiting: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
     threads = _threads()
+    compiled = None
 
     def finish() -> tuple[np.ndarray, Any]:
         users, future = waiting.popleft()
         return users, jax.tree.map(lambda leaf: leaf[: len(users)], future.result())
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        for users, job in jobs:
-            # jax's settings belong to a thread, those of the caller to this one.
-            future = pool.submit(contextvars.copy_context().run, lambda job=job: jax.device_get(job()))
-            waiting.append((users, future))
+        for users, rows, program in jobs:
+            if program is not compiled:
+                # A group of nobody takes no time but to compile, which two threads would do twice.
+                jax.block_until_ready(program(np.full_like(rows, -1)))
+                compiled = program
+            waiting.append((users, pool.submit(lambda run, rows: jax.device_get(run(rows)), program, rows)))
             if len(waiting) > threads:
                 yield finish()
         while waiting:

@@ -74,7 +74,7 @@ class Draws:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Rates:
-    """The numbers of a setting. Scalars, or [R] for R settings; dropout None: the family's own."""
+    """The numbers of a setting. Scalars, or [K, R] for K seeds with R settings each; dropout None: the family's own."""
 
     learning_rate: Any
     weight_decay: Any
@@ -178,9 +178,8 @@ def adamw(
 def _over(fit_one: Any, over: Over | None, row: Any, draws: Draws, rates: Rates) -> Any:
     if over is None:
         return fit_one(row, draws, rates)
-    if over == "vmap":
-        return jax.vmap(lambda d: jax.vmap(lambda r: fit_one(row, d, r))(rates))(draws)
-    return jax.lax.map(lambda d: jax.lax.map(lambda r: fit_one(row, d, r), rates), draws)
+    spread = jax.vmap if over == "vmap" else lambda run: lambda *args: jax.lax.map(lambda one: run(*one), args)
+    return spread(lambda d, of_seed: spread(lambda r: fit_one(row, d, r))(of_seed))(draws, rates)
 
 
 @functools.lru_cache(maxsize=64)
