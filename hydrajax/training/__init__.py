@@ -43,7 +43,7 @@ from typing import Any
 
 # Imported when asked for: the package itself compiles nothing and imports no jax.
 _LAZY = {
-    "fit_heads": "per_user",
+    "fit_heads": "personalisation",
     "put_users": "bank",
     "sweep_heads": "sweep",
     "take_users": "bank",

@@ -5,6 +5,12 @@ cache, users with few examples cost little beside users with many, and a head do
 
 Each program takes one setting, or (`over`) many of them on the same features: `map` fits them one after another, which
 keeps a large head in the cache, `vmap` side by side, which saves the overhead of small operations.
+
+Measured on two busy cores for `mlp` at d = 384, two epochs over 100 examples, ms a user (`python -m
+experiments.benchmarks personalise`): users in turn 4.7 at 20 examples an update and 2.9 at 100; 2 side by side 5.7 and
+3.4, 8 side by side 9.2 and 5.2, 16 side by side 10.7 and 5.7; a Python loop over users with the same update 9.2 and
+5.1. So a CPU takes users in turn, and an accelerator, which was not measured, a group side by side. Rows that are
+gathered from the table in an order of their own cost as much as rows that lie there in order (5.5 and 5.4 at 20).
 """
 
 import dataclasses
@@ -154,9 +160,9 @@ def adamw(
 ) -> tuple[heads.User, tuple[Array, heads.User, heads.User]]:
     """`step.update_head` with `optimizers.adamw`, written out: few passes over a head, which is what an update costs.
 
-        g = gradient / weight + pull (user - anchor), scaled to a norm of at most 1
-        m = .9 m + .1 g,  v = .999 v + .001 g^2
-        user = user - rate (m^ / (sqrt(v^) + 1e-8) + weight_decay (user - anchor))
+    g = gradient / weight + pull (user - anchor), scaled to a norm of at most 1
+    m = .9 m + .1 g,  v = .999 v + .001 g^2
+    user = user - rate (m^ / (sqrt(v^) + 1e-8) + weight_decay (user - anchor))
     """
     count, first, second = opt
     rate = rates.learning_rate * jnp.maximum(1.0 - count / total, 0.0)
