@@ -18,6 +18,23 @@
 >>> bool(np.mean((own > 0) == (score > 0)) > 0.9 > 0.7 > np.mean((pooled > 0) == (score > 0)))
 True
 
+`fit_heads` is the short way for heads alone, where there is one to start from or none.
+
+>>> import numpy as np
+>>> from hydrajax.training import fit_heads
+>>> rng = np.random.default_rng(0)
+>>> taste = rng.normal(size=(20, 8)).astype(np.float32)   # 20 users who like different things
+>>> user = np.repeat(np.arange(20), 30)                   # 30 examples of each, in any order
+>>> x = rng.normal(size=(600, 8)).astype(np.float32)      # features of your own
+>>> likes = (x * taste[user]).sum(axis=1) > 0
+>>> seen = np.arange(600) % 3 > 0                         # the rest is kept aside
+>>> heads = fit_heads("linear", x[seen], user[seen], likes[seen], num_users=20, prior_strength=1.0)
+>>> heads["w"].shape, heads["b"].shape
+((20, 8), (20,))
+>>> score = (x * heads["w"][user]).sum(axis=1) + heads["b"][user]
+>>> bool(np.mean((score > 0)[~seen] == likes[~seen]) > 0.8)
+True
+
 The long way is the functions themselves, pure and un-jitted, for loops of your own: `init_state`, `make_train_step`,
 `make_eval_step`. They are looked up when they are first used: importing this package imports no JAX.
 """
@@ -30,11 +47,13 @@ PUBLIC = {
     "Batch": "step",
     "TrainState": "state",
     "adamw": "optimizers",
-    "put_users": "bank",
-    "take_users": "bank",
+    "fit_heads": "personalisation",
     "init_state": "step",
     "make_eval_step": "step",
     "make_train_step": "step",
+    "put_users": "bank",
+    "sweep_heads": "sweep",
+    "take_users": "bank",
 }
 
 
@@ -42,3 +61,7 @@ def __getattr__(name: str) -> Any:
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PUBLIC])

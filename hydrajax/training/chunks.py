@@ -30,6 +30,7 @@ def make(
     seed: int | None = None,
     keys: np.ndarray | None = None,
     whole_pools: bool = False,
+    among: np.ndarray | None = None,
 ) -> Chunks:
     """Chunks of every user's rows for every epoch.
 
@@ -42,10 +43,13 @@ def make(
       seed: of the order, which depends on seed, epoch and the user's key alone; None keeps the rows' own order.
       keys: uint32 [num_users], what users are told apart by in draws; by default their numbers.
       whole_pools: a pool is never divided among chunks, as losses inside a pool need it.
+      among: bool [N], the rows that are given out; by default all.
     """
     order = np.argsort(user, kind="stable")
     ends = np.searchsorted(user[order], np.arange(num_users + 1))
     members = [order[ends[u] : ends[u + 1]] for u in range(num_users)]
+    if among is not None:
+        members = [rows[among[rows]] for rows in members]
     pools = [_pools(rows, pool) if whole_pools else [] for rows in members]
     size = max([size, *(len(group) for groups in pools for group in groups)])
     chunks: list[np.ndarray] = []

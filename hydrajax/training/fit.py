@@ -23,7 +23,7 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import encoded, joint, losses, per_user, scoring
+from hydrajax.training import encoded, joint, losses, per_user, personalisation, scoring
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import FitConfig, Fitted, family, load_fitted, save_fitted
 from hydrajax.training.fitted import generic as fitted_generic
@@ -332,8 +332,7 @@ def _personal(
         batch_examples=config.batch_examples,
         seed=config.seed,
         fresh=config.init == "fresh",
-        # One user after another keeps a head in the cache of a CPU; an accelerator wants many at once.
-        parallel=None if jax.default_backend() == "cpu" else config.users_per_batch,
+        parallel=per_user.parallel_users(config.users_per_batch),
     )
     found, curve = per_user.fit(
         family(config),
@@ -353,14 +352,9 @@ def _personal(
 
 
 def _data(z: np.ndarray, examples: Examples, num_users: int, keys: np.ndarray | None = None) -> per_user.Data:
-    return per_user.Data(
-        x=z,
-        extras=examples.extras,
-        user=examples.user,
-        label=examples.label,
-        score=examples.score,
-        pool=examples.pool,
-        keys=np.arange(num_users, dtype=np.uint32) if keys is None else np.asarray(keys, np.uint32),
+    return per_user.of_examples(
+        dataclasses.replace(examples, x=z),
+        np.arange(num_users, dtype=np.uint32) if keys is None else np.asarray(keys, np.uint32),
     )
 
 
@@ -394,17 +388,10 @@ def check_config(config: FitConfig) -> None:
     family(config)
     if config.init not in ("pooled", "fresh"):
         raise DataError(f"init is {config.init!r}, expected 'pooled' or 'fresh'")
-    for name in ("epochs", "pooled_epochs", "batch_examples", "users_per_batch"):
-        if getattr(config, name) < 1:
-            raise DataError(f"{name} is {getattr(config, name)}, expected 1 or more")
-    for name in ("learning_rate", "pooled_learning_rate", "base_learning_rate"):
-        if not 0 < getattr(config, name) < 1000:
-            raise DataError(f"{name} is {getattr(config, name)}, expected more than 0 and less than 1000")
-    if not 0 <= config.dropout < 1:
-        raise DataError(f"dropout is {config.dropout}, expected 0 or more and less than 1")
-    for name in ("weight_decay", "prior_strength", "pooled_ridge"):
-        if not 0 <= getattr(config, name) < np.inf:
-            raise DataError(f"{name} is {getattr(config, name)}, expected a finite number of 0 or more")
+    counts = ("epochs", "pooled_epochs", "batch_examples", "users_per_batch")
+    rates = ("learning_rate", "pooled_learning_rate", "base_learning_rate", "dropout")
+    strengths = ("weight_decay", "prior_strength", "pooled_ridge")
+    personalisation.check_numbers(**{name: getattr(config, name) for name in (*counts, *rates, *strengths)})
 
 
 def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:

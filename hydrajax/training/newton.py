@@ -5,6 +5,9 @@
 with Phi the design of the user's examples; the losses are convex in the scores, so f has one minimum and no learning
 rate, no number of epochs. Each iteration solves (Phi' A Phi + strength I) d = gradient by conjugate gradients, A the
 losses' Hessian by the scores, and halves d until f falls.
+
+Where a user has fewer examples than the head has parameters, u - anchor = Phi' a for some a, one number an example:
+the same iterations then run on a and Phi Phi', which depends on neither the prior's strength nor the iteration.
 """
 
 from collections.abc import Callable
@@ -122,3 +125,99 @@ def minimise(
     first = (centre, objective(centre), 0, jnp.asarray(stop > start))
     found = jax.lax.while_loop(going, iterate, first)[0]
     return unravel(found), jnp.stack([value(centre), value(found)])
+
+
+def few(
+    loss: losses.Loss, design: heads.User, targets: losses.Targets, anchor: heads.User
+) -> Callable[[Float[Array, ""]], tuple[heads.User, Float[Array, "2 2"]]]:
+    """`minimise` for a user with few examples, all in one chunk.
+
+    With u = anchor + Phi' a and K = Phi Phi', scores are s = Phi anchor + K a and f's gradient is Phi' (l'(s) +
+    strength a); conjugate gradients in the inner product <b, c> = b' K c are those of `minimise`, product by product.
+
+    Args:
+      loss: of one user's scores, convex in them.
+      design: of the examples, a user-shaped tree of [E, ...].
+      targets: of the examples.
+      anchor: centre of the prior, and first guess.
+
+    Returns:
+      strength -> (the head, [[loss sum, weight] at the anchor, the same at the head]). What does not depend on the
+      strength is computed once, also where the function is mapped or vmapped over strengths.
+    """
+    centre, unravel = flatten_util.ravel_pytree(anchor)
+    phi = jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(design)
+    phi = jnp.where(targets.mask[:, None], phi, 0.0)
+    kernel = phi @ phi.T
+    s0 = phi @ centre
+
+    def of_scores(s):
+        return loss(s, targets)[0]
+
+    slope_of = jax.grad(of_scores)
+
+    def solve(strength):
+        def objective(a, ka):
+            return of_scores(s0 + ka) + 0.5 * strength * jnp.dot(a, ka)
+
+        def iterate(carry):
+            a, ka, best, number, _ = carry
+            gradient = slope_of(s0 + ka) + strength * a
+
+            def times(b, kb):
+                return jax.jvp(slope_of, (s0 + ka,), (kb,))[1] + strength * b
+
+            direction, k_direction, k_gradient = _conjugate_gradients(times, kernel, gradient)
+            slope = jnp.dot(direction, k_gradient)
+
+            def too_long(trial):
+                scale, halvings = trial
+                value = objective(a - scale * direction, ka - scale * k_direction)
+                return (value > best - 1e-4 * scale * slope) & (halvings < HALVINGS)
+
+            def halve(trial):
+                return trial[0] * 0.5, trial[1] + 1
+
+            scale, _ = jax.lax.while_loop(too_long, halve, (jnp.float32(1.0), 0))
+            new, k_new = a - scale * direction, ka - scale * k_direction
+            reached = objective(new, k_new)
+            better = reached < best
+            going = better & (slope > TOLERANCE * (1.0 + jnp.abs(best)))
+            kept = jnp.where(better, new, a), jnp.where(better, k_new, ka)
+            return *kept, jnp.minimum(reached, best), number + 1, going
+
+        def going(carry):
+            return carry[4] & (carry[3] < ITERATIONS)
+
+        zero = jnp.zeros_like(s0)
+        first = (zero, zero, objective(zero, zero), 0, jnp.any(targets.mask))
+        a = jax.lax.while_loop(going, iterate, first)[0]
+        found = centre + a @ phi
+        return unravel(found), jnp.stack([jnp.stack(loss(s, targets)) for s in (s0, phi @ found)])
+
+    return solve
+
+
+def _conjugate_gradients(
+    times: Callable[[Array, Array], Array], kernel: Float[Array, "E E"], right: Float[Array, " E"]
+) -> tuple[Array, Array, Array]:
+    """(x, K x, K right) with M x = right, M = `times`(b, K b) self-adjoint in <b, c> = b' K c."""
+    k_right = kernel @ right
+    size = jnp.dot(right, k_right)
+
+    def advance(carry):
+        x, kx, r, p, kp, rr, number = carry
+        mp = times(p, kp)
+        length = rr / jnp.dot(kp, mp)
+        r = r - length * mp
+        kr = kernel @ r
+        new = jnp.dot(r, kr)
+        ratio = new / rr
+        return x + length * p, kx + length * kp, r, r + ratio * p, kr + ratio * kp, new, number + 1
+
+    def going(carry):
+        return (carry[5] > 1e-10 * size) & (carry[6] < PRODUCTS)
+
+    zero = jnp.zeros_like(right)
+    found = jax.lax.while_loop(going, advance, (zero, zero, right, right, k_right, size, 0))
+    return found[0], found[1], k_right

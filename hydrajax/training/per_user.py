@@ -5,22 +5,29 @@ CPU the head and its optimizer state stay in the cache, users with few records c
 the result for a user does not depend on who else is fitted.
 """
 
+import collections
+import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import flatten_util
-from jaxtyping import Array
 
-from hydrajax.nn import heads
+from hydrajax.nn import heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import chunks, losses, newton, optimizers, step
+from hydrajax.training import chunks, losses, newton, user_fit
+from hydrajax.training.examples import Examples
+from hydrajax.types import DataError
 
 Progress = Callable[[int, int], None]
+Job = tuple[np.ndarray, np.ndarray, Callable[[np.ndarray], Any]]
+# Examples up to which users of a convex family are fitted in one chunk, in a program for each number.
+FEW = (32, 128, 512)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +77,7 @@ def fit(
     num_users: int,
     settings: Settings,
     *,
-    normaliser: scorers.Normaliser,
+    normaliser: scorers.Normaliser | None,
     shared: heads.Shared,
     anchor: heads.User | None,
     generic: heads.User | None,
@@ -88,7 +95,7 @@ def fit(
       data: examples.
       num_users: how many heads.
       settings: how.
-      normaliser: statistics of the inputs.
+      normaliser: statistics of the inputs; None leaves them as they are.
       shared: parameters that all users share, frozen.
       anchor: the centre of decay and prior; None: zeros.
       generic: the head of users without examples; None: whatever they start with.
@@ -100,180 +107,209 @@ def fit(
       examples; mean loss per epoch over all users, NaN for an epoch without any loss. Convex families: the same heads
       for every number but 0, and the loss before and after).
     """
-    convex = family if isinstance(family, heads.Convex) else None
-    template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
-    fresh = settings.fresh or anchor is None
-    anchor = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template) if anchor is None else anchor
-    fallback = anchor if generic is None else generic
-    counts = tuple(n for n in settings.epochs if n > 0)
-    made = chunks.make(
-        data.user,
-        data.pool,
-        num_users,
-        size=settings.batch_examples,
-        epochs=1 if convex or not counts else counts[-1],
-        seed=None if convex else settings.seed,
-        keys=data.keys,
-        whole_pools=loss in losses.WITHIN_POOL,
+    convex = isinstance(family, heads.Convex)
+    counts = tuple(n for n in settings.epochs if n > 0)[: 1 if convex else None]
+    rates = user_fit.Rates(
+        learning_rate=jnp.float32(settings.learning_rate),
+        weight_decay=jnp.float32(settings.weight_decay),
+        prior_strength=jnp.float32(settings.prior_strength),
     )
-    device = _Device.of(data, made)
-    strength = jnp.float32(settings.prior_strength)
-    if convex is not None:
-        newton.check(convex, settings.prior_strength)
-        counts = counts[:1]
-        run = functools.partial(_newton(convex, loss), normaliser, shared, anchor, fallback, device, strength)
-    else:
-        bounds = np.array([(0, *counts[:-1]), counts], np.int32).T
-        total = jnp.float32(np.inf)
-        if settings.decays:
-            total = jnp.float32(max(1, int((made.stop - made.start).sum(axis=0).max(initial=0))))
-        program = _gradient(family, dims, loss, fresh, settings.parallel)
-        rates = (jnp.float32(settings.learning_rate), jnp.float32(settings.weight_decay), total)
-        key = jax.random.key(settings.seed)
-        run = functools.partial(program, normaliser, shared, anchor, fallback, device, strength, bounds, rates, key)
-
-    found = {n: jax.tree.map(lambda leaf: np.zeros((num_users, *leaf.shape), leaf.dtype), template) for n in counts}
-    curve = np.zeros((0, 2))
-    group = min(group, chunks.padded(num_users))
-    for first in range(0, num_users if counts else 0, group):
-        rows = np.arange(first, first + group, dtype=np.int32)
-        users, part = jax.device_get(run(np.where(rows < num_users, rows, -1)))
-        last = min(first + group, num_users)
+    prepared = prepare(
+        family,
+        dims,
+        loss,
+        data,
+        num_users,
+        settings,
+        normaliser=normaliser,
+        shared=shared,
+        anchor=anchor,
+        generic=generic,
+        rates=rates,
+        seeds=(settings.seed,),
+        group=group,
+    )
+    found = {n: prepared.empty((num_users,)) for n in counts}
+    curve, done = np.zeros((0, 2)), 0
+    for users, (made, part) in computed(prepared.jobs if counts else ()):
         for i, n in enumerate(counts):
-            jax.tree.map(lambda out, new: _put(out, first, last, new[:, i]), found[n], users)  # noqa: B023
-        curve = part.sum(axis=0) if first == 0 else curve + part.sum(axis=0)
+            jax.tree.map(lambda out, new: put(out, users, new[:, i]), found[n], made)  # noqa: B023
+        curve = part.sum(axis=0) if done == 0 else curve + part.sum(axis=0)
+        done += len(users)
         if progress is not None:
-            progress(last, num_users)
-    if convex is not None:
+            progress(done, num_users)
+    if convex:
         found = dict.fromkeys((n for n in settings.epochs if n > 0), found[counts[0]]) if counts else {}
     elif counts:
         curve = curve[: counts[-1]]
     if 0 in settings.epochs:
-        found[0] = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], num_users, axis=0), fallback)
+        found[0] = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], num_users, axis=0), prepared.fallback)
     sums, weights = curve[:, 0], curve[:, 1]
     return found, np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
 
 
-def _put(out: np.ndarray, first: int, last: int, new: np.ndarray) -> None:
-    out[first:last] = new[: last - first]
+def of_examples(examples: Examples, keys: np.ndarray) -> Data:
+    """Data of checked examples.
+
+    Raises:
+      DataError: they hold tokens.
+    """
+    if isinstance(examples.x, tokens.Tokens):
+        raise DataError("the examples hold tokens, heads are fitted on features: encode them with the base")
+    names = (field.name for field in dataclasses.fields(Data) if field.name != "keys")
+    return Data(**{name: getattr(examples, name) for name in names}, keys=keys)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class _Device:
+def parallel_users(users: int = 64) -> int | None:
+    """How many users one device fits side by side: one after another keeps a head in the cache of a CPU (None)."""
+    return None if jax.default_backend() == "cpu" else users
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A fit that is about to run.
+
+    Attributes:
+      jobs: (users int32 [n], the same padded with -1, program that takes these -> (heads, curves)).
+      template: shapes of one head.
+      fallback: the head of users of whom nothing was learned.
+    """
+
+    jobs: Sequence[Job]
+    template: Any
+    fallback: heads.User
+
+    def empty(self, lead: tuple[int, ...]) -> heads.User:
+        """Zeros for heads, every leaf [*lead, ...]."""
+        return jax.tree.map(lambda leaf: np.zeros((*lead, *leaf.shape), leaf.dtype), self.template)
+
+
+def prepare(
+    family: heads.Family,
+    dims: heads.Dims,
+    loss: str,
+    data: Data,
+    num_users: int,
+    settings: Settings,
+    *,
+    normaliser: scorers.Normaliser | None,
+    shared: heads.Shared,
+    anchor: heads.User | None,
+    generic: heads.User | None,
+    rates: user_fit.Rates,
+    seeds: tuple[int, ...],
+    over: user_fit.Over | None = None,
+    group: int = 64,
+) -> Prepared:
+    """Everything on the device and every program bound to its arguments; see `fit` and `user_fit`.
+
+    `rates` and `seeds` stand in for those of `settings`; without `over` they are scalars and one seed.
+    """
+    template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
+    fresh = settings.fresh or anchor is None
+    anchor = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template) if anchor is None else anchor
+    fallback = anchor if generic is None else generic
+    whole = loss in losses.WITHIN_POOL
+    make = functools.partial(chunks.make, data.user, data.pool, keys=data.keys, whole_pools=whole)
+    group = min(group, chunks.padded(-(-num_users // _threads())))
+    everybody = np.arange(num_users, dtype=np.int32)
+    jobs: list[Job] = []
+
+    def add(program, arguments, users):
+        bound = functools.partial(program, *arguments)
+        for first in range(0, len(users), group):
+            part = users[first : first + group]
+            jobs.append((part, chunks.pad(part, group, -1), bound))
+
+    if isinstance(family, heads.Convex):
+        newton.check(family, float(np.min(rates.prior_strength)))
+        count = np.bincount(data.user, minlength=num_users)
+        size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(template))
+        limits = [n for n in FEW if n < size]
+        for limit, least in zip([*limits, None], [-1, *limits], strict=True):
+            users = everybody[(count > least) & (count <= (limit or np.inf))]
+            if len(users):
+                kept = np.isin(data.user, users)
+                whose = functools.partial(make, num_users, size=limit or settings.batch_examples, among=kept)
+                table = _table(data, [whose()], num_users)
+                program = user_fit.exact(family, loss, limit is not None, over)
+                add(program, (normaliser, shared, anchor, fallback, table, rates.prior_strength), users)
+    else:
+        counts = tuple(n for n in settings.epochs if n > 0) or (1,)
+        made = [make(num_users, size=settings.batch_examples, epochs=counts[-1], seed=seed) for seed in seeds]
+        total = np.inf
+        if settings.decays:
+            total = max(1, int((made[0].stop - made[0].start).sum(axis=0).max(initial=0)))
+        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+        draws = user_fit.Draws(key=keys, order=jnp.arange(len(seeds)))
+        if over is None:
+            draws = jax.tree.map(lambda leaf: leaf[0], draws)
+        bounds = np.array([(0, *counts[:-1]), counts], np.int32).T
+        program = user_fit.gradient(family, dims, loss, fresh, settings.parallel, over)
+        table = _table(data, made, num_users)
+        arguments = (normaliser, shared, anchor, fallback, table, bounds, jnp.float32(total), draws, rates)
+        add(program, arguments, everybody)
+    return Prepared(jobs=jobs, template=template, fallback=fallback)
+
+
+def computed(jobs: Iterable[Job]) -> Iterator[tuple[np.ndarray, Any]]:
+    """(users, their result as numpy, cut to them) of every job, in order.
+
+    On a CPU as many jobs as there are cores run at once: a head's operations are too small to be divided among cores.
+    """
+    waiting: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
+    threads = _threads()
+    compiled = None
+
+    def finish() -> tuple[np.ndarray, Any]:
+        users, future = waiting.popleft()
+        return users, jax.tree.map(lambda leaf: leaf[: len(users)], future.result())
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        for users, rows, program in jobs:
+            if program is not compiled:
+                # A group of nobody takes no time but to compile, which two threads would do twice.
+                jax.block_until_ready(program(np.full_like(rows, -1)))
+                compiled = program
+            waiting.append((users, pool.submit(lambda run, rows: jax.device_get(run(rows)), program, rows)))
+            if len(waiting) > threads:
+                yield finish()
+        while waiting:
+            yield finish()
+
+
+def put(out: np.ndarray, users: np.ndarray, new: np.ndarray) -> None:
+    """out[users] = new, in place."""
+    out[users] = new
+
+
+def _threads() -> int:
+    return min(8, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+
+
+def _table(data: Data, orders: list[chunks.Chunks], num_users: int) -> user_fit.Table:
     """Arrays padded to few different shapes, so that fits of like size compile once."""
+    count = np.bincount(data.user, minlength=num_users).astype(np.float32)
+    n, users = chunks.padded(len(data.user)), chunks.padded(num_users)
+    m = chunks.padded(max(len(one.rows) for one in orders))
+    epochs = chunks.padded(orders[0].start.shape[0])
 
-    x: Any
-    extras: Any
-    label: Any
-    score: Any
-    pool: Any
-    count: Any
-    key: Any
-    rows: Any
-    start: Any
-    stop: Any
+    def ends(name: str) -> jax.Array:
+        each = np.stack([getattr(one, name) for one in orders])
+        each = each[:1] if (each == each[:1]).all() else each
+        return jnp.asarray(np.pad(each, [(0, 0), (0, epochs - each.shape[1]), (0, users - each.shape[2])]))
 
-    @staticmethod
-    def of(data: Data, made: chunks.Chunks) -> "_Device":
-        count = np.bincount(data.user, minlength=made.start.shape[1]).astype(np.float32)
-        n, m = chunks.padded(len(data.user)), chunks.padded(len(made.rows))
-        epochs, users = chunks.padded(made.start.shape[0]), chunks.padded(made.start.shape[1])
-        return _Device(
-            x=jnp.asarray(chunks.pad(data.x, n)),
-            extras=jnp.asarray(chunks.pad(data.extras, n)),
-            label=jnp.asarray(chunks.pad(data.label, n)),
-            score=jnp.asarray(chunks.pad(data.score, n)),
-            pool=jnp.asarray(chunks.pad(data.pool, n)),
-            count=jnp.asarray(chunks.pad(count, users)),
-            key=jnp.asarray(chunks.pad(data.keys.astype(np.uint32), users)),
-            rows=jnp.asarray(chunks.pad(made.rows, m, -1)),
-            start=jnp.asarray(chunks.pad(chunks.pad(made.start, epochs).T, users).T),
-            stop=jnp.asarray(chunks.pad(chunks.pad(made.stop, epochs).T, users).T),
-        )
-
-    def chunk(self, normaliser: scorers.Normaliser, index: Any) -> tuple[Array, losses.Targets]:
-        """The inputs [E, I] of the heads and the targets of one chunk."""
-        rows = self.rows[index]
-        take = jnp.maximum(rows, 0)
-        targets = losses.Targets(label=self.label[take], score=self.score[take], pool=self.pool[take], mask=rows >= 0)
-        return scorers.inputs(normaliser, self.x[take], self.extras[take]), targets
-
-
-@functools.lru_cache(maxsize=64)
-def _gradient(family: heads.Family, dims: heads.Dims, loss: str, fresh: bool, parallel: int | None) -> Any:
-    loss_fn = losses.get(loss)
-
-    def run(normaliser, shared, anchor, fallback, device, strength, bounds, rates, key, rows):
-        learning_rate, weight_decay, total = rates
-        head_tx = optimizers.adamw(learning_rate, weight_decay, total=total)
-
-        # One flat vector in place of a tree: the optimizer is compiled for one leaf.
-        centre, unravel = flatten_util.ravel_pytree(anchor)
-
-        def summed(user, x, targets, one):
-            return loss_fn(scorers.logits(family, shared, unravel(user), x, key=one), targets)
-
-        def fit_one(row):
-            here = jnp.maximum(row, 0)
-            pull = strength / jnp.maximum(device.count[here], 1.0)
-            own = step.user_key(key, device.key[here])
-            dropout = jax.random.fold_in(jax.random.fold_in(key, 3), device.key[here])
-
-            def update(index, carry):
-                user, opt, count, loss_sum, weight_sum = carry
-                x, targets = device.chunk(normaliser, index)
-                one = jax.random.fold_in(dropout, count)
-                (value, weight), grad = jax.value_and_grad(summed, has_aux=True)(user, x, targets, one)
-                new = step.update_head(head_tx, centre, user, opt, grad, weight, pull)
-                user, opt = jax.tree.map(lambda a, b: jnp.where(weight > 0, a, b), new, (user, opt))
-                return user, opt, count + 1, loss_sum + value, weight_sum + weight
-
-            def epoch(number, carry):
-                user, opt, count, curve = carry
-                # A row of -1 fills the group up: nobody, so no chunk.
-                stop = jnp.where(row >= 0, device.stop[number, here], device.start[number, here])
-                zero = jnp.zeros((), jnp.float32)
-                inner = (user, opt, count, zero, zero)
-                user, opt, count, *seen = jax.lax.fori_loop(device.start[number, here], stop, update, inner)
-                return user, opt, count, curve.at[number].set(jnp.stack(seen))
-
-            def segment(carry, ends):
-                carry = jax.lax.fori_loop(ends[0], ends[1], epoch, carry)
-                return carry, carry[0]
-
-            user = flatten_util.ravel_pytree(family.init_user(own, dims))[0] if fresh else centre
-            curve = jnp.zeros((device.start.shape[0], 2), jnp.float32)
-            carry = (user, head_tx.init(user), jnp.zeros((), jnp.int32), curve)
-            carry, users = jax.lax.scan(segment, carry, bounds)
-            # Without any loss (no examples, or none that differ) nothing was learned of the user.
-            empty = jnp.sum(carry[-1][:, 1]) == 0
-            users = jax.vmap(unravel)(users)
-            return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest[None], leaf), users, fallback), carry[-1]
-
-        return jax.lax.map(fit_one, rows, batch_size=parallel)
-
-    return jax.jit(run)
-
-
-@functools.lru_cache(maxsize=64)
-def _newton(family: heads.Convex, loss: str) -> Any:
-    loss_fn = losses.get(loss)
-
-    def run(normaliser, shared, anchor, fallback, device, strength, rows):
-        def fit_one(row):
-            here = jnp.maximum(row, 0)
-            start = device.start[0, here]
-            stop = jnp.where(row >= 0, device.stop[0, here], start)
-
-            def chunk(index):
-                x, targets = device.chunk(normaliser, index)
-                return jax.vmap(lambda one: family.design(shared, one))(x), targets
-
-            user, value = newton.minimise(loss_fn, chunk, start, stop, anchor, strength)
-            empty = value[1, 1] == 0
-            return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, fallback), value
-
-        return jax.lax.map(fit_one, rows)
-
-    return jax.jit(run)
+    start, stop = ends("start"), ends("stop")
+    alike = start.shape[0] == stop.shape[0]
+    return user_fit.Table(
+        x=jnp.asarray(chunks.pad(data.x, n)),
+        extras=jnp.asarray(chunks.pad(data.extras, n)),
+        label=jnp.asarray(chunks.pad(data.label, n)),
+        score=jnp.asarray(chunks.pad(data.score, n)),
+        pool=jnp.asarray(chunks.pad(data.pool, n)),
+        count=jnp.asarray(chunks.pad(count, users)),
+        key=jnp.asarray(chunks.pad(data.keys.astype(np.uint32), users)),
+        rows=jnp.asarray(np.stack([chunks.pad(one.rows, m, -1) for one in orders])),
+        start=start if alike else jnp.broadcast_to(start, (len(orders), *start.shape[1:])),
+        stop=stop if alike else jnp.broadcast_to(stop, (len(orders), *stop.shape[1:])),
+    )

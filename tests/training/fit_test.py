@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode, scorer
-from hydrajax.training import fit, joint, per_user, step
+from hydrajax.training import fit, joint, per_user, step, user_fit
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, make_examples, make_tokens
@@ -182,7 +182,7 @@ def test_several_users_at_once_equal_one_after_another(mlp):
 
 def test_other_rates_and_seeds_compile_nothing_new(mlp):
     fit.personalise(MLP, mlp, NEW, U)
-    program = per_user._gradient(mlp.family, mlp.dims, "cross_entropy", False, None)
+    program = user_fit.gradient(mlp.family, mlp.dims, "cross_entropy", False, None)
     before = program._cache_size()
     other = dataclasses.replace(MLP, learning_rate=0.3, weight_decay=0.2, prior_strength=5.0, seed=4)
     changed = fit.personalise(other, mlp, only(NEW, NEW.user != 3), 3)

@@ -8,6 +8,7 @@ A family is named with its settings behind a colon where they differ from the de
 """
 
 import ast
+import copy
 import dataclasses
 import importlib
 import pkgutil
@@ -194,8 +195,22 @@ def shares_parameters(family: Family, dims: Dims) -> bool:
     return bool(jax.tree.leaves(jax.eval_shape(lambda key: family.init_shared(key, dims), jax.random.key(0))))
 
 
-def with_dropout(name: str, dropout: float) -> Family:
+def has_dropout(family: Family) -> bool:
+    """Whether the family has a setting named `dropout`."""
+    return any(field.name == "dropout" for field in dataclasses.fields(family))  # type: ignore[arg-type]
+
+
+def with_dropout(name: str, dropout: float | Float[Array, ""]) -> Family:
     """The family of that name, with this dropout where it has any and its name does not say another."""
     family = get(name)
-    has = any(field.name == "dropout" for field in dataclasses.fields(family))  # type: ignore[arg-type]
-    return get(name, dropout=dropout) if has else family
+    return at_dropout(family, dropout) if has_dropout(family) and "dropout" not in parse(name)[1] else family
+
+
+def at_dropout(family: Family, dropout: float | Float[Array, ""]) -> Family:
+    """The family with another dropout; a traced one (of a sweep) is for use inside the program that traces it."""
+    if isinstance(dropout, (int, float)):
+        return dataclasses.replace(family, dropout=float(dropout))  # type: ignore[type-var]
+    other = copy.copy(family)
+    # The field is declared a float, which a tracer is not.
+    object.__setattr__(other, "dropout", dropout)
+    return other

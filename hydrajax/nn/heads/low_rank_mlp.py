@@ -53,9 +53,8 @@ class LowRankMlp:
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
         inputs, width = x.shape[0], user["o"].shape[0]
-        keep = None
-        if key is not None and self.dropout > 0.0:
-            keep = jax.random.bernoulli(key, 1.0 - self.dropout, (inputs + width,))
+        keep = mlp.kept(key, inputs + width, self.dropout)
+        if keep is not None:
             x = mlp.drop(x, keep[:inputs], self.dropout)
         # A (B x): the product A B is never formed.
         h = jnp.tanh(x @ shared["w0"] + user["a"] @ (user["b"] @ x) + shared["b0"])
