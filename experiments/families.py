@@ -3,9 +3,9 @@
 Source    HYDRA (Zhuang et al., NeurIPS 2024), section 3, its adapter; families from the sources in `nn/heads/`.
 Command   python -m experiments.families --data-dir DIR              (DIR/LaMP_2N/train_questions.json, ...)
           python -m experiments.families --data-dir DIR --plan       counts the calls
-Expected  see README, On LaMP: no family with heads of users' own is shown to be better than one head for all on
-          sampled candidates.
-Cost      about 4,300 calls of the embedded LLM in a new store, besides those of `lamp_small`; nothing in money.
+Expected  LaMP_2M, mlp - shared: +.016 [-.024, +.055] on sampled candidates, +.213 [+.119, +.312] on all labels (README).
+Cost      about 7,300 calls of the embedded LLM in a new store, 2,700 beside those of `lamp_small`; nothing in money.
+          The fits compile much: JAX_COMPILATION_CACHE_DIR=FOLDER makes a second run faster.
 Smoke     python -m experiments.families --data-dir DIR --tasks LaMP_2M --smoke       (seconds, a scripted LLM)
 
 All users of a task are re-divided into folds, and each is held out once. What any user's question asks is removed from
@@ -56,7 +56,7 @@ class Size:
       pseudo: p, records of each that are asked as questions to learn from.
       shown: k, records in a prompt.
       alone: most relevant records that are also shown alone.
-      seeds: initialisations; answers are the same for all.
+      seeds: initialisations of the families in `SEEDED`; answers are the same for all.
     """
 
     users: tuple[int | None, int | None]
@@ -98,8 +98,13 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "facets": {"family": "facets"},
     "generic_plus_offset": {"family": "generic_plus_offset"},
 }
-CURVES = ("mlp", "mlp, fresh", "linear")
-PAIRS = (("mlp", "shared"), ("mlp", POOLED), ("mlp", LENT), ("mlp", "mlp, fresh"), (CHOSEN, "shared"))
+SEEDED = ("shared", "mlp", "mlp, fresh")  # the question of the experiment; for the others one initialisation has to do
+CURVES = ("mlp", "linear")
+LABEL, MEDIAN = "most frequent label", "median rating"
+PAIRS = (
+    ("mlp", "shared"), ("mlp", POOLED), ("mlp", LENT), ("mlp", "mlp, fresh"), ("mlp", LABEL), ("mlp", MEDIAN),
+    (CHOSEN, "shared"), ("linear", "linear, 0 records"), ("linear", LABEL), ("linear", MEDIAN),
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,6 +129,8 @@ class Options:
     """Keeps the predictions."""
     folds: int = 5
     """Parts that all users are divided into."""
+    seeds: int | None = None
+    """Initialisations, in place of the experiment's."""
     seed: int = 0
     """Of the draws of users, records and folds."""
     plan: bool = False
@@ -143,7 +150,8 @@ class Options:
         """
         if task not in SIZES[pool]:
             raise SystemExit(f"unknown task {task!r}; valid are {', '.join(SIZES[pool])}")
-        return SMOKE if self.smoke else SIZES[pool][task]
+        size = SMOKE if self.smoke else SIZES[pool][task]
+        return size if self.seeds is None else dataclasses.replace(size, seeds=self.seeds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -357,10 +365,10 @@ def choose(bench: Bench, options: Options, encode: personal.Encode, size: Size) 
 
     order = places(bench)
     for number, part in enumerate(parts(bench, options)):
-        _say(f"fold {number + 1} of {options.folds}")
         users = sorted({query.user_id for query in part.held_out})
         for name in options.families:
-            for seed in range(size.seeds):
+            _say(f"fold {number + 1} of {options.folds}: {name}")
+            for seed in range(size.seeds if name in SEEDED else 1):
                 fitted = fit_family(name, part, seed, encode, options)
                 scorer = fitted.scorer if fitted else personal.Untrained()
                 note(name, part.held_out, scorer)
@@ -394,7 +402,7 @@ def plain(bench: Bench, options: Options) -> Answers:
         if query.id in bench.greedy:
             found["no adapter"] = [bench.greedy[query.id]]
         profile = bench.lab.users[query.user_id].profile
-        found["most frequent label" if task.kind == "classification" else "median rating"] = [
+        found[LABEL if task.kind == "classification" else MEDIAN] = [
             controls.most_frequent_label(task, profile, task.labels[0])
         ]
         found["nearest record"] = [controls.nearest_record(task, bench.lab.retrieve(query, 1), task.labels[0])]
@@ -499,41 +507,47 @@ def tables(found: Mapping[str, Found], seed: int) -> str:
     """Markdown: methods by task; differences; the curve over records; users with few and with many records."""
     measured = {name: measure(one.task, one.rows, seed) for name, one in found.items()}
     head = "| " + " | ".join(f"{name} ({len(m.users)} users, {m.queries} questions)" for name, m in measured.items())
-    rule = "|---|" + "---|" * len(found)
     points = {curve_name(name, n) for one in found.values() for name in CURVES for n in one.numbers}
     methods = dict.fromkeys(method for m in measured.values() for method in m.methods if method not in points)
-    lines = [f"| selected by {head} |", rule]
-    lines += [_line(method, [_value(m, method) for m in measured.values()]) for method in methods]
-    lines += ["", f"| difference, smallest detectable {head} |", rule]
+    lines = _table(
+        "selected by", head, ((method, [_value(m, method) for m in measured.values()]) for method in methods)
+    )
+
     families = [(name, "shared") for name in FAMILIES if name != "shared"]
-    for a, b in dict.fromkeys((*PAIRS, *families)):
-        lines.append(_line(f"{a} − {b}", [_difference(m, a, b) for m in measured.values()]))
-    lines += ["", f"| own records that taught {head} |", rule]
-    for name in CURVES:
-        for n in sorted({n for one in found.values() for n in one.numbers}):
-            cells = [_difference(m, curve_name(name, n), "shared") for m in measured.values()]
-            lines.append(_line(f"{curve_name(name, n)} − shared", cells))
-    lines += ["", f"| mlp − shared {head} |", rule]
+    pairs = [(f"{a} − {b}", a, b) for a, b in dict.fromkeys((*PAIRS, *families))]
+    counts = sorted({n for one in found.values() for n in one.numbers})
+    curves = [(f"{curve_name(name, n)} − shared", curve_name(name, n), "shared") for name in CURVES for n in counts]
+    for title, chosen in (("difference, smallest detectable", pairs), ("own records that taught", curves)):
+        cells = ((name, [_difference(m, a, b) for m in measured.values()]) for name, a, b in chosen)
+        lines += ["", *_table(title, head, cells)]
+
     few: list[str] = []
     many: list[str] = []
     for one in found.values():
         middle = float(np.median([row["records"] for row in one.rows]))
-        for cells, side in (
+        for half, side in (
             (few, [r for r in one.rows if r["records"] <= middle]),
             (many, [r for r in one.rows if r["records"] > middle]),
         ):
             label = f"{min(r['records'] for r in side)} to {max(r['records'] for r in side)} records" if side else ""
-            cells.append(f"{label}: {_difference(measure(one.task, side, seed), 'mlp', 'shared')}" if side else "")
-    lines += [_line("questions of users with few records", few), _line("with many", many)]
-    lines += ["", f"| chosen, times {head} |", rule]
-    for name in FAMILIES:
-        counts = [collections.Counter(one.choices.get(name, ())) for one in found.values()]
-        lines.append(_line(name, [", ".join(f"{c} {n}" for c, n in count.most_common(3)) for count in counts]))
+            half.append(f"{label}: {_difference(measure(one.task, side, seed), 'mlp', 'shared')}" if side else "")
+    lines += ["", *_table("mlp − shared", head, [("users with few records", few), ("with many", many)])]
+
+    times = {
+        name: [
+            ", ".join(f"{choice} {n}" for choice, n in collections.Counter(one.choices.get(name, ())).most_common(3))
+            for one in found.values()
+        ]
+        for name in FAMILIES
+    }
+    lines += ["", *_table("chosen loss/epochs, times", head, times.items())]
     return "\n".join(lines)
 
 
-def _line(title: str, cells: Sequence[str]) -> str:
-    return f"| {title} | {' | '.join(cells)} |"
+def _table(title: str, head: str, rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """The lines of a Markdown table; rows without any cell are left out."""
+    lines = [f"| {title} {head} |", "|---|" + "---|" * head.count(" | ") + "---|"]
+    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows if any(cells)]
 
 
 def _value(measured: intervals.Measured, method: str) -> str:

@@ -151,5 +151,5 @@ def test_differences_are_paired_and_turned():
     lines = families.tables({"LaMP_3": one}, seed=0).splitlines()
     assert "| mlp | 1.000 [1.000, 1.000] |" in lines
     assert "| mlp − shared | +0.500 [+0.500, +0.500], 0.000 |" in lines
-    assert "| questions of users with few records | 0 to 2 records: +0.500 |" in lines
+    assert "| users with few records | 0 to 2 records: +0.500 |" in lines
     assert "| mlp | pairwise/1 2 |" in lines
