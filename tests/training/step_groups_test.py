@@ -33,7 +33,7 @@ def test_groups_change_nothing(at_once, learns, dropout):
         jax.jit(step.make_train_step(one, base_tx, TX, users_at_once=n))(state, batch) for n in (64, at_once)
     )
     assert_close(parts, whole, atol=1e-6)
-    assert_close(also, seen, atol=1e-6)
+    assert_close(also, seen, atol=1e-5)  # sums of dozens
     assert not np.array_equal(parts.bank["o"], state.bank["o"])
     assert np.array_equal(parts.shared["w0"], state.shared["w0"]) == (not learns)
 

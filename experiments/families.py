@@ -1,0 +1,590 @@
+"""Do personal heads matter on LaMP? Every head family as the adapter, on candidates that no reranker decided.
+
+Source    HYDRA (Zhuang et al., NeurIPS 2024), section 3, its adapter; families from the sources in `nn/heads/`.
+Command   python -m experiments.families --data-dir DIR              (DIR/LaMP_2N/train_questions.json, ...)
+          python -m experiments.families --data-dir DIR --plan       counts the calls
+Expected  LaMP_2M, mlp - shared: +.016 [-.024, .055] on sampled candidates, +.213 [.119, .312] on all labels (README).
+Cost      about 7,300 calls of the embedded LLM in a new store, 2,700 beside those of `lamp_small`; nothing in money.
+          The fits compile much: JAX_COMPILATION_CACHE_DIR=FOLDER makes a second run faster.
+Smoke     python -m experiments.families --data-dir DIR --tasks LaMP_2M --smoke       (seconds, a scripted LLM)
+
+All users of a task are re-divided into folds, and each is held out once. What any user's question asks is removed from
+everybody else's profile before the division, so that prompts are the same in all folds, and one store of answers
+serves every fold, family and seed. Two pools a query:
+
+    sampled   zero-shot answers, answers with the k most relevant records, and greedy answers to each of the most
+              relevant records shown alone: what an LLM gives
+    labels    every label of the task: no LLM, and so no bound on how many records teach. Here a head is a classifier
+
+Heads learn from pools of the users' own records asked as questions (p a user), which are answered without the record.
+Loss and epochs are chosen on validation users cut from the training users; held-out users are only reported. A method
+is measured by the mean quality of the candidate it selects (accuracy; for ratings 1 - error / 4) over all questions,
+seeds averaged, with a 95 % bootstrap interval over users.
+"""
+
+import collections
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from hydrajax import files
+from hydrajax.data import folds, lamp, tasks
+from hydrajax.evaluation import controls, intervals, summary
+from hydrajax.evaluation import rows as rows_lib
+from hydrajax.llm import planner, sampler, store
+from hydrajax.methods import hydra, lab, learner, personal, settings
+from hydrajax.prompting import contract
+from hydrajax.runs import config, pipeline
+from hydrajax.training import fit
+from hydrajax.types import Candidate, Query, Split
+
+Pool = Literal["sampled", "labels"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much of a task is used.
+
+    Attributes:
+      users: how many of LaMP's training and dev users, None for all that have questions.
+      queries: questions of each at most.
+      pseudo: p, records of each that are asked as questions to learn from.
+      shown: k, records in a prompt.
+      alone: most relevant records that are also shown alone.
+      seeds: initialisations of the families in `SEEDED`; answers are the same for all.
+    """
+
+    users: tuple[int | None, int | None]
+    queries: int
+    pseudo: int
+    shown: int = 0
+    alone: int = 0
+    seeds: int = 3
+
+
+# Users, prompts and sample numbers are those of `lamp_small` where they can be: its store then holds half the answers.
+SIZES: Mapping[Pool, Mapping[str, Size]] = {
+    "sampled": {
+        "LaMP_2M": Size(users=(None, None), queries=2, pseudo=3, shown=2, alone=4),
+        "LaMP_3": Size(users=(40, 25), queries=2, pseudo=3, shown=4),
+        "LaMP_2N": Size(users=(40, 25), queries=1, pseudo=3, shown=4, alone=4),
+    },
+    "labels": {
+        "LaMP_2M": Size(users=(None, None), queries=3, pseudo=8, seeds=1),
+        "LaMP_3": Size(users=(40, 25), queries=2, pseudo=8, seeds=1),
+        "LaMP_2N": Size(users=(40, 25), queries=1, pseudo=8, seeds=1),
+    },
+}
+SMOKE = Size(users=(8, 4), queries=1, pseudo=2, shown=1, alone=1, seeds=1)
+SAMPLES = 2  # besides the greedy answer, of each prompt
+PAIR_TOKENS = 128
+
+POOLED = "mlp, pooled head"
+LENT = "mlp, another user's head"
+CHOSEN = "mlp or pooled head"
+# Row of the table -> what differs from the default configuration of a fit.
+FAMILIES: Mapping[str, Mapping[str, Any]] = {
+    "shared": {"family": "shared"},
+    "mlp": {"family": "mlp"},
+    "mlp, fresh": {"family": "mlp", "init": "fresh"},
+    "low_rank_mlp": {"family": "low_rank_mlp"},
+    "linear": {"family": "linear"},
+    "simplex": {"family": "simplex"},
+    "facets": {"family": "facets"},
+    "generic_plus_offset": {"family": "generic_plus_offset"},
+}
+SEEDED = ("shared", "mlp", "mlp, fresh")  # the question of the experiment; for the others one initialisation has to do
+CURVES = ("mlp", "linear")
+LABEL, MEDIAN = "most frequent label", "median rating"
+PAIRS = (
+    ("mlp", "shared"), ("mlp", POOLED), ("mlp", LENT), ("mlp", "mlp, fresh"), ("mlp", LABEL), ("mlp", MEDIAN),
+    (CHOSEN, "shared"), ("linear", "linear, 0 records"), ("linear", LABEL), ("linear", MEDIAN),
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Every head family as the adapter."""
+
+    data_dir: str
+    """Folder with TASK/{train,dev}_{questions,outputs}.json."""
+    pools: tuple[Pool, ...] = ("sampled", "labels")
+    """Which candidates."""
+    tasks: tuple[str, ...] = ("LaMP_2M", "LaMP_3", "LaMP_2N")
+    """Which tasks."""
+    families: tuple[str, ...] = tuple(FAMILIES)
+    """Which rows of the table."""
+    llm: str = "local"
+    """`local` or a GGUF file."""
+    store: str | None = None
+    """File of the LLM's answers."""
+    cache: str | None = None
+    """Folder of base features."""
+    out: pathlib.Path = pathlib.Path("runs/families")
+    """Keeps the predictions."""
+    folds: int = 5
+    """Parts that all users are divided into."""
+    seeds: int | None = None
+    """Initialisations, in place of the experiment's."""
+    seed: int = 0
+    """Of the draws of users, records and folds."""
+    plan: bool = False
+    """Print the calls of each task, and call nothing."""
+    ask: bool = False
+    """Sample what is missing, and fit nothing."""
+    report: bool = False
+    """Print the tables of what `out` holds, and compute nothing."""
+    smoke: bool = False
+    """A few users and a scripted LLM: shows that everything runs, says nothing of quality."""
+
+    def size(self, pool: Pool, task: str) -> Size:
+        """How much of a task is used.
+
+        Raises:
+          SystemExit: the task is not one of the experiment's.
+        """
+        if task not in SIZES[pool]:
+            raise SystemExit(f"unknown task {task!r}; valid are {', '.join(SIZES[pool])}")
+        size = SMOKE if self.smoke else SIZES[pool][task]
+        return size if self.seeds is None else dataclasses.replace(size, seeds=self.seeds)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A task with its candidates.
+
+    Attributes:
+      lab: judges.
+      whole: everybody, cleaned of what others' questions ask.
+      learned: records asked as questions, each user's in the order of the draw.
+      pools: candidates by query id, real and learned.
+      greedy: the LLM's one answer with records, by query id; {} without an LLM.
+    """
+
+    lab: lab.Lab
+    whole: Split
+    learned: Sequence[Query]
+    pools: Mapping[str, Sequence[Candidate]]
+    greedy: Mapping[str, str]
+
+
+def everybody(task: tasks.Task, size: Size, options: Options) -> Split:
+    """The drawn users of both of LaMP's splits, cleaned once for all folds.
+
+    Cleaning for a fold removes what its held-out users' questions ask. Here every user counts as held out: that removes
+    the union over all folds, so nothing is left for any of them to remove from a profile.
+    """
+    drawn = []
+    for name, users in zip(("train", "dev"), size.users, strict=True):
+        split, _ = lamp.read_split(pathlib.Path(options.data_dir) / task.name, task, name)
+        drawn.append(folds.subset(split, users=users, queries_per_user=size.queries, seed=options.seed))
+    train, dev = drawn
+    both = Split(name="all", users={**train.users, **dev.users}, queries=(*train.queries, *dev.queries))
+    return folds.hold_out(task, Split(name="nobody", users={}, queries=()), both).held_out
+
+
+def make_bench(pool: Pool, task_name: str, options: Options, llm: sampler.Sampler) -> Bench:
+    """Reads, draws and asks."""
+    task, size = tasks.LAMP[task_name], options.size(pool, task_name)
+    whole = everybody(task, size, options)
+    chosen = dataclasses.replace(settings.SMALL, pseudo_queries=size.pseudo)
+    bench = lab.Lab(
+        ctx=contract.Context(task=task, llm=llm, settings=chosen.prompts),
+        users=whole.users,
+        settings=chosen,
+        seed=options.seed,
+    )
+    learned = bench.pseudo_queries(tuple(whole.users))
+    queries = [*learned, *whole.queries]
+    if pool == "labels":
+        proposals = [Candidate(text=label, source="proposal") for label in task.labels]
+        return Bench(lab=bench, whole=whole, learned=learned, pools={q.id: proposals for q in queries}, greedy={})
+    pools, greedy = sampled_pools(bench, queries, size)
+    return Bench(lab=bench, whole=whole, learned=learned, pools=pools, greedy=greedy)
+
+
+def sampled_pools(
+    bench: lab.Lab, queries: Sequence[Query], size: Size
+) -> tuple[dict[str, list[Candidate]], dict[str, str]]:
+    """Candidates by query id, and the greedy answer with k records.
+
+    Whatever was said with a record in sight is one source: what several prompts agree on shows in the votes.
+    """
+    shown = {query.id: bench.retrieve(query, max(size.shown, size.alone)) for query in queries}
+    rag = bench.pools(
+        "rag",
+        {query_id: records[: size.shown] for query_id, records in shown.items()},
+        queries,
+        samples=SAMPLES,
+        source="reranked",
+        stage="candidates with records",
+    )
+    zero = bench.pools("zero_shot", {}, queries, samples=SAMPLES, source="zero_shot", stage="zero-shot candidates")
+    tried = [(query, i) for query in queries for i in range(min(size.alone, len(shown[query.id])))]
+    asked = [dataclasses.replace(query, id=f"{query.id}#{i}") for query, i in tried]
+    alone = bench.answers(
+        "rag",
+        {q.id: (shown[query.id][i],) for q, (query, i) in zip(asked, tried, strict=True)},
+        asked,
+        stage="candidates with one record",
+    )
+    said: dict[str, list[Candidate]] = {query.id: list(rag[query.id]) for query in queries}
+    for q, (query, _) in zip(asked, tried, strict=True):
+        said[query.id].append(dataclasses.replace(alone[q.id], source="reranked", greedy=False))
+    normalise = bench.ctx.task.normalise
+    pools = {query.id: [*lab.merge(said[query.id], normalise), *zero[query.id]] for query in queries}
+    return pools, {query.id: rag[query.id][0].text for query in queries}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One fold: rows by what they are for (see `hydra.Learner.fit`), and the held-out users' questions."""
+
+    train: Sequence[personal.Row]
+    heads: Sequence[personal.Row]
+    judged: Sequence[personal.Row]
+    held_out: Sequence[Query]
+
+
+def parts(bench: Bench, options: Options) -> list[Part]:
+    """The folds. Validation users are cut from the training users of each."""
+    rows = hydra.labelled_rows(bench.lab, bench.learned, bench.pools, "learned")
+    found = []
+    for fold in folds.k_folds(bench.lab.ctx.task, (bench.whole,), folds=options.folds, seed=options.seed):
+        if fold.removed.train_records or fold.removed.held_out_records:
+            raise AssertionError("a fold changes profiles, so its prompts would not be those of the other folds")
+        known, validation = folds.validation_cut(fold.train, bench.lab.settings.validation, options.seed)
+        queries = [query for query in fold.train.queries if query.user_id in set(validation)]
+        found.append(
+            Part(
+                train=[row for row in rows if row.user_id in set(known)],
+                heads=[row for row in rows if row.user_id not in set(known)],
+                judged=hydra.labelled_rows(bench.lab, queries, bench.pools, "judged"),
+                held_out=fold.held_out.queries,
+            )
+        )
+    return found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A family on one fold: the scorer, what was chosen, and the configuration that was."""
+
+    scorer: personal.Personal
+    choice: learner.Choice
+    config: fit.FitConfig
+
+
+def fit_family(name: str, part: Part, seed: int, encode: personal.Encode, options: Options) -> Fitted | None:
+    """Fits a row of the table; None where nothing in the training users' pools differs.
+
+    Heads of a user's own get an epoch at least, or the families would hide behind the pooled head where validation
+    users prefer it.
+    """
+    epochs = (1,) if options.smoke else tuple(n for n in learner.EPOCHS if n)
+    losses = ("cross_entropy",) if options.smoke else ("cross_entropy", "pairwise")
+    small: dict[str, Any] = {"pooled_epochs": 1} if options.smoke else {}
+    configs = {loss: fit.FitConfig(**FAMILIES[name], **small, loss=loss, seed=seed) for loss in losses}
+    chooses = learner.ValidatedLearner(encode, list(configs.values()), epochs=epochs)
+    scorer = chooses.fit("adapter", train=part.train, heads=part.heads, judged=part.judged)
+    if not isinstance(scorer, personal.Personal):
+        return None
+    choice = chooses.choices["adapter"]
+    return Fitted(scorer=scorer, choice=choice, config=configs[choice.loss])
+
+
+def with_records(
+    fitted: Fitted, part: Part, places: Mapping[str, int], n: int, encode: personal.Encode
+) -> personal.Personal:
+    """The scorer with heads of the held-out users that saw the first n of their records; settings as chosen.
+
+    Args:
+      fitted: of `fit_family`.
+      part: whose held-out users.
+      places: the place of a learned query among those of its user, by query id.
+      n: how many.
+      encode: the base.
+    """
+    users = {query.user_id for query in part.held_out}
+    rows = [row for row in part.heads if row.user_id in users and places[row.query_id] < n]
+    return personal.personalise(fitted.config, encode, fitted.scorer.fitted, rows, epochs=fitted.choice.epochs)
+
+
+def places(bench: Bench) -> dict[str, int]:
+    """The place of every learned query among those of its user, in the order of the draw."""
+    asked: collections.Counter[str] = collections.Counter()
+    found = {}
+    for query in bench.learned:
+        found[query.id] = asked[query.user_id]
+        asked[query.user_id] += 1
+    return found
+
+
+def or_pooled(fitted: Fitted, part: Part) -> personal.Personal:
+    """The scorer, or its pooled head where validation users fare no worse with that.
+
+    They are asked what `learner.ValidatedLearner` asked them: their real questions, and each half of their records by
+    heads that learned from the other half, which for the pooled head is all of their records.
+    """
+    pooled = dataclasses.replace(fitted.scorer, heads=None, user_rows={})
+    users = {row.user_id for row in part.judged}
+    asked = [*part.judged, *(row for row in part.heads if row.user_id in users)]
+    qualities = learner.chosen_qualities(pooled, asked)
+    best = fitted.choice.quality[f"{fitted.choice.loss}/{fitted.choice.epochs}"]
+    return fitted.scorer if qualities and np.mean(qualities) < best else pooled
+
+
+def numbers(size: Size) -> list[int]:
+    """0, 1, 2, 4, ... records of a user, p last."""
+    return [0, *(2**i for i in range(size.pseudo.bit_length()) if 2**i < size.pseudo), size.pseudo]
+
+
+def curve_name(name: str, n: int) -> str:
+    """The method of a point of the curve."""
+    return f"{name}, {n} records"
+
+
+Answers = dict[str, dict[str, list[str]]]
+
+
+def choose(bench: Bench, options: Options, encode: personal.Encode, size: Size) -> tuple[Answers, dict[str, list[str]]]:
+    """Answers of all families by method and query id, one a seed; and what was chosen, by family."""
+    answers: Answers = {}
+    choices: dict[str, list[str]] = {}
+
+    def note(method: str, queries: Sequence[Query], scorer: personal.Scorer, **heads: Any) -> None:
+        scores = hydra.candidate_scores(bench.lab, scorer, queries, bench.pools, **heads)
+        for query in queries:
+            text = bench.pools[query.id][int(np.argmax(scores[query.id]))].text
+            answers.setdefault(method, {}).setdefault(query.id, []).append(text)
+
+    order = places(bench)
+    for number, part in enumerate(parts(bench, options)):
+        users = sorted({query.user_id for query in part.held_out})
+        for name in options.families:
+            _say(f"fold {number + 1} of {options.folds}: {name}")
+            for seed in range(size.seeds if name in SEEDED else 1):
+                fitted = fit_family(name, part, seed, encode, options)
+                scorer = fitted.scorer if fitted else personal.Untrained()
+                note(name, part.held_out, scorer)
+                choices.setdefault(name, []).append(f"{fitted.choice.loss}/{fitted.choice.epochs}" if fitted else "")
+                if name == "mlp":
+                    note(POOLED, part.held_out, scorer, pooled=True)
+                    note(CHOSEN, part.held_out, or_pooled(fitted, part) if fitted else scorer)
+                    for lent in controls.derangements(users, seed=seed, n=4):
+                        note(LENT, part.held_out, scorer, heads=lent)
+                for n in numbers(size) if name in CURVES else ():
+                    known = with_records(fitted, part, order, n, encode) if fitted else scorer
+                    note(curve_name(name, n), part.held_out, known)
+    return answers, choices
+
+
+def plain(bench: Bench, options: Options) -> Answers:
+    """Controls: choices from the same pools, and answers from the profile alone."""
+    task, queries = bench.lab.ctx.task, bench.whole.queries
+    answers: Answers = {}
+    for query in queries:
+        pool = bench.pools[query.id]
+        votes = [candidate.votes for candidate in pool]
+        texts = [task.normalise(candidate.text) for candidate in pool]
+        picks = {
+            "random": controls.random_choices(votes, seed=options.seed, query_id=query.id),
+            "oracle": [controls.oracle([bench.lab.quality(query, text) for text in texts])],
+        }
+        if query.id in bench.greedy:
+            picks["vote"] = [controls.vote(task, texts, votes)]
+        found = {method: [pool[i].text for i in chosen] for method, chosen in picks.items()}
+        if query.id in bench.greedy:
+            found["no adapter"] = [bench.greedy[query.id]]
+        profile = bench.lab.users[query.user_id].profile
+        found[LABEL if task.kind == "classification" else MEDIAN] = [
+            controls.most_frequent_label(task, profile, task.labels[0])
+        ]
+        found["nearest record"] = [controls.nearest_record(task, bench.lab.retrieve(query, 1), task.labels[0])]
+        for method, texts in found.items():
+            answers.setdefault(method, {})[query.id] = texts
+    return answers
+
+
+def prediction_rows(bench: Bench, answers: Answers) -> list[dict[str, Any]]:
+    """Rows for `intervals.measure`, without a text: qualities alone."""
+    return [
+        {
+            "query": query.id,
+            "user": query.user_id,
+            "gold": None,
+            "records": len(bench.lab.users[query.user_id].profile),
+            "answers": {
+                method: {
+                    "predictions": [""] * len(texts[query.id]),
+                    "rewards": [bench.lab.quality(query, text) for text in texts[query.id]],
+                }
+                for method, texts in answers.items()
+            },
+        }
+        for query in bench.whole.queries
+    ]
+
+
+def measure(task: tasks.Task, rows: Iterable[Mapping[str, Any]], seed: int) -> intervals.Measured:
+    """Every method's mean quality, measured as a reward is."""
+    return intervals.measure(dataclasses.replace(task, kind="reward"), rows, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """What came out of one task and pool: prediction rows, choices as loss/epochs by family, records on the curve."""
+
+    task: tasks.Task
+    rows: Sequence[Mapping[str, Any]]
+    choices: Mapping[str, Sequence[str]]
+    numbers: Sequence[int]
+
+
+def run(pool: Pool, task_name: str, options: Options, machine: pipeline.Machine) -> None:
+    """One task and pool, into `out`."""
+    size = options.size(pool, task_name)
+    transport = machine.connect("scripted" if options.smoke else options.llm)
+    held = store.Store(machine.store)
+    llm = sampler.StoredSampler(transport, held)
+    try:
+        bench = make_bench(pool, task_name, options, llm)
+    finally:
+        llm.close()
+        held.close()
+    _say(f"{task_name}, {pool}: {llm.usage.calls:,} calls made, {llm.usage.cached:,} answers were stored")
+    if options.ask:
+        return
+    base = config.RunConfig(experiment="lamp", task=task_name, max_pair_tokens=PAIR_TOKENS)
+    encode = remembered(pipeline.encoders(base, pipeline.cache_folder(machine, held))[0])
+    answers, choices = choose(bench, options, encode, size)
+    options.out.mkdir(parents=True, exist_ok=True)
+    files.write_lines(_rows_file(pool, task_name, options), prediction_rows(bench, plain(bench, options) | answers))
+    files.write_json(_choices_file(pool, task_name, options), choices)
+
+
+def read(pool: Pool, task_name: str, options: Options) -> Found:
+    """What `run` has left."""
+    return Found(
+        task=tasks.LAMP[task_name],
+        rows=rows_lib.read(_rows_file(pool, task_name, options)),
+        choices=files.read_json(_choices_file(pool, task_name, options)),
+        numbers=numbers(options.size(pool, task_name)),
+    )
+
+
+def _rows_file(pool: Pool, task_name: str, options: Options) -> pathlib.Path:
+    return options.out / f"{task_name}-{pool}.jsonl"
+
+
+def _choices_file(pool: Pool, task_name: str, options: Options) -> pathlib.Path:
+    return options.out / f"{task_name}-{pool}-choices.json"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def remembered(encode: personal.Encode) -> personal.Encode:
+    """Features that stay in memory: families, folds and seeds ask for the same pairs."""
+    known: dict[tuple[str, str], np.ndarray] = {}
+
+    def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
+        if missing:
+            known.update(zip(missing, encode(missing), strict=True))
+        return np.stack([known[pair] for pair in pairs])
+
+    return encode_pairs
+
+
+def tables(found: Mapping[str, Found], seed: int) -> str:
+    """Markdown: methods by task; differences; the curve over records; users with few and with many records."""
+    measured = {name: measure(one.task, one.rows, seed) for name, one in found.items()}
+    head = "| " + " | ".join(f"{name} ({len(m.users)} users, {m.queries} questions)" for name, m in measured.items())
+    points = {curve_name(name, n) for one in found.values() for name in CURVES for n in one.numbers}
+    methods = dict.fromkeys(method for m in measured.values() for method in m.methods if method not in points)
+    lines = _table(
+        "selected by", head, ((method, [_value(m, method) for m in measured.values()]) for method in methods)
+    )
+
+    families = [(name, "shared") for name in FAMILIES if name != "shared"]
+    pairs = [(f"{a} − {b}", a, b) for a, b in dict.fromkeys((*PAIRS, *families))]
+    counts = sorted({n for one in found.values() for n in one.numbers})
+    curves = [(f"{curve_name(name, n)} − shared", curve_name(name, n), "shared") for name in CURVES for n in counts]
+    for title, chosen in (("difference, smallest detectable", pairs), ("own records that taught", curves)):
+        cells = ((name, [_difference(m, a, b) for m in measured.values()]) for name, a, b in chosen)
+        lines += ["", *_table(title, head, cells)]
+
+    few: list[str] = []
+    many: list[str] = []
+    for one in found.values():
+        middle = float(np.median([row["records"] for row in one.rows]))
+        for half, side in (
+            (few, [r for r in one.rows if r["records"] <= middle]),
+            (many, [r for r in one.rows if r["records"] > middle]),
+        ):
+            label = f"{min(r['records'] for r in side)} to {max(r['records'] for r in side)} records" if side else ""
+            half.append(f"{label}: {_difference(measure(one.task, side, seed), 'mlp', 'shared')}" if side else "")
+    lines += ["", *_table("mlp − shared", head, [("users with few records", few), ("with many", many)])]
+
+    times = {
+        name: [
+            ", ".join(f"{choice} {n}" for choice, n in collections.Counter(one.choices.get(name, ())).most_common(3))
+            for one in found.values()
+        ]
+        for name in FAMILIES
+    }
+    lines += ["", *_table("chosen loss/epochs, times", head, times.items())]
+    return "\n".join(lines)
+
+
+def _table(title: str, head: str, rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """The lines of a Markdown table; rows without any cell are left out."""
+    lines = [f"| {title} {head} |", "|---|" + "---|" * head.count(" | ") + "---|"]
+    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows if any(cells)]
+
+
+def _value(measured: intervals.Measured, method: str) -> str:
+    if method not in measured.methods:
+        return ""
+    cell = intervals.interval(measured, method, "reward")
+    return f"{summary.number(cell.value, 'reward')} {summary.span(cell.low, cell.high, 'reward')}".rstrip()
+
+
+def _difference(measured: intervals.Measured, a: str, b: str) -> str:
+    if not {a, b} <= set(measured.methods):
+        return ""
+    cell = intervals.difference(measured, a, b, "reward")
+    value = summary.number(cell.value, "reward", signed=True)
+    if cell.detectable is None:
+        return value
+    span = summary.span(cell.low, cell.high, "reward", signed=True)
+    return f"{value} {span}, {summary.number(cell.detectable, 'reward')}"
+
+
+def main(options: Options) -> None:
+    """Runs pools and tasks one after another and prints the tables."""
+    machine = pipeline.Machine(store=options.store, cache=options.cache)
+    for pool in options.pools:
+        for task in options.tasks:
+            if options.plan:
+                counting = planner.Planner(
+                    machine.connect(options.llm).model, store.Store.without_making(options.store)
+                )
+                make_bench(pool, task, options, counting)
+                print(f"{task}, {pool}: {counting.calls:,} calls")
+            elif not options.report:
+                run(pool, task, options, machine)
+        if not options.plan and not options.ask:
+            found = {task: read(pool, task, options) for task in options.tasks}
+            print(f"\n## {pool}\n\n{tables(found, options.seed)}\n")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
