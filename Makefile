@@ -19,7 +19,7 @@ WARM_UP := -c "import anthropic, flax.linen, grain, jax, optax, rouge_score.roug
 # make test-parity TORCH="--extra-index-url https://download.pytorch.org/whl/cpu"
 TORCH ?=
 
-.PHONY: install demo test lint types test-parity clean python
+.PHONY: install demo test test-slow lint types test-parity clean python
 .DELETE_ON_ERROR:
 
 install: .venv/.installed
@@ -29,6 +29,9 @@ demo: install
 
 test: install
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+test-slow: install
+	@$(BIN)/python -m pytest -q -n auto -m slow
 
 lint: install
 	@$(BIN)/ruff check .

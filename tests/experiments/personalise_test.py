@@ -29,6 +29,7 @@ def test_the_loop_takes_the_updates_of_the_fit():
             np.testing.assert_allclose(fitted[2][name][user], leaf, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_benchmark_measures_and_says_so(small, capsys, tmp_path):
     plot = tmp_path / "plot.html"
     personalise.main(dataclasses.replace(small, json=True, plot=plot))

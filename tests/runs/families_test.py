@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pytest
 
 from hydrajax.runs import saved
 from tests.runs.conftest import features
 
 
+@pytest.mark.slow
 def test_reranker_and_adapter_have_the_families_that_were_named(lamp, config, machine, run, tmp_path):
     folder = lamp(tmp_path / "data", "LaMP_3")
     made = config(folder, "LaMP_3", reranker_family="linear", adapter_family="simplex:bases=3")

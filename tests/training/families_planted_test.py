@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from hydrajax.training import fit
 from hydrajax.training.examples import Examples
@@ -53,6 +54,7 @@ def on_new_users(family, tastes=TASTES, **changes):
     return [ordered(fit.predict(fitted, u, rest.user, rest.x, rest.extras), rest) for u in (users, None)]
 
 
+@pytest.mark.slow
 def test_users_who_differ_by_taste_are_served_better_than_by_one_head_for_all():
     shared, generic = on_new_users("shared")
     assert shared == generic < 0.6

@@ -244,6 +244,7 @@ def texts(sizes, seed):
     return Examples(**{**vars(examples), "x": packed})
 
 
+@pytest.mark.slow
 def test_a_trained_base_changes_resumes_exactly_and_serves_new_users(tiny_base, tmp_path):
     train = texts((5, 8, 3), 0)
     plain = fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path)

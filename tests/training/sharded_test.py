@@ -88,6 +88,7 @@ def test_the_step_is_traced_once_a_shape():
     assert traces == [6, 9]
 
 
+@pytest.mark.slow
 def test_eight_devices_without_a_collective_for_heads_and_their_checkpoint_on_two(tmp_path):
     assert python("eight", str(tmp_path)).wait(timeout=300) == 0
     found = json.loads((tmp_path / "found.json").read_text())
@@ -111,6 +112,7 @@ def test_eight_devices_without_a_collective_for_heads_and_their_checkpoint_on_tw
         assert_close(learned(after), learned(one), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_the_same(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
