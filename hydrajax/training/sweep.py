@@ -5,8 +5,9 @@ settings have in common (rows of the table, products with shared matrices, the k
 once, and small operations become large ones. Large heads go one after another inside the program, since side by side
 they would not fit into a CPU's cache.
 
-On two busy cores, 64 settings at d = 384 over 100 examples a user (`python -m experiments.benchmarks personalise`): the
-time of 64 warm fits times .25 for `linear`, times .02 for `simplex`, times .94 for `mlp`, which goes in turn.
+On two busy cores, 64 settings at d = 384 over 100 examples a user (`python -m experiments.benchmarks personalise`),
+one program takes the time of 64 warm fits times .25 to .38 for `linear`, .02 to .03 for `simplex`, and .6 to .94 for
+`mlp`, which goes in turn.
 """
 
 import dataclasses
@@ -133,8 +134,6 @@ def sweep_heads(
         rates=rates,
         seeds=seeds,
         over=over,
-        # A group's heads, under all settings, wait in memory beside the result.
-        group=max(1, min(64, 2**28 // (grid.size * head_bytes(family, dims)))),
     )
     found = prepared.empty((len(settings), num_users))
     done = 0
