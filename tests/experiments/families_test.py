@@ -34,6 +34,7 @@ def bench(options):
     return families.make_bench("labels", "LaMP_2M", options, counting)
 
 
+@pytest.mark.slow
 def test_the_smoke_size_runs_and_prints_every_method_once_a_task(options, capsys):
     families.main(options)
     said = capsys.readouterr()
