@@ -42,6 +42,7 @@ def head(users, row):
     return jax.tree.map(lambda leaf: leaf[row], users)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", heads.names())
 def test_every_family_is_pretrained_personalised_and_scored(name):
     fitted = pretrained(name)

@@ -42,6 +42,7 @@ def python(*args):
     return subprocess.Popen([sys.executable, "-m", "tests.training.sharded_worker", *args], cwd=ROOT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", worker.FAMILIES)
 @pytest.mark.parametrize(("users", "data"), [(1, 1), (2, 1), (2, 2)])
 def test_devices_change_nothing_but_rounding(name, users, data):

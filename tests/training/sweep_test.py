@@ -45,6 +45,7 @@ def family_parts(name):
         ("low_rank_mlp:rank=2,width=3", "pairwise", None),
     ],
 )
+@pytest.mark.slow
 def test_every_setting_is_the_single_fit(family, loss, over):
     shared, start = family_parts(family)
     options = {"start": start, "shared": shared, "epochs": 3, "batch_examples": 4, "loss": loss}
@@ -69,6 +70,7 @@ def test_prior_strengths_of_a_convex_family(over):
     assert (sizes[1, [0, 2, 3]] > sizes[2, [0, 2, 3]]).all()
 
 
+@pytest.mark.slow
 def test_fresh_heads_are_each_seeds_own():
     settings = sweep.product(seed=(0, 7), learning_rate=(1e-9, 0.01))
     swept = sweep.sweep_heads("mlp:width=3", NEW, settings, num_users=U, epochs=1)
