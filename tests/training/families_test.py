@@ -14,6 +14,8 @@ from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 from tests.training.conftest import assert_close, assert_equal, make_examples
 
+pytestmark = pytest.mark.slow
+
 TRAIN = make_examples((8, 6, 7))
 NEW = make_examples((8, 0, 5, 7), seed=9)
 U = 4
@@ -42,7 +44,6 @@ def head(users, row):
     return jax.tree.map(lambda leaf: leaf[row], users)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", heads.names())
 def test_every_family_is_pretrained_personalised_and_scored(name):
     fitted = pretrained(name)

@@ -11,6 +11,8 @@ from hydrajax.training import fit_heads, losses, newton, optimizers, step, user_
 from hydrajax.types import DataError
 from tests.training.conftest import D, assert_close, assert_equal, edited, make_examples
 
+pytestmark = pytest.mark.slow
+
 SIZES = (9, 0, 16, 5, 40)
 U = len(SIZES)
 NEW = make_examples(SIZES)

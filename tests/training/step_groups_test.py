@@ -12,6 +12,8 @@ from hydrajax.training import optimizers, step
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_batch
 
+pytestmark = pytest.mark.slow
+
 C = 997
 LARGE = step.LARGE_BYTES // (4 * D)  # hidden units whose weights are a large row
 DIMS = heads.Dims(features=D, extras=X)

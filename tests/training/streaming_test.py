@@ -11,6 +11,8 @@ from hydrajax.training import bank, optimizers, shards, step, streaming
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_equal, edited, make_batch
 
+pytestmark = pytest.mark.slow
+
 C = 9
 DIMS = heads.Dims(features=D, extras=X)
 TX = optimizers.adamw(0.05, 0.1, clip=0.5)
