@@ -33,11 +33,13 @@ from hydrajax.evaluation import plots
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
-from hydrajax.training import losses, per_user, personalisation, sweep, user_fit
+from hydrajax.training import losses, optimizers, per_user, personalisation, step, sweep, user_fit
 
 WORDS = (20, 150)  # of a pair of texts
 VMAPPED = (2, 8, 16, 64)
 BATCHES = (20, 25, 50, 100)
+RATES = user_fit.Rates(learning_rate=3e-4, weight_decay=0.01, prior_strength=10.0)
+TX = optimizers.adamw(RATES.learning_rate, RATES.weight_decay)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,27 +122,19 @@ def parts(name: str, features: int) -> tuple[heads.Family, Any, Any]:
 def together(data: examples_.Examples, options: Options, *, users: int, batch: int, parallel: int | None) -> Any:
     """The fit of all users, `parallel` side by side."""
     family, shared, start = parts(options.family, options.features)
-    settings = per_user.Settings(
-        epochs=(options.epochs,),
-        learning_rate=3e-4,
-        weight_decay=0.01,
-        prior_strength=10.0,
-        batch_examples=batch,
-        seed=0,
-        parallel=parallel,
-    )
-    return per_user.fit(
-        family,
-        heads.Dims(features=options.features),
-        "cross_entropy",
-        per_user.of_examples(data, np.arange(users, dtype=np.uint32)),
-        users,
-        settings,
+    problem = per_user.Problem(
+        family=family,
+        dims=heads.Dims(features=options.features),
+        loss="cross_entropy",
+        data=per_user.of_examples(data, np.arange(users, dtype=np.uint32)),
+        num_users=users,
         normaliser=None,
         shared=shared,
         anchor=start,
         generic=start,
     )
+    schedule = per_user.Schedule(epochs=(options.epochs,), batch_examples=batch, parallel=parallel)
+    return per_user.fit(problem, schedule, RATES, seed=0)
 
 
 def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) -> list[Any]:
@@ -152,7 +146,7 @@ def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) 
     for user in range(users):
         own = np.arange(user * options.examples, (user + 1) * options.examples)
         head = jax.tree.map(jnp.array, start)
-        opt = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, head), jax.tree.map(jnp.zeros_like, head))
+        opt = TX.init(head)
         key = jax.random.key(user)
         for _ in range(options.epochs):
             for rows in np.array_split(rng.permutation(own), -(-len(own) // batch)):
@@ -160,24 +154,21 @@ def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) 
                     label=data.label[rows], score=data.score[rows], pool=data.pool[rows], mask=np.ones(len(rows), bool)
                 )
                 head, opt = update(shared, start, head, opt, data.x[rows], targets, key)
+                key = jax.random.fold_in(key, 0)
         found.append(jax.device_get(head))
     return found
 
 
 @functools.cache
 def _update(family: heads.Family, examples: int) -> Any:
-    rates = user_fit.Rates(learning_rate=3e-4, weight_decay=0.01, prior_strength=10.0)
-
     @functools.partial(jax.jit, donate_argnums=(2, 3))
     def update(shared, start, head, opt, x, targets, key):
         def loss(head):
-            return losses.cross_entropy(
-                scorers.logits(family, shared, head, x, key=jax.random.fold_in(key, opt[0].astype(int))), targets
-            )
+            return losses.cross_entropy(scorers.logits(family, shared, head, x, key=key), targets)
 
         grad, weight = jax.grad(loss, has_aux=True)(head)
-        pull = jnp.float32(10.0 / examples)
-        return user_fit.adamw(rates, jnp.float32(jnp.inf), start, head, opt, grad, weight, pull)
+        pull = jnp.float32(RATES.prior_strength / examples)
+        return step.update_head(TX, start, head, opt, grad, weight, pull)
 
     return update
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import encoded, joint, losses, per_user, personalisation, scoring
+from hydrajax.training import encoded, joint, losses, per_user, personalisation, scoring, user_fit
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import FitConfig, Fitted, family, load_fitted, save_fitted
 from hydrajax.training.fitted import generic as fitted_generic
@@ -285,29 +285,22 @@ def _pooled(
 ) -> tuple[heads.User, tuple[float, ...]]:
     """One head on everybody's examples: the fit of a single user to whom they all belong."""
     data = dataclasses.replace(_data(z, examples, 1), user=np.zeros_like(examples.user))
-    settings = per_user.Settings(
-        epochs=(config.pooled_epochs,),
-        learning_rate=config.pooled_learning_rate * heads.rate(family(config)),
-        weight_decay=config.weight_decay,
-        prior_strength=config.pooled_ridge if isinstance(family(config), heads.Convex) else 0.0,
-        batch_examples=POOLED_BATCH,
-        seed=config.seed,
-        decays=True,
-        fresh=True,
-    )
-    found, curve = per_user.fit(
-        family(config),
-        dims,
-        config.loss,
-        data,
-        1,
-        settings,
+    problem = per_user.Problem(
+        family=family(config),
+        dims=dims,
+        loss=config.loss,
+        data=data,
+        num_users=1,
         normaliser=normaliser,
         shared=shared,
-        anchor=None,
-        generic=None,
-        progress=progress,
     )
+    rates = user_fit.Rates(
+        learning_rate=config.pooled_learning_rate * heads.rate(problem.family),
+        weight_decay=config.weight_decay,
+        prior_strength=config.pooled_ridge if isinstance(problem.family, heads.Convex) else 0.0,
+    )
+    schedule = per_user.Schedule(epochs=(config.pooled_epochs,), batch_examples=POOLED_BATCH, decays=True)
+    found, curve = per_user.fit(problem, schedule, rates, seed=config.seed, progress=progress)
     head = jax.tree.map(lambda leaf: leaf[0], found[config.pooled_epochs])
     return head, tuple(float(v) for v in curve)
 
@@ -323,30 +316,30 @@ def _personal(
     progress: Progress | None,
 ) -> Snapshots:
     generic = fitted_generic(config, shared)
-    convex = isinstance(family(config), heads.Convex)
-    settings = per_user.Settings(
-        epochs=epochs,
-        learning_rate=config.learning_rate * heads.rate(family(config)),
-        weight_decay=config.weight_decay,
-        prior_strength=config.prior_strength if convex or config.init == "pooled" else 0.0,
-        batch_examples=config.batch_examples,
-        seed=config.seed,
-        fresh=config.init == "fresh",
-        parallel=per_user.parallel_users(config.users_per_batch),
-    )
-    found, curve = per_user.fit(
-        family(config),
-        dims,
-        config.loss,
-        data,
-        num_users,
-        settings,
+    problem = per_user.Problem(
+        family=family(config),
+        dims=dims,
+        loss=config.loss,
+        data=data,
+        num_users=num_users,
         normaliser=normaliser,
         shared=shared,
         anchor=generic if config.init == "pooled" else None,
         generic=generic,
-        progress=progress,
-        group=config.users_per_batch,
+    )
+    pulled = isinstance(problem.family, heads.Convex) or config.init == "pooled"
+    rates = user_fit.Rates(
+        learning_rate=config.learning_rate * heads.rate(problem.family),
+        weight_decay=config.weight_decay,
+        prior_strength=config.prior_strength if pulled else 0.0,
+    )
+    schedule = per_user.Schedule(
+        epochs=epochs,
+        batch_examples=config.batch_examples,
+        parallel=per_user.parallel_users(config.users_per_batch),
+    )
+    found, curve = per_user.fit(
+        problem, schedule, rates, seed=config.seed, progress=progress, group=config.users_per_batch
     )
     return Snapshots(heads=found, curve=tuple(float(v) for v in curve))
 

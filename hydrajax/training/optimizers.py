@@ -82,8 +82,11 @@ def _scale_by_adam(moments: Any, b1: float = 0.9, b2: float = 0.999, eps: float 
     small = moments == jnp.dtype(jnp.bfloat16)
 
     def init(params: Any) -> optax.ScaleByAdamState:
-        zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.uint16 if small else jnp.float32), params)
-        return optax.ScaleByAdamState(count=jnp.zeros((), jnp.int32), mu=zeros, nu=zeros)
+        def zeros() -> Any:
+            return jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.uint16 if small else jnp.float32), params)
+
+        # Two trees: a buffer that both shared could not be donated.
+        return optax.ScaleByAdamState(count=jnp.zeros((), jnp.int32), mu=zeros(), nu=zeros())
 
     def scale(grads: Any, state: optax.ScaleByAdamState, params: Any = None) -> tuple[Any, optax.ScaleByAdamState]:
         count = optax.safe_increment(state.count)

@@ -50,58 +50,73 @@ class Data:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How heads are fitted by gradient steps; convex families take `prior_strength` alone.
+class Problem:
+    """What is fitted, and all that does not learn.
+
+    A head minimises its mean loss plus prior_strength / (2 n) |head - anchor|^2, n = the user's examples.
+
+    Attributes:
+      family: head family.
+      dims: widths of its input.
+      loss: a name of `losses.LOSSES`.
+      data: examples.
+      num_users: how many heads.
+      normaliser: statistics of the inputs; None leaves them as they are.
+      shared: parameters that all users share, frozen.
+      anchor: the centre of decay and prior; None: zeros.
+      generic: the head of users without examples; None: whatever they start with.
+    """
+
+    family: heads.Family
+    dims: heads.Dims
+    loss: str
+    data: Data
+    num_users: int
+    normaliser: scorers.Normaliser | None
+    shared: heads.Shared
+    anchor: heads.User | None = None
+    generic: heads.User | None = None
+
+    def template(self) -> heads.User:
+        """Shapes of one head."""
+        return jax.eval_shape(lambda: self.family.init_user(jax.random.key(0), self.dims))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How gradient steps follow each other; convex families take none of it but `parallel`.
 
     Attributes:
       epochs: numbers of passes after which heads are returned, ascending.
       batch_examples: rows of a mini-batch.
       decays: the learning rate falls to 0 over the fit.
-      fresh: heads start at their own initialisation, else at the anchor.
+      fresh: heads start at their own initialisation, else at the anchor; always without an anchor.
       parallel: users fitted at once.
     """
 
     epochs: tuple[int, ...]
-    learning_rate: float
-    weight_decay: float
-    prior_strength: float
     batch_examples: int
-    seed: int
     decays: bool = False
     fresh: bool = False
     parallel: int | None = None
 
 
 def fit(
-    family: heads.Family,
-    dims: heads.Dims,
-    loss: str,
-    data: Data,
-    num_users: int,
-    settings: Settings,
+    problem: Problem,
+    schedule: Schedule,
+    rates: user_fit.Rates,
     *,
-    normaliser: scorers.Normaliser | None,
-    shared: heads.Shared,
-    anchor: heads.User | None,
-    generic: heads.User | None,
+    seed: int,
     progress: Progress | None = None,
     group: int = 64,
 ) -> tuple[dict[int, heads.User], np.ndarray]:
     """Heads of users 0..num_users-1 after each number of epochs.
 
-    A head minimises its mean loss plus prior_strength / (2 n) |head - anchor|^2, n = the user's examples.
-
     Args:
-      family: head family.
-      dims: widths of its input.
-      loss: a name of `losses.LOSSES`.
-      data: examples.
-      num_users: how many heads.
-      settings: how.
-      normaliser: statistics of the inputs; None leaves them as they are.
-      shared: parameters that all users share, frozen.
-      anchor: the centre of decay and prior; None: zeros.
-      generic: the head of users without examples; None: whatever they start with.
+      problem: what is fitted.
+      schedule: in which steps.
+      rates: numbers; convex families look at `prior_strength` alone.
+      seed: of initialisations, orders and dropout.
       progress: called with (users done, users).
       group: users between two calls of `progress`.
 
@@ -110,28 +125,11 @@ def fit(
       examples; mean loss per epoch over all users, NaN for an epoch without any loss. Convex families: the same heads
       for every number but 0, and the loss before and after).
     """
-    convex = isinstance(family, heads.Convex)
-    counts = tuple(n for n in settings.epochs if n > 0)[: 1 if convex else None]
-    rates = user_fit.Rates(
-        learning_rate=jnp.float32(settings.learning_rate),
-        weight_decay=jnp.float32(settings.weight_decay),
-        prior_strength=jnp.float32(settings.prior_strength),
-    )
-    prepared = prepare(
-        family,
-        dims,
-        loss,
-        data,
-        num_users,
-        settings,
-        normaliser=normaliser,
-        shared=shared,
-        anchor=anchor,
-        generic=generic,
-        rates=rates,
-        seeds=(settings.seed,),
-        group=group,
-    )
+    num_users = problem.num_users
+    convex = isinstance(problem.family, heads.Convex)
+    counts = tuple(n for n in schedule.epochs if n > 0)[: 1 if convex else None]
+    # Arrays, so that other numbers compile nothing new.
+    prepared = prepare(problem, schedule, jax.tree.map(jnp.float32, rates), seeds=(seed,), group=group)
     found = {n: prepared.empty((num_users,)) for n in counts}
     curve, done = np.zeros((0, 2)), 0
     for users, (made, part) in computed(prepared.jobs if counts else ()):
@@ -142,10 +140,10 @@ def fit(
         if progress is not None:
             progress(done, num_users)
     if convex:
-        found = dict.fromkeys((n for n in settings.epochs if n > 0), found[counts[0]]) if counts else {}
+        found = dict.fromkeys((n for n in schedule.epochs if n > 0), found[counts[0]]) if counts else {}
     elif counts:
         curve = curve[: counts[-1]]
-    if 0 in settings.epochs:
+    if 0 in schedule.epochs:
         found[0] = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], num_users, axis=0), prepared.fallback)
     sums, weights = curve[:, 0], curve[:, 1]
     return found, np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
@@ -188,30 +186,30 @@ class Prepared:
 
 
 def prepare(
-    family: heads.Family,
-    dims: heads.Dims,
-    loss: str,
-    data: Data,
-    num_users: int,
-    settings: Settings,
-    *,
-    normaliser: scorers.Normaliser | None,
-    shared: heads.Shared,
-    anchor: heads.User | None,
-    generic: heads.User | None,
+    problem: Problem,
+    schedule: Schedule,
     rates: user_fit.Rates,
+    *,
     seeds: tuple[int, ...],
     over: user_fit.Over | None = None,
     group: int = 64,
 ) -> Prepared:
-    """Everything on the device and every program bound to its arguments; see `fit` and `user_fit`.
+    """Everything on the device and every program bound to its arguments; see `user_fit`.
 
-    `rates` and `seeds` stand in for those of `settings`; without `over` they are scalars and one seed.
+    Args:
+      problem: what is fitted.
+      schedule: in which steps.
+      rates: float32 scalars; with `over`, [K, R] (convex families: `prior_strength` [R]).
+      seeds: K of them; one without `over`.
+      over: how many settings are fitted in one program.
+      group: most users in one call of a program.
     """
-    template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
-    fresh = settings.fresh or anchor is None
+    family, loss, data, num_users = problem.family, problem.loss, problem.data, problem.num_users
+    normaliser, shared, anchor = problem.normaliser, problem.shared, problem.anchor
+    template = problem.template()
+    fresh = schedule.fresh or anchor is None
     anchor = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template) if anchor is None else anchor
-    fallback = anchor if generic is None else generic
+    fallback = anchor if problem.generic is None else problem.generic
     whole = loss in losses.WITHIN_POOL
     make = functools.partial(chunks.make, data.user, data.pool, keys=data.keys, whole_pools=whole)
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(template))
@@ -236,22 +234,22 @@ def prepare(
             users = everybody[(count > least) & (count <= (limit or np.inf))]
             if len(users):
                 kept = np.isin(data.user, users)
-                whose = functools.partial(make, num_users, size=limit or settings.batch_examples, among=kept)
+                whose = functools.partial(make, num_users, size=limit or schedule.batch_examples, among=kept)
                 table = _table(data, [whose()], num_users)
                 program = user_fit.exact(family, loss, limit is not None, over)
                 add(program, (normaliser, shared, anchor, fallback, table, rates.prior_strength), users)
     else:
-        counts = tuple(n for n in settings.epochs if n > 0) or (1,)
-        made = [make(num_users, size=settings.batch_examples, epochs=counts[-1], seed=seed) for seed in seeds]
+        counts = tuple(n for n in schedule.epochs if n > 0) or (1,)
+        made = [make(num_users, size=schedule.batch_examples, epochs=counts[-1], seed=seed) for seed in seeds]
         total = np.inf
-        if settings.decays:
+        if schedule.decays:
             total = max(1, int((made[0].stop - made[0].start).sum(axis=0).max(initial=0)))
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
         draws = user_fit.Draws(key=keys, order=jnp.arange(len(seeds)))
         if over is None:
             draws = jax.tree.map(lambda leaf: leaf[0], draws)
         bounds = np.array([(0, *counts[:-1]), counts], np.int32).T
-        program = user_fit.gradient(family, dims, loss, fresh, settings.parallel, over)
+        program = user_fit.gradient(family, problem.dims, loss, fresh, schedule.parallel, over)
         table = _table(data, made, num_users)
         arguments = (normaliser, shared, anchor, fallback, table, bounds, jnp.float32(total), draws, rates)
         add(program, arguments, everybody)

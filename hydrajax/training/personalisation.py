@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float, Int, Num, UInt32
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import losses, per_user
+from hydrajax.training import losses, per_user, user_fit
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 
@@ -74,7 +74,6 @@ def fit_heads(
       DataError: NaN or infinite numbers, an unknown user, arrays that do not fit each other, a family that stores
         nothing of a user or whose shared parameters are missing, or a number out of its range.
     """
-    family = heads.get(family) if isinstance(family, str) else family
     examples = Examples(
         user=user,
         x=x,
@@ -83,11 +82,6 @@ def fit_heads(
         score=label if score is None else score,
         pool=user if pool is None else pool,
     )
-    examples.check_users(num_users)
-    losses.get(loss)
-    keys = np.arange(num_users, dtype=np.uint32) if user_keys is None else np.asarray(user_keys, np.uint32)
-    data = per_user.of_examples(examples, keys)
-    dims = heads.Dims(features=data.x.shape[1], extras=data.extras.shape[1])
     check_numbers(
         epochs=epochs,
         batch_examples=batch_examples,
@@ -95,31 +89,53 @@ def fit_heads(
         weight_decay=weight_decay,
         prior_strength=prior_strength,
     )
-    check_inputs(family, dims, num_users, keys=keys, start=start, shared=shared, normaliser=normaliser)
-    settings = per_user.Settings(
-        epochs=(epochs,),
-        learning_rate=learning_rate * heads.rate(family),
+    problem = checked_problem(
+        family, examples, num_users, loss=loss, start=start, shared=shared, normaliser=normaliser, user_keys=user_keys
+    )
+    schedule = per_user.Schedule(epochs=(epochs,), batch_examples=batch_examples, parallel=per_user.parallel_users())
+    rates = user_fit.Rates(
+        learning_rate=learning_rate * heads.rate(problem.family),
         weight_decay=weight_decay,
         prior_strength=prior_strength,
-        batch_examples=batch_examples,
-        seed=seed,
-        fresh=start is None,
-        parallel=per_user.parallel_users(),
     )
-    found, _ = per_user.fit(
-        family,
-        dims,
-        loss,
-        data,
-        num_users,
-        settings,
+    found, _ = per_user.fit(problem, schedule, rates, seed=seed, progress=progress)
+    return found[epochs]
+
+
+def checked_problem(
+    family: str | heads.Family,
+    examples: Examples,
+    num_users: int,
+    *,
+    loss: str,
+    start: heads.User | None,
+    shared: heads.Shared | None,
+    normaliser: scorers.Normaliser | None,
+    user_keys: UInt32[np.ndarray, " U"] | None,
+) -> per_user.Problem:
+    """The problem of `fit_heads` and of a sweep, from their arguments.
+
+    Raises:
+      DataError: see `fit_heads`.
+    """
+    family = heads.get(family) if isinstance(family, str) else family
+    losses.get(loss)
+    examples.check_users(num_users)
+    keys = np.arange(num_users, dtype=np.uint32) if user_keys is None else np.asarray(user_keys, np.uint32)
+    data = per_user.of_examples(examples, keys)
+    problem = per_user.Problem(
+        family=family,
+        dims=heads.Dims(features=data.x.shape[1], extras=data.extras.shape[1]),
+        loss=loss,
+        data=data,
+        num_users=num_users,
         normaliser=normaliser,
         shared={} if shared is None else shared,
         anchor=start,
         generic=start,
-        progress=progress,
     )
-    return found[epochs]
+    check_inputs(problem)
+    return problem
 
 
 def check_numbers(**numbers: float | int) -> None:
@@ -142,31 +158,22 @@ def check_numbers(**numbers: float | int) -> None:
             raise DataError(f"{name} is {value}, expected a finite number of 0 or more")
 
 
-def check_inputs(
-    family: heads.Family,
-    dims: heads.Dims,
-    num_users: int,
-    *,
-    keys: np.ndarray,
-    start: heads.User | None,
-    shared: heads.Shared | None,
-    normaliser: scorers.Normaliser | None,
-) -> None:
+def check_inputs(problem: per_user.Problem) -> None:
     """Refuses what does not fit the family and its inputs.
 
     Raises:
       DataError: the first that does not.
     """
+    family, dims, keys, normaliser = problem.family, problem.dims, problem.data.keys, problem.normaliser
     name = type(family).__name__
     if not heads.stores_users(family, dims):
         raise DataError(f"{name} stores nothing of a user, so there is no head to fit")
-    if np.shape(keys) != (num_users,):
-        raise DataError(f"user_keys has shape {list(np.shape(keys))}, expected [{num_users}]")
+    if np.shape(keys) != (problem.num_users,):
+        raise DataError(f"user_keys has shape {list(np.shape(keys))}, expected [{problem.num_users}]")
     if normaliser is not None and np.shape(normaliser.mean) != (dims.inputs,):
         raise DataError(f"the normaliser has {np.size(normaliser.mean)} inputs, expected {dims.inputs}")
-    key = jax.random.key(0)
-    wanted = jax.eval_shape(lambda: (family.init_user(key, dims), family.init_shared(key, dims)))
-    for what, got, expected in (("start", start, wanted[0]), ("shared", shared or {}, wanted[1])):
+    shared = jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))
+    for what, got, expected in (("start", problem.anchor, problem.template()), ("shared", problem.shared, shared)):
         if what == "start" and got is None:
             continue
         shapes = [

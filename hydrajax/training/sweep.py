@@ -21,7 +21,7 @@ import numpy as np
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import losses, per_user, personalisation, user_fit
+from hydrajax.training import per_user, personalisation, user_fit
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 
@@ -89,18 +89,15 @@ def sweep_heads(
     Raises:
       DataError: as `fit_heads`; no setting; or a dropout for a family that has none, or for some settings only.
     """
-    family = heads.get(family) if isinstance(family, str) else family
-    losses.get(loss)
+    problem = personalisation.checked_problem(
+        family, examples, num_users, loss=loss, start=start, shared=shared, normaliser=normaliser, user_keys=user_keys
+    )
+    family = problem.family
     _check(family, settings)
-    examples.check_users(num_users)
-    keys = np.arange(num_users, dtype=np.uint32) if user_keys is None else np.asarray(user_keys, np.uint32)
-    data = per_user.of_examples(examples, keys)
-    dims = heads.Dims(features=data.x.shape[1], extras=data.extras.shape[1])
     personalisation.check_numbers(epochs=epochs, batch_examples=batch_examples)
-    personalisation.check_inputs(family, dims, num_users, keys=keys, start=start, shared=shared, normaliser=normaliser)
     convex = isinstance(family, heads.Convex)
     if over is None:
-        over = choose(family, dims)
+        over = choose(family, problem.dims)
 
     # K seeds with R settings each; a seed with fewer settings repeats its last one, which is thrown away.
     seeds = (0,) if convex else tuple(dict.fromkeys(one.seed for one in settings))
@@ -111,30 +108,8 @@ def sweep_heads(
     rates = _rates(family, settings, grid)
     if convex:
         rates = dataclasses.replace(rates, prior_strength=rates.prior_strength[0])
-    prepared = per_user.prepare(
-        family,
-        dims,
-        loss,
-        data,
-        num_users,
-        per_user.Settings(
-            epochs=(epochs,),
-            learning_rate=0.0,
-            weight_decay=0.0,
-            prior_strength=0.0,
-            batch_examples=batch_examples,
-            seed=0,
-            fresh=start is None,
-            parallel=per_user.parallel_users(),
-        ),
-        normaliser=normaliser,
-        shared={} if shared is None else shared,
-        anchor=start,
-        generic=start,
-        rates=rates,
-        seeds=seeds,
-        over=over,
-    )
+    schedule = per_user.Schedule(epochs=(epochs,), batch_examples=batch_examples, parallel=per_user.parallel_users())
+    prepared = per_user.prepare(problem, schedule, rates, seeds=seeds, over=over)
     found = prepared.empty((len(settings), num_users))
     done = 0
     for users, (made, _) in per_user.computed(prepared.jobs):

@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import losses, newton, step
+from hydrajax.training import losses, newton, optimizers, step
 
 Over = Literal["map", "vmap"]
 
@@ -111,6 +111,8 @@ def gradient(
             stops = jnp.where(row >= 0, table.stop[order, :, here], starts)
             dropout = jax.random.fold_in(jax.random.fold_in(draws.key, 3), table.key[here])
 
+            head_tx = optimizers.adamw(rates.learning_rate, rates.weight_decay, total=total)
+
             def summed(user, x, targets, key):
                 return loss_fn(scorers.logits(used, shared, user, x, key=key), targets)
 
@@ -119,7 +121,7 @@ def gradient(
                 x, targets = table.chunk(normaliser, draws.order, index)
                 key = jax.random.fold_in(dropout, number)
                 (value, weight), grad = jax.value_and_grad(summed, has_aux=True)(user, x, targets, key)
-                new = adamw(rates, total, anchor, user, opt, grad, weight, pull)
+                new = step.update_head(head_tx, anchor, user, opt, grad, weight, pull)
                 user, opt = jax.tree.map(lambda a, b: jnp.where(weight > 0, a, b), new, (user, opt))
                 return user, opt, number + 1, loss_sum + value, weight_sum + weight
 
@@ -135,10 +137,8 @@ def gradient(
                 return carry, carry[0]
 
             user = family.init_user(step.user_key(draws.key, table.key[here]), dims) if fresh else anchor
-            moments = jax.tree.map(jnp.zeros_like, user)
-            opt = (jnp.zeros((), jnp.float32), moments, moments)
             curve = jnp.zeros((table.start.shape[1], 2), jnp.float32)
-            carry, users = jax.lax.scan(segment, (user, opt, jnp.zeros((), jnp.int32), curve), bounds)
+            carry, users = jax.lax.scan(segment, (user, head_tx.init(user), jnp.zeros((), jnp.int32), curve), bounds)
             # Without any loss (no examples, or none that differ) nothing was learned of the user.
             empty = jnp.sum(carry[-1][:, 1]) == 0
             return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest[None], leaf), users, fallback), carry[-1]
@@ -146,39 +146,6 @@ def gradient(
         return jax.lax.map(lambda row: _over(fit_one, over, row, draws, rates), rows, batch_size=parallel)
 
     return jax.jit(run)
-
-
-def adamw(
-    rates: Rates,
-    total: Float[Array, ""],
-    anchor: heads.User,
-    user: heads.User,
-    opt: tuple[Array, heads.User, heads.User],
-    grad: heads.User,
-    weight: Float[Array, ""],
-    pull: Float[Array, ""],
-) -> tuple[heads.User, tuple[Array, heads.User, heads.User]]:
-    """`step.update_head` with `optimizers.adamw`, written out: few passes over a head, which is what an update costs.
-
-    g = gradient / weight + pull (user - anchor), scaled to a norm of at most 1
-    m = .9 m + .1 g,  v = .999 v + .001 g^2
-    user = user - rate (m^ / (sqrt(v^) + 1e-8) + weight_decay (user - anchor))
-    """
-    count, first, second = opt
-    rate = rates.learning_rate * jnp.maximum(1.0 - count / total, 0.0)
-    count = count + 1.0
-    share = 1.0 / jnp.maximum(weight, 1.0)
-    mean = jax.tree.map(lambda g, p, a: g * share + pull * (p - a), grad, user, anchor)
-    norm = jnp.sqrt(sum((jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(mean)), jnp.zeros(())))
-    clip = jnp.where(norm < 1.0, 1.0, 1.0 / jnp.maximum(norm, 1.0))
-    first = jax.tree.map(lambda m, g: 0.9 * m + (0.1 * clip) * g, first, mean)
-    second = jax.tree.map(lambda v, g: 0.999 * v + (0.001 * clip * clip) * (g * g), second, mean)
-    one, two = 1.0 / (1.0 - 0.9**count), 1.0 / (1.0 - 0.999**count)
-
-    def moved(p, a, m, v):
-        return p - rate * (m * one / (jnp.sqrt(v * two) + 1e-8) + rates.weight_decay * (p - a))
-
-    return jax.tree.map(moved, user, anchor, first, second), (count, first, second)
 
 
 def _over(fit_one: Any, over: Over | None, row: Any, draws: Draws, rates: Rates) -> Any:

@@ -153,29 +153,22 @@ def test_a_strong_prior_holds_heads_at_the_pooled_one(linear):
 def test_several_users_at_once_equal_one_after_another(mlp):
     arrays = {name: getattr(NEW, name) for name in ("x", "extras", "user", "label", "score", "pool")}
     data = per_user.Data(**arrays, keys=np.arange(NEW.user.max() + 1, dtype=np.uint32))
+    problem = per_user.Problem(
+        family=mlp.family,
+        dims=mlp.dims,
+        loss="cross_entropy",
+        data=data,
+        num_users=U,
+        normaliser=mlp.normaliser,
+        shared=mlp.shared,
+        anchor=mlp.generic,
+        generic=mlp.generic,
+    )
+    rates = user_fit.Rates(learning_rate=0.02, weight_decay=0.01, prior_strength=1.0)
     both = []
     for parallel in (None, 3):
-        settings = per_user.Settings(
-            epochs=(2,),
-            learning_rate=0.02,
-            weight_decay=0.01,
-            prior_strength=1.0,
-            batch_examples=4,
-            seed=0,
-            parallel=parallel,
-        )
-        found, _ = per_user.fit(
-            mlp.family,
-            mlp.dims,
-            "cross_entropy",
-            data,
-            U,
-            settings,
-            normaliser=mlp.normaliser,
-            shared=mlp.shared,
-            anchor=mlp.generic,
-            generic=mlp.generic,
-        )
+        schedule = per_user.Schedule(epochs=(2,), batch_examples=4, parallel=parallel)
+        found, _ = per_user.fit(problem, schedule, rates, seed=0)
         both.append(found[2])
     assert_close(*both, atol=1e-5)
 

@@ -7,7 +7,7 @@ import pytest
 
 from hydrajax import training
 from hydrajax.nn import heads
-from hydrajax.training import fit_heads, losses, newton, optimizers, step, user_fit
+from hydrajax.training import fit_heads, losses, newton, user_fit
 from hydrajax.types import DataError
 from tests.training.conftest import D, assert_close, assert_equal, edited, make_examples
 
@@ -88,28 +88,6 @@ def test_users_without_a_normaliser_are_fitted_on_the_features_as_they_are():
         own = NEW.user == u
         away = 1 / (1 + np.exp(-(joined[own] @ users["w"][u] + users["b"][u]))) - NEW.label[own]
         np.testing.assert_allclose(away @ joined[own] + 2.0 * users["w"][u], 0.0, atol=1e-2)
-
-
-def test_the_update_is_that_of_the_train_step():
-    """Twenty updates beside `step.update_head` with the chain of optax, gradients above and below the clip."""
-    rng = np.random.default_rng(0)
-    shapes = {"w": (4, 3), "b": (3,)}
-
-    def draw(scale):
-        return {name: jnp.asarray(rng.normal(size=shape) * scale, jnp.float32) for name, shape in shapes.items()}
-
-    anchor, rates = draw(1.0), user_fit.Rates(learning_rate=0.05, weight_decay=0.3, prior_strength=0.0)
-    tx = optimizers.adamw(0.05, 0.3, total=jnp.float32(25))
-    chain = jax.jit(lambda *args: step.update_head(tx, anchor, *args))
-    written = jax.jit(lambda *args: user_fit.adamw(rates, jnp.float32(25), anchor, *args))
-    a = b = draw(1.0)
-    opt, zeros = tx.init(a), jax.tree.map(jnp.zeros_like, anchor)
-    own = (jnp.zeros(()), zeros, zeros)
-    for number in range(20):
-        grad, weight, pull = draw(10.0 ** (number % 4 - 2)), jnp.float32(number % 5), jnp.float32(0.2)
-        a, opt = chain(a, opt, grad, weight, pull)
-        b, own = written(b, own, grad, weight, pull)
-    assert_close(a, b, atol=1e-5)
 
 
 @pytest.mark.parametrize("loss", losses.LOSSES)
