@@ -129,11 +129,11 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
             if batch_id is None:
                 continue
             ended = await way.ended(batch_id)
-            job.looks.pop(intent, None)
             if ended is None:
                 _unknown(job, intent, batch_id)
             elif ended:
                 await _take(job, way, intent, batch_id)
+            job.looks.pop(intent, None)
         except batches_lib.Gone as error:
             _log.warning("%s: its requests are sent again", error)
             keys = job.store.batch_keys(intent)
@@ -193,27 +193,26 @@ async def _find(job: Job, way: batches_lib.Batches, batch: Batch) -> str | None:
 async def _submit(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]) -> str:
     """Submits a batch, and returns the store's name for it."""
     intent = f"{job.store.owner}#{uuid.uuid4().hex[:12]}"
-    job.store.begin_batch(intent, job.model, chunk)
+    batch = job.store.begin_batch(intent, job.model, chunk)
     _submitting.add(intent)
     try:
-        await _submit_noted(job, way, chunk, intent)
+        await _submit_noted(job, way, chunk, batch)
     finally:
         _submitting.discard(intent)
     return intent
 
 
-async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key], intent: str) -> None:
+async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key], noted: Batch) -> None:
     unsure = False
     for attempt in itertools.count(1):
         try:
             # Without an answer, the batch may have been taken all the same: it is looked for before it is sent again.
-            batch = next(b for b in job.store.batches(job.model) if b.intent == intent)
-            batch_id = await _find(job, way, batch) if unsure else None
+            batch_id = await _find(job, way, noted) if unsure else None
             unsure = False
             if batch_id is None:
                 batch_id = await way.submit([(key, job.wanted[key]) for key in chunk])
                 job.submitted.add(batch_id)
-            job.store.name_batch(intent, batch_id)
+            job.store.name_batch(noted.intent, batch_id)
             _log.info("batch %s with %d requests is submitted", batch_id, len(chunk))
             return
         except Transient as error:
@@ -222,13 +221,13 @@ async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]
             nobody = error.kind == "connection" and not job.usage.calls and attempt >= FIRST_SUBMISSIONS
             if attempt >= SUBMISSIONS or nobody or job.stop:
                 if not unsure:  # else it is looked for by whoever comes next
-                    job.store.end_batch(intent)
+                    job.store.end_batch(noted.intent)
                 job.stop, job.fatal = job.stop or "an error", error
                 return
             wait = backoff(attempt, job.rng) if error.retry_after is None else error.retry_after
             await _sleep(job, wait)
         except LLMError as error:
-            job.store.end_batch(intent)
+            job.store.end_batch(noted.intent)
             job.stop, job.fatal = "an error", error
             return
 
@@ -290,8 +289,8 @@ def _keep(job: Job, portion: dict[Key, Answer]) -> None:
     )
     for key, answer in portion.items():
         if key in job.wanted and key not in job.answers:
+            _settle(job, key, answer)
             if key not in there:
-                _settle(job, key, answer)
                 job.note("answered")
             job.took(key, there.get(key, answer))
     portion.clear()

@@ -220,15 +220,16 @@ class Store:
                 "delete from claims where key = ? and sample = ? and owner = ?", ((*key, self.owner) for key in keys)
             )
 
-    def begin_batch(self, intent: str, model: str, keys: Sequence[Key]) -> None:
+    def begin_batch(self, intent: str, model: str, keys: Sequence[Key]) -> Batch:
         """Notes that these requests are about to be submitted; they belong to the batch from now on."""
+        batch = Batch(intent=intent, id=None, model=model, size=len(keys), created=time.time())
         with self.transaction():
-            row = (intent, None, model, len(keys), time.time())
-            self._db.execute("insert into batches values (?, ?, ?, ?, ?)", row)
+            self._db.execute("insert into batches values (?, ?, ?, ?, ?)", dataclasses.astuple(batch))
             self._db.executemany(
                 "insert or replace into claims values (?, ?, ?, ?)",
-                ((*key, f"batch:{intent}", time.time()) for key in keys),
+                ((*key, f"batch:{intent}", batch.created) for key in keys),
             )
+        return batch
 
     def name_batch(self, intent: str, batch_id: str | None) -> None:
         """Notes the server's id of a batch, or that it is not known after all."""

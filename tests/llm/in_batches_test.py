@@ -484,6 +484,40 @@ def test_results_that_stay_broken_are_taken_as_far_as_they_can_be_read(make, ask
     assert _clean(answers)
 
 
+def test_results_that_never_come_down_end_the_wait(make, ask, answers, monkeypatch):
+    """The batch has ended each time that it is looked at: that alone is no progress."""
+    wanted = _asked(ask, 4)
+
+    class Unreadable(batches.Batches):
+        async def results(self, batch_id, keys):
+            raise request.Transient("nothing comes down", kind="server")
+            yield
+
+    monkeypatch.setattr(in_batches, "FIRST_LOOK", 0.001)
+    with FaultServer() as server:
+        with pytest.raises(request.LLMError, match="nothing comes down"):
+            make(server, way=_way(server, kind=Unreadable)).sample(wanted, stage="s")
+        assert len(make(server).sample(wanted, stage="s")) == 4
+        assert len(server.batches) == 1
+
+
+def test_what_another_process_has_stored_is_booked_all_the_same(make, ask, answers):
+    """This run has submitted the batch, and pays for it, whoever takes the results out first."""
+
+    class Overtaken(batches.Batches):
+        async def results(self, batch_id, keys):
+            async for key, answer in super().results(batch_id, keys):
+                answers.put_many([(key, "m", answer)])
+                yield key, answer
+
+    with FaultServer(text=lambda body: "short") as server:
+        llm = make(server, way=_way(server, kind=Overtaken), limit=budget.Budget(tokens=6_000))
+        # Each call sets more than half of the budget aside, and costs next to nothing.
+        for part in ("first", "second"):
+            assert len(llm.sample(_asked(ask, 4, system=part, max_tokens=900), stage="s")) == 4
+    assert _clean(answers)
+
+
 def test_a_run_whose_budget_is_spent_leaves_the_rest_to_others(make, ask, answers, monkeypatch):
     wanted, free = _asked(ask, 9), []
 

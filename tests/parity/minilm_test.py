@@ -23,7 +23,9 @@ def original():
     import transformers
 
     folder = weights.find_base("minilm")
-    model = transformers.AutoModel.from_pretrained(folder, local_files_only=True, attn_implementation="eager")
+    model = transformers.AutoModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, attn_implementation="eager"
+    )
     return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
