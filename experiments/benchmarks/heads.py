@@ -37,13 +37,13 @@ import rich.console
 import rich.table
 import tyro
 
-from experiments.benchmarks import _heads_shards
+from experiments.benchmarks import _heads_ragged, _heads_shards
 from hydrajax.evaluation import markup, plots
 from hydrajax.nn import heads as families
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import losses, optimizers, step
 
-Part = Literal["flatness", "one_hot", "sparse", "shards"]
+Part = Literal["flatness", "one_hot", "sparse", "ragged", "shards"]
 USERS, EXAMPLES, D = 64, 20, 384
 BANKS = {
     "mlp": (100, 1_000, 4_000),
@@ -68,7 +68,7 @@ ONE_HOT = (10, 100, 500)
 class Options:
     """The gathered step against the size of the bank, PyTorch, and the machine."""
 
-    parts: tuple[Part, ...] = ("flatness", "sparse", "one_hot", "shards")
+    parts: tuple[Part, ...] = ("flatness", "sparse", "one_hot", "ragged", "shards")
     """Which parts."""
     smoke: bool = False
     """Tiny banks and few rounds: whether it runs, not how fast."""
@@ -327,6 +327,17 @@ def one_hot(options: Options) -> dict[str, Any]:
     return found
 
 
+def ragged(options: Options) -> dict[str, Any]:
+    """Users with 1 to 500 examples: padding by bucket against sorted rows and `jax.lax.ragged_dot`."""
+    users, d = (8, 32) if options.smoke else (USERS, D)
+    found = _heads_ragged.measure(users, d, lambda ways: turns(ways, options.rounds(3)))
+    checks = {
+        "buckets are the fastest": min(found["ratio_ragged"], found["ratio_longest"]) >= 1.0,
+        "the same gradients": found["difference"] < 1e-2,
+    }
+    return found | {"checks": checks}
+
+
 def larger_than_memory(options: Options) -> dict[str, Any]:
     """`low_rank_mlp` heads in files of 31 GB, against a bank that is in memory."""
     inside = options.users(20_000)
@@ -358,7 +369,7 @@ def page(found: Mapping[str, Any]) -> str:
     return "<!doctype html>" + str(markup.element("html", markup.element("head", head), markup.element("body", body)))
 
 
-PARTS = {"flatness": flatness, "one_hot": one_hot, "sparse": sparse, "shards": larger_than_memory}
+PARTS = {"flatness": flatness, "one_hot": one_hot, "sparse": sparse, "ragged": ragged, "shards": larger_than_memory}
 
 
 def main(options: Options) -> None:
