@@ -45,13 +45,17 @@ from typing import Any
 # Where each public function lives.
 PUBLIC = {
     "Batch": "step",
+    "Directory": "directory",
     "TrainState": "state",
     "adamw": "optimizers",
+    "add_users": "directory",
+    "check_batch": "bank",
     "fit_heads": "personalisation",
     "init_state": "step",
     "make_eval_step": "step",
     "make_train_step": "step",
     "put_users": "bank",
+    "remove_users": "directory",
     "sweep_heads": "sweep",
     "take_users": "bank",
 }

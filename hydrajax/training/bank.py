@@ -1,11 +1,12 @@
-"""The head bank as a store: rows taken out and put back, users added, removed, found by id.
+"""The head bank as a store: rows taken out and put back, reset, and more of them.
 
-A row of the bank is one user: parameters and optimizer state. Which user has which row is written in a `Directory`,
-on the host; the arrays know of rows only. Where arguments are arrays and not traced, they are checked; inside `jit`
-the same functions check nothing (a row at the capacity or beyond reads as zeros and is not written).
+A row of the bank is one user: parameters and optimizer state. Which user has which row is written in a
+`directory.Directory`, on the host; the arrays know of rows only. Where arguments are arrays and not traced, they are
+checked; inside `jit` the same functions check nothing (a row at the capacity or beyond reads as zeros and is not
+written).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +23,6 @@ from hydrajax.types import DataError
 
 Rows = tuple[Any, Any]  # users' parameters and optimizer states, every leaf [U, ...]
 Initial = Callable[[np.ndarray], Rows]  # int32 [n] row numbers -> what those rows hold before their first update
-CHUNK = 1024  # rows by which a full bank grows
 
 
 def take_users(state: TrainState, rows: Int[Array | np.ndarray, " U"]) -> Rows:
@@ -133,153 +133,6 @@ def grow(state: TrainState, new_capacity: int, fresh: Initial) -> TrainState:
     return state.replace(bank=bank, bank_opt=bank_opt)
 
 
-class Directory:
-    """Which user has which row. Kept on the host; `to_note` and `from_note` carry it through JSON.
-
-    Free rows, also those of removed users, are given out lowest first; over several shards each in turn, so that a bank
-    that is not full has as many users on one shard as on another.
-    """
-
-    def __init__(self, capacity: int, ids: Iterable[str] = (), *, shards: int = 1):
-        """A directory of `capacity` rows.
-
-        Args:
-          capacity: C.
-          ids: users who are given rows at once; on one shard the first ones, in order.
-          shards: the blocks of equal size into which `sharded.place` divides the rows.
-
-        Raises:
-          DataError: a user twice, or more users than rows.
-        """
-        self._ids: list[str | None] = [None] * capacity
-        self._rows: dict[str, int] = {}
-        self._shards = shards
-        self._stack()
-        self.add(list(ids))
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __contains__(self, user_id: str) -> bool:
-        return user_id in self._rows
-
-    @property
-    def capacity(self) -> int:
-        return len(self._ids)
-
-    @property
-    def shards(self) -> int:
-        return self._shards
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """The users in the order of their rows."""
-        return tuple(user_id for user_id in self._ids if user_id is not None)
-
-    def rows(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
-        """The users' rows, int32.
-
-        Raises:
-          DataError: an unknown user, or one twice: a batch has one update for a head.
-        """
-        unknown = sorted({user_id for user_id in ids if user_id not in self._rows})
-        if unknown:
-            raise DataError(f"no head for user {_some(unknown)}: the bank knows {len(self)} users, add them first")
-        _check_once(ids)
-        return np.array([self._rows[user_id] for user_id in ids], np.int32)
-
-    def add(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
-        """Gives rows to new users; returns them.
-
-        Raises:
-          DataError: a user who has a row or comes twice, or too few free rows. Nothing has changed then.
-        """
-        known = sorted({user_id for user_id in ids if user_id in self._rows})
-        if known:
-            raise DataError(f"user {_some(known)} has a head already: remove it or give another id")
-        _check_once(ids)
-        if len(ids) > len(self._free):
-            raise DataError(f"{len(ids)} users to add and {len(self._free)} free rows of {self.capacity}: grow first")
-        rows = [self._free.pop() for _ in ids]
-        for user_id, row in zip(ids, rows, strict=True):
-            self._ids[row], self._rows[user_id] = user_id, row
-        return np.array(rows, np.int32)
-
-    def remove(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
-        """Takes users' rows away; returns them, for the caller to reset.
-
-        Raises:
-          DataError: an unknown user, or one twice. Nothing has changed then.
-        """
-        rows = self.rows(ids)
-        for user_id, row in zip(ids, rows.tolist(), strict=True):
-            del self._rows[user_id]
-            self._ids[row] = None
-        self._stack()
-        return rows
-
-    def grow(self, capacity: int) -> None:
-        """More free rows, behind those there are."""
-        if capacity < self.capacity:
-            raise DataError(f"the directory has {self.capacity} rows, it cannot grow to {capacity}")
-        self._ids += [None] * (capacity - self.capacity)
-        self._stack()
-
-    def to_note(self) -> list[str | None]:
-        """JSON: the user of every row, None where it is free."""
-        return list(self._ids)
-
-    @classmethod
-    def from_note(cls, note: Sequence[str | None], *, shards: int = 1) -> "Directory":
-        """The directory of a note; the number of shards may be another."""
-        directory = cls(len(note), shards=shards)
-        directory._ids = list(note)
-        directory._rows = {user_id: row for row, user_id in enumerate(note) if user_id is not None}
-        directory._stack()
-        if len(directory._rows) + len(directory._free) != len(note):
-            raise DataError("the note of a directory names a user twice")
-        return directory
-
-    def _stack(self) -> None:
-        """Puts the free rows in order, the next to be given out on top."""
-        block = max(1, -(-self.capacity // self._shards))
-        free = [row for row, user_id in enumerate(self._ids) if user_id is None]
-        self._free = sorted(free, key=lambda row: (row % block, row), reverse=True)
-
-
-def add_users(
-    state: TrainState, directory: Directory, ids: Sequence[str], fresh: Initial, *, chunk: int = CHUNK
-) -> TrainState:
-    """The state with rows for new users, who start with `fresh` (the pooled head) and a fresh optimizer state.
-
-    Nothing is compiled anew while there are free rows; a full bank grows by whole chunks, and a step is then compiled
-    once more. The directory changes too.
-
-    Raises:
-      DataError: a user who has a row or comes twice. Nothing has changed then.
-    """
-    _check_same(state, directory)
-    free = directory.capacity - len(directory)
-    missing = -(-max(len(ids) - free, 0) // chunk) * chunk
-    if missing:
-        trial = Directory.from_note(directory.to_note(), shards=directory.shards)
-        trial.grow(directory.capacity + missing)
-        trial.add(ids)  # raises before anything grows
-        state = grow(state, directory.capacity + missing, fresh)
-        directory.grow(directory.capacity + missing)
-    return reset(state, directory.add(ids), fresh)
-
-
-def remove_users(state: TrainState, directory: Directory, ids: Sequence[str], fresh: Initial) -> TrainState:
-    """The state without these users: their rows are reset at once and free for others. The directory changes too.
-
-    Raises:
-      DataError: an unknown user, or one twice. Nothing has changed then.
-    """
-    _check_same(state, directory)
-    return reset(state, directory.remove(ids), fresh)
-
-
 def check_batch(batch: steps.Batch, capacity: int) -> None:
     """Refuses a batch that a step would take without a word. On the host: the arrays are read.
 
@@ -316,7 +169,7 @@ def check_slots(rows: Int[np.ndarray, " U"], capacity: int) -> None:
     """
     if len(rows) and rows.min() < 0:
         raise DataError(f"the batch has row {rows.min()}, expected 0 to {capacity - 1}, or {capacity} for no user")
-    _check_once(rows[rows < capacity].tolist(), "row", "once: a head has one update in a batch")
+    check_once(rows[rows < capacity].tolist(), "row", "once: a head has one update in a batch")
 
 
 def check_rows(rows: Any, capacity: int) -> None:
@@ -330,7 +183,7 @@ def check_rows(rows: Any, capacity: int) -> None:
     rows = np.asarray(rows)
     if len(rows) and not 0 <= rows.min() <= rows.max() < capacity:
         raise DataError(f"rows from {rows.min()} to {rows.max()}, expected 0 to {capacity - 1}")
-    _check_once(rows.tolist(), "row", "once")
+    check_once(rows.tolist(), "row", "once")
 
 
 def check_like(tree: Any, like: Any, what: str, *, lead: tuple[int, ...] = (), skip: int = 0) -> None:
@@ -387,18 +240,13 @@ def _not_finite(leaf: np.ndarray) -> np.ndarray:
     return np.asarray(~np.isfinite(leaf.astype(np.float32) if leaf.dtype.itemsize < 4 else leaf))
 
 
-def _check_once(values: Sequence[Any], noun: str = "user", why: str = "once") -> None:
+def check_once(values: Sequence[Any], noun: str = "user", why: str = "once") -> None:
+    """Refuses values of which one comes twice.
+
+    Raises:
+      DataError: naming the value.
+    """
     if len(set(values)) < len(values):
         seen: set[Any] = set()
         twice = next(v for v in values if v in seen or seen.add(v))  # type: ignore[func-returns-value]
         raise DataError(f"{noun} {twice!r} comes twice, expected {why}")
-
-
-def _check_same(state: TrainState, directory: Directory) -> None:
-    if capacity(state) != directory.capacity:
-        raise DataError(f"the bank has {capacity(state)} rows and its directory {directory.capacity}")
-
-
-def _some(names: Sequence[Any]) -> str:
-    shown = ", ".join(repr(name) for name in names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

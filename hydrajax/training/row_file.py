@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from hydrajax.nn import heads
 from hydrajax.training import bank
+from hydrajax.training import directory as directories
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
@@ -27,7 +28,7 @@ FORMAT = "hydrajax user row 1"
 def export_user(
     path: str | pathlib.Path,
     state: TrainState,
-    directory: bank.Directory,
+    directory: directories.Directory,
     user_id: str,
     *,
     family: heads.Family,
@@ -45,13 +46,13 @@ def export_user(
 def import_user(
     path: str | pathlib.Path,
     state: TrainState,
-    directory: bank.Directory,
+    directory: directories.Directory,
     fresh: bank.Initial,
     *,
     family: heads.Family,
     dims: heads.Dims,
     user_id: str | None = None,
-    chunk: int = bank.CHUNK,
+    chunk: int = directories.CHUNK,
 ) -> TrainState:
     """The state with the user of a file; a user who has no row yet is added, and the directory changes too.
 
@@ -63,7 +64,7 @@ def import_user(
       family: of the bank.
       dims: of the bank.
       user_id: whom to take them for; None: whose they were.
-      chunk: see `bank.add_users`.
+      chunk: see `directory.add_users`.
 
     Raises:
       DataError: no such file, a damaged one, or one of another family, width or optimizer. Nothing has changed then.
@@ -72,7 +73,7 @@ def import_user(
     owner, row = load(path, like, family=family, dims=dims)
     owner = owner if user_id is None else user_id
     if owner not in directory:
-        state = bank.add_users(state, directory, [owner], fresh, chunk=chunk)
+        state = directories.add_users(state, directory, [owner], fresh, chunk=chunk)
     return bank.put_users(state, directory.rows([owner]), *jax.tree.map(lambda leaf: leaf[None], row))
 
 

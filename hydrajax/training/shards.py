@@ -142,10 +142,14 @@ class RowStore:
             self._where.put(row, record)
 
     def reset(self, rows: Int[np.ndarray, " U"]) -> None:
-        """Rows as before their first update: zeros take the place of every byte of who had them."""
+        """Rows as before their first update: zeros take the place of every byte of who had them.
+
+        A hole stays a hole: rows that nobody had take no room.
+        """
         bank.check_rows(rows, self._capacity)
         for row in rows.tolist():
-            self._where.put(row, np.zeros(self._layout.size, np.uint8))
+            if self._where.record(row).any():
+                self._where.put(row, np.zeros(self._layout.size, np.uint8))
 
     def torn(self) -> Int[np.ndarray, " n"]:
         """The rows that a killed writer left half-written; reads two pages of every record."""

@@ -8,6 +8,7 @@ import safetensors.numpy
 
 from hydrajax.nn import heads, scorer
 from hydrajax.training import bank, losses, optimizers, row_file, step
+from hydrajax.training import directory as directories
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_batch
 
@@ -110,53 +111,6 @@ def test_a_grown_bank_keeps_its_rows(trained):
         bank.grow(trained, 5, FRESH)
 
 
-def test_a_directory_finds_users_and_gives_rows_out_again():
-    directory = bank.Directory(C, IDS)
-    np.testing.assert_array_equal(directory.rows(["cyd", "ann"]), [2, 0])
-    np.testing.assert_array_equal(directory.remove(["bob", "ann"]), [1, 0])
-    assert "bob" not in directory and len(directory) == 2
-    np.testing.assert_array_equal(directory.add(["eve", "fay", "gus"]), [0, 1, 4])
-    assert directory.ids == ("eve", "fay", "cyd", "dee", "gus")
-    directory.grow(C + 2)
-    np.testing.assert_array_equal(directory.add(["hal", "ida", "jon"]), [5, 6, 7])
-    again = bank.Directory.from_note(directory.to_note())
-    assert (again.ids, again.capacity) == (directory.ids, C + 2)
-    np.testing.assert_array_equal(again.rows(["ida"]), [6])
-    with pytest.raises(DataError, match="cannot grow to 3"):
-        directory.grow(3)
-    with pytest.raises(DataError, match="names a user twice"):
-        bank.Directory.from_note(["ann", "ann"])
-
-
-def test_users_are_dealt_to_shards_in_turn():
-    directory = bank.Directory(8, ["a", "b", "c"], shards=2)
-    np.testing.assert_array_equal(directory.rows(["a", "b", "c"]), [0, 4, 1])
-    directory.remove(["b"])
-    directory.grow(12)
-    again = bank.Directory.from_note(directory.to_note(), shards=4)
-    np.testing.assert_array_equal(directory.add(["d", "e", "f"]), [6, 7, 2])
-    np.testing.assert_array_equal(again.add(["d", "e", "f"]), [3, 6, 9])
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda d: d.rows(["ann", "zoe"]), "no head for user 'zoe': the bank knows 4 users, add them first"),
-        (lambda d: d.rows(list("abcde")), "'a', 'b', 'c' and 2 more"),
-        (lambda d: d.rows(["ann", "bob", "ann"]), "user 'ann' comes twice"),
-        (lambda d: d.add(["eve", "bob"]), "user 'bob' has a head already"),
-        (lambda d: d.add(["eve", "eve"]), "user 'eve' comes twice"),
-        (lambda d: d.add(["eve", "fay", "gus"]), "3 users to add and 2 free rows of 6: grow first"),
-        (lambda d: d.remove(["ann", "zoe"]), "no head for user 'zoe'"),
-    ],
-)
-def test_faulty_ids_are_one_sentence_and_change_nothing(call, message):
-    directory = bank.Directory(C, IDS)
-    with pytest.raises(DataError, match=message):
-        call(directory)
-    assert directory.to_note() == [*IDS, None, None]
-
-
 def test_new_users_start_at_the_pooled_head_without_a_new_compilation(trained):
     traces = 0
 
@@ -166,43 +120,43 @@ def test_new_users_start_at_the_pooled_head_without_a_new_compilation(trained):
         return step.make_train_step(ONE, TX, TX)(state, batch)
 
     update = jax.jit(counted)
-    directory, state = bank.Directory(C, IDS), trained
+    directory, state = directories.Directory(C, IDS), trained
     update(state, make_batch([0, 1]))
-    state = bank.add_users(state, directory, ["eve"], FRESH, chunk=4)
+    state = directories.add_users(state, directory, ["eve"], FRESH, chunk=4)
     (new,) = directory.rows(["eve"])
     assert_equal(row(state, new), jax.tree.map(np.asarray, (POOLED, TX.init(POOLED))))
     update(state, make_batch([new, 1]))
     assert traces == 1 and bank.capacity(state) == C
 
-    state = bank.add_users(state, directory, ["fay", "gus", "hal"], FRESH, chunk=4)
+    state = directories.add_users(state, directory, ["fay", "gus", "hal"], FRESH, chunk=4)
     assert bank.capacity(state) == directory.capacity == C + 4  # by whole chunks
     for number in range(4):
         assert_equal(row(state, number), row(trained, number))
     with pytest.raises(DataError, match="'ann' has a head already"):
-        bank.add_users(state, directory, [*"abcdefg", "ann"], FRESH, chunk=4)
+        directories.add_users(state, directory, [*"abcdefg", "ann"], FRESH, chunk=4)
     assert directory.capacity == C + 4
     with pytest.raises(DataError, match="the bank has 6 rows and its directory 10"):
-        bank.add_users(trained, directory, ["x"], FRESH)
+        directories.add_users(trained, directory, ["x"], FRESH)
 
 
 def test_nothing_remains_of_a_removed_user(trained):
-    directory = bank.Directory(C, IDS)
-    state = bank.remove_users(trained, directory, ["bob", "dee"], FRESH)
+    directory = directories.Directory(C, IDS)
+    state = directories.remove_users(trained, directory, ["bob", "dee"], FRESH)
     assert_equal(row(state, 1), row(fresh_state(), 1))
     assert_equal(row(state, 3), row(fresh_state(), 3))
     assert_equal([row(state, n) for n in (0, 2, 4, 5)], [row(trained, n) for n in (0, 2, 4, 5)])
-    state = bank.add_users(state, directory, ["eve"], FRESH)
+    state = directories.add_users(state, directory, ["eve"], FRESH)
     batch = make_batch([1], seed=9)
     assert_equal(row(UPDATE(state, batch)[0], 1), row(UPDATE(fresh_state(), batch)[0], 1))
 
 
 def test_a_user_moves_to_another_bank_by_a_file(trained, tmp_path):
-    directory, path = bank.Directory(C, IDS), tmp_path / "cyd.safetensors"
+    directory, path = directories.Directory(C, IDS), tmp_path / "cyd.safetensors"
     row_file.export_user(path, trained, directory, "cyd", family=MLP, dims=DIMS)
     with safetensors.safe_open(path, "numpy") as file:
         assert file.metadata()["user_id"] == "cyd" and file.metadata()["family"] == "mlp"
 
-    other = bank.Directory(C, ["zoe"])
+    other = directories.Directory(C, ["zoe"])
     state = row_file.import_user(path, fresh_state(), other, FRESH, family=MLP, dims=DIMS)
     assert other.rows(["cyd"]) == 1
     assert_equal(row(state, 1), row(trained, 2))
@@ -216,7 +170,7 @@ def test_a_user_moves_to_another_bank_by_a_file(trained, tmp_path):
 
 
 def test_a_file_that_does_not_fit_is_one_sentence_and_changes_nothing(trained, tmp_path):
-    directory, path = bank.Directory(C, IDS), tmp_path / "ann.safetensors"
+    directory, path = directories.Directory(C, IDS), tmp_path / "ann.safetensors"
     row_file.export_user(path, trained, directory, "ann", family=MLP, dims=DIMS)
 
     def load(path, tx=TX, family="mlp", dims=DIMS, **settings):

@@ -1,0 +1,247 @@
+"""Which user has which row of a bank, and banks that users join and leave."""
+
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int
+
+from hydrajax import files
+from hydrajax.training import bank
+from hydrajax.training.state import TrainState
+from hydrajax.types import DataError
+
+CHUNK = 1024  # rows by which a full bank grows
+FORMAT = "hydrajax directory 1"
+
+
+@runtime_checkable
+class Store(Protocol):
+    """A bank outside the device whose rows can be more or be reset: a `shards.RowStore`."""
+
+    @property
+    def capacity(self) -> int: ...
+
+    def grow(self, capacity: int) -> None: ...
+
+    def reset(self, rows: np.ndarray) -> None: ...
+
+
+class Directory:
+    """Which user has which row. Kept on the host; `to_note` and `from_note` carry it through JSON.
+
+    Free rows, also those of removed users, are given out lowest first; over several shards each in turn, so that a bank
+    that is not full has as many users on one shard as on another.
+    """
+
+    def __init__(self, capacity: int, ids: Iterable[str] = (), *, shards: int = 1):
+        """A directory of `capacity` rows.
+
+        Args:
+          capacity: C.
+          ids: users who are given rows at once; on one shard the first ones, in order.
+          shards: the blocks of equal size into which `sharded.place` divides the rows.
+
+        Raises:
+          DataError: a user twice, or more users than rows.
+        """
+        self._ids: list[str | None] = [None] * capacity
+        self._rows: dict[str, int] = {}
+        self._shards = shards
+        self._stack()
+        self.add(list(ids))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, user_id: str) -> bool:
+        return user_id in self._rows
+
+    @property
+    def capacity(self) -> int:
+        return len(self._ids)
+
+    @property
+    def shards(self) -> int:
+        return self._shards
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The users in the order of their rows."""
+        return tuple(user_id for user_id in self._ids if user_id is not None)
+
+    def rows(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
+        """The users' rows, int32.
+
+        Raises:
+          DataError: an unknown user, or one twice: a batch has one update for a head.
+        """
+        unknown = sorted({user_id for user_id in ids if user_id not in self._rows})
+        if unknown:
+            raise DataError(f"no head for user {_some(unknown)}: the bank knows {len(self)} users, add them first")
+        bank.check_once(ids)
+        return np.array([self._rows[user_id] for user_id in ids], np.int32)
+
+    def add(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
+        """Gives rows to new users; returns them.
+
+        Raises:
+          DataError: a user who has a row or comes twice, or too few free rows. Nothing has changed then.
+        """
+        self._check_new(ids)
+        if len(ids) > len(self._free):
+            raise DataError(f"{len(ids)} users to add and {len(self._free)} free rows of {self.capacity}: grow first")
+        rows = [self._free.pop() for _ in ids]
+        for user_id, row in zip(ids, rows, strict=True):
+            self._ids[row], self._rows[user_id] = user_id, row
+        return np.array(rows, np.int32)
+
+    def remove(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
+        """Takes users' rows away; returns them, for the caller to reset.
+
+        Raises:
+          DataError: an unknown user, or one twice. Nothing has changed then.
+        """
+        rows = self.rows(ids)
+        for user_id, row in zip(ids, rows.tolist(), strict=True):
+            del self._rows[user_id]
+            self._ids[row] = None
+        self._stack()
+        return rows
+
+    def grow(self, capacity: int) -> None:
+        """More free rows, behind those there are."""
+        if capacity < self.capacity:
+            raise DataError(f"the directory has {self.capacity} rows, it cannot grow to {capacity}")
+        self._ids += [None] * (capacity - self.capacity)
+        self._stack()
+
+    def room(self, ids: Sequence[str], chunk: int) -> int:
+        """The capacity that new users need: this one, or as many whole chunks more.
+
+        Raises:
+          DataError: a user who has a row or comes twice.
+        """
+        missing = -(-max(len(ids) - len(self._free), 0) // chunk) * chunk
+        self._check_new(ids)
+        return self.capacity + missing
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Writes the note to a file, whole or not at all.
+
+        Raises:
+          DataError: the file cannot be written.
+        """
+        path = pathlib.Path(path).expanduser()
+        try:
+            files.write_json(path, {"format": FORMAT, "rows": self.to_note()})
+        except OSError as error:
+            raise DataError(f"{path}: the directory cannot be written ({error.strerror})") from error
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path, *, shards: int = 1) -> "Directory":
+        """The directory of a file.
+
+        Raises:
+          DataError: no such file, or it holds something else.
+        """
+        path = pathlib.Path(path).expanduser()
+        found = files.read_json(path)
+        rows = found.get("rows")
+        if found.get("format") != FORMAT or not isinstance(rows, list):
+            raise DataError(f"{path}: holds no directory, its format is {found.get('format')!r}")
+        return cls.from_note(rows, shards=shards)
+
+    def to_note(self) -> list[str | None]:
+        """JSON: the user of every row, None where it is free."""
+        return list(self._ids)
+
+    @classmethod
+    def from_note(cls, note: Sequence[str | None], *, shards: int = 1) -> "Directory":
+        """The directory of a note; the number of shards may be another."""
+        directory = cls(len(note), shards=shards)
+        directory._ids = list(note)
+        directory._rows = {user_id: row for row, user_id in enumerate(note) if user_id is not None}
+        directory._stack()
+        if len(directory._rows) + len(directory._free) != len(note):
+            raise DataError("the note of a directory names a user twice")
+        return directory
+
+    def _check_new(self, ids: Sequence[str]) -> None:
+        known = sorted({user_id for user_id in ids if user_id in self._rows})
+        if known:
+            raise DataError(f"user {_some(known)} has a head already: remove it or give another id")
+        bank.check_once(ids)
+
+    def _stack(self) -> None:
+        """Puts the free rows in order, the next to be given out on top."""
+        block = max(1, -(-self.capacity // self._shards))
+        free = [row for row, user_id in enumerate(self._ids) if user_id is None]
+        self._free = sorted(free, key=lambda row: (row % block, row), reverse=True)
+
+
+def add_users(
+    state: TrainState, directory: Directory, ids: Sequence[str], fresh: bank.Initial, *, chunk: int = CHUNK
+) -> TrainState:
+    """The state with rows for new users, who start with `fresh` (the pooled head) and a fresh optimizer state.
+
+    Nothing is compiled anew while there are free rows; a full bank grows by whole chunks, and a step is then compiled
+    once more. The directory changes too.
+
+    Raises:
+      DataError: a user who has a row or comes twice. Nothing has changed then.
+    """
+    _check_same(bank.capacity(state), directory)
+    larger = directory.room(ids, chunk)
+    if larger > directory.capacity:
+        state = bank.grow(state, larger, fresh)
+        directory.grow(larger)
+    return bank.reset(state, directory.add(ids), fresh)
+
+
+def remove_users(state: TrainState, directory: Directory, ids: Sequence[str], fresh: bank.Initial) -> TrainState:
+    """The state without these users: their rows are reset at once and free for others. The directory changes too.
+
+    Raises:
+      DataError: an unknown user, or one twice. Nothing has changed then.
+    """
+    _check_same(bank.capacity(state), directory)
+    return bank.reset(state, directory.remove(ids), fresh)
+
+
+def add_to_store(store: Store, directory: Directory, ids: Sequence[str], *, chunk: int = CHUNK) -> None:
+    """Gives new users rows of a store, which grows by whole chunks; a step over it is not compiled anew.
+
+    Raises:
+      DataError: a user who has a row or comes twice, or the store cannot be written.
+    """
+    _check_same(store.capacity, directory)
+    larger = directory.room(ids, chunk)
+    if larger > directory.capacity:
+        store.grow(larger)
+        directory.grow(larger)
+    rows = directory.add(ids)
+    # Rows of a saved directory may be in use that it does not know of: its process was killed before it saved it again.
+    store.reset(rows)
+
+
+def remove_from_store(store: Store, directory: Directory, ids: Sequence[str]) -> None:
+    """Takes users out of a store: their rows are overwritten at once and free for others.
+
+    Raises:
+      DataError: an unknown user, or one twice, or the store cannot be written.
+    """
+    _check_same(store.capacity, directory)
+    store.reset(directory.rows(ids))
+    directory.remove(ids)
+
+
+def _check_same(capacity: int, directory: Directory) -> None:
+    if capacity != directory.capacity:
+        raise DataError(f"the bank has {capacity} rows and its directory {directory.capacity}")
+
+
+def _some(names: Sequence[Any]) -> str:
+    shown = ", ".join(repr(name) for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
