@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, UInt16, UInt32
 
+from hydrajax.nn import draws
 from hydrajax.types import DataError
 
 Scalar = Any  # a number or a traced float32 scalar: a sweep over learning rates compiles once
@@ -106,11 +107,8 @@ def _scale_by_adam(moments: Any, b1: float = 0.9, b2: float = 0.999, eps: float 
 
 def _noise(g: Float[Array, "*n"], count: Any) -> Any:
     """32 bits from the gradient's own and the step's: a random key for each element would cost more than Adam."""
-    mixed = jax.lax.bitcast_convert_type(g, jnp.uint32) + count.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
-    # The finaliser of MurmurHash3 (public domain): every bit of the input changes half of the output's.
-    mixed = (mixed ^ (mixed >> 16)) * jnp.uint32(0x85EBCA6B)
-    mixed = (mixed ^ (mixed >> 13)) * jnp.uint32(0xC2B2AE35)
-    return mixed ^ (mixed >> 16)
+    words = jax.lax.bitcast_convert_type(g, jnp.uint32) + count.astype(jnp.uint32) * jnp.uint32(0x9E3779B9)
+    return draws.mixed(words)
 
 
 def _linear(learning_rate: Scalar, total: Scalar | None) -> Any:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hydrajax.nn import heads
+from hydrajax.nn import draws, heads
 from hydrajax.nn.heads import mlp
 
 
@@ -53,13 +53,13 @@ class LowRankMlp:
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
         inputs, width = x.shape[0], user["o"].shape[0]
-        keep = mlp.kept(key, inputs + width, self.dropout)
+        keep = draws.kept(key, inputs + width, self.dropout)
         if keep is not None:
-            x = mlp.drop(x, keep[:inputs], self.dropout)
+            x = draws.drop(x, keep[:inputs], self.dropout)
         # A (B x): the product A B is never formed.
         h = jnp.tanh(x @ shared["w0"] + user["a"] @ (user["b"] @ x) + shared["b0"])
         if keep is not None:
-            h = mlp.drop(h, keep[inputs:], self.dropout)
+            h = draws.drop(h, keep[inputs:], self.dropout)
         return user["o"] @ h
 
     def generic(self, shared: heads.Shared) -> heads.User:

@@ -13,11 +13,9 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Float
 
-from hydrajax.nn import heads
-
-Rate = float | Float[Array, ""]  # traced in a sweep
+from hydrajax.nn import draws, heads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,45 +67,13 @@ def init(key: Array, inputs: int, width: int) -> dict[str, Array]:
     }
 
 
-def apply(user: dict[str, Array], x: Float[Array, " I"], rate: Rate, key: Array | None) -> Float[Array, ""]:
+def apply(user: dict[str, Array], x: Float[Array, " I"], rate: draws.Rate, key: Array | None) -> Float[Array, ""]:
     """The score of one example."""
-    keep = kept(key, x.shape[0] + user["w2"].shape[0], rate)
+    keep = draws.kept(key, x.shape[0] + user["w2"].shape[0], rate)
     if keep is not None:
-        x = drop(x, keep[: x.shape[0]], rate)
+        x = draws.drop(x, keep[: x.shape[0]], rate)
     h = jnp.tanh(x @ user["w1"] + user["b1"])
     if keep is not None:
-        h = drop(h, keep[x.shape[0] :], rate)
+        h = draws.drop(h, keep[x.shape[0] :], rate)
     out = h @ user["w2"] + user["b2"]
     return out[1] - out[0]
-
-
-def kept(key: Array | None, n: int, rate: Rate) -> Bool[Array, " n"] | None:
-    """Which of n units are kept, each with probability 1 - rate; None where nothing is dropped.
-
-    The key gives two words, and each unit's draw is its number mixed with these, twice (a 32-bit mixer of
-    multiplications and xor-shifts, with constants of the hash-prospector's search for low bias). Dropout needs no
-    more, and on a CPU a `jax.random.bernoulli` of every unit adds half to the time of a head's whole fit.
-
-    Args:
-      key: None switches dropout off.
-      n: units.
-      rate: a number, or a traced scalar (a sweep over rates); the same draws for both.
-    """
-    if key is None or (isinstance(rate, float) and rate <= 0.0):
-        return None
-    words = jax.random.bits(key, (2,), jnp.uint32)
-    z = _mixed(jnp.arange(n, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9) + words[0])
-    z = _mixed(z ^ words[1])
-    uniform = (z >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)
-    return uniform >= rate
-
-
-def _mixed(z: UInt32[Array, " n"]) -> UInt32[Array, " n"]:
-    z = (z ^ (z >> 16)) * jnp.uint32(0x21F0AAAD)
-    z = (z ^ (z >> 15)) * jnp.uint32(0xD35A2D97)
-    return z ^ (z >> 15)
-
-
-def drop(x: Float[Array, " n"], keep: Bool[Array, " n"], rate: Rate) -> Float[Array, " n"]:
-    """x where it is kept, scaled so that the mean stays."""
-    return jnp.where(keep, x / (1.0 - rate), 0.0)
