@@ -26,15 +26,16 @@ import collections
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import tyro
 
+from experiments import _families_report as report
 from hydrajax import files
 from hydrajax.data import folds, lamp, tasks
-from hydrajax.evaluation import controls, intervals, summary
+from hydrajax.evaluation import controls
 from hydrajax.evaluation import rows as rows_lib
 from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import hydra, lab, learner, personal, settings
@@ -84,9 +85,6 @@ SMOKE = Size(users=(8, 4), queries=1, pseudo=2, shown=1, alone=1, seeds=1)
 SAMPLES = 2  # besides the greedy answer, of each prompt
 PAIR_TOKENS = 128
 
-POOLED = "mlp, pooled head"
-LENT = "mlp, another user's head"
-CHOSEN = "mlp or pooled head"
 # Row of the table -> what differs from the default configuration of a fit.
 FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "shared": {"family": "shared"},
@@ -99,12 +97,6 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "generic_plus_offset": {"family": "generic_plus_offset"},
 }
 SEEDED = ("shared", "mlp", "mlp, fresh")  # the question of the experiment; for the others one initialisation has to do
-CURVES = ("mlp", "linear")
-LABEL, MEDIAN = "most frequent label", "median rating"
-PAIRS = (
-    ("mlp", "shared"), ("mlp", POOLED), ("mlp", LENT), ("mlp", "mlp, fresh"), ("mlp", LABEL), ("mlp", MEDIAN),
-    (CHOSEN, "shared"), ("linear", "linear, 0 records"), ("linear", LABEL), ("linear", MEDIAN),
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -344,11 +336,6 @@ def numbers(size: Size) -> list[int]:
     return [0, *(2**i for i in range(size.pseudo.bit_length()) if 2**i < size.pseudo), size.pseudo]
 
 
-def curve_name(name: str, n: int) -> str:
-    """The method of a point of the curve."""
-    return f"{name}, {n} records"
-
-
 Answers = dict[str, dict[str, list[str]]]
 
 
@@ -374,13 +361,13 @@ def choose(bench: Bench, options: Options, encode: personal.Encode, size: Size) 
                 note(name, part.held_out, scorer)
                 choices.setdefault(name, []).append(f"{fitted.choice.loss}/{fitted.choice.epochs}" if fitted else "")
                 if name == "mlp":
-                    note(POOLED, part.held_out, scorer, pooled=True)
-                    note(CHOSEN, part.held_out, or_pooled(fitted, part) if fitted else scorer)
+                    note(report.POOLED, part.held_out, scorer, pooled=True)
+                    note(report.CHOSEN, part.held_out, or_pooled(fitted, part) if fitted else scorer)
                     for lent in controls.derangements(users, seed=seed, n=4):
-                        note(LENT, part.held_out, scorer, heads=lent)
-                for n in numbers(size) if name in CURVES else ():
+                        note(report.LENT, part.held_out, scorer, heads=lent)
+                for n in numbers(size) if name in report.CURVES else ():
                     known = with_records(fitted, part, order, n, encode) if fitted else scorer
-                    note(curve_name(name, n), part.held_out, known)
+                    note(report.curve_name(name, n), part.held_out, known)
     return answers, choices
 
 
@@ -402,7 +389,7 @@ def plain(bench: Bench, options: Options) -> Answers:
         if query.id in bench.greedy:
             found["no adapter"] = [bench.greedy[query.id]]
         profile = bench.lab.users[query.user_id].profile
-        found[LABEL if task.kind == "classification" else MEDIAN] = [
+        found[report.LABEL if task.kind == "classification" else report.MEDIAN] = [
             controls.most_frequent_label(task, profile, task.labels[0])
         ]
         found["nearest record"] = [controls.nearest_record(task, bench.lab.retrieve(query, 1), task.labels[0])]
@@ -431,21 +418,6 @@ def prediction_rows(bench: Bench, answers: Answers) -> list[dict[str, Any]]:
     ]
 
 
-def measure(task: tasks.Task, rows: Iterable[Mapping[str, Any]], seed: int) -> intervals.Measured:
-    """Every method's mean quality, measured as a reward is."""
-    return intervals.measure(dataclasses.replace(task, kind="reward"), rows, seed=seed)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
-    """What came out of one task and pool: prediction rows, choices as loss/epochs by family, records on the curve."""
-
-    task: tasks.Task
-    rows: Sequence[Mapping[str, Any]]
-    choices: Mapping[str, Sequence[str]]
-    numbers: Sequence[int]
-
-
 def run(pool: Pool, task_name: str, options: Options, machine: pipeline.Machine) -> None:
     """One task and pool, into `out`."""
     size = options.size(pool, task_name)
@@ -468,9 +440,9 @@ def run(pool: Pool, task_name: str, options: Options, machine: pipeline.Machine)
     files.write_json(_choices_file(pool, task_name, options), choices)
 
 
-def read(pool: Pool, task_name: str, options: Options) -> Found:
+def read(pool: Pool, task_name: str, options: Options) -> report.Found:
     """What `run` has left."""
-    return Found(
+    return report.Found(
         task=tasks.LAMP[task_name],
         rows=rows_lib.read(_rows_file(pool, task_name, options)),
         choices=files.read_json(_choices_file(pool, task_name, options)),
@@ -503,71 +475,6 @@ def remembered(encode: personal.Encode) -> personal.Encode:
     return encode_pairs
 
 
-def tables(found: Mapping[str, Found], seed: int) -> str:
-    """Markdown: methods by task; differences; the curve over records; users with few and with many records."""
-    measured = {name: measure(one.task, one.rows, seed) for name, one in found.items()}
-    head = "| " + " | ".join(f"{name} ({len(m.users)} users, {m.queries} questions)" for name, m in measured.items())
-    points = {curve_name(name, n) for one in found.values() for name in CURVES for n in one.numbers}
-    methods = dict.fromkeys(method for m in measured.values() for method in m.methods if method not in points)
-    lines = _table(
-        "selected by", head, ((method, [_value(m, method) for m in measured.values()]) for method in methods)
-    )
-
-    families = [(name, "shared") for name in FAMILIES if name != "shared"]
-    pairs = [(f"{a} − {b}", a, b) for a, b in dict.fromkeys((*PAIRS, *families))]
-    counts = sorted({n for one in found.values() for n in one.numbers})
-    curves = [(f"{curve_name(name, n)} − shared", curve_name(name, n), "shared") for name in CURVES for n in counts]
-    for title, chosen in (("difference, smallest detectable", pairs), ("own records that taught", curves)):
-        cells = ((name, [_difference(m, a, b) for m in measured.values()]) for name, a, b in chosen)
-        lines += ["", *_table(title, head, cells)]
-
-    few: list[str] = []
-    many: list[str] = []
-    for one in found.values():
-        middle = float(np.median([row["records"] for row in one.rows]))
-        for half, side in (
-            (few, [r for r in one.rows if r["records"] <= middle]),
-            (many, [r for r in one.rows if r["records"] > middle]),
-        ):
-            label = f"{min(r['records'] for r in side)} to {max(r['records'] for r in side)} records" if side else ""
-            half.append(f"{label}: {_difference(measure(one.task, side, seed), 'mlp', 'shared')}" if side else "")
-    lines += ["", *_table("mlp − shared", head, [("users with few records", few), ("with many", many)])]
-
-    times = {
-        name: [
-            ", ".join(f"{choice} {n}" for choice, n in collections.Counter(one.choices.get(name, ())).most_common(3))
-            for one in found.values()
-        ]
-        for name in FAMILIES
-    }
-    lines += ["", *_table("chosen loss/epochs, times", head, times.items())]
-    return "\n".join(lines)
-
-
-def _table(title: str, head: str, rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """The lines of a Markdown table; rows without any cell are left out."""
-    lines = [f"| {title} {head} |", "|---|" + "---|" * head.count(" | ") + "---|"]
-    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows if any(cells)]
-
-
-def _value(measured: intervals.Measured, method: str) -> str:
-    if method not in measured.methods:
-        return ""
-    cell = intervals.interval(measured, method, "reward")
-    return f"{summary.number(cell.value, 'reward')} {summary.span(cell.low, cell.high, 'reward')}".rstrip()
-
-
-def _difference(measured: intervals.Measured, a: str, b: str) -> str:
-    if not {a, b} <= set(measured.methods):
-        return ""
-    cell = intervals.difference(measured, a, b, "reward")
-    value = summary.number(cell.value, "reward", signed=True)
-    if cell.detectable is None:
-        return value
-    span = summary.span(cell.low, cell.high, "reward", signed=True)
-    return f"{value} {span}, {summary.number(cell.detectable, 'reward')}"
-
-
 def main(options: Options) -> None:
     """Runs pools and tasks one after another and prints the tables."""
     machine = pipeline.Machine(store=options.store, cache=options.cache)
@@ -583,7 +490,7 @@ def main(options: Options) -> None:
                 run(pool, task, options, machine)
         if not options.plan and not options.ask:
             found = {task: read(pool, task, options) for task in options.tasks}
-            print(f"\n## {pool}\n\n{tables(found, options.seed)}\n")
+            print(f"\n## {pool}\n\n{report.tables(found, FAMILIES, options.seed)}\n")
 
 
 if __name__ == "__main__":

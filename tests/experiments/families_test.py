@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments import families
+from experiments import _families_report, families
 from hydrajax.data import folds, tasks
 from hydrajax.llm import planner, scripted, store
 from hydrajax.methods import personal
@@ -42,13 +42,13 @@ def test_the_smoke_size_runs_and_prints_every_method_once_a_task(options, capsys
     methods = [line.split(" | ")[0].removeprefix("| ") for line in table[2:]]
     assert methods == [
         "random", "oracle", "vote", "no adapter", "most frequent label", "nearest record", "mlp",
-        families.POOLED, families.CHOSEN, families.LENT,
+        _families_report.POOLED, _families_report.CHOSEN, _families_report.LENT,
     ]  # fmt: skip
     assert table[0] == "| selected by | LaMP_2M (12 users, 12 questions) |"
     rows = [json.loads(line) for line in (options.out / "LaMP_2M-sampled.jsonl").read_text().splitlines()]
     for row in rows:
         rewards = {method: answer["rewards"] for method, answer in row["answers"].items()}
-        assert set(rewards["mlp"]) <= {0.0, 1.0} and len(rewards[families.LENT]) == 4
+        assert set(rewards["mlp"]) <= {0.0, 1.0} and len(rewards[_families_report.LENT]) == 4
         assert rewards["oracle"] >= rewards["mlp"]
     # Everything is stored now: the same again asks nothing, and the report computes nothing.
     families.main(dataclasses.replace(options, ask=True))
@@ -148,8 +148,8 @@ def test_differences_are_paired_and_turned():
         }
         for i in range(6)
     ]  # fmt: skip
-    one = families.Found(task=tasks.LAMP["LaMP_3"], rows=rows, choices={"mlp": ["pairwise/1"] * 2}, numbers=[0])
-    lines = families.tables({"LaMP_3": one}, seed=0).splitlines()
+    one = _families_report.Found(task=tasks.LAMP["LaMP_3"], rows=rows, choices={"mlp": ["pairwise/1"] * 2}, numbers=[0])
+    lines = _families_report.tables({"LaMP_3": one}, families.FAMILIES, seed=0).splitlines()
     assert "| mlp | 1.000 [1.000, 1.000] |" in lines
     assert "| mlp − shared | +0.500 [+0.500, +0.500], 0.000 |" in lines
     assert "| users with few records | 0 to 2 records: +0.500 |" in lines

@@ -8,8 +8,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,6 +15,7 @@ import psutil
 import pytest
 
 from hydrajax.llm import background, batches, budget, direct, messages, models, request, sampler, store
+from tests.llm import processes
 from tests.llm.fault_server import Faults, FaultServer, digest
 
 SECRET = "sk-ant-secret-of-this-test"
@@ -220,55 +219,10 @@ def test_what_is_stored_costs_no_budget(make, ask):
 # --- several processes ---
 
 
-RUN = """
-import sys
-from hydrajax.llm import direct, messages, request, sampler, store
-from hydrajax.types import Message
-url, path, count = sys.argv[1:]
-direct.backoff = lambda attempt, rng: 0.01
-answers = store.Store(path)
-llm = sampler.StoredSampler(messages.Messages("m", base_url=url, api_key="k", parallel=8), answers)
-wanted = [request.Request(messages=(Message(role="user", text=f"q{i}"),), max_tokens=9, sample=s)
-          for i in range(int(count)) for s in range(2)]
-print("ready", flush=True)
-sys.stdin.readline()
-found = llm.sample(wanted, stage="s")
-assert len({answer.text for answer in found}) == len(wanted)
-print(llm.usage.calls, llm.usage.cached, flush=True)
-llm.close()
-answers.close()
-"""
-
-
-@contextlib.contextmanager
-def _processes(number, server, path, count):
-    """So many samplers, ready to begin."""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    runs = [
-        subprocess.Popen([sys.executable, "-c", RUN, server.url, str(path), str(count)], text=True, **pipes)
-        for _ in range(number)
-    ]
-    try:
-        for run in runs:
-            assert run.stdout.readline() == "ready\n"
-        yield runs
-    finally:
-        for run in runs:
-            run.kill()
-            run.communicate()
-
-
-def _begin(run):
-    run.stdin.write("go\n")
-    run.stdin.flush()
-
-
 def test_two_processes_over_one_store_pay_for_nothing_twice(ask, answers):
     wanted = _asked(ask, 60, samples=2)
     with FaultServer(FAULTS, latency=0.005) as server:
-        with _processes(2, server, answers.path, 60) as runs:
-            for run in runs:
-                _begin(run)
+        with processes.samplers(2, server, answers.path, 60, samples=2) as runs:
             said = []
             for run in runs:
                 out, error = run.communicate(timeout=60)
@@ -284,8 +238,7 @@ def test_two_processes_over_one_store_pay_for_nothing_twice(ask, answers):
 def test_after_a_kill_at_most_what_was_under_way_is_repeated(make, ask, answers):
     wanted = _asked(ask, 40, samples=2)
     with FaultServer(latency=0.03) as server:
-        with _processes(1, server, answers.path, 40) as (run,):
-            _begin(run)
+        with processes.samplers(1, server, answers.path, 40, samples=2) as (run,):
             while server.answered < 30:
                 time.sleep(0.002)
             os.kill(run.pid, signal.SIGKILL)

@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 
 from hydrajax.llm import background, batches, budget, in_batches, messages, request, sampler
 from hydrajax.types import Message
+from tests.llm import processes
 from tests.llm.fault_server import Faults, FaultServer, digest
 
 DEAD = f"{socket.gethostname()}/999999999/1.00"
@@ -155,48 +154,10 @@ def test_what_always_expires_is_given_up(make, ask):
 # --- after a crash ---
 
 
-RUN = """
-import sys
-from hydrajax.llm import batches, in_batches, messages, request, sampler, store
-from hydrajax.types import Message
-url, path, count = sys.argv[1:]
-in_batches.backoff = lambda attempt, rng: 0.01
-answers = store.Store(path)
-way = batches.Batches(messages.Messages("m", base_url=url, api_key="k"), most_requests=10, poll_seconds=0.02)
-llm = sampler.StoredSampler(way, answers)
-wanted = [request.Request(messages=(Message(role="user", text=f"q{i}"),), max_tokens=9) for i in range(int(count))]
-print("ready", flush=True)
-sys.stdin.readline()
-print(len(llm.sample(wanted, stage="s")), flush=True)
-llm.close()
-answers.close()
-"""
-
-
-@contextlib.contextmanager
-def _processes(number, server, path, count):
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    runs = [
-        subprocess.Popen([sys.executable, "-c", RUN, server.url, str(path), str(count)], text=True, **pipes)
-        for _ in range(number)
-    ]
-    try:
-        for run in runs:
-            assert run.stdout.readline() == "ready\n"
-        for run in runs:
-            run.stdin.write("go\n")
-            run.stdin.flush()
-        yield runs
-    finally:
-        for run in runs:
-            run.kill()
-            run.communicate()
-
-
 def test_a_run_killed_after_it_submitted_takes_its_batches_up_again(make, ask, answers):
     wanted = _asked(ask, 25)
     with FaultServer(batch_seconds=0.6) as server:
-        with _processes(1, server, answers.path, 25) as (run,):
+        with processes.samplers(1, server, answers.path, 25, batches=True) as (run,):
             while sum(batch.id is not None for batch in answers.batches("m")) < 3:
                 time.sleep(0.002)
             os.kill(run.pid, signal.SIGKILL)
@@ -211,10 +172,11 @@ def test_a_run_killed_after_it_submitted_takes_its_batches_up_again(make, ask, a
 def test_two_processes_over_one_store_submit_every_request_once(ask, answers):
     wanted = _asked(ask, 40)
     with FaultServer(batch_seconds=0.1) as server:
-        with _processes(2, server, answers.path, 40) as runs:
+        with processes.samplers(2, server, answers.path, 40, batches=True) as runs:
             for run in runs:
                 out, error = run.communicate(timeout=60)
-                assert (run.returncode, out) == (0, "40\n"), error
+                assert run.returncode == 0, error
+                assert sum(int(word) for word in out.split()) == 40
         assert server.bodies == _once(wanted)
     assert _clean(answers)
 

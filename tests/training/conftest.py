@@ -104,3 +104,14 @@ def make_tokens(n, seed=0):
         for length in rng.integers(3, 30, n)
     ]
     return tokens.pack(encodings, 32)
+
+
+def only(examples, keep, rename=None):
+    arrays = {name: array[keep] for name, array in vars(examples).items()}
+    if rename is not None:
+        arrays["user"] = np.array([rename[u] for u in arrays["user"]], np.int32)
+    return Examples(**arrays)
+
+
+def head(users, row):
+    return jax.tree.map(lambda leaf: leaf[row], users)

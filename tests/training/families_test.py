@@ -12,7 +12,7 @@ from hydrajax.nn import heads
 from hydrajax.training import encoded, fit
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
-from tests.training.conftest import assert_close, assert_equal, make_examples
+from tests.training.conftest import assert_close, assert_equal, head, make_examples, only
 
 pytestmark = pytest.mark.slow
 
@@ -31,17 +31,6 @@ def config(name):
 @functools.cache
 def pretrained(name):
     return fit.pretrain(config(name), TRAIN, 3)
-
-
-def only(examples, keep, rename=None):
-    arrays = {name: array[keep] for name, array in vars(examples).items()}
-    if rename is not None:
-        arrays["user"] = np.array([rename[u] for u in arrays["user"]], np.int32)
-    return Examples(**arrays)
-
-
-def head(users, row):
-    return jax.tree.map(lambda leaf: leaf[row], users)
 
 
 @pytest.mark.parametrize("name", heads.names())

@@ -9,7 +9,7 @@ from hydrajax.nn import encode, scorer
 from hydrajax.training import fit, joint, per_user, step, user_fit
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
-from tests.training.conftest import D, X, assert_close, assert_equal, make_examples, make_tokens
+from tests.training.conftest import D, X, assert_close, assert_equal, head, make_examples, make_tokens, only
 
 TRAIN = make_examples((12, 9, 16, 7, 10))
 NEW_SIZES = (10, 0, 16, 6)
@@ -35,17 +35,6 @@ def mlp():
 @pytest.fixture(scope="module")
 def linear():
     return fit.pretrain(LINEAR, TRAIN, 5)
-
-
-def only(examples, keep, rename=None):
-    arrays = {name: array[keep] for name, array in vars(examples).items()}
-    if rename is not None:
-        arrays["user"] = np.array([rename[u] for u in arrays["user"]], np.int32)
-    return Examples(**arrays)
-
-
-def head(users, row):
-    return jax.tree.map(lambda leaf: leaf[row], users)
 
 
 def test_a_user_without_examples_gets_the_pooled_head_exactly(mlp, linear):
