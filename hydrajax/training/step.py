@@ -12,6 +12,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -49,6 +50,56 @@ class Batch:
     targets: losses.Targets
     pull: Any
     ids: Any = None
+
+    @classmethod
+    def of(
+        cls,
+        rows: Any,
+        x: Any,
+        label: Any,
+        *,
+        mask: Any = None,
+        score: Any = None,
+        pool: Any = None,
+        extras: Any = None,
+        pull: Any = 0.0,
+    ) -> "Batch":
+        """The batch of arrays on the host, with what is usual in the place of what is not given.
+
+        Args:
+          rows: [U].
+          x: features [U, E, D], or `tokens.Tokens` [U, E, T].
+          label: [U, E], true or false or 0..1.
+          mask: [U, E], true = a real example; by default all are.
+          score: [U, E], for losses inside a pool; by default the labels.
+          pool: [U, E], the examples that are compared with each other; by default all of a user's.
+          extras: [U, E, X], further inputs; none by default.
+          pull: [U] or one number for all.
+
+        Raises:
+          DataError: arrays that do not fit each other.
+        """
+        rows, label, pull = np.asarray(rows, np.int32), np.asarray(label, np.float32), np.asarray(pull, np.float32)
+        shape = label.shape
+        if len(shape) != 2 or rows.shape != shape[:1]:
+            raise DataError(f"rows are {list(rows.shape)} and label {list(shape)}, expected [U] and [U, E]")
+        if pull.shape not in ((), rows.shape):
+            raise DataError(f"pull of the batch is {list(pull.shape)}, expected {list(rows.shape)} or a number")
+        targets = losses.Targets(
+            label=label,
+            score=label if score is None else np.asarray(score, np.float32),
+            pool=np.zeros(shape, np.int32) if pool is None else np.asarray(pool, np.int32),
+            mask=np.ones(shape, bool) if mask is None else np.asarray(mask, bool),
+        )
+        # Anything but a tree of tokens is an array of features.
+        x = x if len(jax.tree.leaves(x)) > 1 and not isinstance(x, (list, tuple)) else np.asarray(x, np.float32)
+        extras = np.zeros((*shape, 0), np.float32) if extras is None else np.asarray(extras, np.float32)
+        for name, tree, axes in (("x", x, 3), ("extras", extras, 3), ("targets", targets, 2)):
+            for leaf in jax.tree.leaves(tree):
+                if leaf.shape[:2] != shape or leaf.ndim != axes:
+                    wanted = ", ".join((*map(str, shape), "...")[:axes])
+                    raise DataError(f"{name} of the batch is {list(leaf.shape)}, expected [{wanted}]")
+        return cls(rows=rows, x=x, extras=extras, targets=targets, pull=np.broadcast_to(pull, rows.shape))
 
 
 @flax.struct.dataclass

@@ -8,6 +8,7 @@ import pytest
 
 from hydrajax.nn import heads, scorer
 from hydrajax.training import losses, optimizers, step
+from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_batch, make_tokens
 
 C = 6  # capacity of the bank
@@ -233,3 +234,39 @@ def test_a_fresh_bank_has_the_heads_of_single_users():
     own = one.family.init_user(step.user_key(key, 3), DIMS)
     assert_equal(jax.tree.map(lambda leaf: np.asarray(leaf)[3], state.bank), own)
     np.testing.assert_allclose(np.asarray(state.bank["w1"]).std(), (3 * (D + X)) ** -0.5, rtol=0.2)
+
+
+def test_a_batch_of_arrays_takes_what_is_usual_for_the_rest():
+    full = make_batch([1, 4])
+    x, label = np.asarray(full.x).tolist(), np.asarray(full.targets.label) > 0.5
+    batch = step.Batch.of([1, 4], x, label)
+    shape = label.shape
+    assert_equal(batch.x, np.asarray(full.x, np.float32))
+    assert batch.extras.shape == (*shape, 0) and batch.targets.mask.all() and not batch.targets.pool.any()
+    assert_equal(batch.targets.score, batch.targets.label)
+    given = {name: getattr(full.targets, name) for name in ("mask", "score", "pool")}
+    again = step.Batch.of(full.rows, full.x, full.targets.label, **given, extras=full.extras, pull=full.pull)
+    assert_equal(again, full)
+    texts = jax.tree.map(lambda leaf: leaf.reshape(2, 3, -1), make_tokens(6))
+    assert step.Batch.of([0, 1], texts, np.ones((2, 3))).x is texts
+
+
+@pytest.mark.parametrize(
+    ("rows", "x", "label", "rest", "message"),
+    [
+        ([1, 2], (2, 4, D), (2, 3), {}, r"x of the batch is \[2, 4, 5\], expected \[2, 3, \.\.\.\]"),
+        ([1], (2, 3, D), (2, 3), {}, r"rows are \[1\] and label \[2, 3\], expected \[U\] and \[U, E\]"),
+        ([1, 2], (2, 3), (2, 3), {}, r"x of the batch is \[2, 3\], expected"),
+        ([1, 2], (2, 3, D), (2, 3), {"pool": [[1, 2]]}, r"targets of the batch is \[1, 2\], expected \[2, 3\]"),
+        (
+            [1, 2],
+            (2, 3, D),
+            (2, 3),
+            {"pull": [1.0, 1.0, 1.0]},
+            r"pull of the batch is \[3\], expected \[2\] or a number",
+        ),
+    ],
+)
+def test_a_batch_of_arrays_that_do_not_fit_is_one_sentence(rows, x, label, rest, message):
+    with pytest.raises(DataError, match=message):
+        step.Batch.of(rows, np.zeros(x), np.zeros(label), **rest)
