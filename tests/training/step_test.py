@@ -239,7 +239,7 @@ def test_a_fresh_bank_has_the_heads_of_single_users():
 def test_a_batch_of_arrays_takes_what_is_usual_for_the_rest():
     full = make_batch([1, 4])
     x, label = np.asarray(full.x).tolist(), np.asarray(full.targets.label) > 0.5
-    batch = step.Batch.of([1, 4], x, label)
+    batch = step.Batch.of([1, 4, C, C], x, label)
     shape = label.shape
     assert_equal(batch.x, np.asarray(full.x, np.float32))
     assert batch.extras.shape == (*shape, 0) and batch.targets.mask.all() and not batch.targets.pool.any()
