@@ -3,21 +3,24 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from hydrajax.nn import bert, feature_cache, tokens, weights
+from hydrajax.nn import bases, feature_cache, tokens, weights
+from hydrajax.nn.bases import blocks
 from hydrajax.types import DataError
 
 POOLINGS = ("cls", "mean")
 Progress = Callable[[int, int], None]
 
 SMALL_BATCH = 4  # rows of a batch that holds what is left over
+TEXTS_IN_ROW = 16  # S, of packed rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +38,7 @@ class Base:
     """
 
     name: str
-    module: bert.Bert
+    module: nn.Module
     params: Any
     tokenizer: Any
     dim: int
@@ -49,21 +52,29 @@ class Encoded:
 
     Attributes:
       features: float32 [N, D], in the order of the texts.
-      shortened: bool [N], which texts did not fit.
+      cut: int32 [N, 2], how many tokens of the first and of the second text did not fit.
       computed: how many different texts went through the base; the others were equal to one of them or cached.
     """
 
     features: Float[np.ndarray, "N D"]
-    shortened: Bool[np.ndarray, " N"]
+    cut: Int[np.ndarray, "N 2"]
     computed: int
 
+    @property
+    def shortened(self) -> Bool[np.ndarray, " N"]:
+        """Which texts did not fit."""
+        return np.asarray(self.cut.any(axis=1))
 
-def load_base(name_or_folder: str = "minilm", pooling: str | None = None) -> Base:
+
+def load_base(
+    name_or_folder: str = "minilm", pooling: str | None = None, settings: blocks.Settings = blocks.USUAL
+) -> Base:
     """A pretrained base with its tokenizer, from the disk alone.
 
     Args:
       name_or_folder: a name of `weights.PACKAGES` or a Hugging Face folder.
       pooling: `cls` or `mean`; by default what the folder's `1_Pooling/config.json` says, else `cls`.
+      settings: how it computes: in which type, with which form of attention.
 
     Raises:
       DataError: there is no such base, or its files do not fit each other.
@@ -72,33 +83,47 @@ def load_base(name_or_folder: str = "minilm", pooling: str | None = None) -> Bas
         raise DataError(f"pooling is {pooling!r}, expected 'cls' or 'mean'")
     folder = weights.find_base(name_or_folder)
     config = weights.load_config(folder)
+    tokenizer = tokens.load_tokenizer(folder)
+    tokens.check(tokenizer, folder, words=config.vocab_size, types=config.types)
     return Base(
         name=name_or_folder,
-        module=bert.Bert(config),
+        module=bases.encoder(config, settings),
         params=jax.tree.map(jnp.asarray, weights.load_params(folder, config)),
-        tokenizer=tokens.load_tokenizer(folder),
+        tokenizer=tokenizer,
         dim=config.hidden_size,
         pooling=pooling or weights.load_pooling(folder),
-        digest=weights.digest(folder),
+        digest=weights.digest(folder) + ("" if settings.dtype == "float32" else f"/{settings.dtype}"),
     )
 
 
 def features(
-    module: bert.Bert,
+    module: nn.Module,
     params: Any,
-    batch: tokens.Tokens,
+    batch: tokens.Tokens | tokens.Packed,
     pooling: str,
     *,
     key: Array | None = None,
-) -> Float[Array, "B D"]:
+) -> Float[Array, "B *S D"]:
     """The base itself: z = x[:, 0] (`cls`) or the mean of x over real tokens (`mean`), x = module(tokens).
 
     Args:
       key: dropout is on where a key is given.
+
+    Returns:
+      [B, D]; [B, S, D] of packed rows, zeros where a row has fewer texts.
     """
     rngs = {} if key is None else {"dropout": key}
-    out = module.apply({"params": params}, batch.ids, batch.types, batch.mask, train=key is not None, rngs=rngs)
-    x = jnp.asarray(out, jnp.float32)
+    apply = functools.partial(module.apply, {"params": params}, train=key is not None, rngs=rngs)
+    if isinstance(batch, tokens.Packed):
+        where = {"positions": batch.positions, "segments": batch.segments, "texts": batch.texts}
+        x = jnp.asarray(apply(batch.ids, batch.types, batch.mask, **where), jnp.float32)
+        numbers = jnp.arange(1, batch.texts + 1, dtype=jnp.int32)
+        own = batch.segments[:, None, :] == numbers[None, :, None]
+        if pooling == "cls":
+            own &= (batch.positions == 0)[:, None, :]
+        weights = own.astype(jnp.float32)
+        return jnp.matmul(weights, x) / jnp.maximum(jnp.sum(weights, axis=2), 1.0)[..., None]
+    x = jnp.asarray(apply(batch.ids, batch.types, batch.mask), jnp.float32)
     if pooling == "cls":
         return x[:, 0]
     keep = batch.mask[..., None].astype(jnp.float32)
@@ -112,6 +137,7 @@ def encode_pairs(
     max_tokens: int = 256,
     truncate: str = "second",
     batch_tokens: int = 2048,
+    packing: int = 0,
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "N D"]:
@@ -122,6 +148,8 @@ def encode_pairs(
       max_tokens: longest encoding, special tokens included.
       truncate: the side that is cut first where a pair is too long; a quarter of the room stays its own.
       batch_tokens: rows times padded length of a batch.
+      packing: length of rows in which several texts stand side by side (longer texts get a row of their own); 0: a
+        text a row, padded to the next of `tokens.LENGTHS`. Features then differ in the last digits.
       cache: a folder that keeps features, so that no pair is computed twice.
       progress: called with (texts done, texts in all).
 
@@ -129,7 +157,14 @@ def encode_pairs(
       float32 [N, D].
     """
     return encode(
-        base, pairs, max_tokens=max_tokens, truncate=truncate, batch_tokens=batch_tokens, cache=cache, progress=progress
+        base,
+        pairs,
+        max_tokens=max_tokens,
+        truncate=truncate,
+        batch_tokens=batch_tokens,
+        packing=packing,
+        cache=cache,
+        progress=progress,
     ).features
 
 
@@ -139,6 +174,7 @@ def embed(
     *,
     max_tokens: int = 256,
     batch_tokens: int = 2048,
+    packing: int = 0,
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Float[np.ndarray, "N D"]:
@@ -150,7 +186,15 @@ def embed(
       float32 [N, D].
     """
     base = dataclasses.replace(base, pooling="mean")
-    z = encode(base, texts, max_tokens=max_tokens, batch_tokens=batch_tokens, cache=cache, progress=progress).features
+    z = encode(
+        base,
+        texts,
+        max_tokens=max_tokens,
+        batch_tokens=batch_tokens,
+        packing=packing,
+        cache=cache,
+        progress=progress,
+    ).features
     return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
 
 
@@ -161,6 +205,7 @@ def encode(
     max_tokens: int = 256,
     truncate: str = "second",
     batch_tokens: int = 2048,
+    packing: int = 0,
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
@@ -172,13 +217,13 @@ def encode(
     Raises:
       DataError: `max_tokens` is more than the base has positions.
     """
-    limit = base.module.config.max_position_embeddings
+    limit = base.module.config.max_tokens
     if max_tokens > limit:
         raise DataError(f"max_tokens is {max_tokens}, expected at most the {limit} positions of base {base.name!r}")
     unique = list(dict.fromkeys(texts))
     encodings = tokens.tokenize(base.tokenizer, unique, max_tokens=max_tokens, truncate=truncate)
     if cache is None:
-        rows = _compute(base, encodings, batch_tokens, progress, lambda done: None)
+        rows = _compute(base, encodings, batch_tokens, packing, progress, lambda done: None)
         computed = len(unique)
     else:
         # What the base reads is the key: texts that differ only in what was cut away share their features.
@@ -190,7 +235,7 @@ def encode(
             def keep(done: dict[int, np.ndarray]) -> None:
                 kept.put({keys[todo[i]]: row for i, row in done.items()})
 
-            new = _compute(base, [encodings[i] for i in todo], batch_tokens, progress, keep)
+            new = _compute(base, [encodings[i] for i in todo], batch_tokens, packing, progress, keep)
         rows = {i: found[key] for i, key in enumerate(keys) if key in found}
         rows |= {i: new[j] for j, i in enumerate(todo)}
         computed = len(todo)
@@ -198,7 +243,7 @@ def encode(
     order = [place[text] for text in texts]
     return Encoded(
         features=np.stack([rows[i] for i in order]) if order else np.zeros((0, base.dim), np.float32),
-        shortened=np.array([encodings[i].shortened for i in order], bool),
+        cut=np.array([encodings[i].cut for i in order], np.int32).reshape(-1, 2),
         computed=computed,
     )
 
@@ -206,10 +251,10 @@ def encode(
 def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048) -> Float[np.ndarray, "N D"]:
     """Features of texts that are tokens already, float32 [N, D]."""
     encodings = [
-        tokens.Encoding(tuple(ids[mask].tolist()), tuple(types[mask].tolist()), False)
+        tokens.Encoding(tuple(ids[mask].tolist()), tuple(types[mask].tolist()))
         for ids, types, mask in zip(batch.ids, batch.types, batch.mask, strict=True)
     ]
-    rows = _compute(base, encodings, batch_tokens, None, lambda done: None)
+    rows = _compute(base, encodings, batch_tokens, 0, None, lambda done: None)
     return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
 
 
@@ -223,32 +268,54 @@ def tokenize_pairs(
     """Pairs as tokens [N, T] for a base that is trained; T is the padded length of the longest pair."""
     encodings = tokens.tokenize(base.tokenizer, pairs, max_tokens=max_tokens, truncate=truncate)
     longest = max((len(encoding.ids) for encoding in encodings), default=1)
-    return tokens.pack(encodings, min(tokens.bucket(longest), base.module.config.max_position_embeddings))
+    return tokens.pack(encodings, min(tokens.bucket(longest), base.module.config.max_tokens))
 
 
 def _compute(
     base: Base,
     encodings: Sequence[tokens.Encoding],
     batch_tokens: int,
+    packing: int,
     progress: Progress | None,
     keep: Callable[[dict[int, np.ndarray]], None],
 ) -> dict[int, np.ndarray]:
     """Features by the encoding's number; `keep` is told of every batch as it is done."""
-    limit = base.module.config.max_position_embeddings
-    buckets: dict[int, list[int]] = {}
-    for i, encoding in enumerate(encodings):
-        buckets.setdefault(min(tokens.bucket(len(encoding.ids)), limit), []).append(i)
     out: dict[int, np.ndarray] = {}
-    for length in sorted(buckets):
-        for members, rows in _batches(buckets[length], max(1, batch_tokens // length)):
-            batch = tokens.pack([encodings[i] for i in members], length, rows)
-            z = np.asarray(_forward(base.module, base.pooling, base.params, batch))
-            done = {i: z[row] for row, i in enumerate(members)}
-            keep(done)
-            out |= done
-            if progress is not None:
-                progress(len(out), len(encodings))
+    for members, batch in _planned(base, encodings, batch_tokens, packing):
+        z = np.asarray(_forward(base.module, base.pooling, base.params, batch)).reshape(-1, base.dim)
+        done = {i: z[row] for row, i in members}
+        keep(done)
+        out |= done
+        if progress is not None:
+            progress(len(out), len(encodings))
     return out
+
+
+# (row of the batch's features, number of the encoding) of every text in it, and the batch.
+_Planned = tuple[list[tuple[int, int]], tokens.Tokens | tokens.Packed]
+
+
+def _planned(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> Iterator[_Planned]:
+    """The batches, short texts first."""
+    limit = base.module.config.max_tokens
+    buckets: dict[int, list[int]] = {}
+    packed: list[int] = []
+    for i, encoding in enumerate(encodings):
+        if len(encoding.ids) <= packing:
+            packed.append(i)
+        else:
+            buckets.setdefault(min(tokens.bucket(len(encoding.ids)), limit), []).append(i)
+    if packed:
+        rows = tokens.fill_rows([len(encodings[i].ids) for i in packed], packing, TEXTS_IN_ROW)
+        for part, size in _batches(list(range(len(rows))), max(1, batch_tokens // packing)):
+            members = [
+                (n * TEXTS_IN_ROW + place, packed[k]) for n, row in enumerate(part) for place, k in enumerate(rows[row])
+            ]
+            texts = [[encodings[packed[k]] for k in rows[row]] for row in part]
+            yield members, tokens.side_by_side(texts, packing, TEXTS_IN_ROW, size)
+    for length in sorted(buckets):
+        for part, size in _batches(buckets[length], max(1, batch_tokens // length)):
+            yield list(enumerate(part)), tokens.pack([encodings[i] for i in part], length, size)
 
 
 def _batches(members: list[int], full: int) -> list[tuple[list[int], int]]:
@@ -262,5 +329,7 @@ def _batches(members: list[int], full: int) -> list[tuple[list[int], int]]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _forward(module: bert.Bert, pooling: str, params: Any, batch: tokens.Tokens) -> Float[Array, "B D"]:
+def _forward(
+    module: nn.Module, pooling: str, params: Any, batch: tokens.Tokens | tokens.Packed
+) -> Float[Array, "B *S D"]:
     return features(module, params, batch, pooling)

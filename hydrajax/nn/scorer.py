@@ -9,13 +9,14 @@ standardised with statistics of the training users, which belong to what was fit
 import dataclasses
 from typing import Any
 
+import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from hydrajax.nn import bert, encode, heads, tokens
+from hydrajax.nn import encode, heads, tokens
 
 CLIP = 5.0  # standard deviations; an extra that was rare in training must not shout when it occurs
 
@@ -41,7 +42,7 @@ class Scorer:
 
     family: heads.Family
     dims: heads.Dims
-    module: bert.Bert | None = None
+    module: nn.Module | None = None
     pooling: str = "mean"
 
 

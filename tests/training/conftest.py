@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hydrajax.nn import bert, encode, tokens
+from hydrajax.nn import encode, tokens
+from hydrajax.nn.bases import bert
 from hydrajax.training import losses, step
 from hydrajax.training.examples import Examples
 
@@ -86,7 +87,7 @@ def tiny_base():
         layer_norm_eps=1e-12,
         hidden_dropout_prob=0.0,
     )
-    module = bert.Bert(config)
+    module = bert.Encoder(config)
     ids = jnp.zeros((1, 4), jnp.int32)
     shapes = jax.eval_shape(module.init, jax.random.key(0), ids, ids, ids == 0)["params"]
     rng = np.random.default_rng(0)
@@ -100,8 +101,7 @@ def make_tokens(n, seed=0):
     """Random texts of 3 to 30 tokens."""
     rng = np.random.default_rng(seed)
     encodings = [
-        tokens.Encoding(tuple(rng.integers(0, 20, length).tolist()), (0,) * length, False)
-        for length in rng.integers(3, 30, n)
+        tokens.Encoding(tuple(rng.integers(0, 20, length).tolist()), (0,) * length) for length in rng.integers(3, 30, n)
     ]
     return tokens.pack(encodings, 32)
 

@@ -1,0 +1,142 @@
+"""BERT: Devlin et al. (NAACL 2019, arXiv 1810.04805). MiniLM, BGE and E5 have its shape.
+
+x_0 = LayerNorm(word[id] + position[t] + type[type id]),    then layers of `blocks.PostNorm`
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from hydrajax.nn import bases
+from hydrajax.nn.bases import blocks
+
+MODEL_TYPES = ("bert",)
+PREFIXES = ("bert.",)
+# The pooler on top of the encoder, heads of pretraining and of tasks, a constant 0..T-1.
+IGNORED = re.compile(r"^(pooler\.|cls\.|classifier\.|embeddings\.position_ids$)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """The shape of the encoder.
+
+    Attributes:
+      hidden_dropout_prob: rate of dropout after the embeddings, the attention and the feed-forward part; off unless
+        `apply` gets `train=True` and a `dropout` key.
+      attention_probs_dropout_prob: rate of dropout of the attention's weights.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    type_vocab_size: int
+    layer_norm_eps: float
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+
+    @property
+    def max_tokens(self) -> int:
+        return self.max_position_embeddings - self.first_position
+
+    @property
+    def types(self) -> int:
+        return self.type_vocab_size
+
+    @property
+    def first_position(self) -> int:
+        """The row of the first token in the table of positions."""
+        return 0
+
+
+def read_config(raw: Mapping[str, Any]) -> Config:
+    """The shape from `config.json`.
+
+    Raises:
+      DataError: an entry is missing, or asks for what is not done here.
+    """
+    bases.expect(raw, hidden_act=("gelu",), position_embedding_type=("absolute", None), is_decoder=(False, None))
+    return Config(**bases.numbers(raw, Config, layer_norm_eps=1e-12, hidden_dropout_prob=0.1))
+
+
+class Encoder(nn.Module):
+    """The encoder: `Encoder(config).apply({"params": params}, ids, types, mask) -> [B, T, D]`, float32."""
+
+    config: Config
+    settings: blocks.Settings = blocks.USUAL
+
+    @nn.compact
+    def __call__(
+        self,
+        ids: Int[Array, "B T"],
+        types: Int[Array, "B T"],
+        mask: Bool[Array, "B T"],
+        *,
+        positions: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        texts: int = 1,
+        train: bool = False,
+    ) -> Float[Array, "B T D"]:
+        c, s = self.config, self.settings
+        where = blocks.layout(mask, positions, segments)
+        x_BxTxD = embedded(self, c, ids, types, where.positions, train=train)
+        attention = functools.partial(
+            blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
+        )
+        for i in range(c.num_hidden_layers):
+            x_BxTxD = post_norm(c, s, attention, i, train=train)(x_BxTxD, where)
+        return x_BxTxD
+
+
+def embedded(module: nn.Module, c: Any, ids: Array, types: Array | None, positions: Array, *, train: bool) -> Array:
+    """x_0; without type ids where the architecture has none."""
+    init = nn.initializers.normal(0.02)
+    word = module.param("word", init, (c.vocab_size, c.hidden_size))
+    position = module.param("position", init, (c.max_position_embeddings, c.hidden_size))
+    x_BxTxD = word[ids] + position[positions + c.first_position]
+    if types is not None:
+        x_BxTxD = x_BxTxD + module.param("type", init, (c.type_vocab_size, c.hidden_size))[types]
+    x_BxTxD = blocks.norm(c.layer_norm_eps, "norm")(jnp.asarray(x_BxTxD, jnp.float32))
+    return nn.Dropout(c.hidden_dropout_prob, deterministic=not train)(x_BxTxD)
+
+
+def post_norm(c: Any, s: blocks.Settings, attention: Any, i: int, *, train: bool) -> nn.Module:
+    """Layer i."""
+    kind = blocks.layer(blocks.PostNorm, s)
+    return kind(attention, c.intermediate_size, c.layer_norm_eps, c.hidden_dropout_prob, s, train, name=f"layer_{i}")
+
+
+def tensors(c: Config) -> dict[str, bases.Tensor]:
+    """The tensors of `model.safetensors`."""
+    d = c.hidden_size
+    found = {
+        "embeddings.word_embeddings.weight": bases.Tensor(place="word", shape=(c.vocab_size, d)),
+        "embeddings.position_embeddings.weight": bases.Tensor(place="position", shape=(c.max_position_embeddings, d)),
+        "embeddings.token_type_embeddings.weight": bases.Tensor(place="type", shape=(c.type_vocab_size, d)),
+        **bases.layer_norm("embeddings.LayerNorm", "norm", d),
+    }
+    for i in range(c.num_hidden_layers):
+        name, place = f"encoder.layer.{i}", f"layer_{i}"
+        for part in ("query", "key", "value"):
+            found |= bases.linear(f"{name}.attention.self.{part}", f"{place}.attention.qkv", d, d)
+        found |= bases.linear(f"{name}.attention.output.dense", f"{place}.attention.out", d, d)
+        found |= bases.layer_norm(f"{name}.attention.output.LayerNorm", f"{place}.attention_norm", d)
+        found |= feed_forward(name, place, d, c.intermediate_size)
+    return found
+
+
+def feed_forward(name: str, place: str, d: int, wide: int) -> dict[str, bases.Tensor]:
+    """The feed-forward part of a layer, named alike in all of BERT's relatives."""
+    return {
+        **bases.linear(f"{name}.intermediate.dense", f"{place}.widen", wide, d),
+        **bases.linear(f"{name}.output.dense", f"{place}.narrow", d, wide),
+        **bases.layer_norm(f"{name}.output.LayerNorm", f"{place}.norm", d),
+    }

@@ -1,0 +1,162 @@
+"""Longformer, the base of HYDRA: BERT's layers with attention to what is near, and to the first token of each text.
+
+    a token sees the w tokens on each side of it, and the tokens of global attention
+    a token of global attention sees all of its text, through queries, keys and values of its own
+
+Beltagy et al. (arXiv 2004.05150), sections 3.1 and 3.2. Time and memory are linear in the length of the text: see
+`blocks.attend_nearby`. A text that is not longer than three windows is computed densely, which is the smaller form
+then; nothing is padded to the window.
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from hydrajax.nn import bases
+from hydrajax.nn.bases import bert, blocks
+from hydrajax.types import DataError
+
+MODEL_TYPES = ("longformer",)
+PREFIXES = ("longformer.",)
+IGNORED = re.compile(r"^(pooler\.|lm_head\.|classifier\.|qa_outputs\.|embeddings\.position_ids$)")
+GLOBALS = ("first", "none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(bert.Config):
+    """The shape of the encoder; see `bert.Config`.
+
+    Attributes:
+      attention_window: tokens that a token sees, both sides together, of each layer.
+      pad_token_id: positions begin behind it.
+      global_attention: `first`: the first token of every text has global attention, as in the classifiers; `none`:
+        no token has, which is what the bare encoder of transformers does.
+    """
+
+    attention_window: tuple[int, ...]
+    pad_token_id: int = 1
+    global_attention: str = "first"
+
+    @property
+    def first_position(self) -> int:
+        return self.pad_token_id + 1
+
+
+def read_config(raw: Mapping[str, Any]) -> Config:
+    """The shape from `config.json`.
+
+    Raises:
+      DataError: an entry is missing, or asks for what is not done here.
+    """
+    bases.expect(raw, hidden_act=("gelu",), position_embedding_type=("absolute", None), global_attention=GLOBALS)
+    layers = raw.get("num_hidden_layers", 0)
+    window = raw.get("attention_window", 512)
+    windows = tuple(window) if isinstance(window, list) else (window,) * (layers if isinstance(layers, int) else 0)
+    if len(windows) != layers or not all(isinstance(w, int) and w > 0 and w % 2 == 0 for w in windows):
+        raise DataError(f"attention_window is {window!r}, expected an even number for each of the {layers} layers")
+    return Config(**bases.numbers({**raw, "attention_window": windows}, Config, layer_norm_eps=1e-12))
+
+
+class WindowAttention(nn.Module):
+    """Attention to what is near, and to and from the tokens of global attention.
+
+    Attributes:
+      num_heads: H.
+      window: w, tokens on each side.
+      settings: how.
+      rate: of dropout of the weights.
+      train: dropout is on.
+    """
+
+    num_heads: int
+    window: int
+    settings: blocks.Settings
+    rate: float = 0.0
+    train: bool = False
+
+    @nn.compact
+    def __call__(self, x_BxTxD: Float[Array, "B T D"], where: blocks.Layout) -> Float[Array, "B T D"]:
+        d, s, t = x_BxTxD.shape[-1], self.settings, x_BxTxD.shape[1]
+        q, k, v = blocks.heads_of(blocks.dense(s, 3 * d, "qkv")(x_BxTxD), 3, self.num_heads)
+        drop = blocks.dropped(self, self.rate, train=self.train)
+        if t > 3 * self.window:
+            out = blocks.attend_nearby(q, k, v, where, window=self.window, drop=drop)
+        elif t > self.window + 1:
+            out = blocks.attend(q, k, v, where, window=self.window, drop=drop, fused=s.fused)
+        else:
+            out = blocks.attend(q, k, v, where, drop=drop, fused=s.fused)
+        # Made also where no token is global, so that the tree does not depend on it.
+        from_lead = blocks.dense(s, d, "global_query")
+        of_all = blocks.dense(s, 2 * d, "global_key_value")
+        if where.leads is not None or self.is_initializing():
+            leads = jnp.zeros((x_BxTxD.shape[0], 1), jnp.int32) if where.leads is None else where.leads
+            at = jax.vmap(lambda one, places: one.at[places].get(mode="fill", fill_value=0))(x_BxTxD, leads)
+            (lead_q,) = blocks.heads_of(from_lead(at), 1, self.num_heads)
+            k, v = blocks.heads_of(of_all(x_BxTxD), 2, self.num_heads)
+            lead = blocks.attend_from(lead_q, k, v, dataclasses.replace(where, leads=leads), drop=drop)
+            put = jax.vmap(lambda one, places, new: one.at[:, places].set(new, mode="drop"))
+            out = put(out, leads, lead.astype(out.dtype))
+        return blocks.dense(s, d, "out")(blocks.joined(out))
+
+
+class Encoder(nn.Module):
+    """The encoder: `Encoder(config).apply({"params": params}, ids, types, mask) -> [B, T, D]`, float32."""
+
+    config: Config
+    settings: blocks.Settings = blocks.USUAL
+
+    @nn.compact
+    def __call__(
+        self,
+        ids: Int[Array, "B T"],
+        types: Int[Array, "B T"],
+        mask: Bool[Array, "B T"],
+        *,
+        positions: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        texts: int = 1,
+        train: bool = False,
+    ) -> Float[Array, "B T D"]:
+        c, s = self.config, self.settings
+        where = blocks.layout(mask, positions, segments)
+        if c.global_attention == "first":
+            where = dataclasses.replace(where, leads=first_tokens(where, texts))
+        x_BxTxD = bert.embedded(self, c, ids, types, where.positions, train=train)
+        for i in range(c.num_hidden_layers):
+            attention = functools.partial(
+                WindowAttention,
+                c.num_attention_heads,
+                c.attention_window[i] // 2,
+                s,
+                c.attention_probs_dropout_prob,
+                train,
+            )
+            x_BxTxD = bert.post_norm(c, s, attention, i, train=train)(x_BxTxD, where)
+        return x_BxTxD
+
+
+def first_tokens(where: blocks.Layout, texts: int) -> Int[Array, "B G"]:
+    """Where the first token of each text stands; T where a row has fewer texts."""
+    t = where.mask.shape[1]
+    first = where.mask & (where.positions == 0)
+    places = jnp.where(first, jnp.arange(t, dtype=jnp.int32)[None], t)
+    return jnp.sort(places, axis=1)[:, :texts]
+
+
+def tensors(c: Config) -> dict[str, bases.Tensor]:
+    """The tensors of `model.safetensors`."""
+    d = c.hidden_size
+    found = dict(bert.tensors(c))
+    for i in range(c.num_hidden_layers):
+        name, place = f"encoder.layer.{i}.attention.self", f"layer_{i}.attention"
+        found |= bases.linear(f"{name}.query_global", f"{place}.global_query", d, d)
+        for part in ("key", "value"):
+            found |= bases.linear(f"{name}.{part}_global", f"{place}.global_key_value", d, d)
+    return found
