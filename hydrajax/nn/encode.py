@@ -220,6 +220,8 @@ def encode(
     limit = base.module.config.max_tokens
     if max_tokens > limit:
         raise DataError(f"max_tokens is {max_tokens}, expected at most the {limit} positions of base {base.name!r}")
+    if not 0 <= packing <= limit:
+        raise DataError(f"packing is {packing}, expected 0 to the {limit} positions of base {base.name!r}")
     unique = list(dict.fromkeys(texts))
     encodings = tokens.tokenize(base.tokenizer, unique, max_tokens=max_tokens, truncate=truncate)
     if cache is None:

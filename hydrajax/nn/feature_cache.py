@@ -67,8 +67,8 @@ class FeatureCache:
         if len(self._keys) and keys:
             wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
             at = np.minimum(np.searchsorted(self._starts, _start(wanted)), len(self._keys) - 1)
-            for i in np.flatnonzero((self._keys[at] == wanted).all(axis=1)):
-                part, row = self._place[at[i]]
+            for i in np.flatnonzero((self._keys[at] == wanted).all(axis=1)).tolist():
+                part, row = self._place[at[i]].tolist()
                 found[keys[i]] = self._parts[part][row]
         return found
 

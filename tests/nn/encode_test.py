@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from hydrajax.nn import encode, feature_cache, tokens, weights
+from hydrajax.nn import encode, tokens, weights
 from hydrajax.types import DataError
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
@@ -65,6 +65,8 @@ def test_a_longer_padding_does_not_change_values(minilm, monkeypatch):
 def test_what_was_shortened_is_counted(minilm):
     encoded = encode.encode(minilm, [PAIRS[0], ("x", "y " * 20), PAIRS[0]], max_tokens=16)
     np.testing.assert_array_equal(encoded.shortened, [False, True, False])
+    # [CLS] x [SEP] leaves 12 of 16 for 20 words.
+    np.testing.assert_array_equal(encoded.cut, [[0, 0], [0, 8], [0, 0]])
 
 
 def test_records_that_are_too_long_are_still_told_apart(minilm):
@@ -103,16 +105,20 @@ def test_an_interrupted_run_keeps_what_it_finished(minilm, tmp_path):
     assert encode.encode(minilm, texts, cache=tmp_path).computed == 1
 
 
-def test_a_file_that_is_no_cache_is_one_sentence(minilm, tmp_path):
-    (tmp_path / feature_cache.FILE).write_bytes(b"not a database, but long enough to be read as one" * 10)
-    with pytest.raises(DataError, match=r"features\.sqlite: not usable as a cache"):
-        encode.encode_pairs(minilm, PAIRS[:1], cache=tmp_path)
-
-
 def test_a_folder_that_cannot_be_made_is_one_sentence(minilm, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match=r"features\.sqlite: not usable as a cache"):
+    with pytest.raises(DataError, match="not usable as a cache of features"):
         encode.encode_pairs(minilm, PAIRS[:1], cache=tmp_path / "file")
+
+
+def test_packed_rows_give_the_same_features(minilm):
+    texts = [*PAIRS, ("long", "word " * 90), *NOTE["sentences"]]
+    expected = encode.encode(minilm, texts)
+    for packing in (32, 128):
+        found = encode.encode(minilm, texts, packing=packing)
+        np.testing.assert_allclose(found.features, expected.features, atol=1e-5)
+    with pytest.raises(DataError, match="packing is 513, expected 0 to the 512 positions"):
+        encode.encode(minilm, texts, packing=513)
 
 
 def test_progress_ends_at_the_total(minilm):

@@ -106,7 +106,7 @@ def attend(
       q, k, v: queries, keys and values; k and v of padding are not looked at.
       where: who is real, and of which text.
       bias: added to the logits.
-      window: a token sees those at most this far away; None: all.
+      window: a token sees those at most this far away, and those of global attention; None: all.
       drop: dropout of the weights.
       fused: one operation of the backend; see `Settings`.
 
@@ -149,12 +149,10 @@ def attend_nearby(
     blocks = -(-t // window)
     pad = blocks * window - t
     segments = where.mask.astype(jnp.int32) if where.segments is None else where.segments
-    place = jnp.arange(t, dtype=jnp.int32)
     near = segments
     leads = where.leads
     if leads is not None:
-        is_lead = jnp.any(leads[:, :, None] == place[None, None, :], axis=1)
-        near = jnp.where(is_lead, 0, segments)  # seen by its own column alone
+        near = jnp.where(_is_lead(where), 0, segments)  # seen by its own column alone
         lead_k, lead_v = (_at(x, leads) for x in (k, v))
         lead_segments = _segments_at(segments, leads)
 
@@ -223,8 +221,16 @@ def visible(rows: Layout, columns: Layout, *, window: int | None = None) -> Bool
         keep = (same & (columns.segments[:, None, :] > 0))[:, None]
     if window is None:
         return keep
-    away = jnp.arange(rows.mask.shape[1])[:, None] - jnp.arange(columns.mask.shape[1])[None, :]
-    return keep & (jnp.abs(away) <= window)[None, None]
+    place = jnp.arange(columns.mask.shape[1], dtype=jnp.int32)
+    near = (jnp.abs(jnp.arange(rows.mask.shape[1])[:, None] - place[None, :]) <= window)[None]
+    if columns.leads is not None:
+        near = near | _is_lead(columns)[:, None, :]
+    return keep & near[:, None]
+
+
+def _is_lead(where: Layout) -> Bool[Array, "B T"]:
+    place = jnp.arange(where.mask.shape[1], dtype=jnp.int32)
+    return jnp.any(where.leads[:, :, None] == place[None, None, :], axis=1)
 
 
 def _scores(q: Array, k: Array) -> Float[Array, "B H Q K"]:
