@@ -16,7 +16,6 @@ what is shared read; the products of the forward and the backward pass. Its time
 measured rate of copying and operations over the measured rate of a large product, as if the two overlapped fully.
 """
 
-import collections
 import contextlib
 import dataclasses
 import importlib.util
@@ -24,9 +23,7 @@ import json
 import os
 import pathlib
 import sys
-import time
 from collections.abc import Callable, Mapping
-from concurrent import futures
 from typing import Any, Literal
 
 import jax
@@ -37,7 +34,7 @@ import rich.console
 import rich.table
 import tyro
 
-from experiments.benchmarks import _heads_ragged, _heads_shards
+from experiments.benchmarks import _heads_ragged, _heads_shards, _machine
 from hydrajax.evaluation import markup, plots
 from hydrajax.nn import heads as families
 from hydrajax.nn import scorer as scorers
@@ -52,7 +49,6 @@ BANKS = {
     "simplex": (10_000, 100_000, 1_000_000),
 }
 COMPARED = {"linear": 300_000, "low_rank_mlp": 10_000, "mlp": 1_000}
-CALLS = 4  # of a turn
 ROUNDS = {"mlp": 20, "low_rank_mlp": 30, "linear": 60, "simplex": 60}  # turns
 LIMITS = {"mlp": 1.10, "low_rank_mlp": 1.15, "linear": 1.25, "simplex": 1.25}
 KEYS = {
@@ -135,57 +131,22 @@ def batches(
     return jax.device_put(made)
 
 
-def turns(contenders: Mapping[str, Callable[[int], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of a call of each, taking turns of a few calls.
-
-    The first call of a turn is not timed: it finds the caches full of another's bank, and the threads of PyTorch,
-    which wait busily for a moment after its last product, on the cores. The first turn is not timed at all.
-    """
-    seconds = collections.defaultdict(list)
-    for turn in range(rounds + 1):
-        for name, run in contenders.items():
-            for call in range(CALLS):
-                start = time.perf_counter()
-                run(turn * CALLS + call)
-                if turn and call:
-                    seconds[name].append(time.perf_counter() - start)
-    return {name: float(np.median(taken)) for name, taken in seconds.items()}
-
-
-class Machine:
-    """What the machine can do at best: copying on all cores, and a large product."""
-
-    def __init__(self, smoke: bool):
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.source = np.ones((self.cores, (1 if smoke else 64) * 2**20 // 4 // self.cores), np.float32)
-        self.target = np.zeros_like(self.source)
-        self.size = 256 if smoke else 1024
-        self.matrix = jnp.ones((self.size, self.size), jnp.float32)
-        self.product = jax.jit(jnp.matmul)
-        self.pool = futures.ThreadPoolExecutor(self.cores)
-
-    def copy(self, _: int) -> None:
-        list(self.pool.map(np.copyto, self.target, self.source))
-
-    def multiply(self, _: int) -> None:
-        self.product(self.matrix, self.matrix).block_until_ready()
-
-    def floor(self, name: str, row: int, seconds: Mapping[str, float]) -> dict[str, float]:
-        """Bytes and operations of a step, and the shortest time for them."""
-        n = USERS * EXAMPLES
-        width = {"mlp": 2 * D, "low_rank_mlp": D + 5 * 8, "linear": 2, "simplex": 2 * 16}[name]
-        shared = {"low_rank_mlp": 4 * (D * D + D), "simplex": 4 * (D + 1) * 16}.get(name, 0)
-        moved = 2 * USERS * row + 4 * n * D + shared
-        operations = 2 * n * D * width
-        copying = moved / (2 * self.source.nbytes / seconds["copy"])
-        multiplying = operations / (2 * self.size**3 / seconds["multiply"])
-        return {"bytes": moved, "operations": operations, "copying": copying, "multiplying": multiplying}
+def floor(machine: _machine.Machine, name: str, row: int, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Bytes and operations of a step, and the shortest time for them."""
+    n = USERS * EXAMPLES
+    width = {"mlp": 2 * D, "low_rank_mlp": D + 5 * 8, "linear": 2, "simplex": 2 * 16}[name]
+    shared = {"low_rank_mlp": 4 * (D * D + D), "simplex": 4 * (D + 1) * 16}.get(name, 0)
+    moved = 2 * USERS * row + 4 * n * D + shared
+    operations = 2 * n * D * width
+    copying = moved / (2 * machine.source.nbytes / seconds["copy"])
+    multiplying = operations / (2 * machine.size**3 / seconds["multiply"])
+    return {"bytes": moved, "operations": operations, "copying": copying, "multiplying": multiplying}
 
 
 def flatness(options: Options) -> dict[str, Any]:
     """Time against the size of the bank, and against the floor."""
     found: dict[str, Any] = {"step_ms": {}, "floor": {}, "bytes_per_user": {}, "left_out": []}
-    machine, rates, shares = Machine(options.smoke), [], {}
+    machine, rates, shares = _machine.Machine(options.smoke), [], {}
     for name, sizes in BANKS.items():
         made = {size: batches(options, options.users(size)) for size in sizes}
         banks: dict[str, Bank] = {}
@@ -203,20 +164,20 @@ def flatness(options: Options) -> dict[str, Any]:
 
         contenders = {size: run(bank, made[int(size)]) for size, bank in banks.items()}
         contenders |= {"bfloat16": run(half, made[small]), "copy": machine.copy, "multiply": machine.multiply}
-        seconds = turns(contenders, options.rounds(ROUNDS[name]))
+        seconds = _machine.turns(contenders, options.rounds(ROUNDS[name]))
         found["step_ms"][name] = {key: _ms(seconds[key]) for key in (*banks, "bfloat16")}
         largest = max(banks, key=int)
         found["bytes_per_user"][name] = {"float32": banks[largest].row_bytes(), "bfloat16": half.row_bytes()}
         whole = len(banks) == len(sizes)
         found[KEYS[name]] = round(seconds[largest] / seconds[min(banks, key=int)], 3) if whole else None
-        floor = machine.floor(name, banks[largest].row_bytes(), seconds)
-        share = max(floor["copying"], floor["multiplying"]) / seconds[largest]
-        shares[name] = (share, (floor["copying"] + floor["multiplying"]) / seconds[largest])
+        least = floor(machine, name, banks[largest].row_bytes(), seconds)
+        share = max(least["copying"], least["multiplying"]) / seconds[largest]
+        shares[name] = (share, (least["copying"] + least["multiplying"]) / seconds[largest])
         found["floor"][name] = {
-            "megabytes": round(floor["bytes"] / 1e6, 2),
-            "megaoperations": round(floor["operations"] / 1e6, 1),
-            "copying_ms": _ms(floor["copying"]),
-            "multiplying_ms": _ms(floor["multiplying"]),
+            "megabytes": round(least["bytes"] / 1e6, 2),
+            "megaoperations": round(least["operations"] / 1e6, 1),
+            "copying_ms": _ms(least["copying"]),
+            "multiplying_ms": _ms(least["multiplying"]),
             "share": round(share, 3),
         }
         rates.append((2 * machine.source.nbytes / seconds["copy"], 2 * machine.size**3 / seconds["multiply"]))
@@ -270,7 +231,7 @@ def sparse(options: Options) -> dict[str, Any]:
         for kind, form in forms.items():
             for count in sorted({1, os.cpu_count() or 1}):
                 contenders[f"{kind}_{count}"] = torch_step(form, count, plain)
-        seconds = turns(contenders, options.rounds(ROUNDS[name] // 2))
+        seconds = _machine.turns(contenders, options.rounds(ROUNDS[name] // 2))
         found["step_ms"][name] = {key: _ms(value) for key, value in seconds.items()}
         found["ratios"][name] = round(min(v for k, v in seconds.items() if k != "ours") / seconds["ours"], 2)
         del bank, forms, contenders
@@ -311,7 +272,7 @@ def one_hot(options: Options) -> dict[str, Any]:
             "ours": lambda i, bank=bank, made=made: bank(made[i % len(made)]),
             "one_hot": lambda i, dense=dense, plain=plain: dense.step(*plain[i % len(plain)]),
         }
-        seconds = turns(contenders, options.rounds(2 if count > 100 else 4))
+        seconds = _machine.turns(contenders, options.rounds(2 if count > 100 else 4))
         found["step_ms"][str(count)] = {key: _ms(value) for key, value in seconds.items()}
         found[f"ratio_one_hot_{count}"] = round(seconds["one_hot"] / seconds["ours"], 2)
         del bank, dense, contenders
@@ -330,7 +291,7 @@ def one_hot(options: Options) -> dict[str, Any]:
 def ragged(options: Options) -> dict[str, Any]:
     """Users with 1 to 500 examples: padding by bucket against sorted rows and `jax.lax.ragged_dot`."""
     users, d = (8, 32) if options.smoke else (USERS, D)
-    found = _heads_ragged.measure(users, d, lambda ways: turns(ways, options.rounds(3)))
+    found = _heads_ragged.measure(users, d, lambda ways: _machine.turns(ways, options.rounds(3)))
     checks = {
         "buckets are the fastest": min(found["ratio_ragged"], found["ratio_longest"]) >= 1.0,
         "the same gradients": found["difference"] < 1e-2,

@@ -256,8 +256,7 @@ def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048
         tokens.Encoding(tuple(ids[mask].tolist()), tuple(types[mask].tolist()))
         for ids, types, mask in zip(batch.ids, batch.types, batch.mask, strict=True)
     ]
-    rows = _compute(base, encodings, batch_tokens, 0, None, lambda done: None)
-    return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
+    return compute(base, encodings, batch_tokens=batch_tokens)
 
 
 def tokenize_pairs(
@@ -271,6 +270,18 @@ def tokenize_pairs(
     encodings = tokens.tokenize(base.tokenizer, pairs, max_tokens=max_tokens, truncate=truncate)
     longest = max((len(encoding.ids) for encoding in encodings), default=1)
     return tokens.pack(encodings, min(tokens.bucket(longest), base.module.config.max_tokens))
+
+
+def compute(
+    base: Base,
+    encodings: Sequence[tokens.Encoding],
+    *,
+    batch_tokens: int = 2048,
+    packing: int = 0,
+) -> Float[np.ndarray, "N D"]:
+    """Features of encodings, float32 [N, D], in their order; arguments as in `encode_pairs`."""
+    rows = _compute(base, encodings, batch_tokens, packing, None, lambda done: None)
+    return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
 
 
 def _compute(

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from experiments.benchmarks import heads
+from experiments.benchmarks import _machine, heads
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def test_it_runs_and_its_last_line_is_json(small, capsys, tmp_path):
 
 
 def test_the_floor_is_bytes_and_operations_over_the_machines_rates():
-    machine = heads.Machine(smoke=True)
+    machine = _machine.Machine(smoke=True)
     n, d, row = heads.USERS * heads.EXAMPLES, heads.D, 1000
-    floor = machine.floor("mlp", row, {"copy": 2.0, "multiply": 3.0})
+    floor = heads.floor(machine, "mlp", row, {"copy": 2.0, "multiply": 3.0})
     assert floor["bytes"] == 2 * heads.USERS * row + 4 * n * d
     assert floor["operations"] == 2 * 2 * n * d * d
     assert floor["copying"] == pytest.approx(floor["bytes"] / (2 * machine.source.nbytes) * 2.0)
@@ -40,8 +40,8 @@ def test_the_floor_is_bytes_and_operations_over_the_machines_rates():
 
 def test_contenders_take_turns():
     seen = []
-    seconds = heads.turns({"a": lambda i: seen.append(("a", i)), "b": lambda i: seen.append(("b", i))}, 1)
-    first, second = range(heads.CALLS), range(heads.CALLS, 2 * heads.CALLS)
+    seconds = _machine.turns({"a": lambda i: seen.append(("a", i)), "b": lambda i: seen.append(("b", i))}, 1)
+    first, second = range(_machine.CALLS), range(_machine.CALLS, 2 * _machine.CALLS)
     assert seen == [(name, i) for calls in (first, second) for name in "ab" for i in calls]
     assert set(seconds) == {"a", "b"}
 

@@ -3,6 +3,8 @@ import pathlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hydrajax.nn import tokens
 from hydrajax.types import DataError
@@ -97,3 +99,64 @@ def test_a_folder_without_a_tokenizer_is_one_sentence(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(DataError, match="the tokenizer could not be read"):
         tokens.load_tokenizer(tmp_path)
+
+
+@pytest.fixture(params=["roberta", "template"])
+def doubled(request):
+    """A tokenizer of words that puts two separators between the texts of a pair, as RoBERTa's and Longformer's do."""
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, processors
+
+    words = ["<s>", "<pad>", "</s>", "<unk>", *"abcdefgh"]
+    made = tokenizers.Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    if request.param == "roberta":
+        made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    else:
+        special = [("<s>", 0), ("</s>", 2)]
+        pair = "<s> $A </s> </s> $B:1 </s>:1"
+        made.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair=pair, special_tokens=special)
+    return made
+
+
+def test_separators_are_doubled_where_the_tokenizer_doubles_them(doubled):
+    pairs = [("a b", "c"), ("a", "b c d e"), ("", "a")]
+    for pair, found in zip(pairs, tokens.tokenize(doubled, pairs, max_tokens=32, truncate="second"), strict=True):
+        own = doubled.encode(*pair)
+        assert (list(found.ids), list(found.types)) == (own.ids, own.type_ids)
+    (short,) = tokens.tokenize(doubled, [("a b", "c d e f")], max_tokens=9, truncate="second")
+    assert short.ids == (0, 4, 5, 2, 2, 6, 7, 8, 2) and short.cut == (0, 1)
+
+
+def test_a_tokenizer_that_is_not_the_encoders_is_refused(doubled, tmp_path):
+    size = doubled.get_vocab_size()
+    tokens.check(doubled, tmp_path, words=size, types=0)
+    tokens.check(doubled, tmp_path, words=size + 100, types=2)  # rounded up, as tables often are
+    for words in (size - 1, size + 2000):
+        with pytest.raises(DataError, match=f"knows {size} tokens .* table has {words} rows: they do not belong"):
+            tokens.check(doubled, tmp_path, words=words, types=0)
+    if doubled.encode("a", "b").type_ids[-1]:
+        with pytest.raises(DataError, match="gives type id 1, the encoder knows 1"):
+            tokens.check(doubled, tmp_path, words=size, types=1)
+
+
+@given(
+    st.lists(st.integers(1, 40), max_size=60),
+    st.integers(1, 5),
+)
+def test_rows_hold_every_text_once_and_no_more_than_fits(lengths, texts):
+    rows = tokens.fill_rows(lengths, 40, texts)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    assert all(len(row) <= texts and sum(lengths[i] for i in row) <= 40 for row in rows)
+
+
+def test_texts_side_by_side_are_counted_each_from_its_beginning():
+    one, two = tokens.Encoding((7, 8, 9), (0, 0, 1)), tokens.Encoding((5, 6), (0, 1))
+    packed = tokens.side_by_side([[one, two], [two]], 6, texts=2, rows=3)
+    np.testing.assert_array_equal(packed.ids, [[7, 8, 9, 5, 6, 0], [5, 6, 0, 0, 0, 0], [0] * 6])
+    np.testing.assert_array_equal(packed.types, [[0, 0, 1, 0, 1, 0], [0, 1, 0, 0, 0, 0], [0] * 6])
+    np.testing.assert_array_equal(packed.positions, [[0, 1, 2, 0, 1, 0], [0, 1, 0, 0, 0, 0], [0] * 6])
+    np.testing.assert_array_equal(packed.segments, [[1, 1, 1, 2, 2, 0], [1, 1, 0, 0, 0, 0], [0] * 6])
+    np.testing.assert_array_equal(packed.mask, packed.segments > 0)
+    with pytest.raises(DataError, match="an encoding has 7 tokens, expected at most the 6 of a row"):
+        tokens.fill_rows([3, 7], 6, 2)

@@ -46,6 +46,7 @@ class Settings:
 
 
 USUAL = Settings()
+LOGIT_BYTES = 5 * 2**19  # of attention's logits that are computed at once on a CPU
 
 
 @flax.struct.dataclass
@@ -120,11 +121,29 @@ def attend(
         out = jax.nn.dot_product_attention(q, k, v, bias=bias, mask=full)
         sees = jnp.any(full, axis=-1)[..., None]
         return jnp.where(sees, out.transpose(0, 2, 1, 3), jnp.zeros((), out.dtype))
-    logits = _scores(q, k)
-    if bias is not None:
-        logits = logits + bias.astype(jnp.float32)
-    (weights,), total = _softmax([(logits, keep)], drop)
-    return _weighted(weights, v, total)
+    added = jnp.zeros((1, 1, 1, 1), jnp.float32) if bias is None else bias.astype(jnp.float32)
+
+    def some(q: Array, k: Array, v: Array, added: Array, keep: Array) -> Array:
+        logits = _scores(q, k)
+        (weights,), total = _softmax([(logits if bias is None else logits + added, keep)], drop)
+        return _weighted(weights, v, total)
+
+    size = _heads_at_once(q)
+    if size == 0 or drop is not None:
+        return some(q, k, v, added, keep)
+    b, h, t, d = q.shape
+
+    def cut(x: Array) -> Array:
+        """Every head of every text, in groups: [groups, size, 1, ...]; what is alike for all is not repeated."""
+        if x.shape[:2] == (1, 1):
+            return jnp.broadcast_to(x[None], (b * h // size, *x.shape))
+        full = jnp.broadcast_to(x, (b, h, *x.shape[2:]))
+        return full.reshape(b * h // size, size, 1, *x.shape[2:])
+
+    groups = tuple(map(cut, (q, k, v, added, keep)))
+    # Computed again in the backward pass: cheaper than writing and reading the weights of all heads.
+    out = jax.lax.map(jax.checkpoint(lambda group: some(*group)), groups)
+    return out.reshape(b, h, t, d)
 
 
 def attend_nearby(
@@ -210,6 +229,19 @@ def attend_from(
     keep = (mine[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
     (weights,), total = _softmax([(_scores(q, k), keep[:, None])], drop)
     return _weighted(weights, v, total)
+
+
+def _heads_at_once(q: Float[Array, "B H T h"]) -> int:
+    """Heads, of all texts, whose logits fit into a processor's cache together; 0: all at once, no groups.
+
+    Measured on 2 cores (L2 of 1 MB each), ms for 4,096 tokens in 12 heads of 32, all at once and in groups: 73 and 26
+    at 128 tokens a text, 168 and 45 at 256, 350 and 86 at 512.
+    """
+    b, h, t, _ = q.shape
+    if jax.default_backend() != "cpu" or 4 * b * h * t * t <= 2 * LOGIT_BYTES:
+        return 0
+    most = max(1, LOGIT_BYTES // (4 * t * t))
+    return max(size for size in range(1, min(most, b * h) + 1) if b * h % size == 0)
 
 
 def visible(rows: Layout, columns: Layout, *, window: int | None = None) -> Bool[Array, "B 1 _ T"]:

@@ -43,15 +43,19 @@ def rows(t, packed):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("form", ["at once", "in groups", "fused"])
 @pytest.mark.parametrize("window", [None, 3])
-def test_attention_is_the_softmax_of_the_scaled_products(packed, fused, window):
-    t = 12
+def test_attention_is_the_softmax_of_the_scaled_products(packed, form, window, monkeypatch):
+    monkeypatch.setattr(blocks, "LOGIT_BYTES", 4 * 144 if form == "in groups" else 2**20)
+    t, fused = 12, form == "fused"
     q, k, v = drawn(t)
     where, keep, mask = rows(t, packed)
     bias = jnp.asarray(np.random.default_rng(1).normal(size=(1, H, t, t)), jnp.float32)
     near = np.abs(np.arange(t)[:, None] - np.arange(t)[None]) <= (t if window is None else window)
     got = jax.jit(lambda *x: blocks.attend(*x, where, bias=bias, window=window, fused=fused))(q, k, v)
+    plain = jax.jit(lambda *x: blocks.attend(*x, where, window=window, fused=fused))(q, k, v)
+    expected = formula(q, k, v, keep & near)
+    np.testing.assert_allclose(np.moveaxis(plain, 2, 1)[mask], np.moveaxis(expected, 2, 1)[mask], atol=1e-5)
     expected = formula(q, k, v, keep & near, np.asarray(bias))
     np.testing.assert_allclose(np.moveaxis(got, 2, 1)[mask], np.moveaxis(expected, 2, 1)[mask], atol=1e-5)
 
@@ -78,15 +82,20 @@ def test_attention_to_what_is_near_is_that_with_a_window(t, packed, leads):
         np.testing.assert_allclose(np.moveaxis(got, 2, 1)[mask], np.moveaxis(expected, 2, 1)[mask], atol=1e-5)
 
 
-def test_the_gradient_through_blocks_is_that_of_the_dense_form():
+@pytest.mark.parametrize("form", ["near", "in groups"])
+def test_the_gradient_is_that_of_the_dense_form(form, monkeypatch):
     t, window = 11, 2
     q, k, v = drawn(t)
     where, _, mask = rows(t, False)
     weight = jnp.asarray(np.random.default_rng(2).normal(size=(B, 1, t, D)) * mask[:, None, :, None], jnp.float32)
-    forms = (blocks.attend, blocks.attend_nearby)
-    grads = [
-        jax.grad(lambda x, form=form: jnp.sum(form(*x, where, window=window) * weight))((q, k, v)) for form in forms
-    ]
+
+    def total(x, attend):
+        return jnp.sum(attend(*x, where, window=window) * weight)
+
+    grads = [jax.grad(total)((q, k, v), blocks.attend)]
+    monkeypatch.setattr(blocks, "LOGIT_BYTES", 4 * t * t)
+    assert blocks._heads_at_once(q) == 1
+    grads.append(jax.grad(total)((q, k, v), blocks.attend_nearby if form == "near" else blocks.attend))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *grads)
 
 

@@ -1,0 +1,58 @@
+"""The same encoder in PyTorch, as transformers has it: what the benchmark `encoder` is compared with."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+
+class Theirs:
+    """transformers' model with its fastest attention, on all cores."""
+
+    def __init__(self, folder: pathlib.Path):
+        transformers.logging.set_verbosity_error()
+        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        load = transformers.AutoModel.from_pretrained
+        given = {"local_files_only": True, "use_safetensors": True, "attn_implementation": "sdpa"}
+        self.model = load(folder, **given).eval()
+        self.half = load(folder, **given).eval().to(torch.bfloat16)
+        self.trained = load(folder, **given).train()
+        # Dropout off, as in the contender: both then compute the same.
+        for module in self.trained.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        self.optimizer = torch.optim.AdamW(self.trained.parameters(), lr=1e-5, weight_decay=0.01)
+
+    @staticmethod
+    def tensors(ids: np.ndarray, types: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+        """A batch; without a mask where nothing is padded, which spares PyTorch the mask's work."""
+        made = {"input_ids": torch.tensor(ids.astype(np.int64)), "token_type_ids": torch.tensor(types.astype(np.int64))}
+        return made if mask.all() else made | {"attention_mask": torch.tensor(mask.astype(np.int64))}
+
+    def features(self, batch: dict[str, Any], *, half: bool = False) -> Any:
+        """Mean-pooled features, [B, D]."""
+        with torch.inference_mode():
+            return _pooled((self.half if half else self.model)(**batch).last_hidden_state, batch.get("attention_mask"))
+
+    def all_features(self, batches: Sequence[dict[str, Any]]) -> None:
+        """One batch after another."""
+        for batch in batches:
+            self.features(batch)
+
+    def step(self, batch: dict[str, Any], goal: Any) -> None:
+        """An update of all parameters: half the squared distance of the features from a goal, AdamW."""
+        self.optimizer.zero_grad(set_to_none=True)
+        z = _pooled(self.trained(**batch).last_hidden_state, batch.get("attention_mask"))
+        (0.5 * (z - goal) ** 2).sum().backward()
+        self.optimizer.step()
+
+
+def _pooled(x: Any, mask: Any) -> Any:
+    if mask is None:
+        return x.mean(dim=1)
+    keep = mask[..., None].to(x.dtype)
+    return (x * keep).sum(dim=1) / keep.sum(dim=1)

@@ -1,0 +1,318 @@
+"""The base encoder: tokens a second against transformers and PyTorch, and Longformer's memory by length.
+
+Source    MiniLM (6 layers, 384 wide) in float32, the same weights and token ids for both, tokenisation excluded, the
+          contenders taking turns. With --data-dir the mixed lengths are those of real pairs (a query and a record of
+          its user) of LaMP; without, words are drawn at random with lengths log-uniform from 16 to 512 tokens.
+Command   python -m experiments.benchmarks encoder [--data-dir DIR] [--json] [--plot FILE.html]
+Expected  ratio_uniform at least 1.05 (geometric mean over 64, 128 and 256 tokens), ratio_training at least 1.0,
+          ratio_mixed at least 2.0 (against padding to the batch's longest in random order), ratio_sorted at least 1.05
+          (against batches sorted by length); Longformer's memory linear in the length.
+Cost      about 6 minutes on 2 cores, 8 GB of memory.
+Needs     PyTorch for all parts but longformer: pip install -r requirements/parity.txt (or `make test-parity`).
+Smoke     python -m experiments.benchmarks encoder --smoke --parts longformer        (seconds, without PyTorch)
+"""
+
+import dataclasses
+import functools
+import html
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rich.console
+import rich.table
+import tyro
+
+from experiments.benchmarks import _machine
+from hydrajax.data import lamp, tasks
+from hydrajax.evaluation import plots
+from hydrajax.nn import encode, tokens, weights
+from hydrajax.training import optimizers
+
+Part = Literal["uniform", "training", "mixed", "longformer"]
+LENGTHS = (64, 128, 256)
+TOKENS = 2048  # of a uniform batch
+TEXTS, THEIR_BATCH = 256, 32  # of the mixed lengths; 32 is the batch of sentence-transformers
+LONG = (1024, 2048, 4096)
+PACKED = 512
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The base encoder against PyTorch."""
+
+    parts: tuple[Part, ...] = ("uniform", "training", "mixed", "longformer")
+    """Which parts."""
+    data_dir: pathlib.Path | None = None
+    """A folder with LaMP's tasks, whose pairs have the mixed lengths."""
+    smoke: bool = False
+    """Few and short texts: whether it runs, not how fast."""
+    plot: pathlib.Path | None = None
+    """An HTML file: time by length."""
+    json: bool = False
+    """Print one JSON object as the last line."""
+
+    def rounds(self, count: int) -> int:
+        """How often contenders take turns."""
+        return 1 if self.smoke else count
+
+
+@functools.cache
+def base() -> encode.Base:
+    """MiniLM."""
+    return encode.load_base("minilm", pooling="mean")
+
+
+@functools.cache
+def theirs() -> Any:
+    """The same weights in PyTorch."""
+    from experiments.benchmarks import _encoder_torch
+
+    return _encoder_torch.Theirs(weights.find_base("minilm"))
+
+
+def uniform_batch(length: int, options: Options) -> tokens.Tokens:
+    """Random tokens, none of them padding."""
+    rows = max(1, (256 if options.smoke else TOKENS) // length)
+    rng = np.random.default_rng(length)
+    ids = rng.integers(1000, base().module.config.vocab_size, (rows, length)).astype(np.int32)
+    types = np.zeros_like(ids)
+    types[:, length // 2 :] = 1
+    return tokens.Tokens(ids=ids, types=types, mask=np.ones(ids.shape, bool))
+
+
+@jax.jit
+def ours(params: Any, batch: tokens.Tokens) -> Any:
+    """Features of a batch."""
+    return encode.features(base().module, params, batch, "mean")
+
+
+def uniform(options: Options) -> dict[str, Any]:
+    """Inference on batches of one length."""
+    machine = _machine.Machine(options.smoke)
+    found: dict[str, Any] = {"tokens_per_second": {}, "ratios": {}, "ratios_bfloat16": {}, "gemm_shares": {}}
+    apart = 0.0
+    for length in LENGTHS:
+        batch = uniform_batch(length, options)
+        other = theirs().tensors(batch.ids, batch.types, batch.mask)
+        here = jax.device_put(batch)
+        apart = max(
+            apart, float(np.abs(np.asarray(ours(base().params, here)) - theirs().features(other).numpy()).max())
+        )
+        seconds = _machine.turns(
+            {
+                "ours": lambda i, here=here: ours(base().params, here).block_until_ready(),
+                "theirs": lambda i, other=other: theirs().features(other),
+                "theirs_bfloat16": lambda i, other=other: theirs().features(other, half=True),
+                "multiply": machine.multiply,
+            },
+            options.rounds(8),
+        )
+        rate = 2 * machine.size**3 / seconds["multiply"]
+        names = ("ours", "theirs", "theirs_bfloat16")
+        found["tokens_per_second"][str(length)] = {name: round(batch.ids.size / seconds[name]) for name in names}
+        found["ratios"][str(length)] = round(seconds["theirs"] / seconds["ours"], 3)
+        found["ratios_bfloat16"][str(length)] = round(seconds["theirs_bfloat16"] / seconds["ours"], 3)
+        found["gemm_shares"][str(length)] = round(operations(batch.ids.shape) / seconds["ours"] / rate, 3)
+    found["ratio_uniform"] = _mean(found["ratios"])
+    found["ratio_bfloat16"] = _mean(found["ratios_bfloat16"])
+    found["gemm_share"] = _mean(found["gemm_shares"])
+    found["difference"] = apart
+    found["checks"] = {
+        "1.05 times PyTorch": found["ratio_uniform"] >= 1.05,
+        "the same features": apart < 1e-4,
+    }
+    return found
+
+
+def operations(shape: tuple[int, ...]) -> float:
+    """Of the products of a forward pass: 2 for each weight of a layer and token, and attention's two products."""
+    c = base().module.config
+    rows, length = shape
+    matrices = 4 * c.hidden_size**2 + 2 * c.hidden_size * c.intermediate_size
+    return rows * length * c.num_hidden_layers * (2 * matrices + 4 * length * c.hidden_size)
+
+
+def training(options: Options) -> dict[str, Any]:
+    """A step of all parameters: forward, backward, AdamW."""
+    tx = optimizers.adamw(1e-5, 0.01, clip=1e9)
+    batch = uniform_batch(128, options)
+    goal = np.random.default_rng(1).normal(size=(len(batch.ids), base().dim)).astype(np.float32)
+
+    @functools.partial(jax.jit, donate_argnums=(0, 1))
+    def update(params: Any, opt: Any, batch: tokens.Tokens, goal: Any) -> Any:
+        def loss(params: Any) -> Any:
+            z = encode.features(base().module, params, batch, "mean")
+            return 0.5 * jnp.sum((z - goal) ** 2)
+
+        updates, opt = optimizers.update(tx, jax.grad(loss)(params), opt, params)
+        return jax.tree.map(jnp.add, params, updates), opt
+
+    params = jax.tree.map(jnp.array, base().params)
+    state = (params, tx.init(params))
+    here, other = jax.device_put(batch), theirs().tensors(batch.ids, batch.types, batch.mask)
+    import torch
+
+    other_goal = torch.tensor(goal)
+
+    def step(_: int) -> None:
+        nonlocal state
+        state = jax.block_until_ready(update(*state, here, goal))
+
+    seconds = _machine.turns({"ours": step, "theirs": lambda i: theirs().step(other, other_goal)}, options.rounds(4))
+    rate = {name: round(batch.ids.size / value) for name, value in seconds.items()}
+    ratio = round(seconds["theirs"] / seconds["ours"], 3)
+    return {"tokens_per_second": rate, "ratio_training": ratio, "checks": {"as fast as PyTorch": ratio >= 1.0}}
+
+
+def mixed(options: Options) -> dict[str, Any]:
+    """Texts of 16 to 512 tokens: buckets and packed rows against padding to the longest of a batch."""
+    encodings = texts(options)
+    lengths = [len(one.ids) for one in encodings]
+    order = np.random.default_rng(0).permutation(len(encodings)).tolist()
+    by_length = sorted(range(len(encodings)), key=lambda i: -lengths[i])
+
+    def padded(order: list[int]) -> list[Any]:
+        made = []
+        for first in range(0, len(order), THEIR_BATCH):
+            part = [encodings[i] for i in order[first : first + THEIR_BATCH]]
+            batch = tokens.pack(part, max(len(one.ids) for one in part))
+            made.append(theirs().tensors(batch.ids, batch.types, batch.mask))
+        return made
+
+    shuffled, in_order = padded(order), padded(by_length)
+
+    def here(packing: int) -> Callable[[int], Any]:
+        return lambda _: encode.compute(base(), encodings, packing=packing)
+
+    contenders: dict[str, Callable[[int], Any]] = {
+        "buckets": here(0),
+        "packed": here(PACKED),
+        "theirs": lambda i: theirs().all_features(shuffled),
+        "theirs_sorted": lambda i: theirs().all_features(in_order),
+    }
+    apart = float(np.abs(here(0)(0) - here(PACKED)(0)).max())
+    seconds = _machine.turns(contenders, options.rounds(2))
+    best = min(seconds["buckets"], seconds["packed"])
+    return {
+        "texts": len(encodings),
+        "tokens": sum(lengths),
+        "lengths": {name: int(np.percentile(lengths, q)) for name, q in (("least", 0), ("half", 50), ("most", 100))},
+        "tokens_per_second": {name: round(sum(lengths) / value) for name, value in seconds.items()},
+        "ratio_mixed": round(seconds["theirs"] / best, 3),
+        "ratio_sorted": round(seconds["theirs_sorted"] / best, 3),
+        "ratio_packed_to_buckets": round(seconds["buckets"] / seconds["packed"], 3),
+        "difference": apart,
+        "checks": {
+            "twice PyTorch in random order": seconds["theirs"] >= 2.0 * best,
+            "1.05 times PyTorch in order of length": seconds["theirs_sorted"] >= 1.05 * best,
+            "the same features": apart < 1e-4,
+        },
+    }
+
+
+def texts(options: Options) -> list[tokens.Encoding]:
+    """Pairs of 16 to 512 tokens: real ones, or of random words."""
+    wanted = 16 if options.smoke else TEXTS
+    rng = np.random.default_rng(0)
+    if options.data_dir is None:
+        words = "the harbour lay quiet while somebody in town counted letters that never came".split()  # noqa: SIM905
+        counts = np.exp(rng.uniform(np.log(13), np.log(64 if options.smoke else 509), wanted)).astype(int)
+        pairs = [(" ".join(rng.choice(words, n // 2)), " ".join(rng.choice(words, n - n // 2))) for n in counts]
+    else:
+        pairs = []
+        for name in ("LaMP_2M", "LaMP_3", "LaMP_4"):
+            split, _ = lamp.read_split(options.data_dir / name, tasks.LAMP[name], "train")
+            for query in split.queries[:400]:
+                profile = split.users[query.user_id].profile
+                pairs.append((query.input, profile[int(rng.integers(len(profile)))].input))
+    found = tokens.tokenize(base().tokenizer, pairs, max_tokens=512, truncate="second")
+    found = [one for one in found if len(one.ids) >= 16]
+    return [found[i] for i in rng.permutation(len(found))[:wanted]]
+
+
+def long(options: Options) -> dict[str, Any]:
+    """Longformer-base, random weights, batch 1: memory and time by length, each in a process of its own."""
+
+    def measured(what: str, length: int) -> dict[str, Any]:
+        size = ["small"] if options.smoke else []
+        command = [sys.executable, "-m", "experiments.benchmarks._encoder_memory", what, str(length), *size]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command[2:])} failed: {(done.stderr.splitlines() or ['killed'])[-1]}")
+        return json.loads(done.stdout)
+
+    forward = {str(length): measured("forward", length) for length in LONG}
+    train = measured("train", LONG[-1])
+    first, last = (forward[str(length)] for length in (LONG[0], LONG[-1]))
+    growth = last["planned"] / first["planned"] / (LONG[-1] / LONG[0])
+    return {
+        "planned_megabytes": {name: round(one["planned"] / 1e6, 1) for name, one in forward.items()},
+        "peak_megabytes": {name: round(one["peak"] / 1e6, 1) for name, one in forward.items()},
+        "seconds": {name: round(one["seconds"], 3) for name, one in forward.items()},
+        # 1 = memory grows as the length does; a quadratic form has 4.
+        "longformer_memory_growth": round(growth, 3),
+        "training_peak_gigabytes": round(train["whole"] / 1e9, 2),
+        "training_seconds": round(train["seconds"], 2),
+        "checks": {"memory linear in the length": growth <= 1.1},
+    }
+
+
+def page(found: Mapping[str, Any]) -> str:
+    """Ratios by length."""
+    label = "times PyTorch's tokens a second, by tokens of a text"
+    series = {
+        name: [(int(length), value) for length, value in found[key].items()]
+        for name, key in (("float32", "ratios"), ("PyTorch in bfloat16", "ratios_bfloat16"))
+    }
+    style = "polyline{fill:none;stroke:#246}.c1{stroke:#a42}.grid{stroke:#ddd}text{font:12px sans-serif}"
+    drawn = plots.lines(series, label)
+    return f"<!doctype html><meta charset=utf-8><style>{style}</style><p>{html.escape(label)}</p>{drawn}"
+
+
+PARTS = {"uniform": uniform, "training": training, "mixed": mixed, "longformer": long}
+
+
+def main(options: Options) -> None:
+    """Measures, prints tables, and exits with 1 where a check is false."""
+    if set(options.parts) - {"longformer"} and importlib.util.find_spec("torch") is None:
+        sys.exit("all parts but longformer need PyTorch: pip install -r requirements/parity.txt")
+    console = rich.console.Console()
+    found: dict[str, Any] = {}
+    for part in options.parts:
+        one = PARTS[part](options)
+        table = rich.table.Table(title=part, show_header=False)
+        for name, value in one.items():
+            if isinstance(value, dict) and name != "checks":
+                for key, inner in value.items():
+                    table.add_row(f"{name} {key}".replace("_", " "), str(inner))
+            elif name != "checks":
+                table.add_row(name.replace("_", " "), str(value))
+        for name, held in one["checks"].items():
+            table.add_row(name, "yes" if held else "NO", style="" if held else "bold red")
+        console.print(table)
+        found[part] = one
+    if options.plot is not None and "uniform" in found:
+        options.plot.write_text(page(found["uniform"]))
+    if options.json:
+        plain = ("ratio_", "gemm_share", "longformer_", "training_peak")
+        flat = {k: v for one in found.values() for k, v in one.items() if k.startswith(plain)}
+        flat.pop("ratios", None)
+        print(json.dumps({**flat, **found}))
+    if not options.smoke and not all(held for one in found.values() for held in one["checks"].values()):
+        sys.exit(1)
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return round(float(np.exp(np.mean(np.log(list(values.values()))))), 3)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
