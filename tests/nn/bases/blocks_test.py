@@ -63,9 +63,11 @@ def test_attention_is_the_softmax_of_the_scaled_products(packed, form, window, m
 @pytest.mark.parametrize("t", [9, 16, 23])
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("leads", [False, True])
-def test_attention_to_what_is_near_is_that_with_a_window(t, packed, leads):
+@pytest.mark.parametrize("groups", [False, True])
+def test_attention_to_what_is_near_is_that_with_a_window(t, packed, leads, groups, monkeypatch):
     """For lengths that are and are not multiples of the window; with leads, each text's first token is seen by all."""
     window = 2
+    monkeypatch.setattr(blocks, "LOGIT_BYTES", 48 if groups else 2**20)
     q, k, v = drawn(t)
     where, keep, mask = rows(t, packed)
     near = np.abs(np.arange(t)[:, None] - np.arange(t)[None]) <= window
@@ -94,7 +96,7 @@ def test_the_gradient_is_that_of_the_dense_form(form, monkeypatch):
 
     grads = [jax.grad(total)((q, k, v), blocks.attend)]
     monkeypatch.setattr(blocks, "LOGIT_BYTES", 4 * t * t)
-    assert blocks._heads_at_once(q) == 1
+    assert blocks._heads_at_once(q, 4 * t * t) == 1
     grads.append(jax.grad(total)((q, k, v), blocks.attend_nearby if form == "near" else blocks.attend))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), *grads)
 
