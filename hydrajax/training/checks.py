@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 
 from hydrajax.training import losses
 from hydrajax.types import DataError
@@ -18,7 +18,7 @@ RowNumbers = Any  # whole numbers [U], all different: an array or a list
 INT32 = (-(2**31), 2**31 - 1)
 
 
-def whole(values: Any, what: str, least: int = INT32[0], most: int = INT32[1]) -> Int[np.ndarray, "..."]:
+def whole(values: Any, what: str, least: int = INT32[0], most: int = INT32[1]) -> Integer[np.ndarray, "..."]:
     """An array of whole numbers of the type that they have; to convert them blindly would wrap or cut them.
 
     Args:
@@ -124,7 +124,7 @@ def check_slots(rows: RowNumbers, capacity: int) -> Int[np.ndarray, " U"]:
     return rows.astype(np.int32)
 
 
-def real_slots(rows: Int[np.ndarray, " U"], capacity: int) -> Bool[np.ndarray, " U"]:
+def real_slots(rows: Integer[np.ndarray, " U"], capacity: int) -> Bool[np.ndarray, " U"]:
     """Which slots of a batch have a user; all of them where nothing is stored."""
     return rows < capacity if capacity else np.ones(len(rows), bool)
 
