@@ -19,7 +19,7 @@ INT32 = (-(2**31), 2**31 - 1)
 
 
 def whole(values: Any, what: str, least: int = INT32[0], most: int = INT32[1]) -> Integer[np.ndarray, "..."]:
-    """An array of whole numbers of the type that they have; to convert them blindly would wrap or cut them.
+    """An array of whole numbers, floats that are whole among them; to convert them blindly would wrap or cut them.
 
     Args:
       values: an array, a list or a number.
@@ -31,8 +31,8 @@ def whole(values: Any, what: str, least: int = INT32[0], most: int = INT32[1]) -
       DataError: another type, or a number out of the range.
     """
     array = host(values, what)
-    if not array.size and array.dtype == np.float64:
-        return array.astype(np.int64)  # an empty list
+    if array.dtype.kind == "f" and (np.abs(array) < 2**53).all() and (array == np.trunc(array)).all():
+        array = array.astype(np.int64)  # nothing is lost, and an empty list is of this type
     if array.dtype.kind not in "iu":
         raise DataError(f"{what}: {_kind(array)}, expected whole numbers")
     bad = (array < least) | (array > most)

@@ -13,6 +13,7 @@ from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 
 LARGEST_RATE = 1000
+CHECKED_AT_ONCE = 256  # users
 
 
 def fit_heads(
@@ -198,11 +199,14 @@ def check_heads(family: heads.Family, found: heads.User, where: str = "") -> Non
     Raises:
       DataError: naming the first user.
     """
-    bad = [~np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1) for leaf in jax.tree.leaves(found)]
-    if any(one.any() for one in bad):
-        user = int(np.flatnonzero(np.any(bad, axis=0))[0])
-        less = "" if isinstance(family, heads.Convex) else "a smaller learning_rate or weight_decay, or "
-        raise DataError(f"{where}the head of user {user} is not finite: give {less}features of a normaliser")
+    leaves = jax.tree.leaves(found)
+    for first in range(0, len(leaves[0]), CHECKED_AT_ONCE):  # in parts: all at once would take a quarter of the heads
+        parts = [leaf[first : first + CHECKED_AT_ONCE] for leaf in leaves]
+        bad = np.any([~np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in parts], axis=0)
+        if bad.any():
+            less = "" if isinstance(family, heads.Convex) else "a smaller learning_rate or weight_decay, or "
+            user = first + int(np.flatnonzero(bad)[0])
+            raise DataError(f"{where}the head of user {user} is not finite: give {less}a normaliser")
 
 
 def check_numbers(**numbers: Any) -> None:
