@@ -29,6 +29,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import jax
 import numpy as np
 import tyro
 
@@ -352,6 +353,9 @@ def choose(bench: Bench, options: Options, encode: personal.Encode, size: Size) 
 
     order = places(bench)
     for number, part in enumerate(parts(bench, options)):
+        # A compiled program takes dozens of memory maps, of which Linux gives a process 65,530: all families of all
+        # folds are more.
+        jax.clear_caches()
         users = sorted({query.user_id for query in part.held_out})
         for name in options.families:
             _say(f"fold {number + 1} of {options.folds}: {name}")

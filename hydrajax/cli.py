@@ -30,7 +30,11 @@ Preset = Literal["auto", "small", "default", "paper", "demo"]
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Common(cli_llm.Llm):
     base: str = "minilm"
-    """The base encoder: `minilm`, or a Hugging Face folder."""
+    """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
+    pooling: Literal["cls", "mean"] | None = None
+    """How the base's vectors become one: the first token's (HYDRA's), or their mean; by default what its folder says."""
+    base_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the base's products; bfloat16 is faster on TPU and GPU, and is not on CPU."""
     preset: Preset = "auto"
     """Sizes: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user, `paper` asks
     every record; all of them learn on a frozen base. `auto` takes `small` for a local LLM and `default` for Claude.

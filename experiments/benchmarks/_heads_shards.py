@@ -13,7 +13,7 @@ import psutil
 
 from hydrajax import progress
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import bank, shards, step, streaming
+from hydrajax.training import bank, records, shards, step, streaming
 
 FILLED_AT_ONCE = 2048  # rows
 SPARE_BYTES = 4e9  # of the disk that are left to others
@@ -41,7 +41,7 @@ def measure(
     """
     head = scorer.family.init_user(jax.random.key(1), scorer.dims)
     fresh = bank.initial(scorer, tx, head=head)
-    size = users * shards.layout(fresh).size
+    size = users * records.layout(fresh).size
     folder = tempfile.mkdtemp(prefix="hydrajax-bank-")
     try:
         if shutil.disk_usage(folder).free < size + SPARE_BYTES:

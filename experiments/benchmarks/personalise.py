@@ -50,7 +50,7 @@ class Options:
     """Of the heads that are fitted; the sweeps have their own."""
     users: int = 1000
     """New users."""
-    sample: int = 64
+    sample: int = 256
     """Users on whom the loop and the choices that are not taken are timed."""
     examples: int = 100
     """Of each user."""

@@ -16,7 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+<<<<<<< HEAD
 from hydrajax.nn import encode, heads, tokens
+=======
+from hydrajax.nn import bert, encode, heads, tokens
+from hydrajax.types import DataError
+>>>>>>> main
 
 CLIP = 5.0  # standard deviations; an extra that was rare in training must not shout when it occurs
 
@@ -65,11 +70,15 @@ def inputs(normaliser: Normaliser, z: Float[Array, "*n D"], extras: Float[Array,
 
 
 def base_features(scorer: Scorer, base: Any, x: Any, *, key: Array | None = None) -> Float[Array, "*n D"]:
-    """z of a batch: x itself where it holds features, else base(x) for tokens [..., T]."""
+    """z of a batch: x itself where it holds features, else base(x) for tokens [..., T].
+
+    Raises:
+      DataError: the batch holds tokens, and the scorer has no base.
+    """
     if not isinstance(x, tokens.Tokens):
         return x
     if scorer.module is None:
-        raise ValueError("the batch holds tokens, but the scorer has no base module")
+        raise DataError("the batch holds tokens, but the scorer has no base module")
     lead = x.ids.shape[:-1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), x)
     z = encode.features(scorer.module, base, flat, scorer.pooling, key=key)

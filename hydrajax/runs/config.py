@@ -26,6 +26,8 @@ class RunConfig:
       fold: the one that is held out; None runs all of them and reports every user.
       llm: `local`, a GGUF file, `scripted`, or a Claude model.
       base: name or folder of the base encoder.
+      pooling: `cls` or `mean`, how the base's vectors become one; None for what its folder says.
+      base_dtype: type of the base's products, `float32` or `bfloat16`.
       settings: of the method.
       scorer: of reranker and adapter; epochs and loss are chosen on validation users among `losses`.
       reranker_family: head family of the reranker; None for that of `scorer`.
@@ -47,6 +49,8 @@ class RunConfig:
     folds: int = 0
     llm: str = "local"
     base: str = "minilm"
+    pooling: Literal["cls", "mean"] | None = None
+    base_dtype: Literal["float32", "bfloat16"] = "float32"
     settings: settings_lib.Settings = settings_lib.Settings()
     scorer: fit.FitConfig = fit.FitConfig()
     reranker_family: str | None = None

@@ -22,6 +22,7 @@ from hydrajax.llm.budget import Budget
 from hydrajax.llm.request import Transport
 from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
+from hydrajax.nn.bases import blocks
 from hydrajax.prompting import contract
 from hydrajax.runs import compare, costs, folder, load, saved
 from hydrajax.runs.config import RunConfig
@@ -241,7 +242,7 @@ def encoders(
     config: RunConfig, cache: pathlib.Path | None, *, base: encode.Base | None = None
 ) -> tuple[personal.Encode, compare.Embed]:
     """Features of pairs, and embeddings of texts, of the run's frozen base."""
-    base = base or encode.load_base(config.base)
+    base = base or encode.load_base(config.base, config.pooling, blocks.Settings(dtype=config.base_dtype))
 
     def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:

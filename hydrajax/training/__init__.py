@@ -40,20 +40,23 @@ The long way is the functions themselves, pure and un-jitted, for loops of your 
 """
 
 import importlib
-from typing import Any
 
 # Where each public function lives.
 PUBLIC = {
-    "Batch": "step",
+    "Batch": "batch",
     "Directory": "directory",
+    "Examples": "examples",
+    "Setting": "sweep",
     "TrainState": "state",
     "adamw": "optimizers",
     "add_users": "directory",
-    "check_batch": "bank",
+    "check_batch": "checks",
     "fit_heads": "personalisation",
     "init_state": "step",
+    "initial": "bank",
     "make_eval_step": "step",
     "make_train_step": "step",
+    "product": "sweep",
     "put_users": "bank",
     "remove_users": "directory",
     "sweep_heads": "sweep",
@@ -61,11 +64,14 @@ PUBLIC = {
 }
 
 
-def __getattr__(name: str) -> Any:
+__all__ = tuple(PUBLIC)
+
+
+def __getattr__(name: str) -> object:
     if name not in PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *PUBLIC])
+    return sorted({name for name in globals() if name.startswith("__")} | {*PUBLIC})

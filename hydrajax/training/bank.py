@@ -6,17 +6,18 @@ checked; inside `jit` the same functions check nothing (a row at the capacity or
 written).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
+from hydrajax.training import checks, step_checks
 from hydrajax.training import step as steps
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
@@ -25,24 +26,24 @@ Rows = tuple[Any, Any]  # users' parameters and optimizer states, every leaf [U,
 Initial = Callable[[np.ndarray], Rows]  # int32 [n] row numbers -> what those rows hold before their first update
 
 
-def take_users(state: TrainState, rows: Int[Array | np.ndarray, " U"]) -> Rows:
+def take_users(state: TrainState, rows: checks.RowNumbers) -> Rows:
     """Parameters and optimizer states of the users at these rows, every leaf [U, ...].
 
     Raises:
       DataError: a row twice, or one that the bank does not have (outside `jit`).
     """
-    check_rows(rows, capacity(state))
+    rows = checks.check_rows(rows, capacity(state))
     return steps.gather((state.bank, state.bank_opt), rows)
 
 
-def put_users(state: TrainState, rows: Int[Array | np.ndarray, " U"], users: heads.User, opt: Any) -> TrainState:
+def put_users(state: TrainState, rows: checks.RowNumbers, users: heads.User, opt: Any) -> TrainState:
     """The state with these users at these rows; all other rows are bit-identical.
 
     `jax.jit(put_users, donate_argnums=0)` writes in place; otherwise the bank is copied.
 
     Args:
       state: with a bank of C rows.
-      rows: int32, all different, 0..C-1.
+      rows: whole numbers [U], all different, 0..C-1.
       users: parameters, every leaf [U, ...], of the bank's types.
       opt: optimizer states, every leaf [U, ...].
 
@@ -50,10 +51,10 @@ def put_users(state: TrainState, rows: Int[Array | np.ndarray, " U"], users: hea
       DataError: a row twice or out of range; leaves of other names, shapes or types; a number that is not finite
         (outside `jit`).
     """
-    check_rows(rows, capacity(state))
-    check_like((users, opt), (state.bank, state.bank_opt), "the users", lead=(len(rows),), skip=1)
-    if not isinstance(rows, jax.core.Tracer):
-        check_finite((users, opt), "the users")
+    rows = checks.check_rows(rows, capacity(state))
+    checks.check_like((users, opt), (state.bank, state.bank_opt), "the users", lead=(len(rows),), skip=1)
+    if not _traced((users, opt)):
+        checks.check_finite((users, opt), "the users")
     bank, bank_opt = steps.scatter((state.bank, state.bank_opt), rows, (users, opt))
     return state.replace(bank=bank, bank_opt=bank_opt)
 
@@ -68,7 +69,7 @@ def initial(
     scorer: scorers.Scorer,
     head_tx: optax.GradientTransformation,
     *,
-    key: Array | None = None,
+    key: Any = None,
     head: heads.User | None = None,
 ) -> Initial:
     """What rows hold before their first update, as `step.init_state` fills them.
@@ -83,14 +84,16 @@ def initial(
       rows -> (parameters, optimizer states), numpy, every leaf [n, ...].
 
     Raises:
-      DataError: none or both of key and head.
+      DataError: none or both of key and head, a key that is none, or a head of another family or width.
     """
     if head is not None and key is None:
         # A copy: the caller's arrays may be donated before a row is first touched.
+        head = step_checks.checked_head(scorer, head)
         one = jax.tree.map(np.array, (head, jax.jit(head_tx.init)(head)))
         return lambda rows: jax.tree.map(lambda leaf: np.repeat(leaf[None], len(rows), axis=0), one)
     if key is None or head is not None:
         raise DataError("rows start either from a key or from a head, expected exactly one of the two")
+    step_checks.check_key(key)
 
     @jax.jit
     def make(rows: Array) -> Rows:
@@ -104,16 +107,17 @@ def initial(
     return fresh
 
 
-def reset(state: TrainState, rows: Int[Array | np.ndarray, " U"], fresh: Initial) -> TrainState:
+def reset(state: TrainState, rows: checks.RowNumbers, fresh: Initial) -> TrainState:
     """The state with these rows as before their first update: nothing remains of who had them.
 
     Raises:
-      DataError: a row twice or out of range.
+      DataError: a row twice or out of range; `fresh` is of another family, width or optimizer than the bank.
     """
-    rows = np.asarray(rows, np.int32)
-    check_rows(rows, capacity(state))
+    rows = checks.check_rows(rows, capacity(state))
     padded = _padded(rows, capacity(state))  # behind the last row: not written
-    bank, bank_opt = steps.scatter((state.bank, state.bank_opt), padded, fresh(padded))
+    new, stored = fresh(padded), (state.bank, state.bank_opt)
+    checks.check_like(new, stored, "what rows start with", lead=(len(padded),), skip=1)
+    bank, bank_opt = steps.scatter(stored, padded, new)
     return state.replace(bank=bank, bank_opt=bank_opt)
 
 
@@ -121,110 +125,20 @@ def grow(state: TrainState, new_capacity: int, fresh: Initial) -> TrainState:
     """The state with rows added up to a capacity; the first C are bit-identical. A step is then compiled anew.
 
     Raises:
-      DataError: the bank is larger already.
+      DataError: the bank is larger already, or `fresh` is of another family, width or optimizer.
     """
-    old = capacity(state)
-    if new_capacity < old:
+    old, stored = capacity(state), (state.bank, state.bank_opt)
+    if checks.number(new_capacity, "the capacity", 0) < old:
         raise DataError(f"the bank has {old} rows, it cannot grow to {new_capacity}")
     more = fresh(np.arange(old, new_capacity, dtype=np.int32))
-    bank, bank_opt = jax.tree.map(
-        lambda leaf, new: jnp.concatenate([leaf, jnp.asarray(new)]), (state.bank, state.bank_opt), more
-    )
+    # To join leaves of two types would change the type of the whole bank.
+    checks.check_like(more, stored, "what rows start with", lead=(new_capacity - old,), skip=1)
+    bank, bank_opt = jax.tree.map(lambda leaf, new: jnp.concatenate([leaf, jnp.asarray(new)]), stored, more)
     return state.replace(bank=bank, bank_opt=bank_opt)
 
 
-def check_batch(batch: steps.Batch, capacity: int) -> None:
-    """Refuses a batch that a step would take without a word. On the host: the arrays are read.
-
-    A user whose examples are all padding is no fault: the step leaves that row bit-identical.
-
-    Args:
-      batch: a row of `capacity` or more is a slot without a user.
-      capacity: C.
-
-    Raises:
-      DataError: a negative row, a row twice, examples in a slot without a user (what all share would learn from them),
-        a number that is not finite in an example that the mask shows.
-    """
-    rows = np.asarray(batch.rows)
-    check_slots(rows, capacity)
-    if np.asarray(batch.targets.mask)[rows >= capacity].any():
-        raise DataError(f"the batch has examples in a slot without a user (row {capacity} or more), expected no mask")
-    mask = np.asarray(batch.targets.mask)[rows < capacity]
-    seen = {"x": batch.x, "extras": batch.extras, "label": batch.targets.label, "score": batch.targets.score}
-    for name, tree in seen.items():
-        for leaf in map(np.asarray, jax.tree.leaves(tree)):
-            bad = _not_finite(leaf[rows < capacity]) if mask.size else np.zeros(0, bool)
-            if bad.any() and (hit := bad.reshape(*mask.shape, -1).any(axis=-1) & mask).any():
-                user, example = np.argwhere(hit)[0]
-                row = rows[rows < capacity][user]
-                raise DataError(f"the batch's {name} of row {row}, example {example}, is not finite")
-
-
-def check_slots(rows: Int[np.ndarray, " U"], capacity: int) -> None:
-    """Refuses a batch's rows where one is negative or, below the capacity, comes twice.
-
-    Raises:
-      DataError: in one sentence.
-    """
-    if len(rows) and rows.min() < 0:
-        raise DataError(f"the batch has row {rows.min()}, expected 0 to {capacity - 1}, or {capacity} for no user")
-    check_once(rows[rows < capacity].tolist(), "row", "once: a head has one update in a batch")
-
-
-def check_rows(rows: Any, capacity: int) -> None:
-    """Refuses rows that are not all different or not all below the capacity; says nothing of traced ones.
-
-    Raises:
-      DataError: in one sentence.
-    """
-    if isinstance(rows, jax.core.Tracer):
-        return
-    rows = np.asarray(rows)
-    if len(rows) and not 0 <= rows.min() <= rows.max() < capacity:
-        raise DataError(f"rows from {rows.min()} to {rows.max()}, expected 0 to {capacity - 1}")
-    check_once(rows.tolist(), "row", "once")
-
-
-def check_like(tree: Any, like: Any, what: str, *, lead: tuple[int, ...] = (), skip: int = 0) -> None:
-    """Refuses a tree with other names, shapes or types of leaves.
-
-    Args:
-      tree: every leaf [*lead, ...].
-      like: every leaf has the same shape behind its first `skip` axes.
-      what: its name in the message.
-      lead: the leading axes of the tree's leaves.
-      skip: leading axes of `like` that do not count.
-
-    Raises:
-      DataError: in one sentence, naming the first leaf at fault.
-    """
-    got, wanted = leaves(tree), leaves(like)
-    for name in sorted({*got} ^ {*wanted}):
-        raise DataError(f"{what}: {'have' if name in got else 'lack'} {name}: of another family or optimizer")
-    for name, leaf in wanted.items():
-        shape = (*lead, *leaf.shape[skip:])
-        if (got[name].shape, got[name].dtype) != (shape, leaf.dtype):
-            raise DataError(
-                f"{what}: {name} is {got[name].dtype}{list(got[name].shape)}, expected {leaf.dtype}{list(shape)}"
-            )
-
-
-def check_finite(tree: Any, what: str) -> None:
-    """Refuses a tree with a NaN or an infinity.
-
-    Raises:
-      DataError: naming the first leaf at fault.
-    """
-    for name, leaf in leaves(tree).items():
-        if _not_finite(np.asarray(leaf)).any():
-            raise DataError(f"{what}: {name} is not finite")
-
-
-def leaves(tree: Any) -> dict[str, Any]:
-    """The leaves by name, `0/w1` for example."""
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+def _traced(tree: Any) -> bool:
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def _padded(rows: np.ndarray, fill: int) -> np.ndarray:
@@ -232,21 +146,3 @@ def _padded(rows: np.ndarray, fill: int) -> np.ndarray:
     padded = np.full(1 << max(len(rows) - 1, 0).bit_length(), fill, np.int32)
     padded[: len(rows)] = rows
     return padded
-
-
-def _not_finite(leaf: np.ndarray) -> np.ndarray:
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return np.zeros(leaf.shape, bool)
-    return np.asarray(~np.isfinite(leaf.astype(np.float32) if leaf.dtype.itemsize < 4 else leaf))
-
-
-def check_once(values: Sequence[Any], noun: str = "user", why: str = "once") -> None:
-    """Refuses values of which one comes twice.
-
-    Raises:
-      DataError: naming the value.
-    """
-    if len(set(values)) < len(values):
-        seen: set[Any] = set()
-        twice = next(v for v in values if v in seen or seen.add(v))  # type: ignore[func-returns-value]
-        raise DataError(f"{noun} {twice!r} comes twice, expected {why}")

@@ -1,13 +1,17 @@
 """Checkpoints of a training run: the only file that imports orbax."""
 
 import contextlib
+import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from hydrajax.training import checks
 from hydrajax.types import DataError
 
 
@@ -22,8 +26,25 @@ class Checkpoints:
         """Saves a tree of arrays, and beside it what is no array (JSON): where the data stand, curves, which run.
 
         The checkpoint gets its name when all of it is written.
+
+        Args:
+          step: updates done, more than at the newest checkpoint.
+          state: a tree of arrays.
+          note: what JSON can hold.
+
+        Raises:
+          DataError: another step, a note that is no JSON, or a folder that cannot be written.
         """
-        self._manager.save(step, state, custom_metadata=note)
+        latest = self._manager.latest
+        checks.number(step, "step", 0)
+        if latest is not None and step <= latest.step:
+            raise DataError(f"{self._folder}: has a checkpoint of step {latest.step}, expected a later one than {step}")
+        try:
+            json.dumps(note)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"the note of checkpoint {step} is no JSON ({error})") from error
+        with _sentence(self._folder):
+            self._manager.save(step, state, custom_metadata=note)
 
     def note(self) -> dict[str, Any] | None:
         """What was noted with the newest checkpoint; None where there is none."""
@@ -34,28 +55,60 @@ class Checkpoints:
         """The newest checkpoint's tree.
 
         Args:
-          like: a tree of the same shapes and types, sharded as the result shall be; its values are not read.
+          like: a tree of the same shapes and types, sharded as the result shall be (numpy: on the first device); its
+            values are not read.
 
         Raises:
-          DataError: there is none, or it has other shapes.
+          DataError: there is none, or it has other leaves, shapes or types: those of the first that differs are told.
         """
         latest = self._manager.latest
         if latest is None:
             raise DataError(f"{self._folder}: has no checkpoint")
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
+        where = f"{self._folder}: checkpoint {latest.step}"
         try:
+            found = self._manager.metadata(latest.step).metadata
+            # What is read is cast to the type that is asked for: moments kept as bits would become other numbers.
+            checks.check_like(found, jax.tree.map(_kept, like), where)
+            shapes = jax.tree.map(_wanted, like)
             return self._manager.load(latest.step, shapes)
-        except (ValueError, TypeError, KeyError, OSError) as error:
-            raise DataError(
-                f"{self._folder}: checkpoint {latest.step} is damaged or of another run: name another folder"
-            ) from error
+        except DataError as error:
+            raise DataError(f"{error}: it is of another run, name another folder") from None
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            raise DataError(f"{where} is damaged or of another run: name another folder") from error
 
 
 @contextlib.contextmanager
 def opened(folder: str | pathlib.Path) -> Iterator[Checkpoints]:
-    """The checkpoints of a folder, which is made where it does not exist; on leaving, all of them are written."""
+    """The checkpoints of a folder, which is made where it does not exist; on leaving, all of them are written.
+
+    Raises:
+      DataError: the folder is a file, or cannot be made.
+    """
     path = pathlib.Path(folder).expanduser().resolve()
+    with _sentence(path):
+        path.mkdir(parents=True, exist_ok=True)
     keep = ocp.training.preservation_policies.LatestN(2)
     every = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
     with ocp.training.Checkpointer(path, preservation_policy=keep, save_decision_policy=every) as manager:
         yield Checkpoints(manager, path)
+
+
+@contextlib.contextmanager
+def _sentence(folder: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{folder}: checkpoints cannot be written there ({error.strerror or error})") from error
+
+
+def _kept(leaf: Any) -> Any:
+    """Shape and type of a leaf in a checkpoint; of a typed key its numbers are kept."""
+    if jnp.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, leaf)
+    return leaf
+
+
+def _wanted(leaf: Any) -> jax.ShapeDtypeStruct:
+    first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    return jax.ShapeDtypeStruct(np.shape(leaf), dtype, sharding=getattr(leaf, "sharding", first))

@@ -1,17 +1,19 @@
 """Which user has which row of a bank, and banks that users join and leave."""
 
+import contextlib
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
 
 from hydrajax import files
-from hydrajax.training import bank
+from hydrajax.training import bank, checks
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
+Ids = Iterable[Any]  # strings, checked to be; a list and not one string, which would be as many users as letters
 CHUNK = 1024  # rows by which a full bank grows
 FORMAT = "hydrajax directory 1"
 
@@ -35,7 +37,7 @@ class Directory:
     that is not full has as many users on one shard as on another.
     """
 
-    def __init__(self, capacity: int, ids: Iterable[str] = (), *, shards: int = 1):
+    def __init__(self, capacity: int, ids: Ids = (), *, shards: int = 1):
         """A directory of `capacity` rows.
 
         Args:
@@ -44,13 +46,13 @@ class Directory:
           shards: the blocks of equal size into which `sharded.place` divides the rows.
 
         Raises:
-          DataError: a user twice, or more users than rows.
+          DataError: a user twice, or more users than rows; an id that is no string, or a number out of range.
         """
-        self._ids: list[str | None] = [None] * capacity
+        self._ids: list[str | None] = [None] * checks.number(capacity, "the capacity", 0)
         self._rows: dict[str, int] = {}
-        self._shards = shards
+        self._shards = checks.number(shards, "shards", 1)
         self._stack()
-        self.add(list(ids))
+        self.add(ids)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -71,25 +73,26 @@ class Directory:
         """The users in the order of their rows."""
         return tuple(user_id for user_id in self._ids if user_id is not None)
 
-    def rows(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
+    def rows(self, ids: Ids) -> Int[np.ndarray, " U"]:
         """The users' rows, int32.
 
         Raises:
           DataError: an unknown user, or one twice: a batch has one update for a head.
         """
+        ids = _strings(ids)
         unknown = sorted({user_id for user_id in ids if user_id not in self._rows})
         if unknown:
             raise DataError(f"no head for user {_some(unknown)}: the bank knows {len(self)} users, add them first")
-        bank.check_once(ids)
+        checks.check_once(ids)
         return np.array([self._rows[user_id] for user_id in ids], np.int32)
 
-    def add(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
+    def add(self, ids: Ids) -> Int[np.ndarray, " U"]:
         """Gives rows to new users; returns them.
 
         Raises:
           DataError: a user who has a row or comes twice, or too few free rows. Nothing has changed then.
         """
-        self._check_new(ids)
+        ids = self._checked_new(ids)
         if len(ids) > len(self._free):
             raise DataError(f"{len(ids)} users to add and {len(self._free)} free rows of {self.capacity}: grow first")
         rows = [self._free.pop() for _ in ids]
@@ -97,12 +100,13 @@ class Directory:
             self._ids[row], self._rows[user_id] = user_id, row
         return np.array(rows, np.int32)
 
-    def remove(self, ids: Sequence[str]) -> Int[np.ndarray, " U"]:
+    def remove(self, ids: Ids) -> Int[np.ndarray, " U"]:
         """Takes users' rows away; returns them, for the caller to reset.
 
         Raises:
           DataError: an unknown user, or one twice. Nothing has changed then.
         """
+        ids = _strings(ids)
         rows = self.rows(ids)
         for user_id, row in zip(ids, rows.tolist(), strict=True):
             del self._rows[user_id]
@@ -111,21 +115,38 @@ class Directory:
         return rows
 
     def grow(self, capacity: int) -> None:
-        """More free rows, behind those there are."""
-        if capacity < self.capacity:
+        """More free rows, behind those there are.
+
+        Raises:
+          DataError: the directory is larger already.
+        """
+        if checks.number(capacity, "the capacity", 0) < self.capacity:
             raise DataError(f"the directory has {self.capacity} rows, it cannot grow to {capacity}")
         self._ids += [None] * (capacity - self.capacity)
         self._stack()
 
-    def room(self, ids: Sequence[str], chunk: int) -> int:
+    def room(self, ids: Ids, chunk: int) -> int:
         """The capacity that new users need: this one, or as many whole chunks more.
 
         Raises:
           DataError: a user who has a row or comes twice.
         """
-        missing = -(-max(len(ids) - len(self._free), 0) // chunk) * chunk
-        self._check_new(ids)
-        return self.capacity + missing
+        new = self._checked_new(ids)
+        return self.capacity + -(-max(len(new) - len(self._free), 0) // checks.number(chunk, "chunk", 1)) * chunk
+
+    @contextlib.contextmanager
+    def undone_on_error(self, ids: Ids) -> Iterator[None]:
+        """After an error in its block, in which these users are added, the directory is as it was."""
+        capacity = self.capacity
+        try:
+            yield
+        except BaseException:
+            for user_id in ids:
+                if (row := self._rows.pop(user_id, None)) is not None:
+                    self._ids[row] = None
+            del self._ids[capacity:]
+            self._stack()
+            raise
 
     def save(self, path: str | pathlib.Path) -> None:
         """Writes the note to a file, whole or not at all.
@@ -151,16 +172,24 @@ class Directory:
         rows = found.get("rows")
         if found.get("format") != FORMAT or not isinstance(rows, list):
             raise DataError(f"{path}: holds no directory, its format is {found.get('format')!r}")
-        return cls.from_note(rows, shards=shards)
+        try:
+            return cls.from_note(rows, shards=shards)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
 
     def to_note(self) -> list[str | None]:
         """JSON: the user of every row, None where it is free."""
         return list(self._ids)
 
     @classmethod
-    def from_note(cls, note: Sequence[str | None], *, shards: int = 1) -> "Directory":
-        """The directory of a note; the number of shards may be another."""
+    def from_note(cls, note: Sequence[Any], *, shards: int = 1) -> "Directory":
+        """The directory of a note; the number of shards may be another.
+
+        Raises:
+          DataError: it names a user twice, or one whose id is no string.
+        """
         directory = cls(len(note), shards=shards)
+        _strings([user_id for user_id in note if user_id is not None])
         directory._ids = list(note)
         directory._rows = {user_id: row for row, user_id in enumerate(note) if user_id is not None}
         directory._stack()
@@ -168,11 +197,13 @@ class Directory:
             raise DataError("the note of a directory names a user twice")
         return directory
 
-    def _check_new(self, ids: Sequence[str]) -> None:
+    def _checked_new(self, ids: Ids) -> list[str]:
+        ids = _strings(ids)
         known = sorted({user_id for user_id in ids if user_id in self._rows})
         if known:
             raise DataError(f"user {_some(known)} has a head already: remove it or give another id")
-        bank.check_once(ids)
+        checks.check_once(ids)
+        return ids
 
     def _stack(self) -> None:
         """Puts the free rows in order, the next to be given out on top."""
@@ -182,7 +213,7 @@ class Directory:
 
 
 def add_users(
-    state: TrainState, directory: Directory, ids: Sequence[str], fresh: bank.Initial, *, chunk: int = CHUNK
+    state: TrainState, directory: Directory, ids: Ids, fresh: bank.Initial, *, chunk: int = CHUNK
 ) -> TrainState:
     """The state with rows for new users, who start with `fresh` (the pooled head) and a fresh optimizer state.
 
@@ -190,49 +221,58 @@ def add_users(
     once more. The directory changes too.
 
     Raises:
-      DataError: a user who has a row or comes twice. Nothing has changed then.
+      DataError: a user who has a row or comes twice, or `fresh` is not of this bank. Nothing has changed then.
     """
     _check_same(bank.capacity(state), directory)
+    ids = _strings(ids)
     larger = directory.room(ids, chunk)
-    if larger > directory.capacity:
-        state = bank.grow(state, larger, fresh)
-        directory.grow(larger)
-    return bank.reset(state, directory.add(ids), fresh)
+    with directory.undone_on_error(ids):
+        if larger > directory.capacity:
+            state = bank.grow(state, larger, fresh)
+            directory.grow(larger)
+        return bank.reset(state, directory.add(ids), fresh)
 
 
-def remove_users(state: TrainState, directory: Directory, ids: Sequence[str], fresh: bank.Initial) -> TrainState:
+def remove_users(state: TrainState, directory: Directory, ids: Ids, fresh: bank.Initial) -> TrainState:
     """The state without these users: their rows are reset at once and free for others. The directory changes too.
 
     Raises:
-      DataError: an unknown user, or one twice. Nothing has changed then.
+      DataError: an unknown user, or one twice, or `fresh` is not of this bank. Nothing has changed then.
     """
     _check_same(bank.capacity(state), directory)
-    return bank.reset(state, directory.remove(ids), fresh)
+    ids = _strings(ids)
+    state = bank.reset(state, directory.rows(ids), fresh)
+    directory.remove(ids)
+    return state
 
 
-def add_to_store(store: Store, directory: Directory, ids: Sequence[str], *, chunk: int = CHUNK) -> None:
+def add_to_store(store: Store, directory: Directory, ids: Ids, *, chunk: int = CHUNK) -> None:
     """Gives new users rows of a store, which grows by whole chunks; a step over it is not compiled anew.
 
     Raises:
-      DataError: a user who has a row or comes twice, or the store cannot be written.
+      DataError: a user who has a row or comes twice, or the store cannot be written. Nobody has joined then; a store
+        that has grown stays so, and its directory with it.
     """
     _check_same(store.capacity, directory)
+    ids = _strings(ids)
     larger = directory.room(ids, chunk)
     if larger > directory.capacity:
         store.grow(larger)
         directory.grow(larger)
-    rows = directory.add(ids)
-    # Rows of a saved directory may be in use that it does not know of: its process was killed before it saved it again.
-    store.reset(rows)
+    with directory.undone_on_error(ids):
+        rows = directory.add(ids)
+        # Rows of a saved directory may be in use that it does not know of: its process was killed before it saved it.
+        store.reset(rows)
 
 
-def remove_from_store(store: Store, directory: Directory, ids: Sequence[str]) -> None:
+def remove_from_store(store: Store, directory: Directory, ids: Ids) -> None:
     """Takes users out of a store: their rows are overwritten at once and free for others.
 
     Raises:
       DataError: an unknown user, or one twice, or the store cannot be written.
     """
     _check_same(store.capacity, directory)
+    ids = _strings(ids)
     store.reset(directory.rows(ids))
     directory.remove(ids)
 
@@ -240,6 +280,16 @@ def remove_from_store(store: Store, directory: Directory, ids: Sequence[str]) ->
 def _check_same(capacity: int, directory: Directory) -> None:
     if capacity != directory.capacity:
         raise DataError(f"the bank has {capacity} rows and its directory {directory.capacity}")
+
+
+def _strings(ids: Ids) -> list[str]:
+    if isinstance(ids, (str, bytes)):
+        raise DataError(f"ids are the one string {ids!r}, expected a list of strings")
+    ids = list(ids)
+    for user_id in ids:
+        if not isinstance(user_id, str):
+            raise DataError(f"the id of a user is {user_id!r}, expected a string")
+    return ids
 
 
 def _some(names: Sequence[Any]) -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from hydrajax.nn import tokens
+from hydrajax.training import checks
 from hydrajax.types import DataError
 
 
@@ -35,17 +36,20 @@ class Examples:
     pool: np.ndarray
 
     def __post_init__(self):
-        n = len(self.user)
-        kinds = {"user": np.int32, "extras": np.float32, "label": np.float32, "score": np.float32, "pool": np.int32}
-        for name, kind in kinds.items():
-            array = np.asarray(getattr(self, name), kind)
+        n = len(checks.host(self.user, "examples: user")) if np.ndim(self.user) else 0
+        for name in ("user", "extras", "label", "score", "pool"):
+            given, what = getattr(self, name), f"examples: {name}"
+            if name in ("user", "pool"):
+                array = checks.whole(given, what).astype(np.int32, copy=False)
+            else:
+                array = checks.floats(given, what)
             object.__setattr__(self, name, array)
             rank = 2 if name == "extras" else 1
             if array.ndim != rank or len(array) != n:
                 shape = f"[{n}, X]" if rank == 2 else f"[{n}]"
                 raise DataError(f"examples: {name} has shape {list(array.shape)}, expected {shape}")
         if not isinstance(self.x, tokens.Tokens):
-            object.__setattr__(self, "x", np.asarray(self.x, np.float32))
+            object.__setattr__(self, "x", checks.floats(self.x, "examples: x"))
             if self.x.ndim != 2 or len(self.x) != n:
                 raise DataError(f"examples: x has shape {list(self.x.shape)}, expected [{n}, D]")
             _finite("x", self.x)

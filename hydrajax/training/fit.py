@@ -23,7 +23,7 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import encoded, joint, losses, per_user, personalisation, scoring, user_fit
+from hydrajax.training import checks, encoded, joint, losses, per_user, personalisation, scoring, user_fit
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import FitConfig, Fitted, family, load_fitted, save_fitted
 from hydrajax.training.fitted import generic as fitted_generic
@@ -236,7 +236,7 @@ def predict(
     """
     x, extras = np.asarray(x, np.float32), np.asarray(extras, np.float32)
     _check_widths(fitted.dims, x, extras)
-    rows = np.asarray(user_rows, np.int32)
+    rows = checks.whole(user_rows, "predict: user rows").astype(np.int32)
     if not len(x) == len(extras) == len(rows):
         raise DataError(f"predict: {len(rows)} user rows, {len(x)} features, {len(extras)} extras, expected as many")
     if user_heads is None:
@@ -347,7 +347,7 @@ def _personal(
 def _data(z: np.ndarray, examples: Examples, num_users: int, keys: np.ndarray | None = None) -> per_user.Data:
     return per_user.of_examples(
         dataclasses.replace(examples, x=z),
-        np.arange(num_users, dtype=np.uint32) if keys is None else np.asarray(keys, np.uint32),
+        np.arange(num_users, dtype=np.uint32) if keys is None else personalisation.checked_keys(keys),
     )
 
 
@@ -378,13 +378,13 @@ def check_config(config: FitConfig) -> None:
       DataError: an unknown name, or a number out of its range.
     """
     losses.get(config.loss)
-    family(config)
     if config.init not in ("pooled", "fresh"):
         raise DataError(f"init is {config.init!r}, expected 'pooled' or 'fresh'")
     counts = ("epochs", "pooled_epochs", "batch_examples", "users_per_batch")
     rates = ("learning_rate", "pooled_learning_rate", "base_learning_rate", "dropout")
     strengths = ("weight_decay", "prior_strength", "pooled_ridge")
-    personalisation.check_numbers(**{name: getattr(config, name) for name in (*counts, *rates, *strengths)})
+    personalisation.check_numbers(**{name: getattr(config, name) for name in (*counts, *rates, *strengths, "seed")})
+    family(config)
 
 
 def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:

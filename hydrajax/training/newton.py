@@ -8,6 +8,10 @@ losses' Hessian by the scores, and halves d until f falls.
 
 Where a user has fewer examples than the head has parameters, u - anchor = Phi' a for some a, one number an example:
 the same iterations then run on a and Phi Phi', which depends on neither the prior's strength nor the iteration.
+
+Features may be of any size that float32 can square: the system is solved with a diagonal of ones, and Phi of `few` is
+divided by a power of two. Sizes that differ too much, or an offset far larger than what varies, leave no digits: what
+is `left` to gain then tells that the head is not the minimum, and `check_converged` refuses it.
 """
 
 from collections.abc import Callable
@@ -15,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import flatten_util
 from jaxtyping import Array, Float
 
@@ -25,7 +30,8 @@ from hydrajax.types import DataError
 ITERATIONS = 30
 HALVINGS = 12
 PRODUCTS = 300
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # of the objective: what an iteration gains, below which it was the last (with a prior from 1e-7 on)
+LEFT = 1e-3  # of one and the loss at the anchor: what may be left to gain
 
 
 def check(family: heads.Family, prior_strength: float) -> None:
@@ -48,7 +54,7 @@ def minimise(
     stop: Any,
     anchor: heads.User,
     strength: Float[Array, ""],
-) -> tuple[heads.User, Float[Array, "2 2"]]:
+) -> tuple[heads.User, Float[Array, "2 2"], Float[Array, ""]]:
     """The head that minimises f over chunks start..stop-1.
 
     Args:
@@ -60,7 +66,7 @@ def minimise(
       strength: of the prior.
 
     Returns:
-      (the head, [[loss sum, weight] at the anchor, the same at the head]).
+      (the head, [[loss sum, weight] at the anchor, the same at the head], about what is left to gain, see `_left`).
     """
     centre, unravel = flatten_util.ravel_pytree(anchor)
     d = centre.shape[0]
@@ -101,7 +107,12 @@ def minimise(
         gradient, hessian = derivatives(u)
         # Conjugate gradients take few products here (a multiple of I plus a matrix of as many ranks as the user has
         # examples), and LAPACK's threads would fight for cores with whatever else runs.
-        direction, _ = jax.scipy.sparse.linalg.cg(lambda v: hessian @ v, gradient, tol=1e-5, maxiter=PRODUCTS)
+        # Scaled to a diagonal of ones: a large feature would overflow, or drown the others.
+        unit = jax.lax.rsqrt(jnp.diagonal(hessian))
+        scaled, _ = jax.scipy.sparse.linalg.cg(
+            lambda v: unit * (hessian @ (unit * v)), unit * gradient, tol=1e-5, maxiter=PRODUCTS
+        )
+        direction = unit * scaled
         slope = jnp.dot(direction, gradient)
 
         def too_long(trial):
@@ -116,7 +127,7 @@ def minimise(
         reached = objective(new)
         # At the precision of float32 no step lowers the objective any more: stay.
         better = reached < best
-        going = better & (slope > TOLERANCE * (1.0 + jnp.abs(best)))
+        going = better & (slope > TOLERANCE * jnp.abs(best))
         return jnp.where(better, new, u), jnp.minimum(reached, best), number + 1, going
 
     def going(carry):
@@ -124,12 +135,20 @@ def minimise(
 
     first = (centre, objective(centre), 0, jnp.asarray(stop > start))
     found = jax.lax.while_loop(going, iterate, first)[0]
-    return unravel(found), jnp.stack([value(centre), value(found)])
+
+    def slopes(index, carry):
+        gradient, squares = carry
+        phi, targets = design(index)
+        gradient = gradient + phi.T @ jax.grad(lambda s: loss(s, targets)[0])(phi @ found)
+        return gradient, squares + jnp.sum(jnp.where(targets.mask[:, None], phi, 0.0) ** 2, axis=0)
+
+    gradient, squares = jax.lax.fori_loop(start, stop, slopes, (strength * (found - centre), jnp.zeros(d, jnp.float32)))
+    return unravel(found), jnp.stack([value(centre), value(found)]), _left(gradient, squares, strength)
 
 
 def few(
     loss: losses.Loss, design: heads.User, targets: losses.Targets, anchor: heads.User
-) -> Callable[[Float[Array, ""]], tuple[heads.User, Float[Array, "2 2"]]]:
+) -> Callable[[Float[Array, ""]], tuple[heads.User, Float[Array, "2 2"], Float[Array, ""]]]:
     """`minimise` for a user with few examples, all in one chunk.
 
     With u = anchor + Phi' a and K = Phi Phi', scores are s = Phi anchor + K a and f's gradient is Phi' (l'(s) +
@@ -142,21 +161,27 @@ def few(
       anchor: centre of the prior, and first guess.
 
     Returns:
-      strength -> (the head, [[loss sum, weight] at the anchor, the same at the head]). What does not depend on the
-      strength is computed once, also where the function is mapped or vmapped over strengths.
+      strength -> what `minimise` returns. What does not depend on the strength is computed once, also where the
+      function is mapped or vmapped over strengths.
     """
     centre, unravel = flatten_util.ravel_pytree(anchor)
     phi = jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(design)
     phi = jnp.where(targets.mask[:, None], phi, 0.0)
-    kernel = phi @ phi.T
     s0 = phi @ centre
+    # With features in units of a power of two, the same numbers in all places but the exponent: no product overflows.
+    unit = _power_of_two(jnp.max(jnp.abs(phi)))
+    squares = jnp.sum(phi**2, axis=0)
+    whole, phi = phi, phi / unit
+    kernel = phi @ phi.T
 
     def of_scores(s):
         return loss(s, targets)[0]
 
     slope_of = jax.grad(of_scores)
 
-    def solve(strength):
+    def solve(full_strength):
+        strength = full_strength / unit**2
+
         def objective(a, ka):
             return of_scores(s0 + ka) + 0.5 * strength * jnp.dot(a, ka)
 
@@ -182,7 +207,7 @@ def few(
             new, k_new = a - scale * direction, ka - scale * k_direction
             reached = objective(new, k_new)
             better = reached < best
-            going = better & (slope > TOLERANCE * (1.0 + jnp.abs(best)))
+            going = better & (slope > TOLERANCE * jnp.abs(best))
             kept = jnp.where(better, new, a), jnp.where(better, k_new, ka)
             return *kept, jnp.minimum(reached, best), number + 1, going
 
@@ -192,10 +217,45 @@ def few(
         zero = jnp.zeros_like(s0)
         first = (zero, zero, objective(zero, zero), 0, jnp.any(targets.mask))
         a = jax.lax.while_loop(going, iterate, first)[0]
-        found = centre + a @ phi
-        return unravel(found), jnp.stack([jnp.stack(loss(s, targets)) for s in (s0, phi @ found)])
+        found = centre + a @ phi / unit
+        s = whole @ found
+        gradient = slope_of(s) @ whole + full_strength * (found - centre)
+        curve = jnp.stack([jnp.stack(loss(each, targets)) for each in (s0, s)])
+        return unravel(found), curve, _left(gradient, squares, full_strength)
 
     return solve
+
+
+def check_converged(users: np.ndarray, curve: np.ndarray, left: np.ndarray) -> None:
+    """Refuses heads that are not the minimum.
+
+    Args:
+      users: row numbers [G].
+      curve: of `minimise`, [G, ..., 2, 2].
+      left: of `minimise`, [G, ...].
+
+    Raises:
+      DataError: naming the first user.
+    """
+    bad = ~(left <= LEFT * (1.0 + curve[..., 0, 0]))
+    if bad.any():
+        user = users[np.flatnonzero(bad.reshape(len(users), -1).any(axis=1))[0]]
+        raise DataError(
+            f"the head of user {user} did not converge: the inputs are too large, or of sizes too unlike, for float32: "
+            "give a normaliser (scorer.fit_normaliser)"
+        )
+
+
+def _left(gradient: Float[Array, " P"], squares: Float[Array, " P"], strength: Any) -> Float[Array, ""]:
+    """sum_j g_j^2 / h_j, h_j a bound of the Hessian's diagonal for cross-entropy: in units of the loss, whatever those
+    of the features. NaN where a square overflows."""
+    return jnp.sum(jnp.square(gradient) / (strength + 0.25 * squares))
+
+
+def _power_of_two(x: Float[Array, ""]) -> Float[Array, ""]:
+    """The largest one that is at most x; 1 for 0."""
+    found = jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, jnp.uint32) & 0x7F800000, jnp.float32)
+    return jnp.where(x > 0, found, 1.0)
 
 
 def _conjugate_gradients(

@@ -133,6 +133,9 @@ def fit(
     found = {n: prepared.empty((num_users,)) for n in counts}
     curve, done = np.zeros((0, 2)), 0
     for users, (made, part) in computed(prepared.jobs if counts else ()):
+        if convex:
+            newton.check_converged(users, *part)
+            part = part[0]
         for i, n in enumerate(counts):
             jax.tree.map(lambda out, new: put(out, users, new[:, i]), found[n], made)  # noqa: B023
         curve = part.sum(axis=0) if done == 0 else curve + part.sum(axis=0)

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from hydrajax.nn import heads
-from hydrajax.training import bank
+from hydrajax.training import bank, checks
 from hydrajax.training import directory as directories
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
@@ -29,7 +29,7 @@ def export_user(
     path: str | pathlib.Path,
     state: TrainState,
     directory: directories.Directory,
-    user_id: str,
+    user_id: Any,
     *,
     family: heads.Family,
     dims: heads.Dims,
@@ -51,7 +51,7 @@ def import_user(
     *,
     family: heads.Family,
     dims: heads.Dims,
-    user_id: str | None = None,
+    user_id: Any = None,
     chunk: int = directories.CHUNK,
 ) -> TrainState:
     """The state with the user of a file; a user who has no row yet is added, and the directory changes too.
@@ -77,16 +77,18 @@ def import_user(
     return bank.put_users(state, directory.rows([owner]), *jax.tree.map(lambda leaf: leaf[None], row))
 
 
-def save(path: str | pathlib.Path, user_id: str, row: bank.Rows, *, family: heads.Family, dims: heads.Dims) -> None:
+def save(path: str | pathlib.Path, user_id: Any, row: bank.Rows, *, family: heads.Family, dims: heads.Dims) -> None:
     """Writes a row (parameters, optimizer state; no leading axis) to one file, whole or not at all.
 
     Raises:
-      DataError: the file cannot be written.
+      DataError: the id is no string, or the file cannot be written.
     """
+    if not isinstance(user_id, str):
+        raise DataError(f"the id of a user is {user_id!r}, expected a string")
     path = pathlib.Path(path).expanduser()
     metadata = {"format": FORMAT, "user_id": user_id, **_kind(family, dims)}
     data = safetensors.numpy.save(
-        {name: np.array(leaf, order="C") for name, leaf in bank.leaves(row).items()}, metadata=metadata
+        {name: np.array(leaf, order="C") for name, leaf in checks.leaves(row).items()}, metadata=metadata
     )
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -123,13 +125,15 @@ def load(path: str | pathlib.Path, like: bank.Rows, *, family: heads.Family, dim
         raise DataError(f"{path}: holds no user's row ({error})") from error
     if metadata.get("format") != FORMAT:
         raise DataError(f"{path}: holds no user's row, its format is {metadata.get('format')!r}")
+    if "user_id" not in metadata:
+        raise DataError(f"{path}: does not say whose row it is, expected a user_id in its metadata")
     for name, wanted in _kind(family, dims).items():
         # Settings that change no shape (dropout) do not keep a user out; the others are found by the shapes.
         if name != "settings" and metadata.get(name) != wanted:
             raise DataError(f"{path}: the row is for {name} {metadata.get(name)}, the bank has {wanted}")
-    bank.check_like(found, bank.leaves(like), str(path))
-    bank.check_finite(found, str(path))
-    row = jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in bank.leaves(like)])
+    checks.check_like(found, checks.leaves(like), str(path))
+    checks.check_finite(found, str(path))
+    row = jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in checks.leaves(like)])
     return metadata["user_id"], row
 
 

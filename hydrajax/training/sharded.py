@@ -24,7 +24,7 @@ import numpy as np
 import optax
 
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import bank, optimizers
+from hydrajax.training import bank, checks, optimizers, step_checks
 from hydrajax.training import step as steps
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
@@ -55,9 +55,10 @@ def make_mesh(users: int | None = None, data: int = 1, *, devices: Sequence[Any]
     Raises:
       DataError: there are not so many devices.
     """
+    checks.number(data, "data", 1)
     devices = jax.devices() if devices is None else list(devices)
     users = len(devices) // data if users is None else users
-    if users < 1 or data < 1 or users * data != len(devices):
+    if users < 1 or users * data != len(devices):
         raise DataError(f"a mesh of {users} x {data} devices, there are {len(devices)}")
     kinds = (jax.sharding.AxisType.Auto,) * 2
     return jax.make_mesh((users, data), AXES, axis_types=kinds, devices=devices)
@@ -96,11 +97,16 @@ def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None =
       C / shards; ids are the rows of the whole bank.
 
     Raises:
-      DataError: rows that `bank.check_slots` refuses, more users of one shard than slots, or a capacity that is no
-        multiple of shards.
+      DataError: rows that `checks.check_slots` refuses, more users of one shard than slots, or a capacity that is no
+        multiple of shards, or a batch that is routed already.
     """
-    rows, per = np.asarray(batch.rows), _per_shard(capacity, shards)
-    bank.check_slots(rows, capacity)
+    if batch.routed is not None:
+        raise DataError("the batch is routed already")
+    # Of a bank that stores nothing, no row could say where its user goes.
+    checks.number(capacity, "the capacity", 1)
+    rows, per = checks.check_slots(batch.rows, capacity), _per_shard(capacity, checks.number(shards, "shards", 1))
+    if slots is not None:
+        checks.number(slots, "slots", 0)
     real = np.flatnonzero(rows < capacity)
     counts = np.bincount(rows[real] // per, minlength=shards)
     fullest = int(counts.max(initial=0))
@@ -127,20 +133,22 @@ def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None =
     local, ids = np.full(len(source), per, np.int32), np.full(len(source), capacity, np.int32)
     local[taken] = rows[chosen] % per
     ids[taken] = (rows if batch.ids is None else np.asarray(batch.ids))[chosen]
-    return dataclasses.replace(jax.tree.map(move, batch), rows=local, ids=ids)
+    return dataclasses.replace(jax.tree.map(move, batch), rows=local, ids=ids, routed=(capacity, shards))
 
 
 def put_batch(batch: steps.Batch, mesh: jax.sharding.Mesh) -> steps.Batch:
     """A routed batch on the mesh. Of several processes each is given the same batch and sends the part of its devices.
 
     Raises:
-      DataError: the batch is not routed for so many shards.
+      DataError: the batch is not routed, or for another number of shards.
     """
+    if batch.routed is None:
+        raise DataError(f"the batch is not routed: sharded.route(batch, capacity, {mesh.size}) comes first")
+    if batch.routed[1] != mesh.size:
+        raise DataError(f"the batch is routed for {batch.routed[1]} shards, the mesh has {mesh.size} devices")
     sharding = jax.sharding.NamedSharding(mesh, SHARDED)
     own = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
     n = len(batch.rows)
-    if n % mesh.size:
-        raise DataError(f"the batch has {n} slots, expected a multiple of the mesh's {mesh.size} devices: route it")
     mine = np.concatenate([np.arange(n).reshape(mesh.size, -1)[i] for i in own])
 
     def send(leaf: Any) -> jax.Array:
@@ -174,13 +182,14 @@ def make_sharded_step(
 
     Returns:
       step(state, batch) -> (state, metrics), state of `place`, batch of `put_batch`; metrics hold `loss` (a sum) and
-      `weight` of every shard, float32 [shards]: to add them up in the step would be a collective.
+      `weight` of every shard, float32 [shards]: to add them up in the step would be a collective. It raises a DataError
+      where the batch is not routed for the state's capacity and this mesh, and where `make_train_step` does.
     """
     local = steps.make_train_step(scorer, _capture, head_tx, loss=loss, normaliser=normaliser)
 
     def on_shard(state: TrainState, batch: steps.Batch) -> tuple[TrainState, Any]:
         learned = (state.base, state.shared)
-        after, metrics = local(state.replace(base_opt=_capture.init(learned)), batch)
+        after, metrics = local(state.replace(base_opt=_capture.init(learned)), dataclasses.replace(batch, routed=None))
         base, shared, base_opt = *learned, state.base_opt
         if jax.tree.leaves(learned):
             # `local` has divided by its own shard's weight; the mean over all shards is of the sums.
@@ -201,7 +210,18 @@ def make_sharded_step(
         return state, jax.tree.map(lambda value: value[None], metrics)
 
     # check_vma is off: gradients of replicated parameters are then those of the shard, not reduced leaf by leaf.
-    return jax.shard_map(on_shard, mesh=mesh, in_specs=(SPECS, SHARDED), out_specs=(SPECS, SHARDED), check_vma=False)
+    mapped = jax.shard_map(on_shard, mesh=mesh, in_specs=(SPECS, SHARDED), out_specs=(SPECS, SHARDED), check_vma=False)
+
+    def step(state: TrainState, batch: steps.Batch) -> tuple[TrainState, Any]:
+        capacity, fits = bank.capacity(state), None if batch.routed is None else batch.routed[0]
+        if batch.routed is None or batch.routed[1] != mesh.size or (capacity and fits != capacity):
+            told = "not routed" if batch.routed is None else f"routed for {fits} rows on {batch.routed[1]} shards"
+            raise DataError(f"the batch is {told}, the bank has {capacity} rows on {mesh.size}")
+        if jax.tree.leaves((state.base, state.shared)):
+            step_checks.check_base_optimizer(base_tx, state)
+        return mapped(state, batch)
+
+    return step
 
 
 def _keep_gradient(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:

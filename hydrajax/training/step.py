@@ -12,13 +12,13 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import losses, optimizers, user_loss
+from hydrajax.training import checks, losses, optimizers, step_checks, user_loss
+from hydrajax.training.batch import Batch
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
@@ -27,79 +27,7 @@ _BASE = 2**32 - 1  # no user's id: folded into the key of the base's dropout
 LARGE_BYTES = 16 * 2**10  # of a leaf's row, from which on rows are written one by one
 
 Metrics = dict[str, Float[Array, ""]]
-Step = Callable[[TrainState, "Batch"], tuple[TrainState, Metrics]]
-
-
-@flax.struct.dataclass
-class Batch:
-    """Examples by user: every array is [U, E, ...] but `rows`, `pull` and `ids`, which are [U].
-
-    Attributes:
-      rows: int32, the users' rows in the bank, all different; a slot without a user has the bank's capacity C.
-      x: features float32 [U, E, D], or `tokens.Tokens` [U, E, T] where the base is trained.
-      extras: float32 [U, E, X].
-      targets: labels, scores, pools and the mask.
-      pull: float32, strength of the Gaussian prior at the state's anchor, divided by the user's examples in all.
-      ids: int32 [U], what tells users apart in draws where rows do not, because they are those of a part of the bank;
-        None: the rows.
-    """
-
-    rows: Any
-    x: Any
-    extras: Any
-    targets: losses.Targets
-    pull: Any
-    ids: Any = None
-
-    @classmethod
-    def of(
-        cls,
-        rows: Any,
-        x: Any,
-        label: Any,
-        *,
-        mask: Any = None,
-        score: Any = None,
-        pool: Any = None,
-        extras: Any = None,
-        pull: Any = 0.0,
-    ) -> "Batch":
-        """The batch of arrays on the host, with what is usual in the place of what is not given.
-
-        Args:
-          rows: [U].
-          x: features [U, E, D], or `tokens.Tokens` [U, E, T].
-          label: [U, E], true or false or 0..1.
-          mask: [U, E], true = a real example; by default all are.
-          score: [U, E], for losses inside a pool; by default the labels.
-          pool: [U, E], the examples that are compared with each other; by default all of a user's.
-          extras: [U, E, X], further inputs; none by default.
-          pull: [U] or one number for all.
-
-        Raises:
-          DataError: arrays that do not fit each other.
-        """
-        rows, label, pull = np.asarray(rows, np.int32), np.asarray(label, np.float32), np.asarray(pull, np.float32)
-        shape = label.shape
-        if len(shape) != 2 or rows.shape != shape[:1]:
-            raise DataError(f"rows are {list(rows.shape)} and label {list(shape)}, expected [U] and [U, E]")
-        if pull.shape not in ((), rows.shape):
-            raise DataError(f"pull of the batch is {list(pull.shape)}, expected {list(rows.shape)} or a number")
-        targets = losses.Targets(
-            label=label,
-            score=label if score is None else np.asarray(score, np.float32),
-            pool=np.zeros(shape, np.int32) if pool is None else np.asarray(pool, np.int32),
-            mask=np.ones(shape, bool) if mask is None else np.asarray(mask, bool),
-        )
-        # Anything but a tree of tokens is an array of features.
-        x = x if len(jax.tree.leaves(x)) > 1 and not isinstance(x, (list, tuple)) else np.asarray(x, np.float32)
-        extras = np.zeros((*shape, 0), np.float32) if extras is None else np.asarray(extras, np.float32)
-        for name, tree, axes in (("x", x, 3), ("extras", extras, 3), ("targets", targets, 2)):
-            for leaf in jax.tree.leaves(tree):
-                if leaf.shape[:2] != shape or leaf.ndim != axes:
-                    wanted = ", ".join((*map(str, shape), "...")[:axes])
-                    raise DataError(f"{name} of the batch is {list(leaf.shape)}, expected [{wanted}]")
-        return cls(rows=rows, x=x, extras=extras, targets=targets, pull=np.broadcast_to(pull, rows.shape))
+Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 @flax.struct.dataclass
@@ -129,6 +57,9 @@ def make_train_step(
     Users go through the step in groups: read, differentiate, update and write back a few heads while they are in the
     processor's cache. The result does not depend on the groups.
 
+    Shapes and types are checked when the step is traced, numbers never: `checks.check_batch` reads those of a batch.
+    Rows that are negative or at the capacity and beyond are slots without a user.
+
     Args:
       scorer: base and head family.
       base_tx: optimizer of (base, shared); None: both are frozen, as in personalisation.
@@ -138,7 +69,11 @@ def make_train_step(
       users_at_once: users of a group; None: what was fastest for rows of that size, see `group_size`.
 
     Returns:
-      step(state, batch) -> (state, metrics); metrics hold `loss` (a sum) and `weight`.
+      step(state, batch) -> (state, metrics); metrics hold `loss` (a sum) and `weight`. It raises a DataError where
+      the state is of another family, width or optimizer, or the batch of another width.
+
+    Raises:
+      DataError: an unknown loss.
     """
     loss_fn = losses.get(loss)
 
@@ -150,6 +85,9 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         capacity = _capacity(state)
+        step_checks.check_users(scorer, state, capacity)
+        step_checks.check_optimizer(head_tx, state, capacity)
+        step_checks.check_widths(scorer, batch)
         key = jax.random.fold_in(state.key, state.step)
         stored = (state.bank, state.bank_opt)
         size = users_at_once or group_size(stored)
@@ -177,6 +115,7 @@ def make_train_step(
             stored, (sums, weights) = _in_groups(group, stored, batch.rows, parts, size, capacity)
             learned = {}
         else:
+            step_checks.check_base_optimizer(base_tx, state)
 
             def objective(base: Any, shared: Any, users: Any) -> tuple[Array, Any]:
                 return summed(shared, users, inputs(base), batch.targets, ids, key)
@@ -211,7 +150,7 @@ def make_eval_step(
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
     users_at_once: int | None = None,
-) -> Callable[[TrainState, "Batch"], "Evaluated"]:
+) -> Callable[[TrainState, Batch], "Evaluated"]:
     """Scores and losses of a batch, without dropout and without learning; un-jitted.
 
     Args:
@@ -221,8 +160,8 @@ def make_eval_step(
       users_at_once: as in `make_train_step`.
 
     Returns:
-      evaluate(state, batch) -> Evaluated. A slot whose row is the capacity or more is scored by the anchor: the
-      pooled head, where there is one.
+      evaluate(state, batch) -> Evaluated. A slot whose row is negative, or the capacity or more, is scored by the
+      anchor: the pooled head, where there is one.
 
     Raises:
       DataError: the family encodes users from a profile, which a batch does not hold; `fit.predict` scores them.
@@ -233,10 +172,12 @@ def make_eval_step(
 
     def evaluate(state: TrainState, batch: Batch) -> Evaluated:
         capacity = _capacity(state)
+        step_checks.check_users(scorer, state, capacity)
+        step_checks.check_widths(scorer, batch)
         x = _inputs(normaliser, scorers.base_features(scorer, state.base, batch.x), batch.extras)
 
         def group(carry: Any, rows: Array, x: Array, targets: losses.Targets) -> Any:
-            users = jax.vmap(lambda row, user: _or_anchor(row < capacity, user, state.anchor))(
+            users = jax.vmap(lambda row, user: _or_anchor((row >= 0) & (row < capacity), user, state.anchor))(
                 rows, gather(state.bank, rows)
             )
             s = jax.vmap(lambda user, one: scorers.logits(scorer.family, state.shared, user, one))(users, x)
@@ -255,7 +196,7 @@ def init_state(
     head_tx: optax.GradientTransformation,
     *,
     num_users: int,
-    key: Array,
+    key: Any,
     base: Any = None,
     head: heads.User | None = None,
 ) -> TrainState:
@@ -265,11 +206,18 @@ def init_state(
       scorer: base and head family.
       base_tx: as given to `make_train_step`.
       head_tx: as given to `make_train_step`.
-      num_users: C, the capacity of the bank.
-      key: a typed key.
+      num_users: C, the capacity of the bank; 1 or more.
+      key: a typed key, `jax.random.key(0)` for example.
       base: parameters of a base that is trained; None where features are given.
       head: every user's first head, and where decay and prior pull; None: each user's own initialisation, and zeros.
+
+    Raises:
+      DataError: no user, a key that is none, or a head of another family or width.
     """
+    num_users = checks.number(num_users, "num_users", 1)
+    step_checks.check_key(key)
+    if head is not None:
+        head = step_checks.checked_head(scorer, head)
 
     def make(key: Array, base: Any, head: Any) -> TrainState:
         shared = scorer.family.init_shared(jax.random.fold_in(key, 0), scorer.dims)
@@ -319,18 +267,24 @@ def update_head(
 
 
 def gather(bank: Any, rows: Any) -> Any:
-    """Rows of every leaf; zeros where a row is the capacity or more."""
-    return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="fill", fill_value=0), bank)
+    """Rows of every leaf; zeros where a row is negative, or the capacity or more."""
+    rows = jnp.asarray(rows)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf).at[rows].get(mode="fill", fill_value=0, wrap_negative_indices=False), bank
+    )
 
 
 def scatter(bank: Any, rows: Any, values: Any) -> Any:
-    """The bank with these rows replaced; rows at the capacity or beyond are dropped. In place where it is donated."""
-    leaves, structure = jax.tree.flatten(bank)
-    new = jax.tree.leaves(values)
+    """The bank with these rows replaced; rows that are negative, or the capacity or more, are dropped.
+
+    In place where it is donated.
+    """
+    leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, bank))
+    new, rows = jax.tree.leaves(jax.tree.map(jnp.asarray, values)), jnp.asarray(rows)
     cpu = jax.default_backend() == "cpu"
     large = [i for i, leaf in enumerate(leaves) if cpu and leaf.shape[0] and _row_bytes(leaf) >= LARGE_BYTES]
     for i in set(range(len(leaves))) - set(large):
-        leaves[i] = leaves[i].at[rows].set(new[i], mode="drop")
+        leaves[i] = leaves[i].at[rows].set(new[i], mode="drop", wrap_negative_indices=False)
 
     # Large rows one by one, on a CPU: XLA copies a whole row at once here, but scatters element by element, on one
     # thread. The loop also keeps apart what is read and what is written; fused, XLA would copy the bank first.
@@ -380,9 +334,9 @@ def _row_bytes(leaf: Any) -> int:
 
 
 def _put(leaf: Array, row: Any, value: Array) -> Array:
-    here = jnp.minimum(row, leaf.shape[0] - 1)
+    here = jnp.clip(row, 0, leaf.shape[0] - 1)
     old = jax.lax.dynamic_index_in_dim(leaf, here, keepdims=False)
-    return jax.lax.dynamic_update_index_in_dim(leaf, jnp.where(row < leaf.shape[0], value, old), here, 0)
+    return jax.lax.dynamic_update_index_in_dim(leaf, jnp.where(row == here, value, old), here, 0)
 
 
 def _or_anchor(known: Any, user: heads.User, anchor: heads.User) -> heads.User:

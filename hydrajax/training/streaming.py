@@ -7,6 +7,7 @@ parameters are bit-identical to those of the bank in memory, with dropout too.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from hydrajax.training import bank
+from hydrajax.training import bank, checks
 from hydrajax.training import step as steps
 from hydrajax.training.state import TrainState
 
@@ -43,7 +44,8 @@ def stream(
     """One update a batch; the bank is the store's.
 
     Leaving the loop early (`break`, then `close()` of the iterator) writes back what was computed. Read the store
-    after the loop, not within. The iterator does not wait for the device: read the metrics one step late.
+    after the loop, not within, and close it after the iterator. The iterator does not wait for the device: read the
+    metrics one step late.
 
     Args:
       update: a step, jitted by the caller; its state may be donated.
@@ -59,6 +61,13 @@ def stream(
     Raises:
       DataError: a negative row, a row twice in a batch, or the store cannot be read or written.
     """
+    with getattr(store, "streamed", contextlib.nullcontext)():
+        yield from _stream(update, state, store, batches, prefetch)
+
+
+def _stream(
+    update: steps.Step, state: TrainState, store: Store, batches: Iterable[steps.Batch], prefetch: bool
+) -> Iterator[tuple[TrainState, steps.Metrics]]:
     worker: Any = concurrent.futures.ThreadPoolExecutor(1, "rows") if prefetch else _Here()
     writing: Any = None
     last: tuple[np.ndarray, bank.Rows] | None = None
@@ -92,9 +101,7 @@ def stream(
 
 
 def _rows(batch: steps.Batch, store: Store) -> np.ndarray:
-    rows = np.asarray(batch.rows)
-    bank.check_slots(rows, store.capacity)
-    return rows
+    return checks.check_slots(batch.rows, store.capacity)
 
 
 def _fetch(store: Store, rows: np.ndarray) -> bank.Rows:

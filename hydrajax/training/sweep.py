@@ -21,7 +21,7 @@ import numpy as np
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import per_user, personalisation, user_fit
+from hydrajax.training import newton, per_user, personalisation, user_fit
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 
@@ -51,7 +51,7 @@ class Setting:
 def sweep_heads(
     family: str | heads.Family,
     examples: Examples,
-    settings: Sequence[Setting],
+    settings: Sequence[Any],
     *,
     num_users: int,
     start: heads.User | None = None,
@@ -61,7 +61,7 @@ def sweep_heads(
     loss: str = "cross_entropy",
     epochs: int = 8,
     batch_examples: int = 32,
-    over: user_fit.Over | None = None,
+    over: Any = None,
     progress: per_user.Progress | None = None,
 ) -> heads.User:
     """`fit_heads` under each of S settings, in one program that is compiled once.
@@ -71,7 +71,7 @@ def sweep_heads(
     Args:
       family: a name of `heads.names()`, with its settings behind a colon, or a family that stores parameters.
       examples: of features, of users 0..num_users-1.
-      settings: S of them. All heads are kept: S x U of them must fit into the memory.
+      settings: S of `Setting`. All heads are kept: S x U of them must fit into the memory.
       num_users: U.
       start: as in `fit_heads`.
       shared: as in `fit_heads`.
@@ -87,13 +87,16 @@ def sweep_heads(
       heads, numpy, every leaf [S, U, ...]: those of `fit_heads` under each setting, to rounding.
 
     Raises:
-      DataError: as `fit_heads`; no setting; or a dropout for a family that has none, or for some settings only.
+      DataError: as `fit_heads`; no setting, or another `over`; or a dropout for a family that has none, or for some
+        settings only.
     """
     problem = personalisation.checked_problem(
         family, examples, num_users, loss=loss, start=start, shared=shared, normaliser=normaliser, user_keys=user_keys
     )
     family = problem.family
     _check(family, settings)
+    if over not in (None, "vmap", "map"):
+        raise DataError(f"over is {over!r}, expected 'vmap', 'map' or None")
     personalisation.check_numbers(epochs=epochs, batch_examples=batch_examples)
     convex = isinstance(family, heads.Convex)
     if over is None:
@@ -112,13 +115,18 @@ def sweep_heads(
     prepared = per_user.prepare(problem, schedule, rates, seeds=seeds, over=over)
     found = prepared.empty((len(settings), num_users))
     done = 0
-    for users, (made, _) in per_user.computed(prepared.jobs):
+    for users, (made, told) in per_user.computed(prepared.jobs):
+        if convex:
+            newton.check_converged(users, *told)
         for i, (k, r) in place.items():
             at = (slice(None), r, 0) if convex else (slice(None), k, r, 0)
             jax.tree.map(lambda out, new: per_user.put(out[i], users, new[at]), found, made)  # noqa: B023
         done += len(users)
         if progress is not None:
             progress(done, num_users)
+    for i in range(len(settings)):
+        own = jax.tree.map(lambda leaf: leaf[i], found)  # noqa: B023
+        personalisation.check_heads(family, own, f"setting {i} of the sweep: ")
     return found
 
 
@@ -153,13 +161,16 @@ def _rates(family: heads.Family, settings: Sequence[Setting], grid: np.ndarray) 
     )
 
 
-def _check(family: heads.Family, settings: Sequence[Setting]) -> None:
+def _check(family: heads.Family, settings: Sequence[Any]) -> None:
     if not settings:
         raise DataError("the sweep has no setting, expected at least one")
     for number, one in enumerate(settings):
-        values = {name: value for name, value in vars(one).items() if name != "seed" and value is not None}
+        if not isinstance(one, Setting):
+            raise DataError(f"setting {number} of the sweep is {one!r}, expected a Setting")
+        values = {name: value for name, value in vars(one).items() if value is not None}
         try:
             personalisation.check_numbers(**values)
+            personalisation.effective_rate(family, one.learning_rate)
         except DataError as error:
             raise DataError(f"setting {number} of the sweep: {error}") from None
     given = {one.dropout is not None for one in settings}

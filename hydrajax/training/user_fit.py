@@ -163,7 +163,7 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None = None) 
       family: with a design.
       loss: a name of `losses.LOSSES`.
       few: each user's examples are one chunk, of fewer examples than the head has parameters.
-      over: `strength` is [R], and results are [G, R, ...].
+      over: `strength` is [R], and results are [G, R, ...]: heads, and (curve, left) of `newton.minimise`.
     """
     loss_fn = losses.get(loss)
 
@@ -187,9 +187,12 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None = None) 
                     return newton.minimise(loss_fn, chunk, start, stop, anchor, strength)
 
             def finish(strength):
-                user, value = solve(strength)
-                empty = value[1, 1] == 0
-                return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, fallback), value
+                user, curve, left = solve(strength)
+                empty = curve[1, 1] == 0
+                return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, fallback), (
+                    curve,
+                    left,
+                )
 
             if over is None:
                 return finish(strength)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import heads, scorer, tokens
+from hydrajax.types import DataError
 
 
 def data(n=50):
@@ -56,5 +57,5 @@ def test_examples_do_not_share_their_dropout():
 def test_tokens_without_a_base_are_refused():
     one = scorer.Scorer(family=heads.get("mlp"), dims=heads.Dims(features=4))
     batch = tokens.pack([tokens.Encoding((1,), (0,))], 16)
-    with pytest.raises(ValueError, match="no base module"):
+    with pytest.raises(DataError, match="no base module"):
         scorer.base_features(one, {}, batch)

@@ -7,7 +7,7 @@ import safetensors
 import safetensors.numpy
 
 from hydrajax.nn import heads, scorer
-from hydrajax.training import bank, losses, optimizers, row_file, step
+from hydrajax.training import bank, checks, losses, optimizers, row_file, step
 from hydrajax.training import directory as directories
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_batch
@@ -222,30 +222,30 @@ def test_moments_of_bfloat16_survive_the_file(tmp_path):
 def test_a_batch_that_a_step_would_take_without_a_word_is_refused():
     stray = make_batch([3, 1])
     with pytest.raises(DataError, match=r"examples in a slot without a user \(row 6 or more\)"):
-        bank.check_batch(stray, C)
+        checks.check_batch(stray, C)
     batch = stray.replace(targets=stray.targets.replace(mask=edited(stray.targets.mask, slice(2, None), False)))
-    bank.check_batch(batch, C)
+    checks.check_batch(batch, C)
     nan = [0, 2]
     with pytest.raises(DataError, match="the batch's x of row 3, example 2, is not finite"):
-        bank.check_batch(batch.replace(x=edited(batch.x, (*nan, 1), np.nan)), C)
+        checks.check_batch(batch.replace(x=edited(batch.x, (*nan, 1), np.nan)), C)
     with pytest.raises(DataError, match="the batch's score of row 3, example 2, is not finite"):
         score = edited(batch.targets.score, tuple(nan), np.inf)
-        bank.check_batch(batch.replace(targets=batch.targets.replace(score=score)), C)
+        checks.check_batch(batch.replace(targets=batch.targets.replace(score=score)), C)
     with pytest.raises(DataError, match="row 3 comes twice, expected once: a head has one update"):
-        bank.check_batch(batch.replace(rows=edited(batch.rows, 1, 3)), C)
+        checks.check_batch(batch.replace(rows=edited(batch.rows, 1, 3)), C)
     with pytest.raises(DataError, match="the batch has row -1, expected 0 to 5, or 6 for no user"):
-        bank.check_batch(batch.replace(rows=edited(batch.rows, 1, -1)), C)
+        checks.check_batch(batch.replace(rows=edited(batch.rows, 1, -1)), C)
     # What the mask hides, and slots without a user, may hold anything; a batch may be without users.
     hidden = edited(edited(batch.x, (0, -1), np.nan), 3, np.nan)
-    bank.check_batch(batch.replace(x=hidden), C)
+    checks.check_batch(batch.replace(x=hidden), C)
     nobody = batch.replace(targets=batch.targets.replace(mask=batch.targets.mask & False), rows=np.full(4, C, np.int32))
-    bank.check_batch(nobody, C)
+    checks.check_batch(nobody, C)
 
 
 def test_users_without_examples_are_left_alone(trained):
     batch = make_batch([2, 3], slots=2)
     batch = batch.replace(targets=batch.targets.replace(mask=edited(batch.targets.mask, 1, False)))
-    bank.check_batch(batch, C)
+    checks.check_batch(batch, C)
     assert_equal(row(UPDATE(trained, batch)[0], 3), row(trained, 3))
 
 
@@ -301,3 +301,85 @@ def test_twenty_vmapped_steps_equal_a_loop_over_users(trained):
             own = jax.tree.map(lambda leaf, slot=slot: leaf[slot], (batch.x, batch.extras, batch.targets))
             user, opt = alone(user, opt, *own)
         assert_close(row(together, number)[0], user, atol=1e-5)
+
+
+def test_rows_may_be_lists_and_what_else_they_are_is_one_sentence(trained):
+    users = bank.take_users(trained, [2, 1])
+    assert_equal(users, bank.take_users(trained, np.array([2, 1])))
+    assert_equal(row(bank.put_users(trained, [5, 0], *users), 0), row(trained, 1))
+    for bad, says in (
+        (1, r"rows have shape \[\]"),
+        ([1.0], "rows are float64, expected whole"),
+        ([True], "rows are true"),
+    ):
+        with pytest.raises(DataError, match=says):
+            bank.take_users(trained, bad)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "says"),
+    [
+        (bank.initial(ONE, optimizers.adamw(0.05, 0.1, moments=jnp.bfloat16), head=POOLED), "1/1/mu/b1 is uint16"),
+        (lambda rows: FRESH(rows[:1]), r"what rows start with: 0/b1 is float32\[1, 5\], expected float32"),
+        (lambda rows: ({"w": np.zeros(len(rows))}, ()), "what rows start with: lack 0/b1"),
+    ],
+)
+def test_a_bank_that_rows_do_not_fit_stays_as_it_is_with_its_directory(trained, fresh, says):
+    directory = directories.Directory(C, IDS)
+    for call in (
+        lambda: bank.reset(trained, [0, 4], fresh),
+        lambda: bank.grow(trained, C + 3, fresh),
+        lambda: directories.add_users(trained, directory, ["eve", "fay"], fresh, chunk=4),
+        lambda: directories.add_users(trained, directory, list("efghi"), fresh, chunk=4),
+        lambda: directories.remove_users(trained, directory, ["bob", "ann"], fresh),
+    ):
+        with pytest.raises(DataError, match=says):
+            call()
+        assert directory.to_note() == [*IDS, None, None]
+    np.testing.assert_array_equal(directory.add(["eve"]), [4])
+
+
+def test_large_rows_are_reset_as_small_ones_are():
+    wide = scorer.Scorer(family=heads.get("mlp", width=1000), dims=DIMS)
+    state = step.init_state(wide, TX, TX, num_users=3, key=jax.random.key(0))
+    fresh = bank.initial(wide, TX, key=jax.random.key(0))
+    moved = bank.put_users(state, [1], *bank.take_users(state, [2]))
+    assert_equal(bank.reset(moved, [1], fresh), state)
+
+
+def test_a_batch_out_of_range_is_refused():
+    batch = make_batch([3, 1, 0, 2])
+    targets = batch.targets.replace(label=edited(batch.targets.label, (1, 2), 1.5))
+    with pytest.raises(DataError, match="the batch's label of row 1, example 2, is out of range"):
+        checks.check_batch(batch.replace(targets=targets), C)
+    checks.check_batch(batch.replace(targets=targets), C, loss="pairwise")
+    for pull, says in ((-1.0, "row 0 is -1.0"), (np.nan, "row 0 is nan")):
+        with pytest.raises(DataError, match=f"the batch's pull of {says}, expected a finite number of 0 or more"):
+            checks.check_batch(batch.replace(pull=edited(batch.pull, 2, pull)), C)
+
+
+def test_where_nothing_is_stored_rows_need_only_differ():
+    shared, tx = scorer.Scorer(family=heads.get("shared"), dims=DIMS), optax.sgd(0.1)
+    state = step.init_state(shared, tx, tx, num_users=C, key=jax.random.key(0))
+    assert bank.capacity(state) == 0
+    batch = make_batch([3, 1, 0, 2])
+    checks.check_batch(batch, 0)
+    _, metrics = jax.jit(step.make_train_step(shared, tx, tx))(state, batch)
+    assert float(metrics["weight"]) == batch.targets.mask.sum()
+    with pytest.raises(DataError, match="row 3 comes twice"):
+        checks.check_batch(batch.replace(rows=edited(batch.rows, 1, 3)), 0)
+    with pytest.raises(DataError, match="the batch has row -1, expected 0 or more"):
+        checks.check_batch(batch.replace(rows=edited(batch.rows, 1, -1)), 0)
+
+
+def test_a_file_says_whose_row_it_is(trained, tmp_path):
+    directory, path = directories.Directory(C, IDS), tmp_path / "ann"
+    with pytest.raises(DataError, match="the id of a user is 3, expected a string"):
+        row_file.export_user(path, trained, directory, 3, family=MLP, dims=DIMS)
+    row_file.export_user(path, trained, directory, "ann", family=MLP, dims=DIMS)
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = {name: value for name, value in file.metadata().items() if name != "user_id"}
+        leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    safetensors.numpy.save_file(leaves, path, metadata=metadata)
+    with pytest.raises(DataError, match="does not say whose row it is, expected a user_id"):
+        row_file.import_user(path, trained, directory, FRESH, family=MLP, dims=DIMS)

@@ -116,3 +116,46 @@ def test_a_new_user_gets_nothing_of_one_whom_the_directory_has_forgotten(store):
     directory = directories.Directory(C, IDS)
     directories.add_to_store(store, directory, ["eve"])
     assert_equal(store.read(directory.rows(["eve"])), fresh([4]))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d: d.rows("ab"), "ids are the one string 'ab', expected a list of strings"),
+        (lambda d: d.add([7]), "the id of a user is 7, expected a string"),
+        (lambda d: d.add(["eve", None]), "the id of a user is None"),
+        (lambda d: d.remove("ann"), "ids are the one string 'ann'"),
+        (lambda d: d.room(["eve"], 0), "chunk is 0, expected a whole number, 1 or more"),
+        (lambda d: directories.Directory(-1), "the capacity is -1"),
+        (lambda d: directories.Directory(4, shards=0), "shards is 0"),
+        (lambda d: directories.Directory.from_note([{"user": "ann"}, 3]), "the id of a user is {'user': 'ann'}"),
+    ],
+)
+def test_ids_are_strings_and_numbers_in_range(call, message):
+    directory = directories.Directory(C, IDS)
+    with pytest.raises(DataError, match=message):
+        call(directory)
+    assert directory.to_note() == [*IDS, None, None]
+
+
+def test_a_file_whose_rows_are_no_users_is_one_sentence(tmp_path):
+    path = tmp_path / "users.json"
+    path.write_text('{"format": "hydrajax directory 1", "rows": [{"a": 1}]}')
+    with pytest.raises(DataError, match="users.json: the id of a user is {'a': 1}, expected a string"):
+        directories.Directory.load(path)
+
+
+def test_nobody_has_joined_a_store_that_cannot_be_written(store, monkeypatch):
+    directory = directories.Directory(C, IDS)
+
+    def refuse(rows):
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr(store, "reset", refuse)
+    for change in (directories.add_to_store, directories.remove_from_store):
+        with pytest.raises(DataError, match="the disk is full"):
+            change(store, directory, ["eve"] if change is directories.add_to_store else ["ann"])
+        assert directory.to_note() == [*IDS, None, None]
+    with pytest.raises(DataError, match="the disk is full"):
+        directories.add_to_store(store, directory, list("abcd"), chunk=4)
+    assert directory.ids == IDS and directory.capacity == store.capacity == C + 4

@@ -94,8 +94,16 @@ def test_a_checkpoint_of_other_shapes_is_one_sentence(tmp_path):
     with checkpoints.opened(tmp_path) as kept:
         kept.save(1, {"w": np.zeros(3, np.float32)}, {})
     with checkpoints.opened(tmp_path) as kept:
-        with pytest.raises(DataError, match="checkpoint 1 is damaged or of another run"):
-            kept.load({"v": jax.numpy.zeros(4)})
+        for other, says in (
+            ({"v": jax.numpy.zeros(4)}, "checkpoint 1: lack v"),
+            ({"w": jax.numpy.zeros(4)}, r"checkpoint 1: w is float32\[3\], expected float32\[4\]"),
+            (
+                {"w": jax.numpy.zeros(3, jax.numpy.uint16)},
+                r"w is float32\[3\], expected uint16\[3\]: it is of another run",
+            ),
+        ):
+            with pytest.raises(DataError, match=says):
+                kept.load(other)
         np.testing.assert_array_equal(kept.load({"w": jax.numpy.ones(3)})["w"], 0)
 
 
@@ -108,3 +116,30 @@ def test_only_the_newest_two_are_kept_and_notes_come_back_exactly(tmp_path):
     with checkpoints.opened(tmp_path) as kept:
         assert kept.note() == note | {"done": 3}
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.isdigit()) == ["2", "3"]
+
+
+def test_a_state_comes_back_whole_also_like_one_of_numpy(tmp_path):
+    state = {"key": jax.random.key(3), "w": jax.numpy.ones(2)}
+    with checkpoints.opened(tmp_path) as kept:
+        kept.save(0, state, {})
+        assert_equal(kept.load(state), state)
+        np.testing.assert_array_equal(kept.load({**state, "w": np.zeros(2, np.float32)})["w"], 1)
+
+
+def test_a_checkpoint_that_would_not_be_written_is_one_sentence(tmp_path):
+    state = {"w": np.zeros(3, np.float32)}
+    with checkpoints.opened(tmp_path / "run") as kept:
+        kept.save(5, state, {})
+        for number in (3, 5, 0):
+            with pytest.raises(DataError, match=f"has a checkpoint of step 5, expected a later one than {number}"):
+                kept.save(number, state, {})
+        with pytest.raises(DataError, match="step is -1, expected a whole number, 0 or more"):
+            kept.save(-1, state, {})
+        with pytest.raises(DataError, match="the note of checkpoint 6 is no JSON .*set is not JSON"):
+            kept.save(6, state, {"users": {1, 2}})
+        kept.save(7, state, {"users": [1, 2]})
+        assert kept.note() == {"users": [1, 2]}
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(DataError, match="checkpoints cannot be written there"), checkpoints.opened(folder):
+            pass

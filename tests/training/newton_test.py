@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import heads
-from hydrajax.training import losses, newton
+from hydrajax.training import fit_heads, losses, newton
 from hydrajax.types import DataError
 
 N, D = 24, 5
@@ -35,7 +35,7 @@ def program(loss, size):
             design = jax.vmap(lambda row: family.design({}, row))(scale * x[rows])
             return design, jax.tree.map(lambda leaf: leaf[rows], targets)
 
-        return newton.minimise(losses.get(loss), chunk, 0, N // size, anchor, strength)
+        return newton.minimise(losses.get(loss), chunk, 0, N // size, anchor, strength)[:2]
 
     return jax.jit(run)
 
@@ -91,3 +91,46 @@ def test_a_prior_without_strength_is_refused():
     for strength in (0.0, -1.0, float("nan")):
         with pytest.raises(DataError, match="expected more than 0: Linear heads"):
             newton.check(heads.get("linear"), strength)
+
+
+@pytest.mark.parametrize("columns", [slice(0, 1), slice(None)], ids=["one", "all"])
+@pytest.mark.parametrize("d", [5, 80], ids=["many", "few"])
+def test_large_features_are_fitted_as_small_ones_are(d, columns):
+    """A feature times c, under a prior so weak that it does not matter, has the same scores."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, d)).astype(np.float32)
+    label = rng.random(60) < 1 / (1 + np.exp(-x[:, 0] - 0.5))
+    times = np.ones(d, np.float32)
+    times[columns] = 1.7e9
+    user, large = np.zeros(60, int), x * times
+    heads_ = fit_heads("linear", large, user, label, num_users=1, prior_strength=1.0)
+    logit = large.astype(np.float64) @ heads_["w"][0] + heads_["b"][0]
+    joined = np.concatenate([large, np.ones((60, 1))], axis=1).astype(np.float64)
+    gradient = joined.T @ (1 / (1 + np.exp(-logit)) - label) + np.append(heads_["w"], heads_["b"])
+    assert np.sum(gradient**2 / (1.0 + 0.25 * np.sum(joined**2, axis=0))) < 1e-3
+    assert np.abs(heads_["w"]).max() > 0
+
+
+def test_under_a_weak_prior_its_pull_balances_the_loss():
+    """Nearly nothing is left of the loss, so it is the share that counts by which it still falls."""
+    x, targets = problem()
+    user, values = solve("cross_entropy", anchor(), 1e-6)
+    u = np.append(user["w"], user["b"]).astype(np.float64)
+    joined = np.concatenate([x, np.ones((N, 1))], axis=1).astype(np.float64)
+    gradient = joined.T @ (1 / (1 + np.exp(-joined @ u)) - np.asarray(targets.label))
+    np.testing.assert_allclose(gradient, -1e-6 * u, atol=0.05e-6 * np.linalg.norm(u))
+    assert values[1, 0] < 2e-3
+
+
+def test_a_head_that_is_not_the_minimum_is_refused():
+    curve = np.zeros((3, 2, 2)) + 1.0
+    newton.check_converged(np.arange(3), curve, np.full(3, 1e-4))
+    for left in (0.1, np.nan, np.inf):
+        with pytest.raises(DataError, match="the head of user 7 did not converge.*give a normaliser"):
+            newton.check_converged(np.array([5, 7, 9]), curve, np.array([0.0, left, left]))
+
+
+def test_features_beyond_float32_are_refused():
+    x = np.full((4, 2), 1e25, np.float32) * np.array([1, -1, 1, -1], np.float32)[:, None]
+    with pytest.raises(DataError, match="the head of user 0 (did not converge|is not finite).*a normaliser"):
+        fit_heads("linear", x, np.zeros(4, int), np.array([1, 0, 1, 0]), num_users=1)

@@ -7,7 +7,7 @@ import pytest
 
 from hydrajax import training
 from hydrajax.nn import heads
-from hydrajax.training import fit_heads, losses, newton, user_fit
+from hydrajax.training import fit_heads, losses, newton, personalisation, user_fit
 from hydrajax.types import DataError
 from tests.training.conftest import D, assert_close, assert_equal, edited, make_examples
 
@@ -17,6 +17,8 @@ SIZES = (9, 0, 16, 5, 40)
 U = len(SIZES)
 NEW = make_examples(SIZES)
 MLP = {"family": "mlp:width=3,dropout=0.4", "epochs": 2, "batch_examples": 4, "learning_rate": 0.02}
+LINEAR = {"w": np.zeros(D, np.float32), "b": np.float32(0)}
+SIMPLEX = {"v": np.ones((D, 16), np.float32), "c": np.zeros(16, np.float32)}
 FAMILIES = [MLP, {"family": "linear"}]
 
 
@@ -122,7 +124,7 @@ def test_newton_over_few_examples_is_newton(loss):
         ({"label": edited(NEW.label, 2, 1.5)}, "label of row 2 is 1.5"),
         ({"user": edited(NEW.user, 4, U)}, f"user of row 4 is {U}, expected less than {U} users"),
         ({"user": edited(NEW.user, 4, -1)}, "user of row 4 is -1"),
-        ({"family": "shared"}, "SharedMlp stores nothing of a user"),
+        ({"family": "shared"}, "SharedMlp stores nothing of a user.*fit.pretrain learns it"),
         ({"family": "none"}, "head family is 'none'"),
         ({"family": "simplex"}, r"shared of Simplex has nothing, expected \['c'\] \[16\]"),
         ({"family": "linear", "prior_strength": 0.0}, "prior_strength is 0.0, expected more than 0"),
@@ -131,6 +133,26 @@ def test_newton_over_few_examples_is_newton(loss):
         ({"epochs": 0}, "epochs is 0, expected 1 or more"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"user_keys": np.zeros(2, np.uint32)}, r"user_keys has shape \[2\], expected \[5\]"),
+        ({"user_keys": np.zeros(U) + 0.5}, "user_keys: float64, expected whole numbers"),
+        ({"user_keys": np.arange(U) - 1}, "user_keys: -1, expected whole numbers from 0 to 4294967295"),
+        ({"user_keys": np.arange(U) + 2**32}, "user_keys: 4294967296"),
+        ({"user": NEW.user + np.int64(2**32)}, "examples: user: 4294967296, expected whole numbers"),
+        ({"user": NEW.user + 0.9}, "examples: user: float64, expected whole numbers"),
+        ({"pool": NEW.pool + 0.5}, "examples: pool: float64"),
+        ({"num_users": -3}, "num_users is -3, expected a whole number, 0 or more"),
+        ({"seed": -1}, "seed is -1, expected a whole number, 0 or more"),
+        ({"seed": 2**40}, "seed is 1099511627776"),
+        (
+            {"family": "simplex", "learning_rate": 999.0, "shared": SIMPLEX},
+            "999.0, times the factor 100 of Simplex",
+        ),
+        ({"start": {**LINEAR, "c": np.zeros(2, np.float32)}, "family": "linear"}, r"start of Linear has \['c'\]"),
+        (
+            {"start": {**LINEAR, "w": np.zeros(D, int)}, "family": "linear"},
+            "Linear: w is int64, expected float32",
+        ),
+        ({"x": NEW.x * np.float32(1e38)}, "the head of user . is not finite: give a smaller learning_rate"),
+        ({"learning_rate": 900.0, "weight_decay": 1e6, "epochs": 9}, "the head of user . is not finite"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(change, says):
@@ -143,3 +165,35 @@ def test_what_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'fit_head'"):
         training.fit_head
     assert "fit_heads" in dir(training)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ({"batch_examples": 2.5}, "batch_examples is 2.5, expected a whole number"),
+        ({"epochs": "3"}, "epochs is '3', expected a whole number"),
+        ({"epochs": True}, "epochs is True"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast', expected a number"),
+        ({"weight_decay": None}, "weight_decay is None, expected a number"),
+        ({"seed": 1.5}, "seed is 1.5, expected a whole number"),
+    ],
+)
+def test_settings_are_numbers(numbers, says):
+    with pytest.raises(DataError, match=says):
+        personalisation.check_numbers(**numbers)
+
+
+def test_a_family_is_one_or_its_name():
+    for family in (7, heads.Family, None):
+        with pytest.raises(DataError, match="expected a family or one of facets"):
+            personalisation.family_of(family)
+    assert personalisation.family_of("linear") == personalisation.family_of(heads.get("linear"))
+
+
+def test_everything_public_is_found_and_nothing_else():
+    assert sorted(training.__all__) == sorted(training.PUBLIC) and "Any" not in dir(training)
+    for name in ("Setting", "product", "initial", "Examples"):
+        assert getattr(training, name) is not None
+    there: dict = {}
+    exec("from hydrajax.training import *", there)
+    assert set(training.PUBLIC) <= set(there)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from hydrajax.training import bank, checkpoints, sharded, step
+from hydrajax.training import checkpoints, checks, sharded, step
 from hydrajax.types import DataError
 from tests.training import sharded_worker as worker
 from tests.training.conftest import assert_close, assert_equal, edited, make_batch
@@ -98,12 +98,12 @@ def test_eight_devices_without_a_collective_for_heads_and_their_checkpoint_on_tw
     for name in worker.FAMILIES:
         expected, _ = plain(name)
         saved = np.load(tmp_path / f"{name}.npz")
-        for leaf, wanted in bank.leaves(learned(expected)).items():
+        for leaf, wanted in checks.leaves(learned(expected)).items():
             np.testing.assert_allclose(saved[leaf], np.atleast_1d(wanted), atol=1e-5)
         with checkpoints.opened(tmp_path / f"checkpoint-{name}") as kept:
             state = kept.load(sharded.place(worker.start(name), mesh))
         assert {leaf.sharding.mesh.size for leaf in jax.tree.leaves(state.bank)} == {2}
-        for leaf, got in bank.leaves(learned(state)).items():
+        for leaf, got in checks.leaves(learned(state)).items():
             np.testing.assert_array_equal(np.atleast_1d(got), saved[leaf])
         # And it goes on learning there.
         update = sharded.make_sharded_step(worker.scorer_of(name), worker.TX, worker.TX, mesh)
@@ -122,7 +122,7 @@ def test_two_processes_learn_the_same(tmp_path):
     assert [process.wait(timeout=300) for process in both] == [0, 0]
     for name in worker.FAMILIES:
         parts = [np.load(tmp_path / f"{name}-{i}.npz") for i in range(2)]
-        for leaf, wanted in bank.leaves(learned(plain(name)[0])).items():
+        for leaf, wanted in checks.leaves(learned(plain(name)[0])).items():
             if leaf.startswith("bank"):
                 got = np.concatenate([part[leaf] for part in parts])
             else:
@@ -139,7 +139,7 @@ def test_users_are_routed_to_the_shards_of_their_rows():
     for slot, source in ((0, 1), (6, 0), (7, 3), (9, 2)):
         assert_equal(
             *(
-                jax.tree.map(lambda leaf, i=i: leaf[i], b.replace(rows=b.x, ids=None))
+                jax.tree.map(lambda leaf, i=i: leaf[i], b.replace(rows=b.x, ids=None, routed=None))
                 for b, i in ((routed, slot), (batch, source))
             )
         )
@@ -160,7 +160,32 @@ def test_what_cannot_be_routed_or_placed_is_one_sentence():
         sharded.route(batch, C, 3)
     with pytest.raises(DataError, match="a bank of 16 rows cannot be dealt to 3 shards"):
         sharded.place(worker.start("heads"), mesh_of(3))
-    with pytest.raises(DataError, match="the batch has 3 slots, expected a multiple of the mesh's 2 devices"):
-        sharded.put_batch(make_batch([1], slots=3, capacity=C), mesh_of(2))
+    with pytest.raises(DataError, match=r"not routed: sharded.route\(batch, capacity, 2\) comes first"):
+        sharded.put_batch(batch, mesh_of(2))
+    routed = sharded.route(batch, C, 4)
+    with pytest.raises(DataError, match="routed for 4 shards, the mesh has 2 devices"):
+        sharded.put_batch(routed, mesh_of(2))
+    with pytest.raises(DataError, match="the batch is routed already"):
+        sharded.route(routed, C, 4)
+    with pytest.raises(DataError, match="shards is 0, expected"):
+        sharded.route(batch, C, 0)
+    with pytest.raises(DataError, match="the capacity is 0, expected"):
+        sharded.route(batch, 0, 4)
+    with pytest.raises(DataError, match="data is 0, expected"):
+        sharded.make_mesh(data=0)
     with pytest.raises(DataError, match="a mesh of 3 x 2 devices, there are 4"):
         sharded.make_mesh(3, 2)
+
+
+def test_a_step_refuses_a_batch_that_is_not_routed_for_its_bank():
+    mesh, name = mesh_of(2), "heads"
+    state = sharded.place(worker.start(name), mesh)
+    step_ = jax.jit(sharded.make_sharded_step(worker.scorer_of(name), worker.TX, worker.TX, mesh))
+    batch = make_batch([9, 2, 10, 8], capacity=C)
+    with pytest.raises(DataError, match="the batch is not routed, the bank has 16 rows on 2"):
+        step_(state, batch)
+    with pytest.raises(DataError, match="the batch is routed for 32 rows on 2 shards, the bank has 16 rows on 2"):
+        step_(state, sharded.put_batch(sharded.route(batch, 2 * C, 2), mesh))
+    alone = jax.jit(step.make_train_step(worker.scorer_of(name), worker.TX, worker.TX))
+    with pytest.raises(DataError, match="the batch is routed for shards, expected one of the whole bank"):
+        alone(worker.start(name), sharded.route(batch, C, 2))

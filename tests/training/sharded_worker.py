@@ -14,7 +14,7 @@ import numpy as np
 
 from hydrajax.nn import heads, scorer
 from hydrajax.nn.heads import linear
-from hydrajax.training import bank, checkpoints, optimizers, sharded
+from hydrajax.training import checkpoints, checks, optimizers, sharded
 from hydrajax.training import step as steps
 from tests.training.conftest import D, X, make_batch
 
@@ -83,7 +83,7 @@ def collectives(text):
 def save(path, state):
     """The parameters that this process holds, whole leaves or its rows of them."""
     parts = {}
-    for name, leaf in bank.leaves({"bank": state.bank, "shared": state.shared}).items():
+    for name, leaf in checks.leaves({"bank": state.bank, "shared": state.shared}).items():
         seen = {str(shard.index): shard for shard in leaf.addressable_shards}
         parts[name] = np.concatenate([np.atleast_1d(shard.data) for shard in seen.values()])
     np.savez(path, **parts)

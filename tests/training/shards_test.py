@@ -12,6 +12,7 @@ import pytest
 
 from hydrajax.nn import heads, scorer
 from hydrajax.training import bank, optimizers, row_file, shards, step
+from hydrajax.training import directory as directories
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_equal
 
@@ -172,6 +173,118 @@ def test_what_is_not_this_bank_is_one_sentence(tmp_path):
     (folder / "bank.json").write_text(json.dumps(note | {"format": 9}))
     with pytest.raises(DataError, match="format is 9, expected 1"):
         shards.reopen(folder, FRESH)
+
+
+def test_a_closed_store_refuses_every_use_and_harms_no_file(tmp_path):
+    closed = shards.create(tmp_path, C, FRESH, rows_per_file=4)
+    closed.write(rows(1, 9), users(rows(1, 9)))
+    closed.close()
+    closed.close()
+    with shards.reopen(tmp_path, FRESH) as other:  # who has the lock now
+        for use in (
+            lambda: closed.grow(30),
+            lambda: closed.read([1]),
+            lambda: closed.write(rows(1), users(rows(1))),
+            lambda: closed.reset([1]),
+            closed.torn,
+            closed.flush,
+            lambda: directories.add_to_store(closed, directories.Directory(C), ["ann"]),
+        ):
+            with pytest.raises(DataError, match="the bank is closed"):
+                use()
+        assert_equal(other.read(rows(1, 9)), users(rows(1, 9)))
+    with shards.in_memory(C, FRESH) as store:
+        pass
+    with pytest.raises(DataError, match="the bank in memory: the bank is closed"):
+        store.read([0])
+
+
+def test_rows_without_a_note_are_never_overwritten(tmp_path):
+    with shards.create(tmp_path, C, FRESH, rows_per_file=4) as store:
+        older = (tmp_path / "bank.json").read_text()
+        store.grow(20)
+        store.write(rows(3, 11, 17), users(rows(3, 11, 17)))
+    kept = {path.name: path.read_bytes() for path in tmp_path.glob("rows-*")}
+    (tmp_path / "bank.json").unlink()
+    with pytest.raises(DataError, match="holds files of rows and no bank.json: restore it or name another folder"):
+        shards.create(tmp_path, C, FRESH, rows_per_file=4)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("rows-*")} == kept
+    # An older note, which knows of fewer rows: those behind come back as they were.
+    (tmp_path / "bank.json").write_text(older)
+    with shards.reopen(tmp_path, FRESH) as store:
+        assert store.capacity == C
+        before = store.read(rows(3, 1))
+        store.grow(24)
+        assert_equal(store.read(rows(3, 11, 17)), users(rows(3, 11, 17)))
+        assert_equal(store.read(rows(12, 23)), FRESH(rows(12, 23)))
+    (tmp_path / "bank.json").write_text(older)
+    os.truncate(tmp_path / "rows-00004.bin", 100)
+    with shards.reopen(tmp_path, FRESH) as store:
+        with pytest.raises(DataError, match="rows-00004.bin: has 100 bytes, expected"):
+            store.grow(24)
+        assert_equal(store.read(rows(3, 1)), before)
+        assert store.capacity == C
+
+
+def test_a_bank_in_use_is_not_made_anew(tmp_path):
+    with shards.create(tmp_path, C, FRESH):
+        (tmp_path / "bank.json").unlink()
+        with pytest.raises(DataError, match="in use by another process"):
+            shards.create(tmp_path, C, FRESH)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"capacity": None}, "bank.json: does not describe a bank .capacity is None"),
+        ({"capacity": -2}, "capacity is -2, expected a whole number, 0 or more"),
+        ({"rows_per_file": 0}, "rows_per_file is 0, expected a whole number, 1 or more"),
+        ({"leaves": [["0/b"]]}, "does not describe a bank"),
+        ({"leaves": 3}, "does not describe a bank"),
+        ({"leaves": [["0/b", [], "float33"]]}, "does not describe a bank"),
+    ],
+)
+def test_a_faulty_note_is_one_sentence(tmp_path, change, says):
+    shards.create(tmp_path, C, FRESH).close()
+    note = json.loads((tmp_path / "bank.json").read_text())
+    (tmp_path / "bank.json").write_text(json.dumps(note | change))
+    with pytest.raises(DataError, match=says):
+        shards.reopen(tmp_path, FRESH)
+    del note["leaves"]
+    (tmp_path / "bank.json").write_text(json.dumps(note))
+    with pytest.raises(DataError, match="bank.json: has no leaves: restore a copy"):
+        shards.reopen(tmp_path, FRESH)
+
+
+def test_numbers_out_of_range_make_no_bank(tmp_path):
+    for make, says in (
+        (lambda: shards.create(tmp_path / "a", -2, FRESH), "the capacity is -2, expected a whole number, 0 or more"),
+        (lambda: shards.create(tmp_path / "a", C, FRESH, rows_per_file=0), "rows_per_file is 0, expected"),
+        (lambda: shards.in_memory(-1, FRESH), "the capacity is -1"),
+    ):
+        with pytest.raises(DataError, match=says):
+            make()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (3, r"rows have shape \[\], expected a list of row numbers"),
+        ([[1, 2]], r"rows have shape \[1, 2\]"),
+        ([1.5], "rows are float64, expected whole numbers"),
+        ([True], "rows are true or false, expected"),
+        (["a"], "rows are strings, expected"),
+        ([[1], [2, 3]], "rows: cannot be made an array"),
+        ([2**32 + 3], "rows from 4294967299"),
+    ],
+)
+def test_rows_may_be_lists_of_whole_numbers(store, bad, says):
+    store.write([5, 1], users(rows(5, 1)))
+    assert_equal(store.read([1, 5]), jax.tree.map(lambda leaf: leaf[::-1], users(rows(5, 1))))
+    for use in (store.read, store.reset, lambda bad: store.write(bad, users(rows(1)))):
+        with pytest.raises(DataError, match=says):
+            use(bad)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_the_row_as_it_was(tmp_path, monkeypatch):

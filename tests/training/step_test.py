@@ -270,3 +270,92 @@ def test_a_batch_of_arrays_takes_what_is_usual_for_the_rest():
 def test_a_batch_of_arrays_that_do_not_fit_is_one_sentence(rows, x, label, rest, message):
     with pytest.raises(DataError, match=message):
         step.Batch.of(rows, np.zeros(x), np.zeros(label), **rest)
+
+
+def test_negative_rows_are_slots_without_a_user(plain):
+    one, state, update = plain
+    batch = make_batch([2, -1, -C, 3])
+    after = run(update, state, batch)
+    assert_equal(rows_of(after, [0, 1, 4, 5]), rows_of(state, [0, 1, 4, 5]))
+    evaluate = jax.jit(step.make_eval_step(one))
+    negative, beyond = (
+        evaluate(state, batch.replace(rows=np.array(r, np.int32))) for r in ([2, -1, -C, 3], [2, C, C, 3])
+    )
+    assert_equal(negative, beyond)
+
+
+def test_negative_rows_are_not_written_where_rows_are_large():
+    _, state, update = build(dropout=0.0, width=1000)
+    after = run(update, state, make_batch([2, -1, 0, -3]))
+    assert_equal(rows_of(after, [1, 3, 4, 5]), rows_of(state, [1, 3, 4, 5]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": [1.9, 2.2]}, "rows of the batch: float64, expected whole numbers"),
+        ({"rows": [1, 2**32 + 3]}, "rows of the batch: 4294967299, expected whole numbers from"),
+        ({"rows": np.array([1, 2**31 + 3], np.uint32)}, "rows of the batch: 2147483651"),
+        ({"mask": np.full((2, 3), 0.3)}, "mask of the batch: float64 with other values than 0 and 1"),
+        ({"pool": np.full((2, 3), 0.5)}, "pool of the batch: float64, expected whole numbers"),
+        ({"label": [["a"] * 3] * 2}, "label of the batch: strings, expected numbers"),
+        ({"label": [[1], [1, 2]]}, "label of the batch: cannot be made an array"),
+    ],
+)
+def test_numbers_of_a_batch_are_not_rounded_or_wrapped(change, message):
+    given = {"rows": [1, 2], "x": np.zeros((2, 3, D)), "label": np.zeros((2, 3))}
+    assert step.Batch.of(**given, mask=np.ones((2, 3))).targets.mask.dtype == bool
+    with pytest.raises(DataError, match=message):
+        step.Batch.of(**{**given, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head_tx": optax.sgd(0.1)}, "the state's bank_opt for this head_tx: have 1/count"),
+        ({"head_tx": optimizers.adamw(0.1, 0.1, moments=jnp.bfloat16)}, "bank_opt .* 1/mu/b1 is float32.*uint16"),
+        ({"family": "linear"}, "the state's bank: lack b: of another family or optimizer"),
+        ({"family": "low_rank_mlp"}, "the state's bank: "),
+        ({"width": 3}, r"the state's bank: b1 is float32\[6, 5\], expected float32\[6, 3\]"),
+    ],
+)
+def test_a_state_of_another_kind_is_one_sentence(plain, change, message):
+    _, state, _ = plain
+    settings = {"width": change["width"]} if "width" in change else {}
+    one = scorer.Scorer(family=heads.get(change.get("family", "mlp"), **settings), dims=DIMS)
+    update = jax.jit(step.make_train_step(one, BASE_TX, change.get("head_tx", HEAD_TX)))
+    with pytest.raises(DataError, match=message):
+        update(state, make_batch([0]))
+
+
+def test_other_shared_parameters_and_their_optimizer_are_one_sentence():
+    one, state, _ = build("shared", dropout=0.0)
+    with pytest.raises(DataError, match="the state's base_opt for this base_tx: have 1/count"):
+        jax.jit(step.make_train_step(one, optax.sgd(0.1), HEAD_TX))(state, make_batch([0]))
+    with pytest.raises(DataError, match="the state's shared: lack b1"):
+        jax.jit(step.make_train_step(one, BASE_TX, HEAD_TX))(state.replace(shared={}), make_batch([0]))
+
+
+def test_a_batch_of_another_width_is_one_sentence(plain):
+    one, state, update = plain
+    batch = make_batch([0])
+    for call in (update, jax.jit(step.make_eval_step(one))):
+        with pytest.raises(DataError, match=r"x of the batch is \[4, 6, 4\], expected \[U, E, 5\]"):
+            call(state, batch.replace(x=batch.x[..., :-1]))
+        with pytest.raises(DataError, match=r"extras of the batch is \[4, 6, 0\], expected \[U, E, 2\]"):
+            call(state, batch.replace(extras=batch.extras[..., :0]))
+
+
+def test_what_a_state_cannot_start_from_is_one_sentence(plain):
+    one, state, _ = plain
+    given = {"num_users": C, "key": jax.random.key(0)}
+    for change, message in (
+        ({"num_users": 0}, "num_users is 0, expected a whole number, 1 or more"),
+        ({"num_users": -1}, "num_users is -1"),
+        ({"key": 0}, r"key is 0, expected a typed key: jax.random.key\(0\)"),
+        ({"key": jax.random.PRNGKey(0)}, r"key is uint32\[2\], expected a typed key"),
+        ({"head": state.bank}, r"head: b1 is float32\[6, 5\], expected float32\[5\]"),
+        ({"head": {"w": np.zeros(D + X, np.float32)}}, "head: lack b1"),
+    ):
+        with pytest.raises(DataError, match=message):
+            step.init_state(one, BASE_TX, HEAD_TX, **{**given, **change})

@@ -194,3 +194,17 @@ def test_the_step_is_traced_once_for_batches_of_one_shape():
         pass
     # The state before the first step has another bank than the state between two steps, not another shape of rows.
     assert traces == [(4, 6, D), (4, 12, D)]
+
+
+def test_a_store_is_not_closed_under_a_stream():
+    batches, store = random_batches(3), empty()
+    expected = in_memory(batches[:1])[0]
+    steps = streaming.stream(build()[2], copied(start(capacity=1)), store, iter(batches))
+    next(steps)
+    with pytest.raises(DataError, match="a stream goes over the bank, leave its loop before you close it"):
+        store.close()
+    steps.close()
+    assert_equal(store.read(np.arange(C)), (expected.bank, expected.bank_opt))
+    store.close()
+    with pytest.raises(DataError, match="the bank is closed"):
+        next(streaming.stream(build()[2], copied(start(capacity=1)), store, iter(batches)))

@@ -91,6 +91,8 @@ def test_products_of_values():
         ([], "no setting"),
         ([sweep.Setting(learning_rate=0.0)], "setting 0 of the sweep: learning_rate is 0.0"),
         ([sweep.Setting(dropout=1.0)], "dropout is 1.0"),
+        ([{"seed": 1}], "setting 0 of the sweep is {'seed': 1}, expected a Setting"),
+        ([sweep.Setting(), sweep.Setting(seed=-1)], "setting 1 of the sweep: seed is -1"),
         ([sweep.Setting(dropout=0.1), sweep.Setting()], "to some settings only"),
     ],
 )
@@ -104,5 +106,10 @@ def test_what_has_no_dropout_or_no_heads_is_refused():
         sweep.sweep_heads("linear", NEW, [sweep.Setting(dropout=0.1)], num_users=U)
     with pytest.raises(DataError, match="stores nothing of a user"):
         sweep.sweep_heads("shared", NEW, [sweep.Setting()], num_users=U)
+    with pytest.raises(DataError, match="over is 'foo', expected 'vmap', 'map' or None"):
+        sweep.sweep_heads("mlp", NEW, [sweep.Setting()], num_users=U, over="foo")
+    with pytest.raises(DataError, match="setting 1 of the sweep: the head of user . is not finite"):
+        settings = [sweep.Setting(), sweep.Setting(learning_rate=900.0, weight_decay=1e6)]
+        sweep.sweep_heads("mlp:width=3", NEW, settings, num_users=U)
     with pytest.raises(DataError, match="less than 2 users"):
         sweep.sweep_heads("mlp", NEW, [sweep.Setting()], num_users=2)

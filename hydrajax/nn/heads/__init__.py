@@ -11,6 +11,7 @@ import ast
 import copy
 import dataclasses
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -127,16 +128,18 @@ def parse(name: str) -> tuple[str, dict[str, Any]]:
       DataError: what stands behind the colon is no list of settings.
     """
     plain, colon, told = name.partition(":")
-    settings = {}
+    settings: dict[str, Any] = {}
     for part in told.split(",") if colon else ():
-        key, equals, value = part.partition("=")
+        key, equals, value = (piece.strip() for piece in part.partition("="))
         if not key or not equals:
             raise DataError(f"head family {name!r} has {part!r} behind the colon, expected setting=value,setting=value")
+        if key in settings:
+            raise DataError(f"head family {name!r} has {key} twice, expected it once")
         try:
             settings[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             settings[key] = value
-    return plain, settings
+    return plain.strip(), settings
 
 
 def get(name: str, **settings: Any) -> Family:
@@ -178,6 +181,27 @@ def at_least(family: Family, least: int, *settings: str) -> None:
         value = getattr(family, name)
         if value is not None and value < least:
             raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} or more")
+
+
+def within(family: Family, low: float | int, high: float | int, *settings: str, above: bool = False) -> None:
+    """Refuses numbers below `low`, or at `high` and beyond, and NaN.
+
+    Args:
+      family: whose settings are looked at.
+      low: the lowest that is taken; not taken itself where `above`.
+      high: where numbers are too high; infinity: any finite number will do.
+      settings: their names.
+      above: whether they must be more than `low`.
+
+    Raises:
+      DataError: one of these settings is out of the range.
+    """
+    for name in settings:
+        value = getattr(family, name)
+        if not (low <= value < high) or (above and value == low):
+            least = f"more than {low:g}" if above else f"{low:g} or more"
+            most = "finite" if high == math.inf else f"less than {high:g}"
+            raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} and {most}")
 
 
 def rate(family: Family) -> float:

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from hydrajax.nn import heads
 from hydrajax.nn.heads import mlp
+from hydrajax.types import DataError
 
 HIDDEN = -1e30  # of attention to padding; minus infinity would make NaN of a context without any example
 
@@ -48,6 +49,10 @@ class Facets:
 
     def __post_init__(self):
         heads.at_least(self, 1, "facets", "active", "layers", "width")
+        heads.within(self, 0, 1, "dropout")
+        heads.within(self, 0, math.inf, "reconstruction", "sparsity")
+        if self.active > self.facets:
+            raise DataError(f"active of Facets is {self.active}, expected at most its {self.facets} facets")
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         d = dims.features
@@ -77,7 +82,7 @@ class Facets:
     def encode_user(self, shared: heads.Shared, context: heads.Context, key: Array | None = None) -> heads.User:
         """alpha [F] of one user's context."""
         _, s = self._summary(shared, context)
-        best, which = jax.lax.top_k(_apply(shared["route"], s), min(self.active, self.facets))
+        best, which = jax.lax.top_k(_apply(shared["route"], s), self.active)
         return {"alpha": jnp.zeros((self.facets,), jnp.float32).at[which].set(jax.nn.softmax(best))}
 
     def score(

@@ -34,6 +34,7 @@ class GenericPlusOffset:
     dropout: float = 0.1
 
     def __post_init__(self):
+        heads.within(self, 0, 1, "dropout")
         if not 0 < self.alpha <= 1:
             raise DataError(f"alpha of generic_plus_offset is {self.alpha}, expected more than 0 and at most 1")
         if isinstance(self._inner, GenericPlusOffset):

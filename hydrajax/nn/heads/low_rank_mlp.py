@@ -38,6 +38,7 @@ class LowRankMlp:
 
     def __post_init__(self):
         heads.at_least(self, 1, "rank", "width")
+        heads.within(self, 0, 1, "dropout")
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         whole = mlp.init(key, dims.inputs, self.width or dims.features)

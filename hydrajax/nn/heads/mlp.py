@@ -32,6 +32,7 @@ class Mlp:
 
     def __post_init__(self):
         heads.at_least(self, 1, "width")
+        heads.within(self, 0, 1, "dropout")
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         return {}

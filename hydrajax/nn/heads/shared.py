@@ -17,6 +17,7 @@ class SharedMlp:
 
     def __post_init__(self):
         heads.at_least(self, 1, "width")
+        heads.within(self, 0, 1, "dropout")
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         return mlp.init(key, dims.inputs, self.width or dims.features)

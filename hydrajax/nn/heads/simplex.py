@@ -7,6 +7,7 @@ Bradley and Terry over pairs, in which c cancels; the cross-entropy needs it. K 
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ class Simplex:
 
     def __post_init__(self):
         heads.at_least(self, 1, "bases")
+        heads.within(self, 0, math.inf, "rate", above=True)
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         # Tastes must differ at the start: under equal weights equal tastes would stay equal.

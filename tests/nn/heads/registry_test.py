@@ -43,6 +43,18 @@ def test_settings_stand_behind_the_name():
         ("mlp:width=0", "width of Mlp is 0, expected 1 or more"),
         ("simplex:bases=0", "bases of Simplex is 0"),
         ("facets:active=0", "active of Facets is 0"),
+        ("mlp:dropout=1.0", "dropout of Mlp is 1.0, expected 0 or more and less than 1"),
+        ("mlp:dropout=-1", "dropout of Mlp is -1.0"),
+        ("low_rank_mlp:dropout=2", "dropout of LowRankMlp is 2.0"),
+        ("shared:dropout=1e309", "dropout of SharedMlp is inf"),
+        ("facets:dropout=1", "dropout of Facets is 1.0"),
+        ("generic_plus_offset:dropout=1", "dropout of GenericPlusOffset is 1.0"),
+        ("simplex:rate=-1", "rate of Simplex is -1.0, expected more than 0 and finite"),
+        ("simplex:rate=0", "rate of Simplex is 0.0"),
+        ("simplex:rate=1e309", "rate of Simplex is inf"),
+        ("facets:reconstruction=-3", "reconstruction of Facets is -3.0, expected 0 or more and finite"),
+        ("facets:active=99,facets=2", "active of Facets is 99, expected at most its 2 facets"),
+        ("mlp:width=4,width=5", "head family 'mlp:width=4,width=5' has width twice"),
         ("generic_plus_offset:alpha=0", "alpha of generic_plus_offset is 0.0, expected more than 0"),
         ("generic_plus_offset:inner=shared", "inner of generic_plus_offset is 'shared', which stores nothing"),
         ("generic_plus_offset:inner=facets", "inner of generic_plus_offset is 'facets', which stores nothing"),
@@ -80,3 +92,13 @@ def test_every_family_keeps_the_contract(name):
         some = jax.tree.map(lambda leaf: leaf + 0.3, user)
         parts = jax.tree.map(lambda u, d: jnp.sum(u * d), some, family.design(shared, x))
         np.testing.assert_allclose(sum(jax.tree.leaves(parts)), family.score(shared, some, x), rtol=1e-5)
+
+
+def test_settings_that_are_no_number_are_refused_and_spaces_are_not_read():
+    with pytest.raises(DataError, match="dropout of Mlp is nan"):
+        heads.get("mlp", dropout=float("nan"))
+    with pytest.raises(DataError, match="sparsity of Facets is nan"):
+        heads.get("facets", sparsity=float("nan"))
+    with pytest.raises(DataError, match="dropout of Mlp is 1.0"):
+        heads.at_dropout(heads.get("mlp"), 1.0)
+    assert heads.get("mlp: dropout=0.2, width = 3") == heads.get("mlp", dropout=0.2, width=3)
