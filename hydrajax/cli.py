@@ -32,7 +32,7 @@ class _Common(cli_llm.Llm):
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     pooling: Literal["cls", "mean"] | None = None
-    """How the base's vectors become one: the first token's (HYDRA's), or their mean; by default what its folder says."""
+    """How the base's vectors become one: the first token's (HYDRA's) or their mean; by default what its folder says."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the base's products; bfloat16 is faster on TPU and GPU, and is not on CPU."""
     preset: Preset = "auto"

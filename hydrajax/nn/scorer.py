@@ -16,12 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-<<<<<<< HEAD
 from hydrajax.nn import encode, heads, tokens
-=======
-from hydrajax.nn import bert, encode, heads, tokens
 from hydrajax.types import DataError
->>>>>>> main
 
 CLIP = 5.0  # standard deviations; an extra that was rare in training must not shout when it occurs
 
