@@ -229,10 +229,12 @@ def texts(options: Options) -> list[tokens.Encoding]:
     else:
         pairs = []
         for name in ("LaMP_2M", "LaMP_3", "LaMP_4"):
-            split, _ = lamp.read_split(options.data_dir / name, tasks.LAMP[name], "train")
+            task = tasks.LAMP[name]
+            split, _ = lamp.read_split(options.data_dir / name, task, "train")
             for query in split.queries[:400]:
                 profile = split.users[query.user_id].profile
-                pairs.append((query.input, profile[int(rng.integers(len(profile)))].input))
+                record = profile[int(rng.integers(len(profile)))]
+                pairs.append((task.query_text(query), task.record_text(record)))
     found = tokens.tokenize(base().tokenizer, pairs, max_tokens=512, truncate="second")
     found = [one for one in found if len(one.ids) >= 16]
     return [found[i] for i in rng.permutation(len(found))[:wanted]]

@@ -84,9 +84,12 @@ def layer_norm(name: str, place: str, size: int, *, bias: bool = True) -> dict[s
     return found | {f"{name}.bias": vector(f"{place}.bias", size)} if bias else found
 
 
+SHARED = ("attention", "blocks")  # files that are no architecture
+
+
 def model_types() -> dict[str, str]:
     """The file of every model type."""
-    files = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "blocks")
+    files = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in SHARED)
     return {kind: name for name in files for kind in _file(name).MODEL_TYPES}
 
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from hydrajax.nn import bases
-from hydrajax.nn.bases import blocks
+from hydrajax.nn.bases import attention, blocks
 
 MODEL_TYPES = ("bert",)
 PREFIXES = ("bert.",)
@@ -86,32 +87,40 @@ class Encoder(nn.Module):
         train: bool = False,
     ) -> Float[Array, "B T D"]:
         c, s = self.config, self.settings
-        where = blocks.layout(mask, positions, segments)
-        x_BxTxD = embedded(self, c, ids, types, where.positions, train=train)
-        attention = functools.partial(
+        where = attention.layout(mask, positions, segments)
+        x_BxTxD = embedded(self, c, ids, types, positions, train=train)
+        attending = functools.partial(
             blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
         )
         for i in range(c.num_hidden_layers):
-            x_BxTxD = post_norm(c, s, attention, i, train=train)(x_BxTxD, where)
+            x_BxTxD = post_norm(c, s, attending, i, train=train)(x_BxTxD, where)
         return x_BxTxD
 
 
-def embedded(module: nn.Module, c: Any, ids: Array, types: Array | None, positions: Array, *, train: bool) -> Array:
+def embedded(
+    module: nn.Module, c: Any, ids: Array, types: Array | None, positions: Array | None, *, train: bool
+) -> Array:
     """x_0; without type ids where the architecture has none."""
     init = nn.initializers.normal(0.02)
     word = module.param("word", init, (c.vocab_size, c.hidden_size))
     position = module.param("position", init, (c.max_position_embeddings, c.hidden_size))
-    x_BxTxD = word[ids] + position[positions + c.first_position]
+    x_BxTxD = blocks.looked_up(jnp.asarray(word), ids)
+    if positions is None:  # the same rows for all texts: to add them up costs a scatter in the backward pass
+        rows = jnp.asarray(position)[c.first_position : c.first_position + ids.shape[1]]
+        x_BxTxD = x_BxTxD + rows[None]
+    else:
+        x_BxTxD = x_BxTxD + blocks.looked_up(jnp.asarray(position), positions + c.first_position)
     if types is not None:
-        x_BxTxD = x_BxTxD + module.param("type", init, (c.type_vocab_size, c.hidden_size))[types]
+        kinds = module.param("type", init, (c.type_vocab_size, c.hidden_size))
+        x_BxTxD = x_BxTxD + jnp.matmul(jax.nn.one_hot(types, c.type_vocab_size, dtype=jnp.float32), kinds)
     x_BxTxD = blocks.norm(c.layer_norm_eps, "norm")(jnp.asarray(x_BxTxD, jnp.float32))
     return nn.Dropout(c.hidden_dropout_prob, deterministic=not train)(x_BxTxD)
 
 
-def post_norm(c: Any, s: blocks.Settings, attention: Any, i: int, *, train: bool) -> nn.Module:
+def post_norm(c: Any, s: blocks.Settings, attending: Any, i: int, *, train: bool) -> nn.Module:
     """Layer i."""
     kind = blocks.layer(blocks.PostNorm, s)
-    return kind(attention, c.intermediate_size, c.layer_norm_eps, c.hidden_dropout_prob, s, train, name=f"layer_{i}")
+    return kind(attending, c.intermediate_size, c.layer_norm_eps, c.hidden_dropout_prob, s, train, name=f"layer_{i}")
 
 
 def tensors(c: Config) -> dict[str, bases.Tensor]:

@@ -4,7 +4,7 @@
     a token of global attention sees all of its text, through queries, keys and values of its own
 
 Beltagy et al. (arXiv 2004.05150), sections 3.1 and 3.2. Time and memory are linear in the length of the text: see
-`blocks.attend_nearby`. A text that is not longer than three windows is computed densely, which is the smaller form
+`attention.attend_nearby`. A text that is not longer than three windows is computed densely, which is the smaller form
 then; nothing is padded to the window.
 """
 
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from hydrajax.nn import bases
-from hydrajax.nn.bases import bert, blocks
+from hydrajax.nn.bases import attention, bert, blocks
 from hydrajax.types import DataError
 
 MODEL_TYPES = ("longformer",)
@@ -82,28 +82,28 @@ class WindowAttention(nn.Module):
     train: bool = False
 
     @nn.compact
-    def __call__(self, x_BxTxD: Float[Array, "B T D"], where: blocks.Layout) -> Float[Array, "B T D"]:
+    def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
         d, s, t = x_BxTxD.shape[-1], self.settings, x_BxTxD.shape[1]
-        q, k, v = blocks.heads_of(blocks.dense(s, 3 * d, "qkv")(x_BxTxD), 3, self.num_heads)
+        q, k, v = attention.heads_of(blocks.dense(s, 3 * d, "qkv")(x_BxTxD), 3, self.num_heads)
         drop = blocks.dropped(self, self.rate, train=self.train)
         if t > 3 * self.window:
-            out = blocks.attend_nearby(q, k, v, where, window=self.window, drop=drop)
+            out = attention.attend_nearby(q, k, v, where, window=self.window, drop=drop)
         elif t > self.window + 1:
-            out = blocks.attend(q, k, v, where, window=self.window, drop=drop, fused=s.fused)
+            out = attention.attend(q, k, v, where, window=self.window, drop=drop, fused=s.fused)
         else:
-            out = blocks.attend(q, k, v, where, drop=drop, fused=s.fused)
+            out = attention.attend(q, k, v, where, drop=drop, fused=s.fused)
         # Made also where no token is global, so that the tree does not depend on it.
         from_lead = blocks.dense(s, d, "global_query")
         of_all = blocks.dense(s, 2 * d, "global_key_value")
         if where.leads is not None or self.is_initializing():
             leads = jnp.zeros((x_BxTxD.shape[0], 1), jnp.int32) if where.leads is None else where.leads
             at = jax.vmap(lambda one, places: one.at[places].get(mode="fill", fill_value=0))(x_BxTxD, leads)
-            (lead_q,) = blocks.heads_of(from_lead(at), 1, self.num_heads)
-            k, v = blocks.heads_of(of_all(x_BxTxD), 2, self.num_heads)
-            lead = blocks.attend_from(lead_q, k, v, dataclasses.replace(where, leads=leads), drop=drop)
+            (lead_q,) = attention.heads_of(from_lead(at), 1, self.num_heads)
+            k, v = attention.heads_of(of_all(x_BxTxD), 2, self.num_heads)
+            lead = attention.attend_from(lead_q, k, v, dataclasses.replace(where, leads=leads), drop=drop)
             put = jax.vmap(lambda one, places, new: one.at[:, places].set(new, mode="drop"))
             out = put(out, leads, lead.astype(out.dtype))
-        return blocks.dense(s, d, "out")(blocks.joined(out))
+        return blocks.dense(s, d, "out")(attention.joined(out))
 
 
 class Encoder(nn.Module):
@@ -125,12 +125,12 @@ class Encoder(nn.Module):
         train: bool = False,
     ) -> Float[Array, "B T D"]:
         c, s = self.config, self.settings
-        where = blocks.layout(mask, positions, segments)
+        where = attention.layout(mask, positions, segments)
         if c.global_attention == "first":
             where = dataclasses.replace(where, leads=first_tokens(where, texts))
-        x_BxTxD = bert.embedded(self, c, ids, types, where.positions, train=train)
+        x_BxTxD = bert.embedded(self, c, ids, types, positions, train=train)
         for i in range(c.num_hidden_layers):
-            attention = functools.partial(
+            attending = functools.partial(
                 WindowAttention,
                 c.num_attention_heads,
                 c.attention_window[i] // 2,
@@ -138,11 +138,11 @@ class Encoder(nn.Module):
                 c.attention_probs_dropout_prob,
                 train,
             )
-            x_BxTxD = bert.post_norm(c, s, attention, i, train=train)(x_BxTxD, where)
+            x_BxTxD = bert.post_norm(c, s, attending, i, train=train)(x_BxTxD, where)
         return x_BxTxD
 
 
-def first_tokens(where: blocks.Layout, texts: int) -> Int[Array, "B G"]:
+def first_tokens(where: attention.Layout, texts: int) -> Int[Array, "B G"]:
     """Where the first token of each text stands; T where a row has fewer texts."""
     t = where.mask.shape[1]
     first = where.mask & (where.positions == 0)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from hydrajax.nn import bases
-from hydrajax.nn.bases import blocks
+from hydrajax.nn.bases import attention, blocks
 from hydrajax.types import DataError
 
 MODEL_TYPES = ("modernbert",)
@@ -99,20 +99,20 @@ class Attention(nn.Module):
     train: bool = False
 
     @nn.compact
-    def __call__(self, x_BxTxD: Float[Array, "B T D"], where: blocks.Layout) -> Float[Array, "B T D"]:
+    def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
         c, s, t = self.config, self.settings, x_BxTxD.shape[1]
         qkv = blocks.dense(s, 3 * c.hidden_size, "qkv", bias=c.attention_bias)(x_BxTxD)
-        q, k, v = blocks.heads_of(qkv, 3, c.num_attention_heads)
+        q, k, v = attention.heads_of(qkv, 3, c.num_attention_heads)
         theta, window = c.thetas[0 if self.full else 1], c.local_attention // 2
         q, k = (rotated(x, where.positions, theta) for x in (q, k))
         drop = blocks.dropped(self, c.attention_dropout, train=self.train)
         if self.full or t <= window + 1:
-            out = blocks.attend(q, k, v, where, drop=drop, fused=s.fused)
+            out = attention.attend(q, k, v, where, drop=drop, fused=s.fused)
         elif t <= 3 * window:
-            out = blocks.attend(q, k, v, where, window=window, drop=drop, fused=s.fused)
+            out = attention.attend(q, k, v, where, window=window, drop=drop, fused=s.fused)
         else:
-            out = blocks.attend_nearby(q, k, v, where, window=window, drop=drop)
-        out = blocks.dense(s, c.hidden_size, "out", bias=c.attention_bias)(blocks.joined(out))
+            out = attention.attend_nearby(q, k, v, where, window=window, drop=drop)
+        out = blocks.dense(s, c.hidden_size, "out", bias=c.attention_bias)(attention.joined(out))
         return nn.Dropout(c.attention_dropout, deterministic=not self.train)(out)
 
 
@@ -125,7 +125,7 @@ class Layer(nn.Module):
     train: bool = False
 
     @nn.compact
-    def __call__(self, x_BxTxD: Float[Array, "B T D"], where: blocks.Layout) -> Float[Array, "B T D"]:
+    def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
         c, s = self.config, self.settings
         y = blocks.norm(c.norm_eps, "attention_norm", bias=c.norm_bias)(x_BxTxD) if self.number else x_BxTxD
         full = c.layer_types[self.number] == FULL
@@ -156,9 +156,9 @@ class Encoder(nn.Module):
         train: bool = False,
     ) -> Float[Array, "B T D"]:
         c, s = self.config, self.settings
-        where = blocks.layout(mask, positions, segments)
+        where = attention.layout(mask, positions, segments)
         word = self.param("word", nn.initializers.normal(0.02), (c.vocab_size, c.hidden_size))
-        x_BxTxD = blocks.norm(c.norm_eps, "embedding_norm", bias=c.norm_bias)(word[ids])
+        x_BxTxD = blocks.norm(c.norm_eps, "embedding_norm", bias=c.norm_bias)(blocks.looked_up(jnp.asarray(word), ids))
         x_BxTxD = nn.Dropout(c.embedding_dropout, deterministic=not train)(x_BxTxD)
         kind = blocks.layer(Layer, s)
         for i in range(c.num_hidden_layers):

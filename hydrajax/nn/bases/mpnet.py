@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from hydrajax.nn import bases
-from hydrajax.nn.bases import bert, blocks
+from hydrajax.nn.bases import attention, bert, blocks
 
 MODEL_TYPES = ("mpnet",)
 PREFIXES = ("mpnet.",)
@@ -89,17 +89,17 @@ class Encoder(nn.Module):
         train: bool = False,
     ) -> Float[Array, "B T D"]:
         c, s = self.config, self.settings
-        where = blocks.layout(mask, positions, segments)
-        x_BxTxD = bert.embedded(self, c, ids, None, where.positions, train=train)
+        where = attention.layout(mask, positions, segments)
+        x_BxTxD = bert.embedded(self, c, ids, None, positions, train=train)
         shape = (c.relative_attention_num_buckets, c.num_attention_heads)
         by_bucket = self.param("distance", nn.initializers.normal(0.02), shape)
         # In a packed row distances are those of the row: within a text they are the same.
         bias = jnp.asarray(by_bucket)[buckets(ids.shape[1], c.relative_attention_num_buckets)].transpose(2, 0, 1)[None]
-        attention = functools.partial(
+        attending = functools.partial(
             blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
         )
         for i in range(c.num_hidden_layers):
-            x_BxTxD = bert.post_norm(c, s, attention, i, train=train)(x_BxTxD, where, bias)
+            x_BxTxD = bert.post_norm(c, s, attending, i, train=train)(x_BxTxD, where, bias)
         return jnp.asarray(x_BxTxD, jnp.float32)
 
 

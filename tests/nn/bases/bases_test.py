@@ -243,3 +243,19 @@ def test_rotation_turns_pairs_and_leaves_products_of_equal_distance():
     for away in range(6):
         np.testing.assert_allclose(np.diagonal(products, away), products[0, away], rtol=1e-4)
     np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(x[0, 0], axis=-1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_gradient_of_a_table_adds_up_what_its_rows_were_looked_up_for(dtype):
+    rng = np.random.default_rng(0)
+    table, ids = jnp.asarray(rng.normal(size=(7, 3)), dtype), jnp.asarray([[1, 1, 6], [0, 1, 3]], jnp.int32)
+    weight = jnp.asarray(rng.normal(size=(2, 3, 3)), dtype)
+    np.testing.assert_array_equal(blocks.looked_up(table, ids), table[ids])
+    got, expected = (
+        jax.grad(lambda table, look=look: jnp.sum(look(table, ids) * weight))(table)
+        for look in (blocks.looked_up, lambda table, ids: table[ids])
+    )
+    assert got.dtype == dtype
+    np.testing.assert_allclose(
+        got.astype(np.float32), expected.astype(np.float32), atol=0.05 if dtype != jnp.float32 else 1e-6
+    )
