@@ -3,7 +3,7 @@
 Source    HYDRA (Zhuang et al., NeurIPS 2024), section 3, its adapter; families from the sources in `nn/heads/`.
 Command   python -m experiments.families --data-dir DIR              (DIR/LaMP_2N/train_questions.json, ...)
           python -m experiments.families --data-dir DIR --plan       counts the calls
-Expected  LaMP_2M, mlp - shared: +.016 [-.024, .055] on sampled candidates, +.213 [.119, .312] on all labels (README).
+Expected  LaMP_2M, mlp - shared: +.011 [-.003, .024] on sampled candidates, +.183 [.099, .276] on all labels (README).
 Cost      about 7,300 calls of the embedded LLM in a new store, 2,700 beside those of `lamp_small`; nothing in money.
           The fits compile much: JAX_COMPILATION_CACHE_DIR=FOLDER makes a second run faster.
 Smoke     python -m experiments.families --data-dir DIR --tasks LaMP_2M --smoke       (seconds, a scripted LLM)
