@@ -37,6 +37,6 @@ def mixed(z: UInt32[Array, "*n"]) -> UInt32[Array, "*n"]:
     return z ^ (z >> 15)
 
 
-def drop(x: Float[Array, " n"], keep: Bool[Array, " n"], rate: Rate) -> Float[Array, " n"]:
+def drop(x: Float[Array, "*n"], keep: Bool[Array, "*n"], rate: Rate) -> Float[Array, "*n"]:
     """x where it is kept, scaled so that the mean stays."""
     return jnp.where(keep, x / (1.0 - rate), 0.0)

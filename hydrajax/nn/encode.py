@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -217,11 +219,13 @@ def encode(
     Raises:
       DataError: `max_tokens` is more than the base has positions.
     """
-    limit = base.module.config.max_tokens
-    if max_tokens > limit:
-        raise DataError(f"max_tokens is {max_tokens}, expected at most the {limit} positions of base {base.name!r}")
+    limit = _limit(base, max_tokens)
     if not 0 <= packing <= limit:
         raise DataError(f"packing is {packing}, expected 0 to the {limit} positions of base {base.name!r}")
+    if isinstance(texts, str):
+        raise DataError("texts are one text, expected a list of texts or of pairs")
+    for text in texts:
+        tokens.check_text(text)
     unique = list(dict.fromkeys(texts))
     encodings = tokens.tokenize(base.tokenizer, unique, max_tokens=max_tokens, truncate=truncate)
     if cache is None:
@@ -229,7 +233,8 @@ def encode(
         computed = len(unique)
     else:
         # What the base reads is the key: texts that differ only in what was cut away share their features.
-        keys = [feature_cache.key(base.digest, base.pooling, e.ids, e.types) for e in encodings]
+        used = _params_digest(base)
+        keys = [feature_cache.key(base.digest, used, base.pooling, e.ids, e.types) for e in encodings]
         with feature_cache.opened(cache, base.dim) as kept:
             found = kept.get(keys)
             todo = [i for i, key in enumerate(keys) if key not in found]
@@ -267,9 +272,32 @@ def tokenize_pairs(
     truncate: str = "second",
 ) -> tokens.Tokens:
     """Pairs as tokens [N, T] for a base that is trained; T is the padded length of the longest pair."""
+    _limit(base, max_tokens)
     encodings = tokens.tokenize(base.tokenizer, pairs, max_tokens=max_tokens, truncate=truncate)
     longest = max((len(encoding.ids) for encoding in encodings), default=1)
     return tokens.pack(encodings, min(tokens.bucket(longest), base.module.config.max_tokens))
+
+
+def _limit(base: Base, max_tokens: int) -> int:
+    limit = min(base.module.config.max_tokens, tokens.LENGTHS[-1])
+    if max_tokens > limit:
+        raise DataError(f"max_tokens is {max_tokens}, expected at most the {limit} positions of base {base.name!r}")
+    return limit
+
+
+# By base: what was hashed once, since parameters are hundreds of megabytes.
+_hashed: weakref.WeakKeyDictionary[Base, str] = weakref.WeakKeyDictionary()
+
+
+def _params_digest(base: Base) -> str:
+    """A hash of the parameters themselves: a base may have been trained since its folder was read."""
+    if base not in _hashed:
+        hasher = hashlib.blake2b(digest_size=16)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(base.params):
+            hasher.update(jax.tree_util.keystr(path).encode())
+            hasher.update(np.ascontiguousarray(leaf).data)
+        _hashed[base] = hasher.hexdigest()
+    return _hashed[base]
 
 
 def compute(

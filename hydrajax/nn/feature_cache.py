@@ -17,6 +17,7 @@ from typing import Any
 
 import filelock
 import numpy as np
+import safetensors
 import safetensors.numpy
 from jaxtyping import Float, UInt8
 
@@ -144,6 +145,8 @@ def _write(folder: pathlib.Path, dim: int, keys: np.ndarray, values: np.ndarray)
     try:
         safetensors.numpy.save_file({"keys": np.ascontiguousarray(keys), "values": values}, temporary)
         return temporary.replace(folder / name)
+    except safetensors.SafetensorError as error:
+        raise DataError(f"{folder}: features cannot be written ({error}): name another folder") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -167,6 +170,6 @@ def _read(path: pathlib.Path, dim: int) -> tuple[np.ndarray, np.ndarray] | None:
             found.append(np.memmap(path, dtype, "r", start, tuple(shape)))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: not usable as a cache of features ({error}): delete it") from error
     return found[0], found[1]

@@ -144,10 +144,27 @@ def tokenize(tokenizer: Any, texts: Sequence[Text], *, max_tokens: int, truncate
     needed = len(frames[2][0]) + 4
     if max_tokens < needed:
         raise DataError(f"max_tokens is {max_tokens}, expected at least {needed}")
+    if isinstance(texts, str):
+        raise DataError("texts are one text, expected a list of texts or of pairs")
+    for text in texts:
+        check_text(text)
     parts = {part: None for text in texts for part in _parts(text)}
-    encoded = tokenizer.encode_batch(list(parts), add_special_tokens=False)
+    # A tweet may hold half a surrogate pair, which no tokenizer takes.
+    clean = [part.encode("utf-8", "replace").decode() for part in parts]
+    encoded = tokenizer.encode_batch(clean, add_special_tokens=False)
     ids = {part: encoding.ids for part, encoding in zip(parts, encoded, strict=True)}
     return [_join([ids[part] for part in _parts(text)], frames, max_tokens, truncate) for text in texts]
+
+
+def check_text(text: Any) -> None:
+    """Refuses what is neither a text nor a pair of texts.
+
+    Raises:
+      DataError: in one sentence.
+    """
+    pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
+    if not pair and not isinstance(text, str):
+        raise DataError(f"a text is {text!r:.80}, expected a text or a tuple of two")
 
 
 def bucket(length: int) -> int:
@@ -184,6 +201,7 @@ def fill_rows(lengths: Sequence[int], length: int, texts: int) -> list[list[int]
     rows: list[list[int]] = []
     room: list[int] = []
     open_rows: list[int] = []
+    least = max(MIN_ROOM, min(lengths, default=0))
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if lengths[i] > length:
             raise DataError(f"an encoding has {lengths[i]} tokens, expected at most the {length} of a row")
@@ -194,7 +212,7 @@ def fill_rows(lengths: Sequence[int], length: int, texts: int) -> list[list[int]
             open_rows.append(row)
         rows[row].append(i)
         room[row] -= lengths[i]
-        if len(rows[row]) == texts or room[row] < MIN_ROOM:
+        if len(rows[row]) == texts or room[row] < least:
             open_rows.remove(row)
     return rows
 

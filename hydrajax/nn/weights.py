@@ -28,6 +28,7 @@ COMPANIONS = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
     "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json",
 )  # fmt: skip
+SHOWN = 40  # faults in a message
 _OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # LayerNorm in checkpoints of 2018 and 2019
 
 
@@ -118,12 +119,18 @@ def load_params(folder: pathlib.Path, config: bases.Config) -> dict[str, Any]:
                     if (got := tuple(file.get_slice(stored).get_shape())) != wanted.shape:
                         faults.append(f"tensor {stored!r} has shape {got}, expected {wanted.shape}")
                         continue
-                    parts.setdefault(wanted.place, {})[name] = _float32(file, stored)
+                    array = np.asarray(file.get_tensor(stored))
+                    if array.dtype.kind in "biu" or not np.isfinite(array.astype(np.float32)).all():
+                        kind = "whole numbers" if array.dtype.kind in "biu" else "numbers that are not finite"
+                        faults.append(f"tensor {stored!r} holds {kind}")
+                        continue
+                    parts.setdefault(wanted.place, {})[name] = array.astype(np.float32)
         except (OSError, safetensors.SafetensorError) as error:
             raise DataError(f"{path}: not readable as safetensors: {error}") from error
     faults += [f"missing tensor {name!r}" for name in expected if name not in seen]
     if faults:
-        raise DataError(f"{folder}: the weights do not fit {CONFIG}: " + "; ".join(faults))
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise DataError(f"{folder}: the weights do not fit {CONFIG}: " + "; ".join(faults[:SHOWN]) + more)
     params: dict[str, Any] = {}
     for place, arrays in parts.items():
         columns = [arrays[name].T if tensor.transposed else arrays[name] for name, tensor in expected.items()
@@ -153,6 +160,10 @@ def save_pretrained(
     source, folder = find_base(str(source)), pathlib.Path(folder).expanduser()
     if any((folder / name).exists() for name in (CONFIG, WEIGHTS, INDEX)):
         raise DataError(f"{folder}: holds an encoder already, expected a new folder")
+    if config != load_config(source):
+        raise DataError(
+            f"config is not that of {source / CONFIG}, which is copied: the folder would not load as it was"
+        )
     expected = bases.get_of(config).tensors(config)
     by_place: dict[str, list[str]] = {}
     for name, tensor in expected.items():
@@ -230,10 +241,6 @@ def _shards(folder: pathlib.Path) -> list[pathlib.Path]:
         if pathlib.PurePath(name).name != name or not (folder / name).is_file():
             raise DataError(f"{path}: names {name!r}, which is not in the folder")
     return [folder / name for name in found]
-
-
-def _float32(file: Any, name: str) -> np.ndarray:
-    return np.asarray(file.get_tensor(name)).astype(np.float32)
 
 
 def _canonical(name: str, prefixes: tuple[str, ...]) -> str:

@@ -59,7 +59,7 @@ def test_batching_does_not_change_values(minilm):
 def test_a_longer_padding_does_not_change_values(minilm, monkeypatch):
     expected = encode.encode_pairs(minilm, PAIRS)
     monkeypatch.setattr(tokens, "LENGTHS", (64,))
-    np.testing.assert_allclose(encode.encode_pairs(minilm, PAIRS), expected, atol=1e-5)
+    np.testing.assert_allclose(encode.encode_pairs(minilm, PAIRS, max_tokens=64), expected, atol=1e-5)
 
 
 def test_what_was_shortened_is_counted(minilm):
@@ -148,3 +148,20 @@ def test_pooling_is_checked_and_defaults_to_the_folders_own(minilm):
     assert minilm.pooling == weights.load_pooling(weights.find_base("minilm")) == "mean"
     with pytest.raises(DataError, match="pooling is 'max', expected 'cls' or 'mean'"):
         encode.load_base("minilm", pooling="max")
+
+
+def test_the_cache_tells_trained_parameters_from_those_of_the_folder(minilm, tmp_path):
+    encode.encode(minilm, PAIRS[:2], cache=tmp_path)
+    trained = dataclasses.replace(minilm, params=jax.tree.map(lambda leaf: leaf * 1.1, minilm.params))
+    found = encode.encode(trained, PAIRS[:2], cache=tmp_path)
+    assert found.computed == 2
+    np.testing.assert_allclose(found.features, encode.encode_pairs(trained, PAIRS[:2]), atol=1e-6)
+
+
+def test_kinds_of_text(minilm):
+    with pytest.raises(DataError, match="texts are one text, expected a list"):
+        encode.encode(minilm, "hello")
+    halves = encode.encode(minilm, ["a \ud83d b", "a ? b"]).features  # half a surrogate pair
+    np.testing.assert_array_equal(halves[0], halves[1])
+    with pytest.raises(DataError, match="max_tokens is 700, expected at most the 512 positions"):
+        encode.tokenize_pairs(minilm, [("word " * 600, "b")], max_tokens=700)

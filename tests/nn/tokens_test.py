@@ -160,3 +160,11 @@ def test_texts_side_by_side_are_counted_each_from_its_beginning():
     np.testing.assert_array_equal(packed.mask, packed.segments > 0)
     with pytest.raises(DataError, match="an encoding has 7 tokens, expected at most the 6 of a row"):
         tokens.fill_rows([3, 7], 6, 2)
+
+
+@pytest.mark.parametrize("text", [("a", "b", "c"), 3, None, ("a", None), ["a", "b"], b"a"])
+def test_what_is_no_text_is_one_sentence(text):
+    tokens.check_text("a")
+    tokens.check_text(("a", "b"))
+    with pytest.raises(DataError, match="expected a text or a tuple of two"):
+        tokens.check_text(text)

@@ -178,3 +178,14 @@ def test_a_tokenizer_of_another_encoder_is_refused(folder, minilm):
     minilm.tokenizer.save(str(path / "tokenizer.json"))
     with pytest.raises(DataError, match="the tokenizer knows 30522 tokens .* the encoder's table has 30 rows"):
         encode.load_base(str(path))
+
+
+@pytest.mark.parametrize(("value", "says"), [(np.nan, "not finite"), (np.inf, "not finite"), (None, "whole numbers")])
+def test_weights_that_are_no_finite_numbers_are_refused(folder, value, says):
+    path, write = folder
+    tensors = tiny_tensors()
+    name = "encoder.layer.1.output.dense.bias"
+    tensors[name] = np.zeros(8, np.int8) if value is None else np.full(8, value, np.float32)
+    write(tensors)
+    with pytest.raises(DataError, match=f"tensor '{name}' holds .*{says}"):
+        load(path)

@@ -332,7 +332,8 @@ def _softmax(parts: list[tuple[Array, Array]], drop: Dropout | None) -> tuple[li
     weights = [jnp.exp(x - jax.lax.stop_gradient(top)) for x in masked]
     total = functools.reduce(jnp.add, [jnp.sum(w, axis=-1, keepdims=True) for w in weights])
     if drop is not None:
-        weights = [drop(w) for w in weights]
+        keys = jax.random.split(drop.key, len(weights))
+        weights = [Dropout(key=keys[i], rate=drop.rate)(w) for i, w in enumerate(weights)]
     return weights, jnp.where(total > 0, total, 1.0)
 
 

@@ -85,7 +85,7 @@ class WindowAttention(nn.Module):
     def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
         d, s, t = x_BxTxD.shape[-1], self.settings, x_BxTxD.shape[1]
         q, k, v = attention.heads_of(blocks.dense(s, 3 * d, "qkv")(x_BxTxD), 3, self.num_heads)
-        drop = blocks.dropped(self, self.rate, train=self.train)
+        drop, lead_drop = (blocks.dropped(self, self.rate, train=self.train) for _ in range(2))
         if t > 3 * self.window:
             out = attention.attend_nearby(q, k, v, where, window=self.window, drop=drop)
         elif t > self.window + 1:
@@ -100,7 +100,7 @@ class WindowAttention(nn.Module):
             at = jax.vmap(lambda one, places: one.at[places].get(mode="fill", fill_value=0))(x_BxTxD, leads)
             (lead_q,) = attention.heads_of(from_lead(at), 1, self.num_heads)
             k, v = attention.heads_of(of_all(x_BxTxD), 2, self.num_heads)
-            lead = attention.attend_from(lead_q, k, v, dataclasses.replace(where, leads=leads), drop=drop)
+            lead = attention.attend_from(lead_q, k, v, dataclasses.replace(where, leads=leads), drop=lead_drop)
             put = jax.vmap(lambda one, places, new: one.at[:, places].set(new, mode="drop"))
             out = put(out, leads, lead.astype(out.dtype))
         return blocks.dense(s, d, "out")(attention.joined(out))

@@ -1,5 +1,6 @@
 """Every architecture: values frozen from the original implementation, and what has to hold of an encoder."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -166,6 +167,9 @@ def test_a_saved_folder_holds_the_same_tensors(name, tmp_path):
     assert (tmp_path / "saved" / "config.json").read_bytes() == (FIXTURES / name / "config.json").read_bytes()
     with pytest.raises(DataError, match="holds an encoder already"):
         weights.save_pretrained(tmp_path / "saved", params, config, FIXTURES / name)
+    with pytest.raises(DataError, match="config is not that of"):
+        other = dataclasses.replace(config, vocab_size=config.vocab_size + 1)
+        weights.save_pretrained(tmp_path / "other", params, other, FIXTURES / name)
     with pytest.raises(DataError, match="the parameters have no word"):
         weights.save_pretrained(tmp_path / "other", {}, config, FIXTURES / name)
 
