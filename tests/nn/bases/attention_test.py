@@ -8,6 +8,8 @@ import pytest
 from hydrajax.nn.bases import attention, blocks
 from hydrajax.types import DataError
 
+pytestmark = pytest.mark.slow
+
 B, H, D = 2, 2, 4
 
 

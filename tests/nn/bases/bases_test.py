@@ -67,6 +67,7 @@ def test_the_tree_is_the_modules_own(name):
     assert told[0] == told[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("settings", [{"attention": "fused"}, {"remat": True}, {"dtype": "bfloat16"}], ids=str)
 def test_how_it_is_computed_changes_nothing_but_digits(name, settings):
@@ -88,6 +89,7 @@ def test_what_the_mask_hides_does_not_change_a_text(name):
     np.testing.assert_array_equal(seen(a, mask), seen(b, mask))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_text_does_not_depend_on_the_padding_and_the_others(name):
     apply, params, _ = loaded(name)
@@ -98,6 +100,7 @@ def test_a_text_does_not_depend_on_the_padding_and_the_others(name):
     np.testing.assert_allclose(together[1, :length], alone[0], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_texts_side_by_side_are_as_texts_in_rows_of_their_own(name):
     apply, params, _ = loaded(name)
@@ -122,6 +125,7 @@ def test_texts_side_by_side_are_as_texts_in_rows_of_their_own(name):
     np.testing.assert_allclose(out[0, :first], alone[-1, :first], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_text_without_tokens_is_finite_and_so_is_its_gradient(name):
     apply, params, _ = loaded(name)
@@ -134,6 +138,7 @@ def test_a_text_without_tokens_is_finite_and_so_is_its_gradient(name):
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_dropout_is_off_unless_training(name, tmp_path):
     shutil.copytree(FIXTURES / name, tmp_path / name)
