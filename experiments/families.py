@@ -27,63 +27,24 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 import tyro
 
+from experiments import _families_pools as candidates
 from experiments import _families_report as report
 from hydrajax import files
-from hydrajax.data import folds, lamp, tasks
+from hydrajax.data import folds, tasks
 from hydrajax.evaluation import controls
 from hydrajax.evaluation import rows as rows_lib
 from hydrajax.llm import planner, sampler, store
-from hydrajax.methods import hydra, lab, learner, personal, settings
-from hydrajax.prompting import contract
+from hydrajax.methods import hydra, learner, personal
 from hydrajax.runs import config, pipeline
 from hydrajax.training import fit
-from hydrajax.types import Candidate, Query, Split
+from hydrajax.types import Query
 
-Pool = Literal["sampled", "labels"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Size:
-    """How much of a task is used.
-
-    Attributes:
-      users: how many of LaMP's training and dev users, None for all that have questions.
-      queries: questions of each at most.
-      pseudo: p, records of each that are asked as questions to learn from.
-      shown: k, records in a prompt.
-      alone: most relevant records that are also shown alone.
-      seeds: initialisations of the families in `SEEDED`; answers are the same for all.
-    """
-
-    users: tuple[int | None, int | None]
-    queries: int
-    pseudo: int
-    shown: int = 0
-    alone: int = 0
-    seeds: int = 3
-
-
-# Users, prompts and sample numbers are those of `lamp_small` where they can be: its store then holds half the answers.
-SIZES: Mapping[Pool, Mapping[str, Size]] = {
-    "sampled": {
-        "LaMP_2M": Size(users=(None, None), queries=2, pseudo=3, shown=2, alone=4),
-        "LaMP_3": Size(users=(40, 25), queries=2, pseudo=3, shown=4),
-        "LaMP_2N": Size(users=(40, 25), queries=1, pseudo=3, shown=4, alone=4),
-    },
-    "labels": {
-        "LaMP_2M": Size(users=(None, None), queries=3, pseudo=8, seeds=1),
-        "LaMP_3": Size(users=(40, 25), queries=2, pseudo=8, seeds=1),
-        "LaMP_2N": Size(users=(40, 25), queries=1, pseudo=8, seeds=1),
-    },
-}
-SMOKE = Size(users=(8, 4), queries=1, pseudo=2, shown=1, alone=1, seeds=1)
-SAMPLES = 2  # besides the greedy answer, of each prompt
 PAIR_TOKENS = 128
 
 # Row of the table -> what differs from the default configuration of a fit.
@@ -106,7 +67,7 @@ class Options:
 
     data_dir: str
     """Folder with TASK/{train,dev}_{questions,outputs}.json."""
-    pools: tuple[Pool, ...] = ("sampled", "labels")
+    pools: tuple[candidates.Pool, ...] = ("sampled", "labels")
     """Which candidates."""
     tasks: tuple[str, ...] = ("LaMP_2M", "LaMP_3", "LaMP_2N")
     """Which tasks."""
@@ -135,103 +96,16 @@ class Options:
     smoke: bool = False
     """A few users and a scripted LLM: shows that everything runs, says nothing of quality."""
 
-    def size(self, pool: Pool, task: str) -> Size:
+    def size(self, pool: candidates.Pool, task: str) -> candidates.Size:
         """How much of a task is used.
 
         Raises:
           SystemExit: the task is not one of the experiment's.
         """
-        if task not in SIZES[pool]:
-            raise SystemExit(f"unknown task {task!r}; valid are {', '.join(SIZES[pool])}")
-        size = SMOKE if self.smoke else SIZES[pool][task]
+        if task not in candidates.SIZES[pool]:
+            raise SystemExit(f"unknown task {task!r}; valid are {', '.join(candidates.SIZES[pool])}")
+        size = candidates.SMOKE if self.smoke else candidates.SIZES[pool][task]
         return size if self.seeds is None else dataclasses.replace(size, seeds=self.seeds)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Bench:
-    """A task with its candidates.
-
-    Attributes:
-      lab: judges.
-      whole: everybody, cleaned of what others' questions ask.
-      learned: records asked as questions, each user's in the order of the draw.
-      pools: candidates by query id, real and learned.
-      greedy: the LLM's one answer with records, by query id; {} without an LLM.
-    """
-
-    lab: lab.Lab
-    whole: Split
-    learned: Sequence[Query]
-    pools: Mapping[str, Sequence[Candidate]]
-    greedy: Mapping[str, str]
-
-
-def everybody(task: tasks.Task, size: Size, options: Options) -> Split:
-    """The drawn users of both of LaMP's splits, cleaned once for all folds.
-
-    Cleaning for a fold removes what its held-out users' questions ask. Here every user counts as held out: that removes
-    the union over all folds, so nothing is left for any of them to remove from a profile.
-    """
-    drawn = []
-    for name, users in zip(("train", "dev"), size.users, strict=True):
-        split, _ = lamp.read_split(pathlib.Path(options.data_dir) / task.name, task, name)
-        drawn.append(folds.subset(split, users=users, queries_per_user=size.queries, seed=options.seed))
-    train, dev = drawn
-    both = Split(name="all", users={**train.users, **dev.users}, queries=(*train.queries, *dev.queries))
-    return folds.hold_out(task, Split(name="nobody", users={}, queries=()), both).held_out
-
-
-def make_bench(pool: Pool, task_name: str, options: Options, llm: sampler.Sampler) -> Bench:
-    """Reads, draws and asks."""
-    task, size = tasks.LAMP[task_name], options.size(pool, task_name)
-    whole = everybody(task, size, options)
-    chosen = dataclasses.replace(settings.SMALL, pseudo_queries=size.pseudo)
-    bench = lab.Lab(
-        ctx=contract.Context(task=task, llm=llm, settings=chosen.prompts),
-        users=whole.users,
-        settings=chosen,
-        seed=options.seed,
-    )
-    learned = bench.pseudo_queries(tuple(whole.users))
-    queries = [*learned, *whole.queries]
-    if pool == "labels":
-        proposals = [Candidate(text=label, source="proposal") for label in task.labels]
-        return Bench(lab=bench, whole=whole, learned=learned, pools={q.id: proposals for q in queries}, greedy={})
-    pools, greedy = sampled_pools(bench, queries, size)
-    return Bench(lab=bench, whole=whole, learned=learned, pools=pools, greedy=greedy)
-
-
-def sampled_pools(
-    bench: lab.Lab, queries: Sequence[Query], size: Size
-) -> tuple[dict[str, list[Candidate]], dict[str, str]]:
-    """Candidates by query id, and the greedy answer with k records.
-
-    Whatever was said with a record in sight is one source: what several prompts agree on shows in the votes.
-    """
-    shown = {query.id: bench.retrieve(query, max(size.shown, size.alone)) for query in queries}
-    rag = bench.pools(
-        "rag",
-        {query_id: records[: size.shown] for query_id, records in shown.items()},
-        queries,
-        samples=SAMPLES,
-        source="reranked",
-        stage="candidates with records",
-    )
-    zero = bench.pools("zero_shot", {}, queries, samples=SAMPLES, source="zero_shot", stage="zero-shot candidates")
-    tried = [(query, i) for query in queries for i in range(min(size.alone, len(shown[query.id])))]
-    asked = [dataclasses.replace(query, id=f"{query.id}#{i}") for query, i in tried]
-    alone = bench.answers(
-        "rag",
-        {q.id: (shown[query.id][i],) for q, (query, i) in zip(asked, tried, strict=True)},
-        asked,
-        stage="candidates with one record",
-    )
-    said: dict[str, list[Candidate]] = {query.id: list(rag[query.id]) for query in queries}
-    for q, (query, _) in zip(asked, tried, strict=True):
-        said[query.id].append(dataclasses.replace(alone[q.id], source="reranked", greedy=False))
-    normalise = bench.ctx.task.normalise
-    pools = {query.id: [*lab.merge(said[query.id], normalise), *zero[query.id]] for query in queries}
-    return pools, {query.id: rag[query.id][0].text for query in queries}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -244,7 +118,7 @@ class Part:
     held_out: Sequence[Query]
 
 
-def parts(bench: Bench, options: Options) -> list[Part]:
+def parts(bench: candidates.Bench, options: Options) -> list[Part]:
     """The folds. Validation users are cut from the training users of each."""
     rows = hydra.labelled_rows(bench.lab, bench.learned, bench.pools, "learned")
     found = []
@@ -308,7 +182,7 @@ def with_records(
     return personal.personalise(fitted.config, encode, fitted.scorer.fitted, rows, epochs=fitted.choice.epochs)
 
 
-def places(bench: Bench) -> dict[str, int]:
+def places(bench: candidates.Bench) -> dict[str, int]:
     """The place of every learned query among those of its user, in the order of the draw."""
     asked: collections.Counter[str] = collections.Counter()
     found = {}
@@ -332,7 +206,7 @@ def or_pooled(fitted: Fitted, part: Part) -> personal.Personal:
     return fitted.scorer if qualities and np.mean(qualities) < best else pooled
 
 
-def numbers(size: Size) -> list[int]:
+def numbers(size: candidates.Size) -> list[int]:
     """0, 1, 2, 4, ... records of a user, p last."""
     return [0, *(2**i for i in range(size.pseudo.bit_length()) if 2**i < size.pseudo), size.pseudo]
 
@@ -340,7 +214,9 @@ def numbers(size: Size) -> list[int]:
 Answers = dict[str, dict[str, list[str]]]
 
 
-def choose(bench: Bench, options: Options, encode: personal.Encode, size: Size) -> tuple[Answers, dict[str, list[str]]]:
+def choose(
+    bench: candidates.Bench, options: Options, encode: personal.Encode, size: candidates.Size
+) -> tuple[Answers, dict[str, list[str]]]:
     """Answers of all families by method and query id, one a seed; and what was chosen, by family."""
     answers: Answers = {}
     choices: dict[str, list[str]] = {}
@@ -375,7 +251,7 @@ def choose(bench: Bench, options: Options, encode: personal.Encode, size: Size) 
     return answers, choices
 
 
-def plain(bench: Bench, options: Options) -> Answers:
+def plain(bench: candidates.Bench, options: Options) -> Answers:
     """Controls: choices from the same pools, and answers from the profile alone."""
     task, queries = bench.lab.ctx.task, bench.whole.queries
     answers: Answers = {}
@@ -402,7 +278,7 @@ def plain(bench: Bench, options: Options) -> Answers:
     return answers
 
 
-def prediction_rows(bench: Bench, answers: Answers) -> list[dict[str, Any]]:
+def prediction_rows(bench: candidates.Bench, answers: Answers) -> list[dict[str, Any]]:
     """Rows for `intervals.measure`, without a text: qualities alone."""
     return [
         {
@@ -422,14 +298,20 @@ def prediction_rows(bench: Bench, answers: Answers) -> list[dict[str, Any]]:
     ]
 
 
-def run(pool: Pool, task_name: str, options: Options, machine: pipeline.Machine) -> None:
+def made(pool: candidates.Pool, task_name: str, options: Options, llm: sampler.Sampler) -> candidates.Bench:
+    """A task with its candidates."""
+    size = options.size(pool, task_name)
+    return candidates.make_bench(pool, tasks.LAMP[task_name], size, options.data_dir, options.seed, llm)
+
+
+def run(pool: candidates.Pool, task_name: str, options: Options, machine: pipeline.Machine) -> None:
     """One task and pool, into `out`."""
     size = options.size(pool, task_name)
     transport = machine.connect("scripted" if options.smoke else options.llm)
     held = store.Store(machine.store)
     llm = sampler.StoredSampler(transport, held)
     try:
-        bench = make_bench(pool, task_name, options, llm)
+        bench = made(pool, task_name, options, llm)
     finally:
         llm.close()
         held.close()
@@ -444,7 +326,7 @@ def run(pool: Pool, task_name: str, options: Options, machine: pipeline.Machine)
     files.write_json(_choices_file(pool, task_name, options), choices)
 
 
-def read(pool: Pool, task_name: str, options: Options) -> report.Found:
+def read(pool: candidates.Pool, task_name: str, options: Options) -> report.Found:
     """What `run` has left."""
     return report.Found(
         task=tasks.LAMP[task_name],
@@ -454,11 +336,11 @@ def read(pool: Pool, task_name: str, options: Options) -> report.Found:
     )
 
 
-def _rows_file(pool: Pool, task_name: str, options: Options) -> pathlib.Path:
+def _rows_file(pool: candidates.Pool, task_name: str, options: Options) -> pathlib.Path:
     return options.out / f"{task_name}-{pool}.jsonl"
 
 
-def _choices_file(pool: Pool, task_name: str, options: Options) -> pathlib.Path:
+def _choices_file(pool: candidates.Pool, task_name: str, options: Options) -> pathlib.Path:
     return options.out / f"{task_name}-{pool}-choices.json"
 
 
@@ -488,7 +370,7 @@ def main(options: Options) -> None:
                 counting = planner.Planner(
                     machine.connect(options.llm).model, store.Store.without_making(options.store)
                 )
-                make_bench(pool, task, options, counting)
+                made(pool, task, options, counting)
                 print(f"{task}, {pool}: {counting.calls:,} calls")
             elif not options.report:
                 run(pool, task, options, machine)

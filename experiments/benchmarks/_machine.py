@@ -1,7 +1,9 @@
-"""What benchmarks share: contenders that take turns, and what the machine can do at best."""
+"""What benchmarks share: contenders that take turns, what the machine can do at best, tables and the last line."""
 
 import collections
+import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent import futures
@@ -10,6 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import rich.console
+import rich.table
 
 CALLS = 4  # of a turn
 
@@ -48,3 +52,31 @@ class Machine:
 
     def multiply(self, _: int) -> None:
         self.product(self.matrix, self.matrix).block_until_ready()
+
+
+def show(part: str, found: Mapping[str, Any]) -> None:
+    """A table of what one part of a benchmark has found; its `checks` say what holds."""
+    table = rich.table.Table(title=part, show_header=False)
+    for name, value in found.items():
+        if isinstance(value, dict) and name != "checks":
+            for key, inner in value.items():
+                table.add_row(f"{name} {key}".replace("_", " "), _written(inner))
+        elif name != "checks":
+            table.add_row(name.replace("_", " "), str(value))
+    for name, held in found["checks"].items():
+        table.add_row(name, "yes" if held else "NO", style="" if held else "bold red")
+    rich.console.Console().print(table)
+
+
+def end(found: Mapping[str, Mapping[str, Any]], figures: tuple[str, ...], *, as_json: bool, smoke: bool) -> None:
+    """Prints all as one JSON object, with the figures whose names begin so at its top, and exits with 1 where a check
+    is false."""
+    if as_json:
+        flat = {name: value for one in found.values() for name, value in one.items() if name.startswith(figures)}
+        print(json.dumps({**flat, **found}))
+    if not smoke and not all(held for one in found.values() for held in one["checks"].values()):
+        sys.exit(1)
+
+
+def _written(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)

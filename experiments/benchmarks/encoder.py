@@ -26,8 +26,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich.console
-import rich.table
 import tyro
 
 from experiments.benchmarks import _machine
@@ -286,30 +284,15 @@ def main(options: Options) -> None:
     """Measures, prints tables, and exits with 1 where a check is false."""
     if set(options.parts) - {"longformer"} and importlib.util.find_spec("torch") is None:
         sys.exit("all parts but longformer need PyTorch: pip install -r requirements/parity.txt")
-    console = rich.console.Console()
     found: dict[str, Any] = {}
     for part in options.parts:
-        one = PARTS[part](options)
-        table = rich.table.Table(title=part, show_header=False)
-        for name, value in one.items():
-            if isinstance(value, dict) and name != "checks":
-                for key, inner in value.items():
-                    table.add_row(f"{name} {key}".replace("_", " "), str(inner))
-            elif name != "checks":
-                table.add_row(name.replace("_", " "), str(value))
-        for name, held in one["checks"].items():
-            table.add_row(name, "yes" if held else "NO", style="" if held else "bold red")
-        console.print(table)
-        found[part] = one
+        found[part] = PARTS[part](options)
+        _machine.show(part, found[part])
     if options.plot is not None and "uniform" in found:
         options.plot.write_text(page(found["uniform"]))
-    if options.json:
-        plain = ("ratio_", "gemm_share", "longformer_", "training_peak")
-        flat = {k: v for one in found.values() for k, v in one.items() if k.startswith(plain)}
-        flat.pop("ratios", None)
-        print(json.dumps({**flat, **found}))
-    if not options.smoke and not all(held for one in found.values() for held in one["checks"].values()):
-        sys.exit(1)
+    _machine.end(
+        found, ("ratio_", "gemm_share", "longformer_", "training_peak"), as_json=options.json, smoke=options.smoke
+    )
 
 
 def _mean(values: Mapping[str, float]) -> float:

@@ -19,7 +19,6 @@ measured rate of copying and operations over the measured rate of a large produc
 import contextlib
 import dataclasses
 import importlib.util
-import json
 import os
 import pathlib
 import sys
@@ -30,8 +29,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
-import rich.console
-import rich.table
 import tyro
 
 from experiments.benchmarks import _heads_ragged, _heads_shards, _machine
@@ -337,29 +334,13 @@ def main(options: Options) -> None:
     """Measures, prints tables, and exits with 1 where a check is false."""
     if set(options.parts) & {"one_hot", "sparse"} and importlib.util.find_spec("torch") is None:
         sys.exit("the parts one_hot and sparse need PyTorch: pip install -r requirements/parity.txt")
-    console = rich.console.Console()
     found: dict[str, Any] = {}
     for part in options.parts:
-        one = PARTS[part](options)
-        table = rich.table.Table(title=part, show_header=False)
-        for name, value in one.items():
-            if isinstance(value, dict) and name != "checks":
-                for key, inner in value.items():
-                    table.add_row(f"{name} {key}".replace("_", " "), _written(inner))
-            elif name != "checks":
-                table.add_row(name.replace("_", " "), str(value))
-        for name, held in one["checks"].items():
-            table.add_row(name, "yes" if held else "NO", style="" if held else "bold red")
-        console.print(table)
-        found[part] = one
+        found[part] = PARTS[part](options)
+        _machine.show(part, found[part])
     if options.plot is not None and "flatness" in found:
         options.plot.write_text(page(found["flatness"]))
-    if options.json:
-        plain = ("flatness_", "ratio_", "floor_share")
-        flat = {k: v for one in found.values() for k, v in one.items() if k.startswith(plain)}
-        print(json.dumps({**flat, **found}))
-    if not options.smoke and not all(held for one in found.values() for held in one["checks"].values()):
-        sys.exit(1)
+    _machine.end(found, ("flatness_", "ratio_", "floor_share"), as_json=options.json, smoke=options.smoke)
 
 
 def _head(name: str) -> Any:
@@ -388,10 +369,6 @@ def _resident() -> int:
 
         ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory, which is nobody's
     return psutil.Process().memory_info().rss
-
-
-def _written(value: Any) -> str:
-    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _mean(values: list[float]) -> float:

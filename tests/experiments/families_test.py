@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from experiments import _families_report, families
+from experiments import _families_pools, _families_report, families
 from hydrajax.data import folds, tasks
 from hydrajax.llm import planner, scripted, store
 from hydrajax.methods import personal
@@ -31,7 +31,7 @@ def options(tmp_path):
 def bench(options):
     """Proposals for candidates: no LLM."""
     counting = planner.Planner("scripted", store.Store.without_making(options.store))
-    return families.make_bench("labels", "LaMP_2M", options, counting)
+    return families.made("labels", "LaMP_2M", options, counting)
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_a_question_that_is_anothers_record_is_cleaned_away_once_for_all_folds(o
     taken = questions[0]["profile"][0]
     taken["description"] = questions[1]["input"].split("description: ")[1]
     path.write_text(json.dumps(questions))
-    whole = families.everybody(task, families.SMOKE, options)
+    whole = _families_pools.everybody(task, _families_pools.SMOKE, options.data_dir, options.seed)
     assert {user: len(own.profile) for user, own in whole.users.items() if len(own.profile) != 3} == {"train0": 2}
     for fold in folds.k_folds(task, (whole,), folds=3, seed=0):
         assert fold.removed == folds.Removed()
@@ -113,13 +113,13 @@ def test_a_curve_takes_the_first_records_of_each_user_and_none_is_the_pooled_hea
 
 @pytest.mark.parametrize(("pseudo", "points"), [(1, [0, 1]), (2, [0, 1, 2]), (3, [0, 1, 2, 3]), (8, [0, 1, 2, 4, 8])])
 def test_the_curve_doubles_and_ends_with_all_records(pseudo, points):
-    assert families.numbers(families.Size(users=(None, None), queries=1, pseudo=pseudo)) == points
+    assert families.numbers(_families_pools.Size(users=(None, None), queries=1, pseudo=pseudo)) == points
 
 
 def test_a_sampled_pool_counts_what_was_said_with_records_as_one_source(options):
     llm = families.sampler.StoredSampler(scripted.Scripted(), store.Store(options.store))
     try:
-        bench = families.make_bench("sampled", "LaMP_2M", options, llm)
+        bench = families.made("sampled", "LaMP_2M", options, llm)
     finally:
         llm.close()
     for query in (*bench.learned, *bench.whole.queries):
@@ -128,7 +128,7 @@ def test_a_sampled_pool_counts_what_was_said_with_records_as_one_source(options)
         assert len(set(texts)) == len(texts)
         votes = {source: sum(c.votes for c in pool if c.source == source) for source in ("reranked", "zero_shot")}
         # Greedy and samples with records, one record alone; greedy and samples without.
-        assert votes == {"reranked": families.SAMPLES + 2, "zero_shot": families.SAMPLES + 1}
+        assert votes == {"reranked": _families_pools.SAMPLES + 2, "zero_shot": _families_pools.SAMPLES + 1}
         assert pool[0].greedy and pool[0].text == bench.greedy[query.id]
 
 

@@ -4,9 +4,8 @@ A file defines
     MODEL_TYPES    the names that a Hugging Face `config.json` gives it
     Config         the shape of an encoder, frozen, by the names of `config.json`
     read_config    what `config.json` holds -> Config
-    Encoder        a Flax module: Encoder(config, settings).apply({"params": params}, ids, types, mask) -> [B, T, D];
-                   for rows in which several texts stand side by side, `positions`, `segments` and `texts`, the most
-                   texts in a row, are given too: see `tokens.Packed`
+    Encoder        a `blocks.Encoder`, a Flax module:
+                   Encoder(config, settings).apply({"params": params}, ids, types, mask) -> [B, T, D]
     tensors        Config -> the file's tensors: name -> `Tensor`
     PREFIXES       of those names in files that hold more than the encoder
     IGNORED        a pattern of tensors in the file that are not of the encoder

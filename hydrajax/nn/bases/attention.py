@@ -23,23 +23,26 @@ class Layout:
 
     Attributes:
       mask: bool [B, T], true = a real token.
-      positions: int32 [B, T], counted from 0 in every text.
+      positions: int32 [B, T], counted from 0 in every text; None: from the row's beginning.
       segments: int32 [B, T], the text's number in its row where several are packed into one, 0 = padding; None: one
         text a row.
       leads: int32 [B, G], where tokens of global attention stand, T = nowhere; None: there are none.
     """
 
     mask: Any
-    positions: Any
+    positions: Any = None
     segments: Any = None
     leads: Any = None
 
+    def counted(self) -> Int[Array, "B T"]:
+        """The positions, also where they are not given."""
+        if self.positions is not None:
+            return self.positions
+        return jnp.broadcast_to(jnp.arange(self.mask.shape[1], dtype=jnp.int32)[None], self.mask.shape)
 
-def layout(mask: Bool[Array, "B T"], positions: Int[Array, "B T"] | None, segments: Int[Array, "B T"] | None) -> Layout:
-    """A layout; without positions tokens are counted from the row's beginning."""
-    if positions is None:
-        positions = jnp.broadcast_to(jnp.arange(mask.shape[1], dtype=jnp.int32)[None], mask.shape)
-    return Layout(mask=mask, positions=positions, segments=segments)
+    def numbered(self) -> Int[Array, "B T"]:
+        """The segments, also where they are not given: 1 for a row's one text."""
+        return self.mask.astype(jnp.int32) if self.segments is None else self.segments
 
 
 def heads_of(x: Float[Array, "B T _"], parts: int, num_heads: int) -> tuple[Float[Array, "B H T h"], ...]:
@@ -109,7 +112,7 @@ def attend(
     def some(part: tuple[Array, Array, Array, Array], bias: Array | None, drop: Dropout | None) -> Array:
         q, k, v, keep = part
         logits = _scores(q, k)
-        (weights,), total = _softmax([(logits if bias is None else logits + bias.astype(jnp.float32), keep)], drop)
+        (weights,), total, _ = _softmax([(logits if bias is None else logits + bias.astype(jnp.float32), keep)], drop)
         return _weighted(weights, v, total)
 
     size = _heads_at_once(q, 4 * q.shape[2] ** 2)
@@ -138,11 +141,7 @@ def _in_groups(q: Array, k: Array, v: Array, keep: Array) -> Float[Array, "G N 1
 def _in_groups_forward(q: Array, k: Array, v: Array, keep: Array) -> tuple[Array, tuple[Array, ...]]:
     def group(part: tuple[Array, ...]) -> tuple[Array, Array]:
         q, k, v, keep = part
-        logits = jnp.where(keep, _scores(q, k), -jnp.inf)
-        top = jnp.max(logits, axis=-1, keepdims=True, initial=jnp.finfo(jnp.float32).min)
-        weights = jnp.exp(logits - top)
-        total = jnp.sum(weights, axis=-1, keepdims=True)
-        total = jnp.where(total > 0, total, 1.0)
+        (weights,), total, top = _softmax([(_scores(q, k), keep)], None)
         return _weighted(weights, v, total), top + jnp.log(total)
 
     out, norm = jax.lax.map(group, (q, k, v, keep))
@@ -169,6 +168,23 @@ def _in_groups_backward(saved: tuple[Array, ...], grad: Array) -> tuple[Array, A
 
 
 _in_groups.defvjp(_in_groups_forward, _in_groups_backward)
+
+
+def attend_within(
+    q: Float[Array, "B H T h"],
+    k: Float[Array, "B H T h"],
+    v: Float[Array, "B H T h"],
+    where: Layout,
+    *,
+    window: int,
+    drop: Dropout | None = None,
+    fused: bool = False,
+) -> Float[Array, "B H T h"]:
+    """`attend` with a window, in the form that is the smallest at this length; arguments as there."""
+    t = q.shape[2]
+    if t > 3 * window:
+        return attend_nearby(q, k, v, where, window=window, drop=drop)
+    return attend(q, k, v, where, window=window if t > window + 1 else None, drop=drop, fused=fused)
 
 
 def attend_nearby(
@@ -212,7 +228,7 @@ def _nearby(q: Array, k: Array, v: Array, where: Layout, window: int, drop: Drop
     b, h, t, d = q.shape
     blocks = -(-t // window)
     pad = blocks * window - t
-    segments = where.mask.astype(jnp.int32) if where.segments is None else where.segments
+    segments = where.numbered()
     near = segments
     leads = where.leads
     if leads is not None:
@@ -246,7 +262,7 @@ def _nearby(q: Array, k: Array, v: Array, where: Layout, window: int, drop: Drop
         if leads is not None:
             seen = (mine[:, :, None] == lead_segments[:, None, :]) & (lead_segments[:, None, :] > 0)
             parts.append((_scores(q, lead_k), seen[:, None]))
-        weights, total = _softmax(parts, drop)
+        weights, total, _ = _softmax(parts, drop)
         out = _weighted(weights[0], v, total)
         return out if leads is None else out + _weighted(weights[1], lead_v, total)
 
@@ -268,10 +284,10 @@ def attend_from(
     drop: Dropout | None = None,
 ) -> Float[Array, "B H G h"]:
     """What the tokens of global attention see: all of their text."""
-    segments = where.mask.astype(jnp.int32) if where.segments is None else where.segments
+    segments = where.numbered()
     mine = _segments_at(segments, where.leads)
     keep = (mine[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
-    (weights,), total = _softmax([(_scores(q, k), keep[:, None])], drop)
+    (weights,), total, _ = _softmax([(_scores(q, k), keep[:, None])], drop)
     return _weighted(weights, v, total)
 
 
@@ -321,10 +337,10 @@ def _scores(q: Array, k: Array) -> Float[Array, "B H Q K"]:
     return _product(q * jnp.asarray(q.shape[3] ** -0.5, q.dtype), k.swapaxes(2, 3)).astype(jnp.float32)
 
 
-def _softmax(parts: list[tuple[Array, Array]], drop: Dropout | None) -> tuple[list[Array], Float[Array, "B H Q 1"]]:
-    """exp(logits - max) of parts that share one softmax, and their sum, by which the result is divided at the end.
+def _softmax(parts: list[tuple[Array, Array]], drop: Dropout | None) -> tuple[list[Array], Array, Array]:
+    """exp(logits - max) of parts that share one softmax; their sum, by which the result is divided at the end; the max.
 
-    A division of the weights would touch T numbers where that of the result touches h.
+    Sum and max are [B, H, Q, 1]. A division of the weights would touch T numbers where that of the result touches h.
     """
     masked = [jnp.where(keep, logits, -jnp.inf) for logits, keep in parts]
     floor = jnp.finfo(jnp.float32).min
@@ -334,7 +350,7 @@ def _softmax(parts: list[tuple[Array, Array]], drop: Dropout | None) -> tuple[li
     if drop is not None:
         keys = jax.random.split(drop.key, len(weights))
         weights = [Dropout(key=keys[i], rate=drop.rate)(w) for i, w in enumerate(weights)]
-    return weights, jnp.where(total > 0, total, 1.0)
+    return weights, jnp.where(total > 0, total, 1.0), top
 
 
 def _weighted(weights: Array, v: Array, total: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array
 
 from hydrajax.nn import bases
 from hydrajax.nn.bases import attention, blocks
@@ -24,38 +24,14 @@ IGNORED = re.compile(r"^(pooler\.|cls\.|classifier\.|embeddings\.position_ids$)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """The shape of the encoder.
+class Config(blocks.Shape):
+    """The shape of the encoder; see `blocks.Shape`."""
 
-    Attributes:
-      hidden_dropout_prob: rate of dropout after the embeddings, the attention and the feed-forward part; off unless
-        `apply` gets `train=True` and a `dropout` key.
-      attention_probs_dropout_prob: rate of dropout of the attention's weights.
-    """
-
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    max_position_embeddings: int
     type_vocab_size: int
-    layer_norm_eps: float
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-
-    @property
-    def max_tokens(self) -> int:
-        return self.max_position_embeddings - self.first_position
 
     @property
     def types(self) -> int:
         return self.type_vocab_size
-
-    @property
-    def first_position(self) -> int:
-        """The row of the first token in the table of positions."""
-        return 0
 
 
 def read_config(raw: Mapping[str, Any]) -> Config:
@@ -68,27 +44,12 @@ def read_config(raw: Mapping[str, Any]) -> Config:
     return Config(**bases.numbers(raw, Config, layer_norm_eps=1e-12, hidden_dropout_prob=0.1))
 
 
-class Encoder(nn.Module):
-    """The encoder: `Encoder(config).apply({"params": params}, ids, types, mask) -> [B, T, D]`, float32."""
+class Encoder(blocks.Encoder):
+    """The encoder; see `blocks.Encoder`."""
 
-    config: Config
-    settings: blocks.Settings = blocks.USUAL
-
-    @nn.compact
-    def __call__(
-        self,
-        ids: Int[Array, "B T"],
-        types: Int[Array, "B T"],
-        mask: Bool[Array, "B T"],
-        *,
-        positions: Int[Array, "B T"] | None = None,
-        segments: Int[Array, "B T"] | None = None,
-        texts: int = 1,
-        train: bool = False,
-    ) -> Float[Array, "B T D"]:
+    def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
         c, s = self.config, self.settings
-        where = attention.layout(mask, positions, segments)
-        x_BxTxD = embedded(self, c, ids, types, positions, train=train)
+        x_BxTxD = embedded(self, c, ids, types, where, train=train)
         attending = functools.partial(
             blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
         )
@@ -98,18 +59,18 @@ class Encoder(nn.Module):
 
 
 def embedded(
-    module: nn.Module, c: Any, ids: Array, types: Array | None, positions: Array | None, *, train: bool
+    module: nn.Module, c: Any, ids: Array, types: Array | None, where: attention.Layout, *, train: bool
 ) -> Array:
     """x_0; without type ids where the architecture has none."""
     init = nn.initializers.normal(0.02)
     word = module.param("word", init, (c.vocab_size, c.hidden_size))
     position = module.param("position", init, (c.max_position_embeddings, c.hidden_size))
     x_BxTxD = blocks.looked_up(jnp.asarray(word), ids)
-    if positions is None:  # the same rows for all texts: to add them up costs a scatter in the backward pass
+    if where.positions is None:  # the same rows for all texts: to add them up costs a scatter in the backward pass
         rows = jnp.asarray(position)[c.first_position : c.first_position + ids.shape[1]]
         x_BxTxD = x_BxTxD + rows[None]
     else:
-        x_BxTxD = x_BxTxD + blocks.looked_up(jnp.asarray(position), positions + c.first_position)
+        x_BxTxD = x_BxTxD + blocks.looked_up(jnp.asarray(position), where.positions + c.first_position)
     if types is not None:
         kinds = module.param("type", init, (c.type_vocab_size, c.hidden_size))
         x_BxTxD = x_BxTxD + jnp.matmul(jax.nn.one_hot(types, c.type_vocab_size, dtype=jnp.float32), kinds)

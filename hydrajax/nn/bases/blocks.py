@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from hydrajax.nn.bases import attention
 from hydrajax.types import DataError
@@ -46,6 +46,84 @@ class Settings:
 
 
 USUAL = Settings()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What the shapes of BERT and its relatives have in common, by the names of `config.json`.
+
+    Attributes:
+      hidden_dropout_prob: rate of dropout after the embeddings, the attention and the feed-forward part; off unless
+        `apply` gets `train=True` and a `dropout` key.
+      attention_probs_dropout_prob: rate of dropout of the attention's weights.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    layer_norm_eps: float
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest text."""
+        return self.max_position_embeddings - self.first_position
+
+    @property
+    def types(self) -> int:
+        """How many type ids there are; 0: they are not looked at."""
+        return 0
+
+    @property
+    def first_position(self) -> int:
+        """The row of the first token in the table of positions."""
+        return 0
+
+
+class Encoder(nn.Module):
+    """A base encoder; an architecture writes `encode`.
+
+    Attributes:
+      config: its shape, a `bases.Config`.
+      settings: how it computes.
+    """
+
+    config: Any
+    settings: Settings = USUAL
+
+    @nn.compact
+    def __call__(
+        self,
+        ids: Int[Array, "B T"],
+        types: Int[Array, "B T"],
+        mask: Bool[Array, "B T"],
+        *,
+        positions: Int[Array, "B T"] | None = None,
+        segments: Int[Array, "B T"] | None = None,
+        texts: int = 1,
+        train: bool = False,
+    ) -> Float[Array, "B T D"]:
+        """One vector a token, float32.
+
+        Args:
+          ids: of tokens, below `config.vocab_size`.
+          types: of tokens, below `config.types` where that is more than 0.
+          mask: true = a real token; a text begins at the row's beginning and has no gaps.
+          positions: counted from 0 in every text; None: from the row's beginning. Given together with `segments`.
+          segments: the text's number in a row that holds several, from 1; 0 = padding. See `tokens.Packed`.
+          texts: most texts in a row.
+          train: dropout is on, and `apply` needs a key of `dropout`.
+        """
+        where = attention.Layout(mask=mask, positions=positions, segments=segments)
+        return jnp.asarray(self.encode(ids, types, where, texts=texts, train=train), jnp.float32)
+
+    def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
+        """What `__call__` returns, of tokens that stand so."""
+        raise NotImplementedError
 
 
 @jax.custom_vjp

@@ -17,7 +17,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from hydrajax.nn import bases
 from hydrajax.nn.bases import attention, bert, blocks
@@ -31,7 +31,7 @@ GLOBALS = ("first", "none")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(bert.Config):
-    """The shape of the encoder; see `bert.Config`.
+    """The shape of the encoder; see `blocks.Shape`.
 
     Attributes:
       attention_window: tokens that a token sees, both sides together, of each layer.
@@ -83,15 +83,10 @@ class WindowAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
-        d, s, t = x_BxTxD.shape[-1], self.settings, x_BxTxD.shape[1]
+        d, s = x_BxTxD.shape[-1], self.settings
         q, k, v = attention.heads_of(blocks.dense(s, 3 * d, "qkv")(x_BxTxD), 3, self.num_heads)
         drop, lead_drop = (blocks.dropped(self, self.rate, train=self.train) for _ in range(2))
-        if t > 3 * self.window:
-            out = attention.attend_nearby(q, k, v, where, window=self.window, drop=drop)
-        elif t > self.window + 1:
-            out = attention.attend(q, k, v, where, window=self.window, drop=drop, fused=s.fused)
-        else:
-            out = attention.attend(q, k, v, where, drop=drop, fused=s.fused)
+        out = attention.attend_within(q, k, v, where, window=self.window, drop=drop, fused=s.fused)
         # Made also where no token is global, so that the tree does not depend on it.
         from_lead = blocks.dense(s, d, "global_query")
         of_all = blocks.dense(s, 2 * d, "global_key_value")
@@ -106,29 +101,14 @@ class WindowAttention(nn.Module):
         return blocks.dense(s, d, "out")(attention.joined(out))
 
 
-class Encoder(nn.Module):
-    """The encoder: `Encoder(config).apply({"params": params}, ids, types, mask) -> [B, T, D]`, float32."""
+class Encoder(blocks.Encoder):
+    """The encoder; see `blocks.Encoder`."""
 
-    config: Config
-    settings: blocks.Settings = blocks.USUAL
-
-    @nn.compact
-    def __call__(
-        self,
-        ids: Int[Array, "B T"],
-        types: Int[Array, "B T"],
-        mask: Bool[Array, "B T"],
-        *,
-        positions: Int[Array, "B T"] | None = None,
-        segments: Int[Array, "B T"] | None = None,
-        texts: int = 1,
-        train: bool = False,
-    ) -> Float[Array, "B T D"]:
+    def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
         c, s = self.config, self.settings
-        where = attention.layout(mask, positions, segments)
         if c.global_attention == "first":
             where = dataclasses.replace(where, leads=first_tokens(where, texts))
-        x_BxTxD = bert.embedded(self, c, ids, types, positions, train=train)
+        x_BxTxD = bert.embedded(self, c, ids, types, where, train=train)
         for i in range(c.num_hidden_layers):
             attending = functools.partial(
                 WindowAttention,
@@ -145,7 +125,7 @@ class Encoder(nn.Module):
 def first_tokens(where: attention.Layout, texts: int) -> Int[Array, "B G"]:
     """Where the first token of each text stands; T where a row has fewer texts."""
     t = where.mask.shape[1]
-    first = where.mask & (where.positions == 0)
+    first = where.mask & (where.counted() == 0)
     places = jnp.where(first, jnp.arange(t, dtype=jnp.int32)[None], t)
     return jnp.sort(places, axis=1)[:, :texts]
 

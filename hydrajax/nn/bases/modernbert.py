@@ -13,7 +13,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from hydrajax.nn import bases
 from hydrajax.nn.bases import attention, blocks
@@ -100,18 +100,16 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
-        c, s, t = self.config, self.settings, x_BxTxD.shape[1]
+        c, s = self.config, self.settings
         qkv = blocks.dense(s, 3 * c.hidden_size, "qkv", bias=c.attention_bias)(x_BxTxD)
         q, k, v = attention.heads_of(qkv, 3, c.num_attention_heads)
         theta, window = c.thetas[0 if self.full else 1], c.local_attention // 2
-        q, k = (rotated(x, where.positions, theta) for x in (q, k))
+        q, k = (rotated(x, where.counted(), theta) for x in (q, k))
         drop = blocks.dropped(self, c.attention_dropout, train=self.train)
-        if self.full or t <= window + 1:
+        if self.full:
             out = attention.attend(q, k, v, where, drop=drop, fused=s.fused)
-        elif t <= 3 * window:
-            out = attention.attend(q, k, v, where, window=window, drop=drop, fused=s.fused)
         else:
-            out = attention.attend_nearby(q, k, v, where, window=window, drop=drop)
+            out = attention.attend_within(q, k, v, where, window=window, drop=drop, fused=s.fused)
         out = blocks.dense(s, c.hidden_size, "out", bias=c.attention_bias)(attention.joined(out))
         return nn.Dropout(c.attention_dropout, deterministic=not self.train)(out)
 
@@ -137,26 +135,11 @@ class Layer(nn.Module):
         return x_BxTxD + blocks.dense(s, c.hidden_size, "narrow", bias=c.mlp_bias)(y).astype(jnp.float32)
 
 
-class Encoder(nn.Module):
-    """The encoder: `Encoder(config).apply({"params": params}, ids, types, mask) -> [B, T, D]`; types are ignored."""
+class Encoder(blocks.Encoder):
+    """The encoder; see `blocks.Encoder`. Type ids are not looked at."""
 
-    config: Config
-    settings: blocks.Settings = blocks.USUAL
-
-    @nn.compact
-    def __call__(
-        self,
-        ids: Int[Array, "B T"],
-        types: Int[Array, "B T"],
-        mask: Bool[Array, "B T"],
-        *,
-        positions: Int[Array, "B T"] | None = None,
-        segments: Int[Array, "B T"] | None = None,
-        texts: int = 1,
-        train: bool = False,
-    ) -> Float[Array, "B T D"]:
+    def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
         c, s = self.config, self.settings
-        where = attention.layout(mask, positions, segments)
         word = self.param("word", nn.initializers.normal(0.02), (c.vocab_size, c.hidden_size))
         x_BxTxD = blocks.norm(c.norm_eps, "embedding_norm", bias=c.norm_bias)(blocks.looked_up(jnp.asarray(word), ids))
         x_BxTxD = nn.Dropout(c.embedding_dropout, deterministic=not train)(x_BxTxD)

@@ -16,7 +16,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int
 
 from hydrajax.nn import bases
 from hydrajax.nn.bases import attention, bert, blocks
@@ -28,36 +28,18 @@ FARTHEST = 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """The shape of the encoder; see `bert.Config`.
+class Config(blocks.Shape):
+    """The shape of the encoder; see `blocks.Shape`.
 
     Attributes:
       relative_attention_num_buckets: of distances.
     """
 
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    max_position_embeddings: int
-    layer_norm_eps: float
     relative_attention_num_buckets: int = 32
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
-
-    @property
-    def max_tokens(self) -> int:
-        return self.max_position_embeddings - self.first_position
-
-    @property
-    def types(self) -> int:
-        return 0
 
     @property
     def first_position(self) -> int:
-        """The row of the first token in the table of positions; the padding's id is 1."""
-        return 2
+        return 2  # behind the padding, whose id is 1
 
 
 def read_config(raw: Mapping[str, Any]) -> Config:
@@ -70,27 +52,12 @@ def read_config(raw: Mapping[str, Any]) -> Config:
     return Config(**bases.numbers(raw, Config, layer_norm_eps=1e-12))
 
 
-class Encoder(nn.Module):
-    """The encoder: `Encoder(config).apply({"params": params}, ids, types, mask) -> [B, T, D]`; types are ignored."""
+class Encoder(blocks.Encoder):
+    """The encoder; see `blocks.Encoder`. Type ids are not looked at."""
 
-    config: Config
-    settings: blocks.Settings = blocks.USUAL
-
-    @nn.compact
-    def __call__(
-        self,
-        ids: Int[Array, "B T"],
-        types: Int[Array, "B T"],
-        mask: Bool[Array, "B T"],
-        *,
-        positions: Int[Array, "B T"] | None = None,
-        segments: Int[Array, "B T"] | None = None,
-        texts: int = 1,
-        train: bool = False,
-    ) -> Float[Array, "B T D"]:
+    def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
         c, s = self.config, self.settings
-        where = attention.layout(mask, positions, segments)
-        x_BxTxD = bert.embedded(self, c, ids, None, positions, train=train)
+        x_BxTxD = bert.embedded(self, c, ids, None, where, train=train)
         shape = (c.relative_attention_num_buckets, c.num_attention_heads)
         by_bucket = self.param("distance", nn.initializers.normal(0.02), shape)
         # In a packed row distances are those of the row: within a text they are the same.
@@ -100,7 +67,7 @@ class Encoder(nn.Module):
         )
         for i in range(c.num_hidden_layers):
             x_BxTxD = bert.post_norm(c, s, attending, i, train=train)(x_BxTxD, where, bias)
-        return jnp.asarray(x_BxTxD, jnp.float32)
+        return x_BxTxD
 
 
 def buckets(length: int, count: int) -> Int[np.ndarray, "T T"]:

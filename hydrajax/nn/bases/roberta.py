@@ -21,7 +21,7 @@ tensors = bert.tensors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(bert.Config):
-    """The shape of the encoder; see `bert.Config`.
+    """The shape of the encoder; see `blocks.Shape`.
 
     Attributes:
       pad_token_id: positions begin behind it.
