@@ -86,6 +86,7 @@ def tiny_base():
         type_vocab_size=2,
         layer_norm_eps=1e-12,
         hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )
     module = bert.Encoder(config)
     ids = jnp.zeros((1, 4), jnp.int32)
