@@ -222,8 +222,8 @@ def test_permuting_users_changes_a_trained_base_by_rounding_alone(tiny_base):
         batches.append(make_batch([0, 1, 2, 5], seed=seed).replace(x=texts))
     permuted = [jax.tree.map(lambda leaf: np.asarray(leaf)[order], batch) for batch in batches]
     a, b = run(update, state, *batches), run(update, state, *permuted)
-    assert_close(a.base, b.base, atol=1e-6)
-    assert_close(a.bank, b.bank, atol=1e-6)
+    assert_close(a.base, b.base, atol=1e-5)
+    assert_close(a.bank, b.bank, atol=1e-5)
 
 
 def test_the_step_is_traced_once_a_shape():
