@@ -209,7 +209,7 @@ def test_a_trained_base_learns_and_padding_does_not_teach_it(tiny_base):
 
 def test_permuting_users_changes_a_trained_base_by_rounding_alone(tiny_base):
     """Sums over users are added up in another order. The gradient of the keys' bias is nothing but rounding, which Adam
-    makes whole steps of: at ten times the rate the base is 3e-6 apart, there alone."""
+    makes steps of."""
     base_tx = optimizers.adamw(1e-3, 0.1)
     dims = heads.Dims(features=D - 1, extras=X)
     one = scorer.Scorer(family=heads.get("linear"), dims=dims, module=tiny_base.module, pooling="mean")
