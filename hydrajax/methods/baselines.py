@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from hydrajax.llm import planner
 from hydrajax.methods.lab import Lab
-from hydrajax.prompting import contract, registry
+from hydrajax.prompting import registry
 from hydrajax.types import Candidate, Query, Record
 
 STRATEGIES = ("zero_shot", "icl_random", "rag", "pag")
@@ -39,10 +39,10 @@ def choose_shown(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[
         return sizes[0], {}
     counting = lab.ctx.llm if isinstance(lab.ctx.llm, planner.Planner) else None
     planned = counting.calls if counting else 0
-    user_models = _learn(lab, strategy, validation)
     means = {}
     for k in sizes:
-        answers = _answers(lab, strategy, k, validation, user_models, stage=f"{strategy}: choosing k")[1]
+        shown = lab.shown(strategy, validation, k)
+        answers = lab.answers(strategy, shown, validation, stage=f"{strategy}: choosing k")
         means[k] = sum(lab.quality(q, answers[q.id].text) for q in validation) / len(validation)
     if counting and counting.calls > planned:  # placeholders do not say which is best
         return counting.guess(sizes), means
@@ -52,37 +52,15 @@ def choose_shown(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[
 def answer(lab: Lab, strategy: str, validation: Sequence[Query], queries: Sequence[Query]) -> Baseline:
     """A prompt baseline with its k chosen on the validation queries."""
     k, means = choose_shown(lab, strategy, validation)
-    user_models = _learn(lab, strategy, queries)
-    records, answers = _answers(lab, strategy, k, queries, user_models, stage=strategy)
-    return Baseline(shown=k, validation=means, records=records, answers=answers)
+    records = lab.shown(strategy, queries, k)
+    return Baseline(
+        shown=k, validation=means, records=records, answers=lab.answers(strategy, records, queries, stage=strategy)
+    )
 
 
 def numbers_shown(lab: Lab, strategy: str) -> tuple[int, ...]:
-    """The k to choose from: none where the strategy shows no records, also 0 for a summary."""
-    if registry.get(strategy).retriever is None:
+    """The k to choose from: none where the strategy shows no records, also 0 where it says something without any."""
+    of = registry.get(strategy)
+    if of.retriever is None:
         return (0,)
-    return (0, *lab.settings.shown) if strategy == "pag" else lab.settings.shown
-
-
-def _learn(lab: Lab, strategy: str, queries: Sequence[Query]) -> Mapping[str, contract.UserModel]:
-    # A user without a profile is asked nothing about, so that the answers are those of the users in turn.
-    ids = [user_id for user_id in dict.fromkeys(query.user_id for query in queries) if lab.users[user_id].profile]
-    with lab.charging(f"{strategy}: summaries", ids) as ctx:
-        return registry.get(strategy).learn([lab.users[user_id] for user_id in ids], ctx)
-
-
-def _answers(
-    lab: Lab,
-    strategy: str,
-    k: int,
-    queries: Sequence[Query],
-    user_models: Mapping[str, contract.UserModel],
-    *,
-    stage: str,
-) -> tuple[dict[str, Sequence[Record]], dict[str, Candidate]]:
-    retriever = registry.get(strategy).retriever
-    retriever = lab.settings.retriever if retriever == "bm25" else retriever
-    records: dict[str, Sequence[Record]] = {
-        q.id: lab.retrieve(q, k, retriever) if retriever and k else () for q in queries
-    }
-    return records, lab.answers(strategy, records, queries, stage=stage, user_models=user_models)
+    return (0, *lab.settings.shown) if of.alone else lab.settings.shown

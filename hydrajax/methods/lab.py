@@ -3,16 +3,16 @@
 import collections
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hydrajax import metrics, retrieval
-from hydrajax.data import draws, pseudo
+from hydrajax.data import draws, halves, pseudo
 from hydrajax.llm import models, request, sampler
 from hydrajax.methods import settings as settings_lib
 from hydrajax.methods import stages
 from hydrajax.prompting import contract, registry
-from hydrajax.types import Candidate, Message, Query, Record, User
+from hydrajax.prompting import library as library_lib
+from hydrajax.types import Candidate, Message, Query, Record, User, profile_for
 
 Reward = Callable[[str, str], float]
 PARAPHRASE = "Say the following in other, plain words, without any explanation before or after it: "
@@ -29,6 +29,7 @@ class Lab:
       reward: of (user id, text), for tasks that are judged by simulated users.
       seed: of every draw.
       ledger: what each user cost, (stage, user id) -> calls, input_tokens, output_tokens, stored answers included.
+      library: what strategies have learned of users.
     """
 
     ctx: contract.Context
@@ -37,6 +38,8 @@ class Lab:
     reward: Reward | None = None
     seed: int = 0
     ledger: dict[tuple[str, str], collections.Counter[str]] = dataclasses.field(default_factory=dict)
+    library: library_lib.Library = dataclasses.field(default_factory=library_lib.Library)
+    _booked: set[library_lib.Key] = dataclasses.field(default_factory=set)
 
     def quality(self, query: Query, answer: str) -> float:
         """How good an answer is: the graded quality against the gold, or the simulated user's reward."""
@@ -99,7 +102,6 @@ class Lab:
         queries: Sequence[Query],
         *,
         stage: str,
-        user_models: Mapping[str, contract.UserModel] | None = None,
     ) -> dict[str, Candidate]:
         """The greedy answer to each query, by query id.
 
@@ -108,9 +110,8 @@ class Lab:
           shown: records by query id, most relevant first.
           queries: what is asked.
           stage: names the calls in progress and plans.
-          user_models: what the strategy has learned of the users, by user id.
         """
-        pools = self.pools(strategy, shown, queries, samples=0, source=strategy, stage=stage, user_models=user_models)
+        pools = self.pools(strategy, shown, queries, samples=0, source=strategy, stage=stage)
         return {query_id: pool[0] for query_id, pool in pools.items()}
 
     def pools(
@@ -122,7 +123,6 @@ class Lab:
         samples: int,
         source: str,
         stage: str,
-        user_models: Mapping[str, contract.UserModel] | None = None,
     ) -> dict[str, list[Candidate]]:
         """The greedy answer and `samples` sampled ones to each query, equal answers merged and their votes counted.
 
@@ -132,17 +132,24 @@ class Lab:
           records in other orders, and one of three or more left out.
         """
         of = registry.get(strategy)
+        known = self.user_models(strategy, queries)
+        asked = [
+            contract.Asked(query=q, profile=profile_for(q, self.users[q.user_id]), records=shown.get(q.id, ()))
+            for q in queries
+        ]
+        with self.charging(stages.notes(strategy)) as ctx:
+            notes = of.prepare(asked, ctx)
         hot = self.settings.temperature if self.greedy is not None else None
         first_hot = 0 if self.greedy is not None else 1
         requests: list[request.Request] = []
         for query in queries:
-            known = (user_models or {}).get(query.user_id)
+            model, note = known.get(query.id), notes.get(query.id, "")
             records = shown.get(query.id, ())
-            messages = of.messages(query, records, known, self.ctx)
+            messages = of.messages(query, records, model, self.ctx, note=note)
             requests.append(self.ctx.request(messages, temperature=self.greedy, user_id=query.user_id))
             for i in range(samples):
                 if self.greedy is None and len(records) > 1:
-                    messages = of.messages(query, self._varied(query, records, i), known, self.ctx)
+                    messages = of.messages(query, self._varied(query, records, i), model, self.ctx, note=note)
                 styled = self._styled(messages, i)
                 requests.append(self.ctx.request(styled, temperature=hot, sample=first_hot + i, user_id=query.user_id))
         answers = self.ctx.llm.sample(requests, stage=stage)
@@ -158,6 +165,54 @@ class Lab:
                 self.ctx.task.normalise,
             )
         return pools
+
+    def shown(self, strategy: str, queries: Sequence[Query], k: int) -> dict[str, Sequence[Record]]:
+        """The k records that a strategy shows, most relevant first, by query id; none where it shows none."""
+        of = registry.get(strategy)
+        if of.retriever is None or k == 0:
+            return {query.id: () for query in queries}
+        asked = [contract.Asked(query=q, profile=profile_for(q, self.users[q.user_id])) for q in queries]
+        chosen = of.choose(asked, k, self.ctx)
+        if chosen is not None:
+            return dict(chosen)
+        retriever = self.settings.retriever if of.retriever == "bm25" else of.retriever
+        return {query.id: self.retrieve(query, k, retriever) for query in queries}
+
+    def user_models(self, strategy: str, queries: Sequence[Query]) -> dict[str, contract.UserModel]:
+        """What a strategy knows of the user of each query, by query id, learned where the library has nothing of it.
+
+        A real query gets what was made of the whole profile. A pseudo-query gets what was made of the half of it that
+        does not hold the query's record: learned from the whole, the answer might have been seen.
+        """
+        keys = {
+            query.id: library_lib.Key(strategy, query.user_id, halves.part_for(query, self.users[query.user_id]))
+            for query in queries
+        }
+        missing = [key for key in dict.fromkeys(keys.values()) if key not in self.library]
+        for part in dict.fromkeys(key.part for key in missing):
+            users = [halves.half(self.users[key.user_id], part) for key in missing if key.part == part]
+            noted = _Noted(self.ctx.llm)
+            found = registry.get(strategy).learn(
+                [user for user in users if user.profile], dataclasses.replace(self.ctx, llm=noted)
+            )
+            cost = _spent(noted.users, noted.answers)
+            self.library.add(
+                {
+                    library_lib.Key(strategy, user.id, part): library_lib.Entry(
+                        model=found.get(user.id), **cost.get(user.id, collections.Counter())
+                    )
+                    for user in users
+                }
+            )
+        for key in set(keys.values()) - self._booked:
+            entry = self.library[key]
+            if entry.calls:
+                spent = {name: getattr(entry, name) for name in ("calls", "input_tokens", "output_tokens")}
+                at = (stages.learned(strategy, key.part), key.user_id)
+                self.ledger.setdefault(at, collections.Counter()).update(spent)
+            self._booked.add(key)
+        models = {query_id: self.library[key].model for query_id, key in keys.items()}
+        return {query_id: model for query_id, model in models.items() if model is not None}
 
     def _varied(self, query: Query, records: Sequence[Record], sample: int) -> tuple[Record, ...]:
         """The records in another order, one of three or more left out, drawn by seed, query and sample alone.
@@ -178,31 +233,41 @@ class Lab:
 
     def charge(self, stage: str, user_ids: Sequence[str], answers: Sequence[request.Answer]) -> None:
         """Books answers on their users, whether they were called for or stored."""
-        for user_id, answer in zip(user_ids, answers, strict=True):
-            entry = self.ledger.setdefault((stage, user_id), collections.Counter())
-            entry.update(calls=1, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens)
+        for user_id, spent in _spent(user_ids, answers).items():
+            self.ledger.setdefault((stage, user_id), collections.Counter()).update(spent)
 
     @contextlib.contextmanager
-    def charging(self, stage: str, user_ids: Sequence[str]) -> Iterator[contract.Context]:
-        """A context whose answers are booked on the users in turn: for strategies that ask once a user."""
+    def charging(self, stage: str) -> Iterator[contract.Context]:
+        """A context whose answers are booked on the users that the requests are for (`Request.group`)."""
         noted = _Noted(self.ctx.llm)
         yield dataclasses.replace(self.ctx, llm=noted)
-        owners = itertools.islice(itertools.cycle(user_ids), len(noted.answers))
-        self.charge(stage, list(owners), noted.answers)
+        self.charge(stage, noted.users, noted.answers)
 
 
 class _Noted:
-    """A sampler that remembers its answers."""
+    """A sampler that remembers its answers, and for whom they were."""
 
     def __init__(self, inner: sampler.Sampler):
         self._inner = inner
         self.model, self.usage = inner.model, inner.usage
+        self.users: list[str] = []
         self.answers: list[request.Answer] = []
 
     def sample(self, requests: Sequence[request.Request], *, stage: str) -> list[request.Answer]:
         found = self._inner.sample(requests, stage=stage)
+        self.users += [wanted.group for wanted in requests]
         self.answers += found
         return found
+
+
+def _spent(user_ids: Sequence[str], answers: Sequence[request.Answer]) -> dict[str, collections.Counter[str]]:
+    """Calls and tokens by user."""
+    found: dict[str, collections.Counter[str]] = {}
+    for user_id, answer in zip(user_ids, answers, strict=True):
+        found.setdefault(user_id, collections.Counter()).update(
+            calls=1, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens
+        )
+    return found
 
 
 def merge(candidates: Sequence[Candidate], normalise: Callable[[str], str]) -> list[Candidate]:

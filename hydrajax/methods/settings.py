@@ -32,6 +32,10 @@ class Settings:
         than chance; the greedy answer has none.
       surface: whether the adapter also reads surface features of a candidate (`methods.surface`); not in the paper.
       prompts: how prompts are built.
+      strategies: prompt strategies whose answers are candidates side by side (`methods.union`), besides those that
+        every run compares; none: no union.
+      candidates: how many candidates of the LLM the union has, spread over its strategies.
+      cross_user: whether strategies that compare users may look at other users' records; these are left out without.
       validation: share of the training users on whom settings are chosen.
       derangements: permutations of the shuffled-heads control.
     """
@@ -48,11 +52,14 @@ class Settings:
     styles: tuple[str, ...] = ()
     surface: bool = False
     prompts: contract.PromptSettings = contract.PromptSettings()
+    strategies: tuple[str, ...] = ()
+    candidates: int = 8
+    cross_user: bool = True
     validation: float = 0.2
     derangements: int = 10
 
     def __post_init__(self):
-        lowest = {"retrieved": 1, "samples": 1, "derangements": 1, "temperature": 0}
+        lowest = {"retrieved": 1, "samples": 1, "candidates": 1, "derangements": 1, "temperature": 0}
         optional = {"pseudo_queries": 0, "trial_queries": 0, "label_queries": 1}
         for name, least in (lowest | optional).items():
             value = getattr(self, name)

@@ -8,3 +8,13 @@ ZERO_SHOT_ASKED = "zero-shot candidates"
 RERANKED_ASKED = "candidates with reranked records"
 RERANKER_ALONE = "hydra_reranker"
 POOLED_RERANKER = "pooled_reranker"
+
+
+def learned(strategy: str, part: str) -> str:
+    """A strategy learns of users, from whole profiles or from halves of them (for pseudo-queries)."""
+    return f"{strategy}: user models" + ("" if part == "whole" else " of halves")
+
+
+def notes(strategy: str) -> str:
+    """A strategy asks about queries before it puts them."""
+    return f"{strategy}: notes"

@@ -1,13 +1,17 @@
 """What a prompt strategy is, and what it is given."""
 
+import abc
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
 
 from hydrajax.data import tasks
 from hydrajax.llm import request, sampler
 from hydrajax.types import Message, Query, Record, User
+
+Embed = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,10 +21,20 @@ class UserModel:
     Attributes:
       text: put into prompts.
       records: ids of the records it was made of.
+      shown: ids of records that are shown along with it, best first; empty where the query decides.
+      prompt: version of the prompts that it was made with (`prompts.version`).
+      llm: the model that wrote it.
+      fault: what was wrong with the LLM's answers, and what stands in for them; empty where nothing was.
+      edited: whether a person has changed the text.
     """
 
     text: str
     records: tuple[str, ...]
+    shown: tuple[str, ...] = ()
+    prompt: str = ""
+    llm: str = ""
+    fault: str = ""
+    edited: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,9 +51,14 @@ class PromptSettings:
       most_relevant_last: the most relevant record stands next to the query; False shows it first.
       form: records as chat turns, or quoted inside one prompt as LaMP does.
       max_answer_tokens: limit of the answer, None for the task's own.
-      summary_records: the newest records of a profile, which `pag` summarises; a summary of more of them does not fit a
-        small model's attention.
-      max_summary_tokens: limit of a summary.
+      summary_records: the newest records of a profile, which a user model is made of; a summary of more of them does
+        not fit a small model's attention.
+      max_summary_tokens: limit of a summary or persona.
+      max_hypotheses_tokens: limit of a list of hypotheses.
+      peers: other users that `cfrag` and `peer_difference` look at, for each query.
+      peer_weight: lambda of `cfrag`, what likeness to the user weighs against likeness to the query, 0 to 1.
+      compared_records: records of a user that `peer_difference` compares with those of others, one call each.
+      trials: sets of demonstrations that `persona` tries, and records that it tries each of them on.
     """
 
     max_prompt_tokens: int = 3000
@@ -50,14 +69,25 @@ class PromptSettings:
     max_answer_tokens: int | None = None
     summary_records: int = 10
     max_summary_tokens: int = 80
+    max_hypotheses_tokens: int = 250
+    peers: int = 4
+    peer_weight: float = 0.5
+    compared_records: int = 8
+    trials: int = 2
 
     def __post_init__(self):
+        if not 0 <= self.peer_weight <= 1:
+            raise ValueError(f"peer_weight is {self.peer_weight}, expected 0 to 1")
         for name in (
             "max_prompt_tokens",
             "max_record_tokens",
             "max_answer_tokens",
             "summary_records",
             "max_summary_tokens",
+            "max_hypotheses_tokens",
+            "peers",
+            "compared_records",
+            "trials",
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -71,13 +101,21 @@ class Context:
     """What strategies work with: the task, the LLM, the settings, and a count of what was cut.
 
     Attributes:
+      population: other users, whom strategies that compare users may look at; None where they must not.
+      embed: texts -> features [N, D] of the base, for strategies that look for likeness; None without a base.
+      seed: of draws.
       cut: tokens that were cut from records so far, and how many records (`tokens`, `records`).
+      faults: answers of the LLM that were not what was asked for, by `strategy: what was done instead`.
     """
 
     task: tasks.Task
     llm: sampler.Sampler
     settings: PromptSettings = PromptSettings()
+    population: Mapping[str, User] | None = None
+    embed: Embed | None = None
+    seed: int = 0
     cut: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    faults: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
     @property
     def answer_tokens(self) -> int:
@@ -97,25 +135,60 @@ class Context:
         )
 
 
-@runtime_checkable
-class Strategy(Protocol):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A query, and what may help to answer it.
+
+    Attributes:
+      query: a real query or a pseudo-query.
+      profile: the user's records without the one that a pseudo-query was made of, oldest first.
+      records: those of them that are shown, most relevant first.
+    """
+
+    query: Query
+    profile: tuple[Record, ...]
+    records: Sequence[Record] = ()
+
+
+class Strategy(abc.ABC):
     """From a query, records and what is known of the user to the messages for the LLM.
+
+    A strategy defines its name and `messages`, and of the rest what it does otherwise.
 
     Attributes:
       name: how it is chosen on the command line.
       retriever: the retriever that picks its records, None where it shows none.
+      alone: whether it says something of the user without showing a record.
+      compares: whether it looks at other users' records, which `Context.population` then must hold.
     """
 
     name: str
-    retriever: str | None
+    retriever: str | None = None
+    alone: bool = False
+    compares: bool = False
 
     def learn(self, users: Sequence[User], ctx: Context) -> Mapping[str, UserModel]:
         """What the strategy wants to know of users, once a user, by user id. Batched, so that an API works in
         parallel; users it learns nothing about are left out."""
-        ...
+        return {}
 
+    def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> Mapping[str, Sequence[Record]] | None:
+        """The k records to show, most relevant first, by query id; None: the retriever's."""
+        return None
+
+    def prepare(self, asked: Sequence[Asked], ctx: Context) -> Mapping[str, str]:
+        """What the strategy asks the LLM about each query before it is put, by query id: handed to `messages`."""
+        return {}
+
+    @abc.abstractmethod
     def messages(
-        self, query: Query, records: Sequence[Record], user_model: UserModel | None, ctx: Context
+        self,
+        query: Query,
+        records: Sequence[Record],
+        user_model: UserModel | None,
+        ctx: Context,
+        *,
+        note: str = "",
     ) -> tuple[Message, ...]:
-        """The conversation to send; records come most relevant first."""
+        """The conversation to send; records come most relevant first, `note` is what `prepare` found."""
         ...

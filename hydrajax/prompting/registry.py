@@ -7,7 +7,7 @@ import hydrajax.prompting
 from hydrajax.prompting.contract import Strategy
 from hydrajax.types import DataError
 
-_PARTS = {"contract", "registry", "shorten", "turns"}
+_PARTS = {"contract", "library", "registry", "shorten", "texts", "turns"}
 
 
 def names() -> tuple[str, ...]:

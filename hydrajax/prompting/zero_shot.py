@@ -1,20 +1,17 @@
 """`zero_shot`: the query alone."""
 
 from hydrajax.prompting import turns
-from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.prompting.contract import Context, Strategy
 from hydrajax.types import Message
 
 
-class ZeroShot:
+class ZeroShot(Strategy):
     """Shows nothing of the user."""
 
     name = "zero_shot"
     retriever = None
 
-    def learn(self, users, ctx: Context) -> dict[str, UserModel]:
-        return {}
-
-    def messages(self, query, records, user_model, ctx: Context) -> tuple[Message, ...]:
+    def messages(self, query, records, user_model, ctx: Context, *, note="") -> tuple[Message, ...]:
         return turns.conversation(query, (), ctx)
 
 

@@ -97,7 +97,8 @@ def from_json(values: dict[str, Any], where: str) -> RunConfig:
         values = dict(values)
         settings = dict(values.pop("settings"))
         prompts = contract.PromptSettings(**settings.pop("prompts"))
-        settings["shown"], settings["styles"] = tuple(settings["shown"]), tuple(settings["styles"])
+        for name in ("shown", "styles", "strategies"):
+            settings[name] = tuple(settings.get(name, ()))
         return RunConfig(
             settings=settings_lib.Settings(prompts=prompts, **settings),
             scorer=fit.FitConfig(**values.pop("scorer")),

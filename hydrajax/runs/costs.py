@@ -16,7 +16,7 @@ _OWN_POOLS: Mapping[str, Sequence[str]] = {
     "zero_shot": ("zero_shot",),
     "icl_random": ("icl_random",),
     "rag": ("rag",),
-    "pag": ("pag: summaries", "pag"),
+    "pag": (stages.learned("pag", "whole"), "pag"),
     "hydra_reranker": (*_TRIALS, _ASKED),
     "hydra_adapter": (stages.PARAPHRASES, _ZERO, stages.ZERO_SHOT_ASKED),
     "hydra": (*_TRIALS, _SHOWN, _ASKED),

@@ -23,7 +23,7 @@ from hydrajax.llm.request import Transport
 from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
 from hydrajax.nn.bases import blocks
-from hydrajax.prompting import contract
+from hydrajax.prompting import contract, library
 from hydrajax.runs import compare, costs, folder, load, saved
 from hydrajax.runs.config import RunConfig
 
@@ -262,7 +262,7 @@ def cache_folder(machine: Machine, answers: store.Store) -> pathlib.Path:
 
 def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, clock, note) -> dict[str, Any]:
     encode_pairs, embed = encoded
-    bench = _lab(config, data, llm)
+    bench = _lab(config, data, llm, embed=embed, out=out)
     asked = [*people.validation_queries, *people.new_queries]
     with clock.stage("prompt baselines"):
         prompts = {
@@ -321,9 +321,30 @@ def _learner(
     )
 
 
-def _lab(config: RunConfig, data: load.Data, llm: sampler.Sampler) -> lab.Lab:
-    ctx = contract.Context(task=data.task, llm=llm, settings=config.settings.prompts)
-    return lab.Lab(ctx=ctx, users=data.users, settings=config.settings, reward=data.reward, seed=config.seed)
+def _lab(
+    config: RunConfig,
+    data: load.Data,
+    llm: sampler.Sampler,
+    *,
+    embed: compare.Embed | None = None,
+    out: pathlib.Path | None = None,
+) -> lab.Lab:
+    ctx = contract.Context(
+        task=data.task,
+        llm=llm,
+        settings=config.settings.prompts,
+        population=data.train.users if config.settings.cross_user else None,
+        embed=embed,
+        seed=config.seed,
+    )
+    return lab.Lab(
+        ctx=ctx,
+        users=data.users,
+        settings=config.settings,
+        reward=data.reward,
+        seed=config.seed,
+        library=library.Library(None if out is None else out / "user_models.jsonl"),
+    )
 
 
 def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_a_summary_is_booked_on_the_user_it_is_of(world, bench, settings):
     place = world(cold=("n0",))
     here = bench(place, settings(shown=(1,)))
     baselines.answer(here, "pag", [], place.people.new_queries)
-    booked = {user for stage, user in here.ledger if stage == "pag: summaries"}
+    booked = {user for stage, user in here.ledger if stage == "pag: user models"}
     assert booked == {"n1", "n2"}
 
 

@@ -211,7 +211,7 @@ def test_what_a_strategy_asks_once_a_user_is_booked_on_that_user(world, bench):
     place = world()
     here = bench(place)
     users = [place.users[user_id] for user_id in ("n0", "n1")]
-    with here.charging("summaries", ["n0", "n1"]) as ctx:
+    with here.charging("summaries") as ctx:
         registry.get("pag").learn(users, ctx)
     spent = [answer.input_tokens for _, _, answer in here.ctx.llm.seen]
     assert {key: entry["input_tokens"] for key, entry in here.ledger.items()} == {

@@ -11,7 +11,7 @@ from hydrajax.runs import costs
 ZERO = "zero-shot candidates to learn from"
 SHOWN = "candidates with records to learn from"
 ASKED = "candidates with reranked records"
-CALLS = {"zero_shot": 1, "icl_random": 2, "rag": 4, "pag: summaries": 8, "pag": 16, "record trials": 32, ZERO: 64,
+CALLS = {"zero_shot": 1, "icl_random": 2, "rag": 4, "pag: user models": 8, "pag": 16, "record trials": 32, ZERO: 64,
          SHOWN: 128, "zero-shot candidates": 256, ASKED: 510, "paraphrases": 1024}  # fmt: skip
 
 

@@ -230,7 +230,7 @@ def test_a_killed_process_loses_nothing(finished, tmp_path, run, comparable, mac
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    assert whole_files(out) == {"config.json"}
+    assert whole_files(out) == {"config.json", "user_models.jsonl"}
     kept = store.Store(here.store)
     answers = len(kept)
     kept.close()
