@@ -13,6 +13,7 @@ Cost      about 4,000 calls of the embedded LLM, 70 minutes on 2 cores; nothing 
 Smoke     python -m experiments.strategies --data-dir DIR --tasks LaMP_7 --smoke         (seconds, a scripted LLM)
 """
 
+import collections
 import dataclasses
 import pathlib
 import sys
@@ -104,7 +105,8 @@ def swapped(here: lab.Lab, options: Options) -> lab.Lab:
     """The same lab, in which everybody has another user's profile; nothing that it learns is kept."""
     (lent,) = controls.derangements(sorted(here.users), seed=options.seed, n=1)
     users = {user_id: User(id=user_id, profile=here.users[lent[user_id]].profile) for user_id in here.users}
-    return dataclasses.replace(here, users=users, library=library.Library(), ledger={})
+    ctx = dataclasses.replace(here.ctx, cut=collections.Counter(), faults=collections.Counter())
+    return dataclasses.replace(here, ctx=ctx, users=users, library=library.Library(), ledger={})
 
 
 Answers = dict[str, dict[str, str]]
@@ -219,7 +221,9 @@ def main(options: Options) -> None:
             held = store.Store.without_making(options.store)
             counting = planner.Planner(machine.connect(options.llm).model, held)
             train, dev = read(tasks.LAMP[name], options)
-            embed = pipeline.encoders(config.RunConfig(experiment="lamp", task=name), None)[1]
+            embed = pipeline.encoders(
+                config.RunConfig(experiment="lamp", task=name), pipeline.cache_folder(machine, held)
+            )[1]
             answer(bench(tasks.LAMP[name], train, dev.users, options, counting, embed), dev.queries, options)
             print(f"{name}: {counting.calls:,} calls, {counting.tokens:,} tokens")
         elif not options.report:

@@ -1,8 +1,9 @@
 """`hypotheses`: what an LLM infers of a user from a few texts, put into the prompt (HyPerAlign, arXiv 2505.00038).
 
 The hypotheses are of four kinds: communication strategies, personality, writing style, and attributes. One call a user;
-where the answer cannot be read one more, which repairs it; where that cannot be read either, the user is asked for
-without hypotheses, as `rag` does (counted in `Context.faults`).
+where the answer cannot be read one more, which repairs it; where that cannot be read either, the first sentences of
+the first answer stand in as hypotheses of no kind, and where there are none in English the prompt is that of `rag`.
+Whatever is not as it should be is counted in `Context.faults`.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from hydrajax.types import Message, User
 KINDS = ("communication", "personality", "style", "attribute")
 MOST_OF_A_KIND = 3
 ALIKE = 0.6
+SHORTEST = 4  # words of a sentence that says anything
 PROMPTS = ("hypotheses.txt", "hypotheses_repair.txt", "with_hypotheses.txt")
 _FUNCTION_WORDS = frozenset(
     {
@@ -53,6 +55,9 @@ class Hypotheses(Strategy):
         for user in users:
             own = repaired.get(user.id, found[user.id])
             fault = own.fault or ("repaired" if user.id in repaired else "")
+            if not own.lines:
+                own = prose(said[user.id])
+                fault = own.fault
             if fault:
                 ctx.faults[f"{self.name}: {fault}"] += 1
             if own.lines:
@@ -105,6 +110,17 @@ def parse(answer: str) -> Parsed:
         return Parsed(fault="another language")
     many = any(len(merged(own)) > MOST_OF_A_KIND for own in found.values())
     return Parsed(lines=tuple(lines), fault="too many" if many else "")
+
+
+def prose(answer: str) -> Parsed:
+    """The first sentences of an answer that is no list, as hypotheses of no kind; near-duplicates are merged."""
+    ended = re.findall(r"[^.!?\n]+[.!?]", answer)
+    sentences = [texts.inert(sentence) for sentence in ended if len(sentence.split()) >= SHORTEST]
+    if not sentences:
+        return Parsed(fault="no hypotheses")
+    if not _english(" ".join(sentences)):
+        return Parsed(fault="another language")
+    return Parsed(lines=tuple(f"unsorted: {text}" for text in merged(sentences)[:MOST_OF_A_KIND]), fault="prose")
 
 
 def merged(hypotheses: Sequence[str], alike: float = ALIKE) -> list[str]:
