@@ -39,7 +39,7 @@ class Lab:
     seed: int = 0
     ledger: dict[tuple[str, str], collections.Counter[str]] = dataclasses.field(default_factory=dict)
     library: library_lib.Library = dataclasses.field(default_factory=library_lib.Library)
-    _booked: set[library_lib.Key] = dataclasses.field(default_factory=set)
+    _booked: set[library_lib.Key] = dataclasses.field(init=False, default_factory=set)
 
     def quality(self, query: Query, answer: str) -> float:
         """How good an answer is: the graded quality against the gold, or the simulated user's reward."""
