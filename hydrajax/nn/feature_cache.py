@@ -238,7 +238,7 @@ def _read(path: pathlib.Path, dim: int) -> Part | None:
 
 
 def _checksum(array: np.ndarray) -> str:
-    return f"{zlib.crc32(array):08x}"
+    return f"{zlib.crc32(array.data):08x}"
 
 
 def _discard(path: pathlib.Path, why: str) -> None:

@@ -9,7 +9,6 @@ for each side, of which half are exact and half logarithmic up to a distance of 
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +22,6 @@ from hydrajax.nn.bases import attention, bert, blocks
 
 MODEL_TYPES = ("mpnet",)
 PREFIXES = ("mpnet.",)
-IGNORED = re.compile(r"^(pooler\.|lm_head\.|classifier\.|embeddings\.position_ids$)")
 FARTHEST = 128
 
 
@@ -49,7 +47,7 @@ def read_config(raw: Mapping[str, Any]) -> Config:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_act=("gelu",))
-    return Config(**bases.numbers(raw, Config, layer_norm_eps=1e-12))
+    return Config(**bases.fields(raw, Config, layer_norm_eps=1e-12))
 
 
 class Encoder(blocks.Encoder):

@@ -175,8 +175,7 @@ def test_a_saved_folder_holds_the_same_tensors(name, tmp_path):
     with pytest.raises(DataError, match="config is not that of"):
         other = dataclasses.replace(config, vocab_size=config.vocab_size + 1)
         weights.save_pretrained(tmp_path / "other", params, other, FIXTURES / name)
-    with pytest.raises(DataError, match="the parameters have no word"):
-        weights.save_pretrained(tmp_path / "other", {}, config, FIXTURES / name)
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +188,7 @@ def test_a_saved_folder_holds_the_same_tensors(name, tmp_path):
         ),
         ("bert", {"hidden_act": "relu"}, "hidden_act is 'relu', expected 'gelu'"),
         ("bert", {"num_attention_heads": 3}, "hidden_size is 16, expected a multiple of the 3 attention heads"),
-        ("bert", {"hidden_size": "16"}, "hidden_size is '16', expected a number"),
+        ("bert", {"hidden_size": "16"}, "hidden_size is '16', expected a whole number"),
         ("bert", {"hidden_size": 16.5}, "hidden_size is 16.5, expected a whole number"),
         ("roberta", {"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
         ("longformer", {"attention_window": [4, 8]}, r"attention_window is \[4, 8\], expected an even number for each"),
