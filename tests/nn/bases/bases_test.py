@@ -159,6 +159,27 @@ def test_dropout_is_off_unless_training(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_rows_that_have_no_place_are_refused_when_the_call_is_traced(name):
+    module, params = weights.from_pretrained(FIXTURES / name)
+    most = module.config.max_tokens
+
+    def traced(length, *where):
+        numbers = jax.ShapeDtypeStruct((1, length), jnp.int32)
+        mask = jax.ShapeDtypeStruct((1, length), bool)
+        given = dict.fromkeys(where, numbers)
+        return jax.eval_shape(functools.partial(module.apply, {"params": params}), numbers, numbers, mask, **given)
+
+    assert traced(most).shape == (1, most, module.config.hidden_size)
+    with pytest.raises(DataError, match=f"ids are {most + 1} long, expected at most the {most} positions"):
+        traced(most + 1)
+    assert traced(most + 1, "positions", "segments").shape[1] == most + 1  # several texts
+    with pytest.raises(DataError, match="positions are missing, expected together with segments"):
+        traced(most, "segments")
+    with pytest.raises(DataError, match="segments are missing, expected together with positions"):
+        traced(most, "positions")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_saved_folder_holds_the_same_tensors(name, tmp_path):
     _, params, config = loaded(name)
     weights.save_pretrained(tmp_path / "saved", params, config, FIXTURES / name)
