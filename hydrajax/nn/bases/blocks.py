@@ -110,7 +110,7 @@ class Encoder(nn.Module):
         """One vector a token, float32.
 
         Args:
-          ids: of tokens, below `config.vocab_size`, as `tokens.tokenize` and `tokens.pack` make them of texts.
+          ids: of tokens, below `config.vocab_size`, made of texts by `tokens.tokenize` and `tokens.pack`.
           types: of tokens, below `config.types` where that is more than 0.
           mask: true = a real token. Padding stands on the right alone: a text begins at the row's beginning and has
             no gaps.

@@ -288,3 +288,13 @@ def test_the_gradient_of_a_table_adds_up_what_its_rows_were_looked_up_for(dtype)
     np.testing.assert_allclose(
         got.astype(np.float32), expected.astype(np.float32), atol=0.05 if dtype != jnp.float32 else 1e-6
     )
+
+
+def test_features_of_tokens_as_they_are_made_have_a_gradient():
+    module, params = weights.from_pretrained(FIXTURES / "bert")
+    made = tokens.pack([tokens.Encoding((7, 8, 9), (0, 0, 1)), tokens.Encoding((5,), (0,))], 4)
+    grads = [
+        jax.grad(lambda params, batch=batch: jnp.sum(encode.features(module, params, batch, "cls") ** 2))(params)
+        for batch in (made, jax.tree.map(jnp.asarray, made))
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *grads)
