@@ -8,7 +8,7 @@ A file defines
                    Encoder(config, settings).apply({"params": params}, ids, types, mask) -> [B, T, D]
     tensors        Config -> the file's tensors: name -> `Tensor`
     PREFIXES       of those names in files that hold more than the encoder
-and is found by its name alone.
+and is found by its name alone. What numbers and switches of a `config.json` may be is in one table: `FIELDS`.
 """
 
 import dataclasses
@@ -198,8 +198,9 @@ def fields(raw: Mapping[str, Any], kind: type, **defaults: Any) -> dict[str, Any
     missing = [field.name for field in known if field.name not in found]
     if missing:
         raise DataError(f"has no {', '.join(missing)}")
-    for name, value in found.items():
-        checked(name, value)
+    for field in known:
+        value = checked(field.name, found[field.name])
+        found[field.name] = float(value) if field.type is float else value
     width, heads = found["hidden_size"], found["num_attention_heads"]
     if width % heads:
         raise DataError(f"hidden_size is {width}, expected a multiple of the {heads} attention heads")

@@ -19,6 +19,7 @@ from jaxtyping import Array, Int
 
 from hydrajax.nn import bases
 from hydrajax.nn.bases import attention, bert, blocks
+from hydrajax.types import DataError
 
 MODEL_TYPES = ("mpnet",)
 PREFIXES = ("mpnet.",)
@@ -47,7 +48,11 @@ def read_config(raw: Mapping[str, Any]) -> Config:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_act=("gelu",))
-    return Config(**bases.fields(raw, Config, layer_norm_eps=1e-12))
+    config = Config(**bases.fields(raw, Config, layer_norm_eps=1e-12))
+    if config.max_tokens < 1:
+        least = config.first_position + 1
+        raise DataError(f"max_position_embeddings is {config.max_position_embeddings}, expected {least} or more")
+    return config
 
 
 class Encoder(blocks.Encoder):

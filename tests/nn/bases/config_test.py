@@ -70,6 +70,7 @@ def test_what_is_missing_is_named_or_has_the_default_of_its_library(name, entry,
         ("bert", {"num_attention_heads": 3}, "hidden_size is 16, expected a multiple of the 3 attention heads"),
         ("bert", {"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000, expected a whole number from 1 to"),
         ("mpnet", {"relative_attention_num_buckets": 3}, "relative_attention_num_buckets is 3, expected"),
+        ("mpnet", {"max_position_embeddings": 2}, "max_position_embeddings is 2, expected 3 or more"),
         ("roberta", {"pad_token_id": 13}, "pad_token_id is 13, expected a number below vocab_size (60) and below max_"),
         ("longformer", {"pad_token_id": 60}, "pad_token_id is 60, expected a number below vocab_size (60)"),
         ("roberta", {"max_position_embeddings": 2}, "pad_token_id is 1, expected a number below vocab_size (60) and"),
@@ -127,6 +128,14 @@ def test_what_is_missing_is_named_or_has_the_default_of_its_library(name, entry,
 )
 def test_odd_entries_are_one_sentence(name, change, says, tmp_path):
     assert said(tmp_path, name, change).startswith(says)
+
+
+def test_whole_numbers_stand_for_others(tmp_path):
+    raw = json.loads((FIXTURES / "bert" / "config.json").read_text()) | {"hidden_dropout_prob": 0, "layer_norm_eps": 1}
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    config = weights.load_config(tmp_path)
+    assert (config.hidden_dropout_prob, config.layer_norm_eps) == (0.0, 1.0)
+    assert type(config.hidden_dropout_prob) is type(config.layer_norm_eps) is float
 
 
 def test_a_configuration_without_a_number_of_layers_says_so(tmp_path):
