@@ -204,10 +204,11 @@ def fields(raw: Mapping[str, Any], kind: type, **defaults: Any) -> dict[str, Any
     width, heads = found["hidden_size"], found["num_attention_heads"]
     if width % heads:
         raise DataError(f"hidden_size is {width}, expected a multiple of the {heads} attention heads")
-    pad, rows = found.get("pad_token_id"), (found["vocab_size"], found["max_position_embeddings"] - 1)
-    if pad is not None and pad >= min(rows):
-        told = "vocab_size ({}) and below max_position_embeddings - 1 ({})".format(*rows)
-        raise DataError(f"pad_token_id is {pad}, expected a number below {told}")
+    if "pad_token_id" in found:
+        pad, words, positions = found["pad_token_id"], found["vocab_size"], found["max_position_embeddings"]
+        if pad >= min(words, positions - 1):
+            most = f"vocab_size ({words}) and below max_position_embeddings - 1 ({positions - 1})"
+            raise DataError(f"pad_token_id is {pad}, expected a number below {most}")
     return found
 
 
