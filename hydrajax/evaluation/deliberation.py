@@ -52,7 +52,7 @@ def _refused(row: Row) -> float | None:
 
 
 def _helpfulness(row: Row) -> float | None:
-    return row["helpfulness"]
+    return None if row["helpfulness"] is None else float(row["helpfulness"])
 
 
 def _phrase(row: Row) -> float:

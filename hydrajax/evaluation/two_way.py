@@ -15,7 +15,7 @@ of all clusters different, n in agreement would be seen less often than alpha / 
 """
 
 import dataclasses
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -43,17 +43,17 @@ class Estimate:
     missing: int
 
 
-def table(cells: Iterable[tuple[Hashable, Hashable, float | None]]) -> np.ndarray:
+def table(cells: Iterable[tuple[str, str, float | None]]) -> np.ndarray:
     """[U, P], from (user, prompt, value); NaN where a value is None or a pair does not occur.
 
-    Rows and columns stand in the order in which users and prompts come first, so tables of the same cells fit.
+    Rows and columns are sorted, so that tables of the same users and prompts fit.
 
     Raises:
       ValueError: a pair occurs twice.
     """
     given = list(cells)
-    users = {user: i for i, user in enumerate(dict.fromkeys(user for user, _, _ in given))}
-    prompts = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompt for _, prompt, _ in given))}
+    users = {user: i for i, user in enumerate(sorted({user for user, _, _ in given}))}
+    prompts = {prompt: i for i, prompt in enumerate(sorted({prompt for _, prompt, _ in given}))}
     if len({(user, prompt) for user, prompt, _ in given}) < len(given):
         raise ValueError("a user made a request more than once, expected one cell each")
     values = np.full((len(users), len(prompts)), np.nan)
