@@ -77,8 +77,6 @@ def prepared(options: Options, llm: sampler.Sampler) -> lab.Lab:
             raise DataError(f"--{name} is {getattr(options, name)}, expected at least 1")
     try:
         users = people.authors(options.data, **size) if options.data else people.simulate(**size)
-    except DataError:
-        raise
     except ValueError as error:
         raise DataError(str(error)) from None
     task = deliberative.request_task(people.TEXTS if options.data else simulated.TASK)
