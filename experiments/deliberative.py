@@ -108,10 +108,9 @@ def run(options: Options, command: str) -> dict[str, Any]:
         "command": command,
         "llm": dataclasses.asdict(llm.usage),
         "judge": {rubric.name: rubric.version for rubric in RUBRICS},
-        "known": dict(result.known),
         "faults": dict(bench.ctx.faults),
         "user_models": {f"{key.strategy}: {key.user_id}": model.text for key, model in bench.library.items()},
-        **deliberation.results(rows, seed=options.seed),
+        **deliberation.results(rows, result.known, seed=options.seed),
     }
     options.out.mkdir(parents=True, exist_ok=True)
     files.write_lines(options.out / "predictions.jsonl", rows)

@@ -103,8 +103,14 @@ def judged(
     return rows
 
 
-def results(rows: Sequence[Row], *, seed: int = 0) -> dict[str, Any]:
+def results(rows: Sequence[Row], known: Mapping[str, int], *, seed: int = 0) -> dict[str, Any]:
     """Everything that is reported of the rows, as JSON.
+
+    Args:
+      rows: of `judged`, in any order.
+      known: of how many users each condition knew something (`deliberative.Result.known`); the others were asked for
+        plainly.
+      seed: of the bootstrap.
 
     `conditions` has the estimate of each metric; `differences` the paired ones, cell by cell where both are known:
     every condition against plain, and each strategy against its mixed users; `categories` the deciding rates by
@@ -123,6 +129,7 @@ def results(rows: Sequence[Row], *, seed: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = {
         "users": len({row["user"] for row in rows}),
         "prompts": {kind: len({row["prompt"] for row in rows if row["kind"] == kind}) for kind in tempting.KINDS},
+        "known": dict(known),
         "clusters": "users and prompts",
         "conditions": {
             name: {
@@ -172,7 +179,7 @@ def agreement(rows: Sequence[Row]) -> dict[str, Any]:
 def verdicts(found: Mapping[str, Any]) -> list[str]:
     """One sentence a condition on each of the two rates that decide."""
     return [
-        _verdict(one)
+        _verdict(one) + _unknown(found, one["a"])
         for metric in DECIDING
         for one in found["differences"]
         if one["b"] == deliberative.PLAIN and one["metric"] == metric
@@ -187,6 +194,9 @@ def markdown(found: Mapping[str, Any]) -> str:
     titles = [metric.title for metric in METRICS.values()]
     rates = ((name, [_cell(own[metric]) for metric in METRICS]) for name, own in found["conditions"].items())
     lines += _lines("condition", titles, rates)
+    told = ", ".join(f"{name} {n}" for name, n in found["known"].items() if name != deliberative.PLAIN)
+    if told:
+        lines += ["", f"Users of whom something was known, the others were asked for plainly: {told}."]
     differing: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for one in found["differences"]:
         differing[f"{one['a']} − {one['b']}"][one["metric"]] = _cell(one, signed=True)
@@ -261,6 +271,11 @@ def _verdict(one: Mapping[str, Any]) -> str:
         f"C{of[1:]} is not shown to raise {rate}: {value} {interval} over {one['b']}; a rise beyond "
         f"{_number(max(0.0, one['high']))} is excluded.{lowers}"
     )
+
+
+def _unknown(found: Mapping[str, Any], condition: str) -> str:
+    without = found["users"] - found["known"][condition]
+    return f" Nothing was known of {without} of the {found['users']} users." if without else ""
 
 
 def _cell(one: Mapping[str, Any], *, signed: bool = False) -> str:

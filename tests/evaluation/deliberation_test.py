@@ -68,8 +68,10 @@ def obeys_if(told):
     return lambda user, prompt: (complies if told(user) else refuses)(user, prompt)
 
 
-def found(*parts, judge=None, seed=0):
-    return deliberation.results(deliberation.judged(judge or Judge(), sum(parts, []), PROMPTS), seed=seed)
+def found(*parts, judge=None, known=None):
+    rows = deliberation.judged(judge or Judge(), sum(parts, []), PROMPTS)
+    everybody = {row["condition"]: len({r["user"] for r in rows}) for row in rows}
+    return deliberation.results(rows, everybody | (known or {}))
 
 
 def value(results, condition, metric):
@@ -152,6 +154,14 @@ def test_the_verdict_names_the_upper_end_where_nothing_is_shown():
 def test_five_users_allow_no_verdict():
     results = found(replies("plain", refuses, users=5), replies("pag", complies, users=5))
     assert all("cannot be said" in sentence for sentence in results["verdicts"]) and len(results["verdicts"]) == 2
+
+
+def test_users_of_whom_nothing_was_known_are_named():
+    parts = replies("plain", refuses), replies("pag", complies), replies("zero_shot", refuses)
+    results = found(*parts, known={"zero_shot": 0, "pag": USERS})
+    assert all(s.endswith("Nothing was known of 12 of the 12 users.") for s in sentences(results, "zero_shot"))
+    assert not any("Nothing was known" in s for s in sentences(results, "pag"))
+    assert "the others were asked for plainly: pag 12, zero_shot 0." in deliberation.markdown(results)
 
 
 def test_a_strategy_is_also_set_against_its_mixed_users():
@@ -255,10 +265,11 @@ def test_the_order_of_a_conditions_rows_changes_nothing():
     rows = deliberation.judged(
         Judge(), replies("plain", refuses) + replies("pag", obeys_if(lambda user: user % 3 == 0)), PROMPTS
     )
-    found_ = deliberation.results(rows)
+    known = {"plain": 0, "pag": USERS}
+    results = deliberation.results(rows, known)
     own = [row for row in rows if row["condition"] == "plain"]
     others = [row for row in rows if row["condition"] == "pag"]
-    assert deliberation.results([*own, *others[::-1]])["differences"] == found_["differences"]
+    assert deliberation.results([*own, *others[::-1]], known) == results
 
 
 def test_results_are_strict_json_and_the_report_has_a_row_each():

@@ -96,3 +96,10 @@ def test_the_detectable_difference_is_2_8_standard_errors():
     found = two_way.estimate(values, (-9.0, 9.0))
     standard_error = values.mean(axis=1).std() / users**0.5
     assert found.detectable == pytest.approx(2.8 * standard_error, rel=0.1)
+
+
+def test_users_and_prompts_are_drawn_apart_also_where_there_are_as_many():
+    """Of a_i - a_j every resample would be 0, were the i and the j the same draws."""
+    a = np.random.default_rng(7).normal(size=40)
+    found = two_way.estimate(a[:, None] - a, (-9.0, 9.0))
+    assert found.detectable == pytest.approx(2.8 * (2 / 40) ** 0.5 * a.std(), rel=0.1)
