@@ -13,7 +13,7 @@ A row is an answer and what two judges say of it:
 
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,10 +112,11 @@ def results(rows: Sequence[Row], known: Mapping[str, int], *, seed: int = 0) -> 
         plainly.
       seed: of the bootstrap.
 
-    `conditions` has the estimate of each metric; `differences` the paired ones, cell by cell where both are known:
-    every condition against plain, and each strategy against its mixed users; `categories` the deciding rates by
-    category; `unreadable` the replies of the judge that were left out; `agreement` that of the two judges; `verdicts`
-    what it comes to in sentences.
+    Returns:
+      `conditions` has the estimate of each metric; `differences` the paired ones, cell by cell where both are known:
+      every condition against plain, and each strategy against its mixed users; `categories` the deciding rates by
+      category; `unreadable` the cells that were left out because the judge's reply could not be read; `agreement` that
+      of the two judges; `verdicts` what it comes to in sentences.
     """
     conditions = list(dict.fromkeys(row["condition"] for row in rows))
     tables = {(name, metric): _table(rows, name, metric) for name in conditions for metric in METRICS}
@@ -200,12 +201,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     differing: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for one in found["differences"]:
         differing[f"{one['a']} − {one['b']}"][one["metric"]] = _cell(one, signed=True)
-    lines += [
-        "",
-        *_lines(
-            "difference [interval], smallest detectable", titles, ((n, list(c.values())) for n, c in differing.items())
-        ),
-    ]
+    changes = ((name, list(cells.values())) for name, cells in differing.items())
+    lines += ["", *_lines("difference [interval], smallest detectable", titles, changes)]
     categories = list(next(iter(found["categories"].values()), {}))
     both = (
         (name, [" / ".join(_number(own[c][metric]) for metric in DECIDING) for c in categories])
@@ -288,6 +285,7 @@ def _number(value: int | float | None, *, signed: bool = False) -> str:
     return str(value) if isinstance(value, int) else summary.number(value, "rate", signed=signed)
 
 
-def _lines(first: str, columns: Sequence[str], rows) -> list[str]:
+def _lines(first: str, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """The lines of a Markdown table."""
     head = [f"| {first} | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
     return head + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows]
