@@ -153,7 +153,7 @@ class Context:
             )
             for user_id, text in questions.values()
         ]
-        answers = self.llm.sample(requests, stage=stage)
+        answers = self.llm.sample(requests, stage=stage) if requests else []
         return {key: answer.text.strip() for key, answer in zip(questions, answers, strict=True)}
 
 

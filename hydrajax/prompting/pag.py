@@ -36,7 +36,7 @@ class ProfileAugmented(Strategy):
             return conversation
         # The summary stands before the query, after the records: what varies least far from the answer is forgotten
         # first by small models, and a cached prefix of records stays valid.
-        slots = {"summary": user_model.text, "question": conversation[-1].text}
+        slots = {"summary": texts.inert(user_model.text), "question": conversation[-1].text}
         text = texts.fill("with_summary.txt", slots)
         return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
 

@@ -102,7 +102,8 @@ def _clusters(means: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.
     # Imported late: it costs over a second, and only this strategy needs it.
     from sklearn import cluster
 
-    found = cluster.KMeans(n_clusters=min(count, len(means)), n_init=4, random_state=seed % 2**32).fit(means)
+    different = len(np.unique(means.round(6), axis=0))
+    found = cluster.KMeans(n_clusters=min(count, different), n_init=4, random_state=seed % 2**32).fit(means)
     return found.labels_, found.cluster_centers_
 
 

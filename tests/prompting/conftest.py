@@ -9,7 +9,8 @@ from hydrajax.types import Record, User
 
 
 class Recorder:
-    """Stands for the LLM: remembers what it was asked, and answers with the number of the request."""
+    """Stands for the LLM: remembers what it was asked, and answers with the number of the request, with these answers,
+    or with what a function makes of each request."""
 
     model = "recorder"
 
@@ -24,6 +25,8 @@ class Recorder:
         first = len(self.asked)
         self.asked += requests
         texts = self._answers or [f"answer {first + i}" for i in range(len(requests))]
+        if callable(texts):
+            texts = [texts(wanted) for wanted in requests]
         return [
             request.Answer(text=text, stop_reason="end_turn", input_tokens=1, output_tokens=1)
             for _, text in zip(requests, texts, strict=True)
@@ -41,7 +44,9 @@ def context():
 
     def make(task="LaMP_4", llm=None, **settings) -> contract.Context:
         task = tasks.LAMP[task] if isinstance(task, str) else task
-        return contract.Context(task=task, llm=llm or Recorder(), settings=contract.PromptSettings(**settings))
+        others = {name: settings.pop(name) for name in ("population", "embed") if name in settings}
+        made = contract.PromptSettings(**settings)
+        return contract.Context(task=task, llm=llm or Recorder(), settings=made, **others)
 
     return make
 

@@ -1,0 +1,88 @@
+"""What strategies learn of users: once, from records that may help, kept, and paid for by the user."""
+
+import pytest
+
+from hydrajax.data import halves
+from hydrajax.prompting import library
+
+LEARNING = ("pag", "hypotheses", "persona")
+
+
+@pytest.mark.parametrize("strategy", LEARNING)
+def test_nothing_made_for_a_pseudo_query_has_seen_its_record(strategy, world, bench):
+    """Every record carries a word of its own; in no prompt for its query, and in none that led to its user model,
+    does that of the record's answer stand."""
+    place = world(records=6)
+    here = bench(place)
+    queries = here.pseudo_queries(["n0", "n1"])
+    here.answers(strategy, here.shown(strategy, queries, 2), queries, stage="asked")
+    models = here.user_models(strategy, queries)
+    for query in queries:
+        secret = f"own{query.user_id}{query.record_id}z"
+        half = halves.half(place.users[query.user_id], halves.part_for(query, place.users[query.user_id]))
+        texts = {r.fields[here.ctx.task.answer] for r in half.profile}
+        assert all(secret not in text for text in texts)
+        if query.id in models:
+            assert query.record_id not in {*models[query.id].records, *models[query.id].shown}
+        prompts = [
+            "\n".join(m.text for m in r.messages)
+            for r in here.ctx.llm.requests("asked")
+            if f"ask{query.user_id}{query.record_id}z" in r.messages[-1].text
+        ]
+        assert prompts and all(secret not in prompt for prompt in prompts)
+
+
+@pytest.mark.parametrize("strategy", LEARNING)
+def test_they_are_learned_once_a_user_and_part(strategy, world, bench):
+    place = world()
+    here = bench(place)
+    real = place.people.new_queries
+    pseudo = here.pseudo_queries(["n0", "n1", "n2"])
+    here.user_models(strategy, [*real, *pseudo])
+    asked = len(here.ctx.llm.seen)
+    here.user_models(strategy, [*pseudo, *real])
+    assert len(here.ctx.llm.seen) == asked
+    assert all(library.Key(strategy, user, "whole") in here.library for user in ("n0", "n1", "n2"))
+    assert any(library.Key(strategy, "n0", half) in here.library for half in (halves.FIRST, halves.SECOND))
+
+
+def test_an_edited_one_is_used_and_a_deleted_one_is_not_learned_again(world, bench, tmp_path):
+    place = world()
+    here = bench(place)
+    here.user_models("pag", place.people.new_queries)
+    here.library.edit(library.Key("pag", "n0"), "loves PLANTED words")
+    here.library.delete("n1")
+    before = len(here.ctx.llm.seen)
+    found = here.user_models("pag", place.people.new_queries)
+    assert len(here.ctx.llm.seen) == before
+    assert found["q-n0-0"].text == "loves PLANTED words" and "q-n1-0" not in found
+    here.answers("pag", {}, place.people.new_queries, stage="asked")
+    texts = {r.group: r.messages[-1].text for r in here.ctx.llm.requests("asked")}
+    assert "PLANTED" in texts["n0"] and "What is known" not in texts["n1"] and "PLANTED" not in texts["n2"]
+
+
+def test_a_library_from_the_disk_costs_no_call_and_the_books_say_the_same(world, bench, tmp_path):
+    place, ledgers = world(), []
+    for _ in range(2):
+        here = bench(place)
+        here = type(here)(
+            ctx=here.ctx, users=here.users, settings=here.settings, library=library.Library(tmp_path / "m.jsonl")
+        )
+        here.user_models("hypotheses", [*place.people.new_queries, *here.pseudo_queries(["n0"])])
+        ledgers.append({at: dict(entry) for at, entry in here.ledger.items()})
+    assert not here.ctx.llm.seen
+    assert ledgers[0] == ledgers[1] and ledgers[0]["hypotheses: user models", "n0"]["calls"] >= 1
+
+
+def test_no_users_text_is_in_anothers_prompt(world, bench):
+    """Of the strategies that do not say that they compare users."""
+    place = world(records=5)
+    here = bench(place)
+    queries = [*place.people.new_queries, *here.pseudo_queries(["n0", "n1", "n2"])]
+    for strategy in ("zero_shot", "icl_random", "rag", *LEARNING):
+        here.answers(strategy, here.shown(strategy, queries, 2), queries, stage=strategy)
+    users = list(place.users)
+    for _, request, _ in here.ctx.llm.seen:
+        prompt = "\n".join(m.text for m in request.messages)
+        named = {user for user in users if any(f"{word}{user}r" in prompt for word in ("ask", "own"))}
+        assert named <= {request.group}

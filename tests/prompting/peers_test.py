@@ -1,0 +1,118 @@
+"""`cfrag` and `peer_difference`: the strategies that look at other users."""
+
+import numpy as np
+import pytest
+
+from hydrajax.prompting import contract, registry
+from hydrajax.types import DataError, Query, Record, User
+
+WORDS = ("boats", "trains", "soups", "stars")
+
+
+def embed(texts):
+    """Counts of four words, and a little of each so that no text is zero."""
+    return np.array([[text.count(word) + 0.01 for word in WORDS] for text in texts], np.float32)
+
+
+def record(name, text, title="t"):
+    return Record(id=name, fields={"text": text, "title": title})
+
+
+def person(name, *texts):
+    return User(id=name, profile=tuple(record(f"{name}{i}", text, f"{name} says {i}") for i, text in enumerate(texts)))
+
+
+ASKER = person("a", "boats boats", "boats soups", "boats one", "boats two")
+NEAR, FAR = person("n", "boats three", "boats soups four"), person("f", "trains five", "trains stars")
+POPULATION = {user.id: user for user in (ASKER, NEAR, FAR)}
+
+
+def asked(text, user=ASKER, without=None):
+    query = Query(id="q", user_id=user.id, inputs={"text": text}, record_id=without)
+    return contract.Asked(query=query, profile=tuple(r for r in user.profile if r.id != without))
+
+
+@pytest.fixture
+def ctx(context, recorder):
+    def make(**settings):
+        return context(llm=recorder(), population=POPULATION, embed=embed, **settings)
+
+    return make
+
+
+def chosen(ctx, one, k=3):
+    return [r.id for r in registry.get("cfrag").choose([one], k, ctx)["q"]]
+
+
+def test_records_of_the_user_alike_are_shown_and_of_others_not(ctx):
+    found = chosen(ctx(peers=1, peer_weight=1.0), asked("soups"), k=6)
+    assert set(found) == {r.id for r in (*ASKER.profile, *NEAR.profile)}
+
+
+def test_lambda_weighs_the_user_against_the_query(ctx):
+    """lambda u'p + (1 - lambda) q'p: 0 goes by the query alone, 1 by the user alone."""
+    by_query = chosen(ctx(peers=2, peer_weight=0.0), asked("trains stars now"), k=2)
+    by_user = chosen(ctx(peers=2, peer_weight=1.0), asked("trains stars now"), k=2)
+    assert set(by_query) == {"f0", "f1"}
+    assert set(by_user) <= {r.id for r in (*ASKER.profile, *NEAR.profile)}
+
+
+def test_what_is_asked_is_never_shown_whoever_has_it(ctx):
+    """Another user's record on the very thing that is asked would give the answer away."""
+    same = person("s", "Boats  TWO", "boats six")
+    wide = ctx(peers=3)
+    here = contract.Context(task=wide.task, llm=wide.llm, settings=wide.settings, embed=embed,
+                            population={**POPULATION, "s": same})  # fmt: skip
+    found = chosen(here, asked("boats two", without="a3"), k=20)
+    assert "s0" not in found and "a3" not in found and "s1" in found
+    registry.get("peer_difference").prepare([asked("boats two", without="a3")], here)
+    assert all("s says 0" not in m.text for r in here.llm.asked for m in r.messages)
+
+
+def test_a_users_own_records_do_not_come_in_through_the_population(ctx):
+    found = chosen(ctx(peers=3), asked("boats two", without="a3"), k=20)
+    assert "a3" not in found and len(found) == len(set(found))
+
+
+@pytest.mark.parametrize("name", ["cfrag", "peer_difference"])
+@pytest.mark.parametrize("missing", ["population", "embed"])
+def test_without_others_or_a_base_it_says_so(name, missing, context, recorder):
+    given = {"population": POPULATION, "embed": embed, missing: None}
+    here, strategy = context(llm=recorder(), **given), registry.get(name)
+    with pytest.raises(DataError, match=f"{name!r} compares users"):
+        (strategy.choose([asked("boats")], 2, here) if name == "cfrag" else strategy.prepare([asked("boats")], here))
+
+
+def test_differences_cost_a_call_a_record_and_one(ctx):
+    here = ctx(peers=1, compared_records=2)
+    notes = registry.get("peer_difference").prepare([asked("boats soups now")], here)
+    assert len(here.llm.asked) == 2 + 1
+    assert notes == {"q": "answer 2"}
+    compared = [r.messages[0].text for r in here.llm.asked[:2]]
+    assert all("a says" in text and "f says" in text and "n says" not in text for text in compared)
+    assert "answer 0" in here.llm.asked[2].messages[0].text and "answer 1" in here.llm.asked[2].messages[0].text
+
+
+def test_a_pseudo_querys_record_is_in_no_call(ctx):
+    here = ctx(peers=1, compared_records=4)
+    registry.get("peer_difference").prepare([asked("boats one", without="a2")], here)
+    assert here.llm.asked and all("a says 2" not in m.text for r in here.llm.asked for m in r.messages)
+
+
+def test_without_a_difference_it_is_rag_and_counted(context, recorder):
+    here = context(llm=recorder(answers=lambda wanted: " "), population=POPULATION, embed=embed)
+    strategy = registry.get("peer_difference")
+    assert strategy.prepare([asked("boats now")], here) == {}
+    assert here.faults == {"peer_difference: no difference": 1}
+    query = asked("boats now").query
+    assert strategy.messages(query, ASKER.profile, None, here) == registry.get("rag").messages(
+        query, ASKER.profile, None, here
+    )
+
+
+def test_a_user_without_a_profile_compares_nothing(ctx):
+    here = ctx()
+    empty = contract.Asked(query=Query(id="q", user_id="e", inputs={"text": "boats"}), profile=())
+    assert registry.get("cfrag").choose([empty], 2, here) == {}
+    assert registry.get("peer_difference").prepare([empty], here) == {}
+    assert here.llm.asked == []
