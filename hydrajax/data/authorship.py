@@ -1,8 +1,8 @@
 """Authorship: texts by several authors, as users whose style an article is to be written in.
 
-Protocol of DITTO (Shaikh et al. 2024, arXiv 2406.00888): of each author 7 texts are shown, 2 to 3 validate, 2 to 3 test,
-and the prompt is "write an article that starts with: {first sentence}". Further texts of the same authors, which no
-strategy is shown, train a judge.
+Protocol of DITTO (Shaikh et al. 2024, arXiv 2406.00888): of each author 7 texts are shown, 2 to 3 validate, 2 to 3
+test, and the prompt is "write an article that starts with: {first sentence}". Further texts of the same authors, which
+no strategy is shown, train a judge.
 
 With several sources, the first one gives the texts that are shown, the others those that are judged; with a single one
 both come from it, and near-duplicates being dropped is all that keeps them apart. The judge learns from what is left
@@ -36,16 +36,20 @@ TASK = tasks.Task(
 )
 
 # After these a full stop ends no sentence ...
-_TITLES = frozenset(
-    "mr mrs ms dr wm prof sen rep gov gen col lt sgt capt maj rev hon st mt messrs no nos vs etc e.g i.e cf fig approx "
-    "jan feb mar apr jun jul aug sept sep oct nov dec".split()
-)
+_TITLES = {
+    "mr", "mrs", "ms", "dr", "wm", "prof", "sen", "rep", "gov", "gen", "col", "lt", "sgt", "capt", "maj", "rev",
+    "hon", "st", "mt", "messrs", "no", "nos", "vs", "etc", "e.g", "i.e", "cf", "fig", "approx", "jan", "feb", "mar",
+    "apr", "jun", "jul", "aug", "sept", "sep", "oct", "nov", "dec",
+}  # fmt: skip
 # ... and after these, and after initials, only where the next word looks like a beginning.
-_SUFFIXES = frozenset("inc corp co cos ltd bros plc jr sr dept a.m p.m est".split())
-_BEGINNINGS = frozenset(
-    "the a an this that these those it its he she they we i you his her their our but and so in on at as if when while "
-    "after before however meanwhile there no some most many one".split()
-)
+_SUFFIXES = {
+    "inc", "corp", "co", "cos", "ltd", "bros", "plc", "jr", "sr", "dept", "a.m", "p.m", "est",
+}  # fmt: skip
+_BEGINNINGS = {
+    "the", "a", "an", "this", "that", "these", "those", "it", "its", "he", "she", "they", "we", "i", "you", "his",
+    "her", "their", "our", "but", "and", "so", "in", "on", "at", "as", "if", "when", "while", "after", "before",
+    "however", "meanwhile", "there", "no", "some", "most", "many", "one",
+}  # fmt: skip
 _END = re.compile(r"""[.!?]+["'”’)\]]*(?=\s+(\S+))""")
 _WORD = re.compile(r"\w+")
 
@@ -98,7 +102,10 @@ def draw(
     for text in texts:
         by_author.setdefault(text.author, []).append(text)
     sources = tuple(dict.fromkeys(text.source for own in by_author.values() for text in own))
-    users, asked, unseen, dropped = {}, [], {}, 0
+    users: dict[str, User] = {}
+    asked: list[tuple[str, Query]] = []
+    unseen: dict[str, tuple[str, ...]] = {}
+    dropped = 0
     for author in draws.shuffled(by_author, seed=seed, name=str):
         if len(users) == authors:
             break

@@ -1,4 +1,4 @@
-"""Texts and who wrote them: JSON lines of {author, file, text}, plain or gzipped, or a folder with one folder an author."""
+"""Texts and who wrote them: JSON lines of {author, file, text}, plain or gzipped, or a folder of folders."""
 
 import collections
 import dataclasses

@@ -2,9 +2,9 @@
 
     log P(author | text) = log softmax( w log P_grams + (1 - w) log P_base )
 
-P_grams is a logistic regression on tf-idf of character n-grams (2 to 5, inside words) and word n-grams (1 and 2), P_base
-one on the base's features; of a text longer than a chunk both are the mean of the chunks' logarithms. Regularisation of
-both and the weight w are chosen by cross-validation on the training texts, the chunks of a text always in one fold.
+P_grams is a logistic regression on tf-idf of character n-grams (2 to 5, inside words) and word n-grams (1 and 2),
+P_base one on the base's features; of a text longer than a chunk both are the mean of the chunks' logarithms. C of both
+and the weight w are chosen by cross-validation on the training texts, the chunks of a text always in one fold.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ import numpy as np
 from hydrajax.types import DataError
 
 Embed = Callable[[Sequence[str]], np.ndarray]
-GRAMS_C = (30.0, 300.0, 3000.0)
-BASE_C = (0.01, 0.1, 1.0)
+GRAMS_C = (100.0, 1000.0)
+BASE_C = (0.1, 1.0)
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -149,9 +149,7 @@ def _fit_part(featurise, flat, of, target, fold, grid) -> Part:
         tried[c] = left_out
     best = max(grid, key=lambda c: _mean_log_probability(_normalised(tried[c]), target))
     everything = np.ones(len(of), bool)
-    return Part(
-        featurise=featurise, regression=fitted(best, everything), regularisation=best, left_out=tried[best]
-    )
+    return Part(featurise=featurise, regression=fitted(best, everything), regularisation=best, left_out=tried[best])
 
 
 def _grams(flat: Sequence[str]):
@@ -163,7 +161,13 @@ def _grams(flat: Sequence[str]):
     both = pipeline.make_union(
         *(
             text.TfidfVectorizer(
-                analyzer=kind, ngram_range=sizes, min_df=2, max_features=40_000, sublinear_tf=True, lowercase=False
+                analyzer=kind,
+                ngram_range=sizes,
+                min_df=2,
+                max_features=40_000,
+                sublinear_tf=True,
+                lowercase=False,
+                dtype=np.float32,
             )
             for kind, sizes in kinds.items()
         )

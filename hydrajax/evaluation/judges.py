@@ -95,7 +95,9 @@ class LlmJudge:
     def decide(self, duels: Sequence[Duel]) -> list[float]:
         orders = [texts for duel in duels for texts in ((duel.first, duel.second), (duel.second, duel.first))]
         asked = [
-            self._request(duel.author, *orders[2 * place + turned]) for place, duel in enumerate(duels) for turned in (0, 1)
+            self._request(duel.author, *orders[2 * place + turned])
+            for place, duel in enumerate(duels)
+            for turned in (0, 1)
         ]
         answers = self._llm.sample(asked, stage="judge")
         verdicts = [read_verdict(answer.text) for answer in answers]
@@ -104,7 +106,9 @@ class LlmJudge:
         return [(straight + 1 - turned) / 2 for straight, turned in zip(shares[::2], shares[1::2], strict=True)]
 
     def _request(self, author: str, a: str, b: str) -> request.Request:
-        slots = {name: prompts.tagged("text", [text]) for name, text in (("text", self._known[author]), ("a", a), ("b", b))}
+        slots = {
+            name: prompts.tagged("text", [text]) for name, text in (("text", self._known[author]), ("a", a), ("b", b))
+        }
         return request.Request(
             messages=(Message(role="user", text=prompts.fill(PROMPT, slots)),),
             max_tokens=VERDICT_TOKENS,
@@ -168,19 +172,37 @@ def win_rate(authors: Sequence[str], scores: Sequence[float], *, seed: int = 0) 
 
 
 def real_accuracy(
-    judge: Judge, real: Sequence[tuple[str, str]], *, limit: int | None, others: int | None = None, seed: int = 0
+    judge: Judge, pairs: Sequence[tuple[str, str, str]], *, limit: int | None, seed: int = 0
 ) -> intervals.Interval:
-    """How often a judge prefers an author's real text to real texts of other authors.
+    """How often a judge prefers an author's real text to a real text of another author.
 
     Args:
       judge: decides.
-      real: (author, text), of two authors or more.
+      pairs: (author, text, another author's text), see `rivals` and `alike`.
       limit: words that are compared.
-      others: texts of others that each text meets, the next ones in the order of authors; None for all.
       seed: of the bootstrap.
     """
-    pairs = []
+    scores = contest(judge, [(author, [text], [rival]) for author, text, rival in pairs], limit=limit)
+    return win_rate([author for author, _, _ in pairs], scores, seed=seed)
+
+
+def rivals(real: Sequence[tuple[str, str]], others: int | None = None) -> list[tuple[str, str, str]]:
+    """Each (author, text) with texts of other authors: the next ones in turn, by default all."""
+    found = []
     for place, (author, text) in enumerate(real):
-        rivals = [rival for owner, rival in (*real[place:], *real[:place]) if owner != author][:others]
-        pairs += [(author, [text], [rival]) for rival in rivals]
-    return win_rate([author for author, _, _ in pairs], contest(judge, pairs, limit=limit), seed=seed)
+        following = [rival for owner, rival in (*real[place:], *real[:place]) if owner != author]
+        found += [(author, text, rival) for rival in following[:others]]
+    return found
+
+
+def alike(real: Sequence[tuple[str, str]], features: np.ndarray) -> list[tuple[str, str, str]]:
+    """Each (author, text) with the text of another author that is nearest in its subject.
+
+    Args:
+      real: (author, text), of two authors or more.
+      features: [N, D] of the texts, each of length 1.
+    """
+    likeness = features @ features.T
+    owners = np.array([author for author, _ in real])
+    likeness[owners[:, None] == owners] = -np.inf
+    return [(author, text, real[int(place)][1]) for (author, text), place in zip(real, likeness.argmax(1), strict=True)]

@@ -17,7 +17,9 @@ from hydrajax.types import Candidate, Query, Record
 STRATEGY = "hypotheses"
 
 
-def hyperalign(lab: Lab, queries: Sequence[Query], *, strategy: str = STRATEGY, samples: int = 3) -> dict[str, list[str]]:
+def hyperalign(
+    lab: Lab, queries: Sequence[Query], *, strategy: str = STRATEGY, samples: int = 3
+) -> dict[str, list[str]]:
     """The two steps, for every query.
 
     Args:
@@ -60,14 +62,13 @@ def shown_records(lab: Lab, strategy: str, queries: Sequence[Query]) -> dict[str
     """The records that a strategy shows: as many as fit into a prompt, none where it says something without any."""
     of = registry.get(strategy)
     most = 0 if of.alone else max(len(lab.users[query.user_id].profile) for query in queries)
-    return {
-        query_id: fitting(records, lab.ctx) for query_id, records in lab.shown(strategy, queries, most).items()
-    }
+    return {query_id: fitting(records, lab.ctx) for query_id, records in lab.shown(strategy, queries, most).items()}
 
 
 def fitting(records: Sequence[Record], ctx: contract.Context) -> tuple[Record, ...]:
     """The first records that fit into a prompt whole, one at least."""
-    used, kept = 0, []
+    used = 0
+    kept: list[Record] = []
     for record in records:
         used += count_tokens(ctx.task.record_text(record))
         if kept and used > ctx.settings.max_prompt_tokens:
