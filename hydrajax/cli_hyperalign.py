@@ -28,7 +28,7 @@ class HyperAlign(cli_llm.Llm):
     authors: int = 10
     """How many are drawn. A first run with fewer is quicker; below 6 there are no intervals."""
     strategies: tuple[str, ...] = authorship.AuthorshipConfig(data=()).strategies
-    """Prompt strategies to compare; zero_shot and icl_random are always there."""
+    """Prompt strategies to compare, apart or joined by commas; zero_shot and icl_random are always there."""
     judge: Literal["classifier", "llm"] = "classifier"
     """A classifier trained on texts that no strategy is shown, which asks nobody; or the LLM itself, in both orders."""
     samples: int = 3
@@ -70,7 +70,15 @@ class HyperAlign(cli_llm.Llm):
         llm = str(pathlib.Path(self.llm).resolve()) if self.llm.endswith(".gguf") else self.llm
         base = str(pathlib.Path(self.base).resolve()) if pathlib.Path(self.base).is_dir() else self.base
         data = tuple(str(path.expanduser().resolve()) for path in self.data)
-        changed = {"data": data, "llm": llm, "base": base, "shown_words": words, "prompts": prompts}
+        strategies = tuple(name for part in self.strategies for name in part.split(",") if name)
+        changed = {
+            "data": data,
+            "strategies": strategies,
+            "llm": llm,
+            "base": base,
+            "shown_words": words,
+            "prompts": prompts,
+        }
         return authorship.AuthorshipConfig(**values | changed)
 
 

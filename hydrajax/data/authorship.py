@@ -188,21 +188,23 @@ def first_sentence(text: str) -> str:
 
     A line that goes on in lower case is wrapped, and does not end. A full stop ends no sentence after a title, a month
     or inside an abbreviation; after initials (U.S.) and after what firms are called (Inc.) only where the next word is
-    one that sentences often begin with.
+    one that sentences often begin with. Elsewhere the next word has a capital, but in texts without any.
     """
-    unwrapped = re.sub(r"[ \t]*\n(?=[a-z])", " ", text.strip())
+    small = text.islower()
+    unwrapped = text.strip() if small else re.sub(r"[ \t]*\n(?=[a-z])", " ", text.strip())
     line = unwrapped.split("\n", 1)[0].strip()
     for end in _END.finditer(line):
-        if _ends(line[: end.start()], line[end.start() : end.end()], end.group(1)):
+        if _ends(line[: end.start()], line[end.start() : end.end()], end.group(1), small):
             return line[: end.end()]
     return line
 
 
-def _ends(before: str, mark: str, following: str) -> bool:
+def _ends(before: str, mark: str, following: str, small: bool) -> bool:
+    goes_on = following[:1].islower() and not small
     if mark[0] != "." or mark.startswith(".."):
-        return not following[:1].islower()
+        return not goes_on
     last = before.split()[-1].lstrip("\"'“‘([").lower() if before.split() else ""
-    if following[:1].islower() or last in _TITLES:
+    if goes_on or last in _TITLES:
         return False
     if last in _SUFFIXES or re.fullmatch(r"(\w\.)*\w", last) and not last.isdigit():
         return following.strip("\"'“‘").lower() in _BEGINNINGS

@@ -66,7 +66,7 @@ class AuthorshipConfig:
     control_samples: int = 1
     temperature: float = 0.7
     judge_words: int = 150
-    judge_texts: int = 50
+    judge_texts: int = 30
     base: str = "minilm"
     cross_user: bool = True
     prompts: contract.PromptSettings = PROMPTS
@@ -118,7 +118,7 @@ def run(
     answers = store.Store(machine.store)
     folder.prepare(out, config, command)
     llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
-    embed = _embed(config, pipeline.cache_folder(machine, answers))
+    embed = embedder(config, pipeline.cache_folder(machine, answers))
 
     def note(finished: bool) -> None:
         line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
@@ -151,7 +151,7 @@ def plan(config: AuthorshipConfig, *, machine: pipeline.Machine = pipeline.Machi
     transport = machine.connect(config.llm)
     answers = store.Store.without_making(machine.store)
     counting = planner.Planner(transport.model, answers)
-    embed = _embed(config, pipeline.cache_folder(machine, answers))
+    embed = embedder(config, pipeline.cache_folder(machine, answers))
     bench = _lab(config, data, counting, embed=embed)
     rows = _rows(config, data, bench)
     if config.judge == "llm":
@@ -298,7 +298,7 @@ def _results(config, data: authorship.Authorship, bench, rows, facts, llm, clock
     }
 
 
-def _embed(config: AuthorshipConfig, cache: pathlib.Path) -> contract.Embed:
+def embedder(config: AuthorshipConfig, cache: pathlib.Path) -> contract.Embed:
     """Embeddings by the base, which is loaded when they are first asked for."""
     base = functools.cache(lambda: encode.load_base(config.base))
 
