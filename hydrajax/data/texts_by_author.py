@@ -18,7 +18,7 @@ class Text:
 
     Attributes:
       author: who wrote it.
-      file: its name, unique within the source.
+      file: its name, unique within the source and author.
       text: not empty.
       source: name of the file or folder that it was read from.
     """
@@ -47,11 +47,11 @@ def read(paths: Sequence[pathlib.Path]) -> tuple[Text, ...]:
     for path in paths:
         source = path.name if short else str(path)
         entries = _folder(path, source, faults) if path.is_dir() else _lines(path, source, faults)
-        seen: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         for text, where in entries:
-            if text.file in seen:
-                faults.add(f"{where}: file {text.file!r} occurs more than once")
-            seen.add(text.file)
+            if (text.author, text.file) in seen:
+                faults.add(f"{where}: file {text.file!r} of author {text.author!r} occurs more than once")
+            seen.add((text.author, text.file))
             found.append(text)
         if not seen:
             faults.add(f"{path}: holds no text")

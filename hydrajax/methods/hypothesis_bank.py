@@ -2,9 +2,9 @@
 
     reward(h) = right / n + alpha sqrt(log t / n)        n examples were tried with h, t examples were seen
 
-Each example i of N is tried with the k best hypotheses. Where at least .8 k i / N of them are wrong it goes to a
-list; at 10 of these, 5 new hypotheses are made of them, and the best 20 of all stay. A new hypothesis is tried on the
-examples that it was made of, which gives it a first reward.
+Each example i of N is tried with the k best hypotheses (all, where there are fewer). Where at least .8 k i / N of them
+are wrong it goes to a list; at 10 of these, 5 new hypotheses are made of them, and the best 20 of all stay. A new
+hypothesis is tried on the examples that it was made of, which gives it a first reward.
 """
 
 import dataclasses
@@ -87,7 +87,7 @@ def refine(
         verdicts = predict([hypothesis.text for hypothesis in chosen], example)
         bank = [_told(h, right) for h, right in zip(chosen, verdicts, strict=True)] + rest
         misses = sum(not right for right in verdicts)
-        if misses and misses >= settings.wrong_share * settings.tried * seen / len(examples):
+        if misses and misses >= settings.wrong_share * len(chosen) * seen / len(examples):
             wrong.append(example)
         if len(wrong) == settings.wrong:
             bank = _ranked([*bank, *_new(bank, wrong, predict, propose, settings)], seen, settings)[: settings.size]
