@@ -16,7 +16,7 @@ import numpy as np
 from hydrajax.types import DataError
 
 Embed = Callable[[Sequence[str]], np.ndarray]
-GRAMS_C = (100.0, 1000.0)
+GRAMS_C = (300.0, 3000.0)
 BASE_C = (0.1, 1.0)
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

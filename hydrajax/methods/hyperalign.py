@@ -18,7 +18,7 @@ STRATEGY = "hypotheses"
 
 
 def hyperalign(
-    lab: Lab, queries: Sequence[Query], *, strategy: str = STRATEGY, samples: int = 3
+    lab: Lab, queries: Sequence[Query], *, strategy: str = STRATEGY, samples: int = 3, stage: str | None = None
 ) -> dict[str, list[str]]:
     """The two steps, for every query.
 
@@ -27,13 +27,14 @@ def hyperalign(
       queries: what is asked.
       strategy: `hypotheses`, or another one that is compared with it.
       samples: answers to each prompt, the greedy one and others at the lab's temperature.
+      stage: names the answers in progress and plans; by default the strategy.
 
     Returns:
       `samples` texts by query id; an empty one where the LLM gave no answer.
     """
     lab.user_models(strategy, queries)
     shown = shown_records(lab, strategy, queries)
-    pools = lab.pools(strategy, shown, queries, samples=samples - 1, source=strategy, stage=strategy)
+    pools = lab.pools(strategy, shown, queries, samples=samples - 1, source=strategy, stage=stage or strategy)
     return {query.id: _texts(lab, pools[query.id], samples) for query in queries}
 
 

@@ -213,10 +213,9 @@ def _rows(config: AuthorshipConfig, data: authorship.Authorship, bench: lab_lib.
         texts[strategy] = hyperalign.hyperalign(bench, data.test, strategy=strategy, samples=config.samples)
     lent = hyperalign.lent(data.test, lender)
     for strategy in filter(hyperalign.is_personal, config.strategies):
-        found = hyperalign.hyperalign(bench, lent, strategy=strategy, samples=config.control_samples)
-        texts[results_lib.shuffled(strategy)] = {
-            query.id: found[other.id] for query, other in zip(data.test, lent, strict=True)
-        }
+        name = results_lib.shuffled(strategy)
+        found = hyperalign.hyperalign(bench, lent, strategy=strategy, samples=config.control_samples, stage=name)
+        texts[name] = {query.id: found[other.id] for query, other in zip(data.test, lent, strict=True)}
     real = _golds(data.test)
     return [_row(query, texts, real, lender, bench) for query in data.test]
 
