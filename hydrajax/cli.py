@@ -16,7 +16,7 @@ import rich.console
 import rich.table
 import tyro
 
-from hydrajax import cli_hyperalign, cli_llm
+from hydrajax import cli_hyperalign, cli_llm, cli_user_models
 from hydrajax.llm import request
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config as config_lib
@@ -196,6 +196,7 @@ def _commands(arguments: Sequence[str]):
         | Annotated[Answer, tyro.conf.subcommand("answer")]
         | Annotated[cli_llm.Sample, tyro.conf.subcommand("sample")]
         | Annotated[cli_llm.Store, tyro.conf.subcommand("store")]
+        | Annotated[cli_user_models.UserModels, tyro.conf.subcommand("user-models")]
     )
 
 
@@ -238,6 +239,8 @@ def _carry_out(chosen, arguments: Sequence[str]) -> None:
         cli_llm.sample(chosen)
     elif isinstance(chosen, cli_llm.Store):
         cli_llm.look_after(chosen, console)
+    elif isinstance(chosen, cli_user_models.UserModels):
+        cli_user_models.look_after(chosen, console)
     elif isinstance(chosen.experiment, cli_hyperalign.HyperAlign):
         _write_in_style(chosen.experiment, shlex.join(["hydrajax", *arguments]), console)
     else:

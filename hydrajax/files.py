@@ -24,7 +24,7 @@ def read_json(path: pathlib.Path) -> Mapping[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is broken JSON ({error})") from error
     if not isinstance(values, dict):
         raise DataError(f"{path}: holds a {type(values).__name__}, expected an object")

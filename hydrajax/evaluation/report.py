@@ -2,7 +2,7 @@
 
 Reads the run folder's `config.json` (its `command` is the exact command: a text or a list of words), `results.json`,
 `predictions.jsonl`; where they exist, `invocations.jsonl`, and for the learning curves `curves.json` or
-`results["curves"]`; and `choices.json`, what validation users chose:
+`results["curves"]`; `choices.json`, what validation users chose; and `user_models.jsonl`:
 
     {PLOT: {SERIES: [[step, value], ...]}}
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydrajax import files
-from hydrajax.evaluation import markup, plots, report_queries, report_tables, roster, summary
+from hydrajax.evaluation import markup, plots, report_queries, report_tables, report_users, roster, summary
 from hydrajax.evaluation import rows as rows_lib
 
 element = markup.element
@@ -35,7 +35,9 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
     invocations = files.read_lines(folder / "invocations.jsonl")
     choices_file = folder / "choices.json"
     choices = files.read_json(choices_file) if choices_file.is_file() else {}
-    page = render(config, results, rows_lib.read(folder / "predictions.jsonl"), curves, invocations, choices)
+    rows = rows_lib.read(folder / "predictions.jsonl")
+    learned = files.read_lines(folder / "user_models.jsonl")
+    page = render(config, results, rows, curves, invocations, choices, learned)
     path = folder / "report.html"
     files.write_text(path, page)
     return path
@@ -48,6 +50,7 @@ def render(
     curves: Mapping[str, Mapping[str, Sequence[Sequence[plots.Number]]]],
     invocations: Sequence[Mapping[str, Any]] = (),
     choices: Mapping[str, Any] | None = None,
+    user_models: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The report as HTML, from the contents of a run folder."""
     title = f"{results['experiment']}: {results['task']}"
@@ -70,6 +73,7 @@ def render(
         _chosen(choices or {}),
         _curves(curves),
         report_tables.costs_table(results),
+        report_users.section(user_models, (choices or {}).get("faults", {})),
         report_queries.section(results, rows),
         _settings(config, results),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-PROMPTS = ("zero_shot", "icl_random", "rag", "pag")
+PROMPTS = ("zero_shot", "icl_random", "rag", "pag", "cfrag", "peer_difference", "hypotheses", "persona")
 OURS = ("hydra_reranker", "hydra_adapter", "hydra")
 CONTROLS = (
     "random",
@@ -29,6 +29,10 @@ EXPLAINED = {
     "icl_random": "random records as chat turns",
     "rag": "the most relevant records as chat turns",
     "pag": "a summary of the profile, and records",
+    "cfrag": "records of the user and of users alike",
+    "peer_difference": "how the user differs from others on the same things, and records",
+    "hypotheses": "hypotheses about the user, and records",
+    "persona": "a persona of the user, and demonstrations tried on held-out records",
     "hydra_reranker": "reranked records, one answer",
     "hydra_adapter": "the adapter chooses among zero-shot candidates",
     "hydra": "the adapter chooses among candidates made with reranked records",

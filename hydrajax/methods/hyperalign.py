@@ -32,8 +32,8 @@ def hyperalign(
     Returns:
       `samples` texts by query id; an empty one where the LLM gave no answer.
     """
-    lab.user_models(strategy, queries)
-    shown = shown_records(lab, strategy, queries)
+    known = lab.user_models(strategy, queries)
+    shown = shown_records(lab, strategy, queries, known)
     pools = lab.pools(strategy, shown, queries, samples=samples - 1, source=strategy, stage=stage or strategy)
     return {query.id: _texts(lab, pools[query.id], samples) for query in queries}
 
@@ -59,11 +59,23 @@ def is_personal(strategy: str) -> bool:
     return of.retriever is not None or of.alone
 
 
-def shown_records(lab: Lab, strategy: str, queries: Sequence[Query]) -> dict[str, Sequence[Record]]:
-    """The records that a strategy shows: as many as fit into a prompt, none where it says something without any."""
-    of = registry.get(strategy)
-    most = 0 if of.alone else max(len(lab.users[query.user_id].profile) for query in queries)
-    return {query_id: fitting(records, lab.ctx) for query_id, records in lab.shown(strategy, queries, most).items()}
+def shown_records(
+    lab: Lab, strategy: str, queries: Sequence[Query], known: Mapping[str, contract.UserModel]
+) -> dict[str, Sequence[Record]]:
+    """The records that a strategy shows: as many as fit into a prompt.
+
+    Where something is known of the user that speaks for itself, and names no records to go with it, none.
+
+    Args:
+      lab: task, users and settings.
+      strategy: whose prompts.
+      queries: what is asked.
+      known: user models by query id.
+    """
+    alone = {query_id for query_id, model in known.items() if registry.get(strategy).alone and not model.shown}
+    most = max(len(lab.users[query.user_id].profile) for query in queries)
+    found = lab.shown(strategy, queries, most)
+    return {query_id: () if query_id in alone else fitting(own, lab.ctx) for query_id, own in found.items()}
 
 
 def fitting(records: Sequence[Record], ctx: contract.Context) -> tuple[Record, ...]:

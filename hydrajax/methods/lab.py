@@ -39,7 +39,7 @@ class Lab:
     seed: int = 0
     ledger: dict[tuple[str, str], collections.Counter[str]] = dataclasses.field(default_factory=dict)
     library: library_lib.Library = dataclasses.field(default_factory=library_lib.Library)
-    _booked: set[library_lib.Key] = dataclasses.field(default_factory=set)
+    _booked: set[library_lib.Key] = dataclasses.field(init=False, default_factory=set)
 
     def quality(self, query: Query, answer: str) -> float:
         """How good an answer is: the graded quality against the gold, or the simulated user's reward."""
@@ -133,10 +133,7 @@ class Lab:
         """
         of = registry.get(strategy)
         known = self.user_models(strategy, queries)
-        asked = [
-            contract.Asked(query=q, profile=profile_for(q, self.users[q.user_id]), records=shown.get(q.id, ()))
-            for q in queries
-        ]
+        asked = self._asked(queries, known, shown)
         with self.charging(stages.notes(strategy)) as ctx:
             notes = of.prepare(asked, ctx)
         hot = self.settings.temperature if self.greedy is not None else None
@@ -171,12 +168,25 @@ class Lab:
         of = registry.get(strategy)
         if of.retriever is None or k == 0:
             return {query.id: () for query in queries}
-        asked = [contract.Asked(query=q, profile=profile_for(q, self.users[q.user_id])) for q in queries]
-        chosen = of.choose(asked, k, self.ctx)
-        if chosen is not None:
-            return dict(chosen)
+        chosen = of.choose(self._asked(queries, self.user_models(strategy, queries)), k, self.ctx)
         retriever = self.settings.retriever if of.retriever == "bm25" else of.retriever
-        return {query.id: self.retrieve(query, k, retriever) for query in queries}
+        return {q.id: chosen[q.id] if q.id in chosen else self.retrieve(q, k, retriever) for q in queries}
+
+    def _asked(
+        self,
+        queries: Sequence[Query],
+        user_models: Mapping[str, contract.UserModel],
+        shown: Mapping[str, Sequence[Record]] | None = None,
+    ) -> list[contract.Asked]:
+        return [
+            contract.Asked(
+                query=query,
+                profile=profile_for(query, self.users[query.user_id]),
+                records=(shown or {}).get(query.id, ()),
+                user_model=user_models.get(query.id),
+            )
+            for query in queries
+        ]
 
     def user_models(self, strategy: str, queries: Sequence[Query]) -> dict[str, contract.UserModel]:
         """What a strategy knows of the user of each query, by query id, learned where the library has nothing of it.

@@ -75,7 +75,8 @@ def load_base(
 
     Args:
       name_or_folder: a name of `weights.PACKAGES` or a Hugging Face folder.
-      pooling: `cls` or `mean`; by default what the folder's `1_Pooling/config.json` says, else `cls`.
+      pooling: `cls` or `mean`; by default what the folder's `1_Pooling/config.json` says, else `cls`. Further modules
+        of a sentence encoder, such as `Dense`, are not applied: with them a pooling has to be named.
       settings: how it computes: in which type, with which form of attention.
 
     Raises:
@@ -109,11 +110,13 @@ def features(
     """The base itself: z = x[:, 0] (`cls`) or the mean of x over real tokens (`mean`), x = module(tokens).
 
     Args:
+      batch: of `tokenize_pairs`, `tokens.pack` or `tokens.side_by_side`.
       key: dropout is on where a key is given.
 
     Returns:
       [B, D]; [B, S, D] of packed rows, zeros where a row has fewer texts.
     """
+    batch = jax.tree.map(jnp.asarray, batch)
     rngs = {} if key is None else {"dropout": key}
     apply = functools.partial(module.apply, {"params": params}, train=key is not None, rngs=rngs)
     if isinstance(batch, tokens.Packed):

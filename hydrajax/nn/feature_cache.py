@@ -2,21 +2,27 @@
 
 A frozen base gives the same text the same features for ever, and on a CPU they are the slowest part of a run. Features
 are written in parts, each a file that appears whole or not at all; a killed run loses what it computed in the last
-`SECONDS` at most. Several processes may share a folder.
+`SECONDS` at most. Several processes may share a folder. A part carries checksums: one whose bytes have changed is
+removed with a warning, and what was in it is computed again.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
+import logging
 import os
 import pathlib
+import socket
 import time
 import uuid
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import filelock
 import numpy as np
+import psutil
 import safetensors
 import safetensors.numpy
 from jaxtyping import Float, UInt8
@@ -27,11 +33,41 @@ FOLDER = "features"
 SECONDS = 20.0  # between two parts
 BYTES = 16 * 2**20  # of a part
 PARTS = 48  # beyond which they become one
+OLD = 3600.0  # seconds after which nobody writes a temporary file any more, unless its process still runs
+
+_log = logging.getLogger(__name__)
+# Files that were found sound, by path, time and size: their values are read through once a process.
+_sound: set[tuple[pathlib.Path, int, int]] = set()
 
 
 def key(*parts: object) -> bytes:
     """The hash under which a text's features are kept: of everything that they depend on; 32 bytes."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).digest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """Features of one file.
+
+    Attributes:
+      keys, values: of every feature; mapped.
+      stamp: path, time and size of the file; None of what this process has written.
+      checksum: of the values; None in files of earlier versions.
+    """
+
+    keys: UInt8[np.ndarray, "N 32"]
+    values: Float[np.ndarray, "N D"]
+    stamp: tuple[pathlib.Path, int, int] | None = None
+    checksum: str | None = None
+
+    def sound(self) -> bool:
+        """Whether the values are those that were written; a file of which they are not is removed."""
+        if self.stamp is not None and self.checksum is not None and self.stamp not in _sound:
+            if _checksum(self.values) != self.checksum:
+                _discard(self.stamp[0], "its values have another checksum")
+                return False
+            _sound.add(self.stamp)
+        return True
 
 
 class FeatureCache:
@@ -40,11 +76,12 @@ class FeatureCache:
     def __init__(self, folder: pathlib.Path, dim: int):
         self._folder = folder
         self._dim = dim
-        self._parts: list[np.ndarray] = []
+        self._parts: list[Part] = []
         self._keys: UInt8[np.ndarray, "N 32"] = np.zeros((0, 32), np.uint8)
         self._place = np.zeros((0, 2), np.int64)  # part and row of each key
         self._new: dict[bytes, np.ndarray] = {}
         self._written = time.monotonic()
+        _remove_leftovers(folder)
         found = sorted(folder.glob(f"{dim}-*.safetensors"))
         if len(found) > PARTS:
             found = self._merged(found)
@@ -52,10 +89,10 @@ class FeatureCache:
         for path in found:
             one = _read(path, dim)
             if one is None:
-                continue  # merged by another process a moment ago
-            keys.append(one[0])
-            places.append(np.stack([np.full(len(one[0]), len(self._parts)), np.arange(len(one[0]))], axis=1))
-            self._parts.append(one[1])
+                continue
+            keys.append(one.keys)
+            places.append(np.stack([np.full(len(one.keys), len(self._parts)), np.arange(len(one.keys))], axis=1))
+            self._parts.append(one)
         if keys:
             joined = np.concatenate(keys)
             order = np.argsort(_start(joined), kind="stable")
@@ -68,9 +105,16 @@ class FeatureCache:
         if len(self._keys) and keys:
             wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
             at = np.minimum(np.searchsorted(self._starts, _start(wanted)), len(self._keys) - 1)
-            for i in np.flatnonzero((self._keys[at] == wanted).all(axis=1)).tolist():
-                part, row = self._place[at[i]].tolist()
-                found[keys[i]] = self._parts[part][row]
+            hits = np.flatnonzero((self._keys[at] == wanted).all(axis=1))
+            parts = {number: self._parts[number] for number in np.unique(self._place[at[hits], 0]).tolist()}
+            broken = [number for number, part in parts.items() if not part.sound()]
+            if broken:
+                keep = ~np.isin(self._place[:, 0], broken)
+                self._keys, self._place, self._starts = self._keys[keep], self._place[keep], self._starts[keep]
+                return self.get(keys)
+            for i in hits.tolist():
+                number, row = self._place[at[i]].tolist()
+                found[keys[i]] = parts[number].values[row]
         return found
 
     def put(self, rows: Mapping[bytes, Float[np.ndarray, " D"]]) -> None:
@@ -84,13 +128,14 @@ class FeatureCache:
         if self._new:
             keys = np.frombuffer(b"".join(self._new), np.uint8).reshape(-1, 32)
             values = np.stack(list(self._new.values()))
-            _write(self._folder, self._dim, keys, values)
+            with _own_faults(self._folder):
+                _write(self._folder, self._dim, keys, values)
             starts = np.concatenate([self._starts, _start(keys)])
             order = np.argsort(starts, kind="stable")
             place = np.stack([np.full(len(keys), len(self._parts)), np.arange(len(keys))], axis=1)
             self._keys, self._starts = np.concatenate([self._keys, keys])[order], starts[order]
             self._place = np.concatenate([self._place, place])[order]
-            self._parts.append(values)
+            self._parts.append(Part(keys=keys, values=values))
             self._new = {}
         self._written = time.monotonic()
 
@@ -100,9 +145,12 @@ class FeatureCache:
         try:
             with lock.acquire(timeout=0):
                 found = sorted(self._folder.glob(f"{self._dim}-*.safetensors"))
-                parts = [one for path in found if (one := _read(path, self._dim)) is not None]
-                keys, first = np.unique(np.concatenate([one[0] for one in parts]), axis=0, return_index=True)
-                values = np.concatenate([one[1] for one in parts])[first]
+                # What is damaged must not get a checksum of its own.
+                parts = [one for path in found if (one := _read(path, self._dim)) is not None and one.sound()]
+                if not parts:
+                    return []
+                keys, first = np.unique(np.concatenate([one.keys for one in parts]), axis=0, return_index=True)
+                values = np.concatenate([one.values for one in parts])[first]
                 new = _write(self._folder, self._dim, keys, values)
                 for path in found:
                     path.unlink(missing_ok=True)
@@ -120,16 +168,22 @@ def opened(folder: str | pathlib.Path, dim: int) -> Iterator[FeatureCache]:
       dim: D, the width of its features; those of other widths are left alone.
 
     Raises:
-      DataError: the folder cannot be made or written, or a file in it is broken.
+      DataError: the folder cannot be made, read or written. What the caller's own code raises stays as it is.
     """
     path = pathlib.Path(folder).expanduser() / FOLDER
-    try:
+    with _own_faults(path):
         path.mkdir(parents=True, exist_ok=True)
         cache = FeatureCache(path, dim)
-        try:
-            yield cache
-        finally:
-            cache.flush()
+    try:
+        yield cache
+    finally:
+        cache.flush()
+
+
+@contextlib.contextmanager
+def _own_faults(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{path}: not usable as a cache of features ({error.strerror}): name another folder") from error
 
@@ -141,9 +195,11 @@ def _start(keys: np.ndarray) -> np.ndarray:
 
 def _write(folder: pathlib.Path, dim: int, keys: np.ndarray, values: np.ndarray) -> pathlib.Path:
     name = f"{dim}-{uuid.uuid4().hex}.safetensors"
-    temporary = folder / f".{name}.{os.getpid()}"
+    temporary = folder / f".{name}.{socket.gethostname()}.{os.getpid()}"
+    arrays = {"keys": np.ascontiguousarray(keys), "values": np.ascontiguousarray(values)}
     try:
-        safetensors.numpy.save_file({"keys": np.ascontiguousarray(keys), "values": values}, temporary)
+        checksums = {part: _checksum(array) for part, array in arrays.items()}
+        safetensors.numpy.save_file(arrays, temporary, metadata=checksums)
         return temporary.replace(folder / name)
     except safetensors.SafetensorError as error:
         raise DataError(f"{folder}: features cannot be written ({error}): name another folder") from error
@@ -152,24 +208,50 @@ def _write(folder: pathlib.Path, dim: int, keys: np.ndarray, values: np.ndarray)
             temporary.unlink()
 
 
-def _read(path: pathlib.Path, dim: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """(keys uint8 [n, 32], values float32 [n, D]), both mapped; None where the file is gone."""
+def _read(path: pathlib.Path, dim: int) -> Part | None:
+    """A file; None where it is gone (merged by another process a moment ago) or was damaged, and then it is removed."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if size > 4096:
                 raise ValueError("its header is too long")
             header: dict[str, Any] = json.loads(file.read(size))
+            stat = os.fstat(file.fileno())
         n = header["keys"]["shape"][0]
         wanted = {"keys": ("U8", [n, 32], np.uint8), "values": ("F32", [n, dim], np.float32)}
-        found = []
+        found = {}
         for name, (kind, shape, dtype) in wanted.items():
             if (header[name]["dtype"], header[name]["shape"]) != (kind, shape):
                 raise ValueError(f"{name} is {header[name]['dtype']}{header[name]['shape']}, expected {kind}{shape}")
             start = 8 + size + header[name]["data_offsets"][0]
-            found.append(np.memmap(path, dtype, "r", start, tuple(shape)))
+            found[name] = np.memmap(path, dtype, "r", start, tuple(shape))
+        checksums = header.get("__metadata__", {})
+        if checksums.get("keys") not in (None, _checksum(found["keys"])):
+            raise ValueError("its keys have another checksum")
+        stamp = (path, stat.st_mtime_ns, stat.st_size)
+        return Part(**found, stamp=stamp, checksum=checksums.get("values"))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        raise DataError(f"{path}: not usable as a cache of features ({error}): delete it") from error
-    return found[0], found[1]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        _discard(path, str(error))
+        return None
+
+
+def _checksum(array: np.ndarray) -> str:
+    return f"{zlib.crc32(array.data):08x}"
+
+
+def _discard(path: pathlib.Path, why: str) -> None:
+    _log.warning("%s: was damaged (%s) and is removed: its features are computed anew", path, why)
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what processes left that were killed while they wrote; of those of other machines age is all we know."""
+    for left in folder.glob(".*.safetensors.*"):
+        host, _, number = left.name.partition(".safetensors.")[2].rpartition(".")
+        runs = host == socket.gethostname() and number.isdecimal() and psutil.pid_exists(int(number))
+        with contextlib.suppress(OSError):
+            if not runs and time.time() - left.stat().st_mtime > OLD:
+                left.unlink()

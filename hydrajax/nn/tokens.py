@@ -13,7 +13,13 @@ import flax.struct
 import numpy as np
 from jaxtyping import Bool, Int
 
+from hydrajax import files
 from hydrajax.types import DataError
+
+# What a tokenizer is read from; vocab.txt and merges.txt besides.
+JSON_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+)  # fmt: skip
 
 Text = str | tuple[str, str]
 
@@ -70,11 +76,12 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
     """The fast tokenizer of a Hugging Face folder, without the network and without a notice about PyTorch.
 
     Raises:
-      DataError: the folder has no tokenizer that can be read.
+      DataError: the folder has no tokenizer that can be read, or one without the special tokens that it needs.
     """
     # Without a vocabulary transformers makes an empty tokenizer, for which every word is unknown.
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         raise DataError(f"{folder}: has no tokenizer, expected tokenizer.json, vocab.txt or vocab.json")
+    raw = {name: files.read_json(folder / name) for name in JSON_FILES if (folder / name).is_file()}
     # transformers reads the variable while it is imported.
     quiet = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
     before = os.environ.get(quiet)
@@ -88,13 +95,22 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
             os.environ[quiet] = before
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{folder}: the tokenizer could not be read: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # tokenizers raises this very class
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{folder}: the tokenizer could not be read: {told}") from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise DataError(f"{folder}: {type(tokenizer).__name__} is a slow tokenizer, expected a tokenizer.json")
     backend.no_truncation()
     backend.no_padding()
+    # Special tokens that no file has are numbered by transformers, beyond what the encoder was trained with.
+    added = [*raw.get("tokenizer.json", {}).get("added_tokens", [])]
+    added += raw.get("tokenizer_config.json", {}).get("added_tokens_decoder", {}).values()
+    known = {row.get("content") for row in added} | set(raw.get("added_tokens.json", {}))
+    known |= set(backend.get_vocab(with_added_tokens=False))
+    needed = {tokenizer.cls_token, tokenizer.sep_token, tokenizer.unk_token} - {None}
+    if lacking := sorted(needed - known):
+        raise DataError(f"{folder}: the vocabulary has no {' and no '.join(lacking)}, which the tokenizer needs")
     return backend
 
 

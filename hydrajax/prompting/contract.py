@@ -4,6 +4,7 @@ import abc
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from hydrajax.llm import request, sampler
 from hydrajax.types import Message, Query, Record, User
 
 Embed = Callable[[Sequence[str]], np.ndarray]
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ class PromptSettings:
       peer_weight: lambda of `cfrag`, what likeness to the user weighs against likeness to the query, 0 to 1.
       compared_records: records of a user that `peer_difference` compares with those of others, one call each.
       trials: sets of demonstrations that `persona` tries, and records that it tries each of them on.
+      demonstrations: records in such a set.
     """
 
     max_prompt_tokens: int = 3000
@@ -74,6 +77,7 @@ class PromptSettings:
     peer_weight: float = 0.5
     compared_records: int = 8
     trials: int = 2
+    demonstrations: int = 2
 
     def __post_init__(self):
         if not 0 <= self.peer_weight <= 1:
@@ -88,6 +92,7 @@ class PromptSettings:
             "peers",
             "compared_records",
             "trials",
+            "demonstrations",
         ):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -134,6 +139,23 @@ class Context:
             group=user_id,
         )
 
+    def ask(self, questions: Mapping[T, tuple[str, str]], *, max_tokens: int, stage: str) -> dict[T, str]:
+        """The LLM's greedy answer to each (user id, question).
+
+        Args:
+          questions: by any key; calls are booked on the users.
+          max_tokens: limit of an answer.
+          stage: names the calls in progress and plans.
+        """
+        requests = [
+            request.Request(
+                messages=(Message(role="user", text=text),), max_tokens=max_tokens, temperature=0.0, group=user_id
+            )
+            for user_id, text in questions.values()
+        ]
+        answers = self.llm.sample(requests, stage=stage)
+        return {key: answer.text.strip() for key, answer in zip(questions, answers, strict=True)}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -143,11 +165,13 @@ class Asked:
       query: a real query or a pseudo-query.
       profile: the user's records without the one that a pseudo-query was made of, oldest first.
       records: those of them that are shown, most relevant first.
+      user_model: what the strategy has learned of the user.
     """
 
     query: Query
     profile: tuple[Record, ...]
     records: Sequence[Record] = ()
+    user_model: UserModel | None = None
 
 
 class Strategy(abc.ABC):
@@ -172,9 +196,9 @@ class Strategy(abc.ABC):
         parallel; users it learns nothing about are left out."""
         return {}
 
-    def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> Mapping[str, Sequence[Record]] | None:
-        """The k records to show, most relevant first, by query id; None: the retriever's."""
-        return None
+    def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> Mapping[str, Sequence[Record]]:
+        """The k records to show, most relevant first, by query id; queries left out get the retriever's."""
+        return {}
 
     def prepare(self, asked: Sequence[Asked], ctx: Context) -> Mapping[str, str]:
         """What the strategy asks the LLM about each query before it is put, by query id: handed to `messages`."""

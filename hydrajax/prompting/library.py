@@ -76,8 +76,10 @@ class Library:
     def add(self, entries: Mapping[Key, Entry]) -> None:
         """Keeps them, on the disk before anything uses them."""
         together = {**self._entries, **entries}
-        if self._path is not None and entries:
-            files.write_lines(self._path, [_line(key, together[key]) for key in sorted(together)])
+        if self._path is not None and any(_worth_keeping(entry) for entry in entries.values()):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [_line(key, together[key]) for key in sorted(together) if _worth_keeping(together[key])]
+            files.write_lines(self._path, lines)
         self._entries = together
 
     def edit(self, key: Key, text: str) -> UserModel:
@@ -113,6 +115,11 @@ class Library:
             raise DataError(f"there is no user model of user {user_id!r}{of}")
         self.add({key: dataclasses.replace(self._entries[key], model=None) for key in keys})
         return len(keys)
+
+
+def _worth_keeping(entry: Entry) -> bool:
+    """Most strategies learn nothing of anybody."""
+    return entry.model is not None or entry.calls > 0
 
 
 def _name(key: Key) -> str:

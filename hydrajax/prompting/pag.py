@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 
-from hydrajax.llm import request
 from hydrajax.prompting import shorten, texts, turns
 from hydrajax.prompting.contract import Context, Strategy, UserModel
 from hydrajax.types import Message, User
@@ -17,31 +16,18 @@ class ProfileAugmented(Strategy):
     alone = True
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
-        users = [user for user in users if user.profile]
         newest = ctx.settings.summary_records
-        requests = []
-        for user in users:
-            records = shorten.shorten_records(user.profile[-newest:], ctx)
-            listed = "\n".join(f"- {texts.inert(ctx.task.quoted(record))}" for record in records)
-            text = texts.fill("summary.txt", {"records": listed})
-            requests.append(
-                request.Request(
-                    messages=(Message(role="user", text=text),),
-                    max_tokens=ctx.settings.max_summary_tokens,
-                    temperature=0.0,
-                    group=user.id,
-                )
-            )
-        answers = ctx.llm.sample(requests, stage="summaries")
+        questions = {user.id: (user.id, _question(user, ctx)) for user in users if user.profile}
+        said = ctx.ask(questions, max_tokens=ctx.settings.max_summary_tokens, stage="summaries")
         return {
             user.id: UserModel(
-                text=" ".join(answer.text.split()),
+                text=" ".join(said[user.id].split()),
                 records=tuple(record.id for record in user.profile[-newest:]),
                 prompt=texts.version("summary.txt"),
                 llm=ctx.llm.model,
             )
-            for user, answer in zip(users, answers, strict=True)
-            if answer.text.strip()
+            for user in users
+            if said.get(user.id)
         }
 
     def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
@@ -53,6 +39,12 @@ class ProfileAugmented(Strategy):
         slots = {"summary": user_model.text, "question": conversation[-1].text}
         text = texts.fill("with_summary.txt", slots)
         return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
+
+
+def _question(user: User, ctx: Context) -> str:
+    records = shorten.shorten_records(user.profile[-ctx.settings.summary_records :], ctx)
+    listed = "\n".join(f"- {texts.inert(ctx.task.quoted(record))}" for record in records)
+    return texts.fill("summary.txt", {"records": listed})
 
 
 STRATEGY = ProfileAugmented()

@@ -12,7 +12,11 @@ _PARTS = {"contract", "library", "registry", "shorten", "texts", "turns"}
 
 def names() -> tuple[str, ...]:
     """The strategies that exist."""
-    return tuple(m.name for m in pkgutil.iter_modules(hydrajax.prompting.__path__) if m.name not in _PARTS)
+    return tuple(
+        m.name
+        for m in pkgutil.iter_modules(hydrajax.prompting.__path__)
+        if m.name not in _PARTS and not m.name.startswith("_")
+    )
 
 
 def get(name: str) -> Strategy:

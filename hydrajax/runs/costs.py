@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydrajax.evaluation import results
+from hydrajax.evaluation import results, roster
 from hydrajax.llm import models
 from hydrajax.methods import stages
 from hydrajax.methods.lab import Lab
@@ -13,10 +13,7 @@ _ZERO, _SHOWN, _ASKED = stages.ZERO_SHOT_LEARNED, stages.SHOWN_LEARNED, stages.R
 
 # Stages that a method needs, and the share of each: hydra_reranker asks for one answer where hydra asks for b + 1.
 _OWN_POOLS: Mapping[str, Sequence[str]] = {
-    "zero_shot": ("zero_shot",),
-    "icl_random": ("icl_random",),
-    "rag": ("rag",),
-    "pag": (stages.learned("pag", "whole"), "pag"),
+    **{name: (stages.learned(name, "whole"), stages.notes(name), name) for name in roster.PROMPTS},
     "hydra_reranker": (*_TRIALS, _ASKED),
     "hydra_adapter": (stages.PARAPHRASES, _ZERO, stages.ZERO_SHOT_ASKED),
     "hydra": (*_TRIALS, _SHOWN, _ASKED),
@@ -36,7 +33,10 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
         stages["hydra"] = (*_TRIALS, _ZERO, _ASKED)
     price = models.find(lab.ctx.llm.model)
     found = {}
+    booked = {stage for stage, _ in lab.ledger}
     for method, needed in stages.items():
+        if method in roster.PROMPTS and method not in booked:
+            continue
         totals = {"calls": 0.0, "input_tokens": 0.0, "output_tokens": 0.0}
         for stage in needed:
             share = 1 / (lab.settings.samples + 1) if method == "hydra_reranker" and stage == _ASKED else 1.0

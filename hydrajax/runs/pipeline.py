@@ -21,9 +21,10 @@ from hydrajax.llm.request import Transport
 from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
 from hydrajax.nn.bases import blocks
-from hydrajax.prompting import contract, library
+from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import books, compare, costs, folder, load, saved
 from hydrajax.runs.config import RunConfig
+from hydrajax.types import DataError
 
 _log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -97,6 +98,7 @@ def run(
     if config.folds and config.fold is None:
         return _run_folds(config, out, command=command, machine=machine, say=say)
     clock = books.Clock(say)
+    strategies(config)
     with clock.stage("data"):
         data = load.load(config)
         people = load.people(config, data)
@@ -201,6 +203,7 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
     everybody = [load.people(part, data) for part, data in zip(divided, read, strict=True)]
     transport = machine.connect(config.llm)
     answers = store.Store.without_making(machine.store)
+    _, embed = encoders(config, None)
 
     def count(guess: Callable[[Sequence[int]], int] | None) -> planner.Planner:
         counting = planner.Planner(transport.model, answers, guess=guess)
@@ -211,10 +214,10 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
             return _learner(config, encoders(config, None)[0], folder=None)
 
         for data, people in zip(read, everybody, strict=True):
-            bench = _lab(config, data, counting)
+            bench = _lab(config, data, counting, embed=embed)
             asked = [*people.validation_queries, *people.new_queries]
             prompts = {
-                name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES
+                name: baselines.answer(bench, name, people.validation_queries, asked) for name in strategies(config)
             }
             hydra.hydra(bench, learner.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
         return counting
@@ -234,6 +237,18 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
         cost_usd=counting.cost(batch=machine.transport == "batches"),
         seconds=seconds,
     )
+
+
+def strategies(config: RunConfig) -> tuple[str, ...]:
+    """The prompt strategies that a run compares.
+
+    Raises:
+      DataError: one of the chosen ones does not exist, or compares users where that is switched off.
+    """
+    for name in config.settings.strategies:
+        if registry.get(name).compares and not config.settings.cross_user:
+            raise DataError(f"strategy {name!r} compares users, which is switched off: leave one of the two out")
+    return tuple(dict.fromkeys((*baselines.STRATEGIES, *config.settings.strategies)))
 
 
 def encoders(
@@ -263,9 +278,7 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
     bench = _lab(config, data, llm, embed=embed, out=out)
     asked = [*people.validation_queries, *people.new_queries]
     with clock.stage("prompt baselines"):
-        prompts = {
-            name: baselines.answer(bench, name, people.validation_queries, asked) for name in baselines.STRATEGIES
-        }
+        prompts = {name: baselines.answer(bench, name, people.validation_queries, asked) for name in strategies(config)}
     learns = _learner(config, encode_pairs, folder=out / "checkpoints")
     with clock.stage("hydra"):
         result = hydra.hydra(bench, learns, people, prompts["rag"].shown)
@@ -362,6 +375,7 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
         "best_source": compared.best_source,
         "best_prompt": compared.best_prompt,
         "cut_from_records": dict(bench.ctx.cut),
+        "faults": dict(bench.ctx.faults),
         "skipped": list(data.skipped),
         "notes": list(data.notes),
         "removed": None if data.removed is None else dataclasses.asdict(data.removed),

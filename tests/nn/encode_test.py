@@ -86,6 +86,18 @@ def test_the_cache_gives_the_same_values_and_is_used(minilm, tmp_path, monkeypat
     np.testing.assert_array_equal(encode.encode_pairs(minilm, PAIRS[::-1], cache=tmp_path), second.features[::-1])
 
 
+def test_what_was_damaged_in_the_cache_is_computed_anew(minilm, tmp_path, caplog):
+    first = encode.encode(minilm, PAIRS[:5], cache=tmp_path)
+    (path,) = tmp_path.glob("**/*.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    again = encode.encode(minilm, PAIRS[:5], cache=tmp_path)
+    assert again.computed == 5 and len(caplog.messages) == 1
+    np.testing.assert_array_equal(again.features, first.features)
+    assert encode.encode(minilm, PAIRS[:5], cache=tmp_path).computed == 0
+
+
 def test_the_cache_tells_bases_and_poolings_apart(minilm, tmp_path):
     encode.encode(minilm, PAIRS[:2], cache=tmp_path)
     other = dataclasses.replace(minilm, pooling="cls")

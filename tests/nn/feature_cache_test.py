@@ -1,9 +1,13 @@
+import errno
 import multiprocessing
 import os
 import signal
+import socket
+import time
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from hydrajax.nn import feature_cache
 from hydrajax.types import DataError
@@ -34,7 +38,7 @@ def test_what_was_put_is_had_in_this_process_and_in_the_next(tmp_path):
     with feature_cache.opened(tmp_path, D) as cache:
         np.testing.assert_equal(cache.get([*two, *one, feature_cache.key("x")]), one | two)
         # Mapped, not read: nothing but what is asked for comes into memory.
-        assert all(isinstance(part, np.memmap) for part in cache._parts)
+        assert all(isinstance(part.values, np.memmap) for part in cache._parts)
 
 
 def test_features_of_another_width_are_left_alone(tmp_path):
@@ -85,14 +89,141 @@ def test_a_killed_process_has_written_all_but_its_last_seconds(tmp_path):
     assert set(found) == {name for part in parts for name in part}
 
 
-@pytest.mark.parametrize("content", [b"", b"not a safetensors file at all", b"\x02\0\0\0\0\0\0\0{}", None])
-def test_a_broken_file_is_one_sentence(tmp_path, content):
+def flipped(whole, place):
+    return whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :]
+
+
+def test_a_damaged_file_is_removed_with_one_sentence_and_the_others_stay(tmp_path, caplog):
+    one, two = rows("abc"), rows("de")
+    for part in (one, two):
+        with feature_cache.opened(tmp_path, D) as cache:
+            cache.put(part)
+    paths = files(tmp_path)
+    path = next(path for path in paths if path.stat().st_size == max(other.stat().st_size for other in paths))
+    whole = path.read_bytes()
+    # The bytes of the values, of the keys, of the checksums and of the rest of the header, cut off and changed.
+    damaged = [flipped(whole, place) for place in range(0, len(whole), 5)]
+    damaged += [whole[:length] for length in (0, 4, 100, len(whole) // 2, len(whole) - 1)]
+    damaged += [b"not a safetensors file at all", b"\x02\0\0\0\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[]"]
+    for content in damaged:
+        path.write_bytes(content)
+        caplog.clear()
+        with feature_cache.opened(tmp_path, D) as cache:
+            found = cache.get([*one, *two])
+            if len(found) == 5:  # a byte that means nothing
+                np.testing.assert_equal(found, one | two)
+                continue
+            np.testing.assert_equal(found, two)
+            (said,) = caplog.messages
+            assert str(path) in said and "was damaged" in said and "computed anew" in said and "\n" not in said
+            assert not path.exists()
+            cache.put(one)
+            np.testing.assert_equal(cache.get([*one, *two]), one | two)
+            cache.flush()
+            np.testing.assert_equal(cache.get([*one, *two]), one | two)
+        (new,) = set(files(tmp_path)) - set(paths)
+        new.unlink()
+    assert len(caplog.messages) == 1
+
+
+def test_every_damage_to_keys_and_values_is_noticed(tmp_path):
     with feature_cache.opened(tmp_path, D) as cache:
         cache.put(rows("abc"))
     (path,) = files(tmp_path)
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    faulty = pytest.raises(DataError, match="not usable as a cache of features .*: delete it")
-    with faulty, feature_cache.opened(tmp_path, D):
-        pass
-    assert path.exists()
+    for place in range(len(whole) - 3 * (32 + 4 * D), len(whole)):
+        path.write_bytes(flipped(whole, place))
+        with feature_cache.opened(tmp_path, D) as cache:
+            assert cache.get(list(rows("abc"))) == {}
+        assert not path.exists()
+
+
+def test_values_are_read_through_once(tmp_path, monkeypatch):
+    with feature_cache.opened(tmp_path, D) as cache:
+        cache.put(rows("abc"))
+    read = []
+    checksum = feature_cache._checksum
+    monkeypatch.setattr(feature_cache, "_checksum", lambda array: read.append(array.dtype) or checksum(array))
+    for _ in range(3):
+        with feature_cache.opened(tmp_path, D) as cache:
+            for _ in range(2):
+                np.testing.assert_equal(cache.get(list(rows("abc"))), rows("abc"))
+    assert read.count(np.float32) == 1
+
+
+def test_what_is_damaged_does_not_go_into_the_file_that_many_become(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "PARTS", 1)
+    wanted = rows("ab")
+    for name, row in wanted.items():
+        with feature_cache.opened(tmp_path, D) as cache:
+            cache.put({name: row})
+    damaged = files(tmp_path)[0]
+    damaged.write_bytes(flipped(damaged.read_bytes(), -1 % damaged.stat().st_size))
+    with feature_cache.opened(tmp_path, D) as cache:
+        ((name, row),) = cache.get(list(wanted)).items()
+        np.testing.assert_equal(row, wanted[name])
+    (path,) = files(tmp_path)
+    path.write_bytes(flipped(path.read_bytes(), -1 % path.stat().st_size))
+    monkeypatch.setattr(feature_cache, "PARTS", 0)
+    with feature_cache.opened(tmp_path, D) as cache:
+        assert cache.get(list(wanted)) == {}
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+    with feature_cache.opened(tmp_path, D) as cache:
+        cache.put(rows("abc"))
+    (path,) = files(tmp_path)
+    safetensors.numpy.save_file(safetensors.numpy.load_file(path), path)
+    with feature_cache.opened(tmp_path, D) as cache:
+        np.testing.assert_equal(cache.get(list(rows("abc"))), rows("abc"))
+
+
+@pytest.mark.parametrize("error", [OSError("full"), FileNotFoundError(2, "no such file"), ValueError("x")])
+def test_an_error_of_the_callers_own_code_stays_as_it_is(tmp_path, error):
+    with pytest.raises(type(error)) as caught, feature_cache.opened(tmp_path, D) as cache:
+        cache.put(rows("abc"))
+        raise error
+    assert caught.value is error
+    with feature_cache.opened(tmp_path, D) as cache:
+        np.testing.assert_equal(cache.get(list(rows("abc"))), rows("abc"))
+
+
+def test_a_fault_of_the_cache_itself_is_one_sentence(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with (
+        pytest.raises(DataError, match=r"not usable as a cache of features \(No space left on device\): name another"),
+        feature_cache.opened(tmp_path, D) as cache,
+    ):
+        cache.put(rows("abc"))
+
+
+def _die_while_writing(folder):
+    def half(arrays, path, metadata):
+        path.write_bytes(b"half of it")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    safetensors.numpy.save_file = half
+    with feature_cache.opened(folder, D) as cache:
+        cache.put(rows("abc"))
+
+
+def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path):
+    child = multiprocessing.get_context("spawn").Process(target=_die_while_writing, args=(tmp_path,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+    folder = tmp_path / feature_cache.FOLDER
+    (left,) = folder.glob(".*")
+    own = left.with_name(left.name.replace(f".{child.pid}", f".{os.getpid()}"))
+    elsewhere = left.with_name(left.name.replace(socket.gethostname(), "elsewhere"))
+    for path in (own, elsewhere):
+        path.write_bytes(b"half of it")
+    for age, stay in ((0.0, {left, own, elsewhere}), (2 * feature_cache.OLD, {own})):
+        for path in (left, own, elsewhere):
+            os.utime(path, (time.time() - age, time.time() - age))
+        with feature_cache.opened(tmp_path, D):
+            pass
+        assert set(folder.glob(".*")) == stay

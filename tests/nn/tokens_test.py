@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydrajax.nn import tokens
+from hydrajax.nn import tokens, weights
 from hydrajax.types import DataError
 
 FIXTURE = json.loads((pathlib.Path(__file__).parents[1] / "fixtures" / "minilm.json").read_text(encoding="utf-8"))
@@ -99,6 +99,65 @@ def test_a_folder_without_a_tokenizer_is_one_sentence(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(DataError, match="the tokenizer could not be read"):
         tokens.load_tokenizer(tmp_path)
+
+
+SOURCE = weights.find_base("minilm")
+WHOLE = (SOURCE / "tokenizer.json").read_text(encoding="utf-8")
+WORDS = (SOURCE / "vocab.txt").read_text(encoding="utf-8").splitlines()
+
+
+def without(*words):
+    """The vocabulary without some words."""
+    return "\n".join(word for word in WORDS if word not in words)
+
+
+def with_change(**change):
+    return json.dumps(json.loads(WHOLE) | change)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ({"tokenizer.json": "hello"}, r"/tokenizer\.json: is broken JSON"),
+        ({"tokenizer.json": WHOLE[: len(WHOLE) // 2]}, r"/tokenizer\.json: is broken JSON"),
+        ({"tokenizer.json": ""}, r"/tokenizer\.json: is broken JSON"),
+        ({"tokenizer.json": "[]"}, r"/tokenizer\.json: holds a list, expected an object"),
+        ({"tokenizer.json": "\xff"}, r"/tokenizer\.json: is broken JSON"),
+        ({"tokenizer.json": with_change(version="2.0")}, "could not be read: Unknown tokenizer version '2.0'"),
+        ({"tokenizer.json": with_change(version=2)}, "could not be read: invalid type: integer `2`"),
+        ({"tokenizer.json": with_change(model={"type": "Other"})}, "could not be read: "),
+        ({"tokenizer.json": WHOLE, "tokenizer_config.json": "{"}, r"/tokenizer_config\.json: is broken JSON"),
+        ({"tokenizer.json": WHOLE, "tokenizer_config.json": '{"tokenizer_class": [1]}'}, "could not be read: "),
+        ({"tokenizer.json": WHOLE, "special_tokens_map.json": "7"}, r"/special_tokens_map\.json: holds a int"),
+        (
+            {"vocab.txt": without("[CLS]", "[SEP]", "[UNK]")},
+            r"has no \[CLS\] and no \[SEP\] and no \[UNK\], which the ",
+        ),
+        ({"vocab.txt": without("[SEP]")}, r"the vocabulary has no \[SEP\], which the tokenizer needs"),
+        ({"vocab.txt": ""}, r"the vocabulary has no \[CLS\]"),
+        ({"vocab.txt": "\xff"}, "could not be read: Error while initializing WordPiece"),
+        ({"vocab.json": '{"a": 0}', "config.json": '{"model_type": "roberta"}'}, "could not be read: "),
+        ({"merges.txt": "a b"}, r"has no tokenizer, expected tokenizer\.json, vocab\.txt or vocab\.json"),
+    ],
+)
+def test_odd_files_are_one_sentence(written, says, tmp_path):
+    for name, content in ({"config.json": '{"model_type": "bert"}'} | written).items():
+        (tmp_path / name).write_bytes(content.encode("latin-1" if content == "\xff" else "utf-8"))
+    with pytest.raises(DataError, match=f"^{tmp_path}.*{says}") as caught:
+        tokens.load_tokenizer(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["added_tokens.json", "tokenizer_config.json"])
+def test_special_tokens_may_stand_beside_the_vocabulary(place, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "vocab.txt").write_text(without("[CLS]"), encoding="utf-8")
+    number = len(WORDS) - 1
+    one = {"[CLS]": number}
+    if place == "tokenizer_config.json":
+        one = {"added_tokens_decoder": {str(number): {"content": "[CLS]", "special": True}}}
+    (tmp_path / place).write_text(json.dumps(one))
+    assert tokens.load_tokenizer(tmp_path).encode("a").ids[0] == number
 
 
 @pytest.fixture(params=["roberta", "template"])

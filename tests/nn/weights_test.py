@@ -1,11 +1,16 @@
 import importlib.util
+import json
+import pathlib
+import shutil
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from hydrajax.nn import encode, weights
+from hydrajax.nn import bases, encode, weights
 from hydrajax.types import DataError
 from tests.nn.conftest import tiny_tensors
 
@@ -189,3 +194,119 @@ def test_weights_that_are_no_finite_numbers_are_refused(folder, value, says):
     write(tensors)
     with pytest.raises(DataError, match=f"tensor '{name}' holds .*{says}"):
         load(path)
+
+
+@pytest.mark.parametrize("twice", ["bert.embeddings.LayerNorm.bias", "embeddings.LayerNorm.beta"])
+def test_a_tensor_that_is_stored_twice_is_refused(folder, twice):
+    path, write = folder
+    tensors = tiny_tensors()
+    write(tensors | {twice: tensors["embeddings.LayerNorm.bias"]})
+    with pytest.raises(DataError, match="tensor '.*LayerNorm.b.*' is stored twice$"):
+        load(path)
+
+
+def test_a_tensor_that_is_in_two_files_is_refused(folder):
+    path, _ = folder
+    tensors = tiny_tensors()
+    names = sorted(tensors)
+    (path / "model.safetensors").unlink()
+    for number, members in enumerate((names[:9], names[8:])):
+        safetensors.numpy.save_file({name: tensors[name] for name in members}, path / f"{number}.safetensors")
+    index = {name: f"{int(number > 8)}.safetensors" for number, name in enumerate(names)}
+    (path / weights.INDEX).write_text(json.dumps({"weight_map": index}))
+    with pytest.raises(DataError, match=f"the weights do not fit config.json: tensor '{names[8]}' is stored twice$"):
+        load(path)
+
+
+HEADS = ("pooler.dense.bias", "cls.predictions.bias", "lm_head.bias", "head.dense.bias", "decoder.bias",
+         "classifier.bias", "pre_classifier.bias", "qa_outputs.bias", "embeddings.position_ids")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted({bases.model_types()[kind] for kind in bases.model_types()}))
+def test_poolers_and_heads_are_left_out_alike_in_all_architectures(name, tmp_path):
+    source = pathlib.Path(__file__).parents[1] / "fixtures" / "bases" / name
+    tensors = safetensors.numpy.load_file(source / "model.safetensors")
+    shutil.copy(source / "config.json", tmp_path)
+    heads = {head: np.zeros(3, np.float32) for head in HEADS}
+    for prefix in ("", bases.get(name).PREFIXES[0]):
+        kept = {name: tensor for name, tensor in tensors.items() if not bases.IGNORED.match(name)}
+        stored = {prefix + name: tensor for name, tensor in (kept | heads).items()}
+        safetensors.numpy.save_file(stored, tmp_path / "model.safetensors")
+        jax.tree.map(np.testing.assert_array_equal, load(tmp_path), load(source))
+    safetensors.numpy.save_file(tensors | {"other.bias": np.zeros(3, np.float32)}, tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match="unknown tensor 'other.bias'"):
+        load(tmp_path)
+
+
+def changed(params, name):
+    """Parameters with a fault."""
+    params = jax.tree.map(jnp.asarray, params)
+    norm, layer = params["norm"], params["layer_0"]
+    match name:
+        case "missing":
+            del norm["bias"], layer["widen"]
+        case "unknown":
+            params["pooler"], norm["shift"] = {"kernel": jnp.zeros((8, 8))}, jnp.zeros(8)
+        case "shape":
+            norm["bias"], layer["attention"]["qkv"]["kernel"] = jnp.zeros((8, 1)), jnp.zeros((8, 23))
+        case "not finite":
+            norm["bias"], layer["widen"]["bias"] = norm["bias"].at[3].set(jnp.nan), jnp.full(12, -jnp.inf)
+        case "nested":
+            params = {"params": params}
+    return params
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("missing", "missing parameter 'norm.bias'; missing parameter 'layer_0.widen.kernel'; missing parameter"),
+        ("unknown", "unknown parameter 'norm.shift'; unknown parameter 'pooler.kernel'"),
+        (
+            "shape",
+            r"parameter 'layer_0.attention.qkv.kernel' has shape \(8, 23\), expected \(8, 24\); parameter 'norm.bias' "
+            r"has shape \(8, 1\), expected \(8,\)",
+        ),
+        ("not finite", "parameter 'layer_0.widen.bias' holds numbers that are not finite; parameter 'norm.bias' holds"),
+        ("nested", "missing parameter 'word'"),
+    ],
+)
+def test_parameters_that_are_not_the_encoders_are_not_written(folder, fault, says):
+    path, _ = folder
+    module, params = weights.from_pretrained(path)
+    with pytest.raises(DataError, match=rf"the parameters are not those of .*config\.json: {says}") as caught:
+        weights.save_pretrained(path / "saved", changed(params, fault), module.config, path)
+    assert "\n" not in str(caught.value)
+    assert not (path / "saved").exists()
+
+
+def test_a_saved_folder_has_all_that_a_tokenizer_is_made_of(folder):
+    path, _ = folder
+    (path / "1_Pooling").mkdir()
+    names = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt"]
+    names += ["vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "1_Pooling/config.json"]
+    for name in names:
+        (path / name).write_text(name)
+    module, params = weights.from_pretrained(path)
+    weights.save_pretrained(path / "saved", params, module.config, path)
+    for name in names:
+        assert (path / "saved" / name).read_text() == name
+
+
+def test_modules_on_top_of_the_pooling_are_refused_and_not_saved(folder):
+    path, _ = folder
+    kinds = ["Transformer", "Pooling", "Dense"]
+    modules = [{"path": str(i), "type": f"sentence_transformers.models.{kind}"} for i, kind in enumerate(kinds)]
+    (path / weights.LISTED).write_text(json.dumps(modules))
+    with pytest.raises(DataError, match=r"modules\.json: asks for a module Dense, which is not applied here: name a "):
+        weights.load_pooling(path)
+    module, params = weights.from_pretrained(path)
+    weights.save_pretrained(path / "saved", params, module.config, path)
+    assert not (path / "saved" / weights.LISTED).exists()
+    (path / weights.LISTED).write_text(json.dumps(modules[:2]))
+    assert weights.load_pooling(path) == "cls"
+    weights.save_pretrained(path / "again", params, module.config, path)
+    assert (path / "again" / weights.LISTED).exists()
+    for broken in ("{", "[1]", "[{}]", '[{"type": 3}]', "7", '{"type": "Dense"}'):
+        (path / weights.LISTED).write_text(broken)
+        with pytest.raises(DataError, match=r"modules\.json: is not readable, expected a list of modules"):
+            weights.load_pooling(path)

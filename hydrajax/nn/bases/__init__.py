@@ -8,15 +8,16 @@ A file defines
                    Encoder(config, settings).apply({"params": params}, ids, types, mask) -> [B, T, D]
     tensors        Config -> the file's tensors: name -> `Tensor`
     PREFIXES       of those names in files that hold more than the encoder
-    IGNORED        a pattern of tensors in the file that are not of the encoder
-and is found by its name alone.
+and is found by its name alone. What numbers and switches of a `config.json` may be is in one table: `FIELDS`.
 """
 
 import dataclasses
 import importlib
 import pkgutil
+import re
+import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
@@ -84,6 +85,48 @@ def layer_norm(name: str, place: str, size: int, *, bias: bool = True) -> dict[s
 
 
 SHARED = ("attention", "blocks")  # files that are no architecture
+# Tensors that are not of the encoder: poolers, heads of pretraining and of tasks, a constant 0..T-1.
+IGNORED = re.compile(
+    r"^((pooler|cls|lm_head|head|decoder|classifier|pre_classifier|qa_outputs)\.|embeddings\.position_ids$)"
+)
+
+
+def _whole(least: int, most: int = sys.maxsize) -> tuple[str, Callable[[Any], bool]]:
+    told = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
+    return f"a whole number {told}", lambda value: type(value) is int and least <= value <= most
+
+
+_POSITIVE = "a number above 0", lambda value: type(value) in (int, float) and 0 < value <= sys.float_info.max
+_RATE = "a number from 0 to below 1", lambda value: type(value) in (int, float) and 0 <= value < 1
+_FLAG = "true or false", lambda value: isinstance(value, bool)
+
+# What the entries of a `config.json` may be, alike in every architecture that has them: in words, and whether one is.
+FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "vocab_size": _whole(1),
+    "hidden_size": _whole(1),
+    "num_hidden_layers": _whole(1, 1000),
+    "num_attention_heads": _whole(1),
+    "intermediate_size": _whole(1),
+    "max_position_embeddings": _whole(1),
+    "type_vocab_size": _whole(1),
+    "pad_token_id": _whole(0),
+    "relative_attention_num_buckets": _whole(4, 10_000),
+    "local_attention": _whole(2),
+    "global_attn_every_n_layers": _whole(1),
+    "rope_theta": _POSITIVE,
+    "global_rope_theta": _POSITIVE,
+    "local_rope_theta": _POSITIVE,
+    "layer_norm_eps": _POSITIVE,
+    "norm_eps": _POSITIVE,
+    "hidden_dropout_prob": _RATE,
+    "attention_probs_dropout_prob": _RATE,
+    "embedding_dropout": _RATE,
+    "attention_dropout": _RATE,
+    "mlp_dropout": _RATE,
+    "norm_bias": _FLAG,
+    "attention_bias": _FLAG,
+    "mlp_bias": _FLAG,
+}
 
 
 def model_types() -> dict[str, str]:
@@ -99,8 +142,8 @@ def get(model_type: Any) -> types.ModuleType:
       DataError: there is none.
     """
     known = model_types()
-    if model_type not in known:
-        raise DataError(f"model_type is {model_type!r}, expected one of {', '.join(sorted(known))}")
+    if not isinstance(model_type, str) or model_type not in known:
+        raise DataError(f"model_type is {model_type!r:.80}, expected one of {', '.join(sorted(known))}")
     return _file(known[model_type])
 
 
@@ -122,30 +165,50 @@ def expect(raw: Mapping[str, Any], **valid: tuple[Any, ...]) -> None:
     """
     for name, choices in valid.items():
         if raw.get(name, choices[0]) not in choices:
-            told = " or ".join(repr(choice) for choice in choices if choice is not None)
-            raise DataError(f"{name} is {raw[name]!r}, expected {told}")
+            told = " or ".join(repr(choice) for choice in choices if choice is not None) or "null"
+            raise DataError(f"{name} is {raw[name]!r:.80}, expected {told}")
 
 
-def numbers(raw: Mapping[str, Any], kind: type, **defaults: Any) -> dict[str, Any]:
-    """The fields of a configuration, from `config.json` or from what the library that wrote it takes by default.
+def checked(name: str, value: Any) -> Any:
+    """An entry of `config.json`, if it is what its row of `FIELDS` expects.
 
     Raises:
-      DataError: naming the entries that are missing, or the first that is no number.
+      DataError: naming it.
     """
-    raw = {**defaults, **{name: value for name, value in raw.items() if value is not None}}
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    needed = [name for name, field in fields.items() if name not in raw and field.default is dataclasses.MISSING]
-    if needed:
-        raise DataError(f"has no {', '.join(needed)}")
-    found = {name: raw[name] for name in fields if name in raw}
-    for name, value in found.items():
-        if fields[name].type in (int, float) and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise DataError(f"{name} is {value!r}, expected a number")
-        if fields[name].type is int and (not isinstance(value, int) or value < 0):
-            raise DataError(f"{name} is {value!r}, expected a whole number of 0 or more")
-    width, heads = found.get("hidden_size", 0), found.get("num_attention_heads", 1)
-    if not heads or width % heads:
+    says, holds = FIELDS[name]
+    if not holds(value):
+        raise DataError(f"{name} is {value!r:.80}, expected {says}")
+    return value
+
+
+def fields(raw: Mapping[str, Any], kind: type, **defaults: Any) -> dict[str, Any]:
+    """Those fields of a configuration that `FIELDS` knows.
+
+    Args:
+      raw: `config.json`.
+      kind: the dataclass; its defaults stand in for entries that are missing or null.
+      defaults: what the library that wrote the file takes otherwise.
+
+    Raises:
+      DataError: naming the entries that are missing, or the first that is not what is expected.
+    """
+    known = [field for field in dataclasses.fields(kind) if field.name in FIELDS]
+    found = {field.name: field.default for field in known if field.default is not dataclasses.MISSING} | defaults
+    found |= {field.name: raw[field.name] for field in known if raw.get(field.name) is not None}
+    missing = [field.name for field in known if field.name not in found]
+    if missing:
+        raise DataError(f"has no {', '.join(missing)}")
+    for field in known:
+        value = checked(field.name, found[field.name])
+        found[field.name] = float(value) if field.type is float else value
+    width, heads = found["hidden_size"], found["num_attention_heads"]
+    if width % heads:
         raise DataError(f"hidden_size is {width}, expected a multiple of the {heads} attention heads")
+    if "pad_token_id" in found:
+        pad, words, positions = found["pad_token_id"], found["vocab_size"], found["max_position_embeddings"]
+        if pad >= min(words, positions - 1):
+            most = f"vocab_size ({words}) and below max_position_embeddings - 1 ({positions - 1})"
+            raise DataError(f"pad_token_id is {pad}, expected a number below {most}")
     return found
 
 

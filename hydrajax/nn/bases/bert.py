@@ -5,7 +5,6 @@ x_0 = LayerNorm(word[id] + position[t] + type[type id]),    then layers of `bloc
 
 import dataclasses
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +18,6 @@ from hydrajax.nn.bases import attention, blocks
 
 MODEL_TYPES = ("bert",)
 PREFIXES = ("bert.",)
-# The pooler on top of the encoder, heads of pretraining and of tasks, a constant 0..T-1.
-IGNORED = re.compile(r"^(pooler\.|cls\.|classifier\.|embeddings\.position_ids$)")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +38,7 @@ def read_config(raw: Mapping[str, Any]) -> Config:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_act=("gelu",), position_embedding_type=("absolute", None), is_decoder=(False, None))
-    return Config(**bases.numbers(raw, Config, layer_norm_eps=1e-12, hidden_dropout_prob=0.1))
+    return Config(**bases.fields(raw, Config, layer_norm_eps=1e-12, hidden_dropout_prob=0.1))
 
 
 class Encoder(blocks.Encoder):

@@ -110,14 +110,23 @@ class Encoder(nn.Module):
         """One vector a token, float32.
 
         Args:
-          ids: of tokens, below `config.vocab_size`.
+          ids: of tokens, below `config.vocab_size`, made of texts by `tokens.tokenize` and `tokens.pack`.
           types: of tokens, below `config.types` where that is more than 0.
-          mask: true = a real token; a text begins at the row's beginning and has no gaps.
+          mask: true = a real token. Padding stands on the right alone: a text begins at the row's beginning and has
+            no gaps.
           positions: counted from 0 in every text; None: from the row's beginning. Given together with `segments`.
           segments: the text's number in a row that holds several, from 1; 0 = padding. See `tokens.Packed`.
           texts: most texts in a row.
           train: dropout is on, and `apply` needs a key of `dropout`.
+
+        Raises:
+          DataError: a row is longer than the encoder has positions, or one of `positions` and `segments` is missing.
         """
+        if (positions is None) != (segments is None):
+            missing, given = ("positions", "segments") if positions is None else ("segments", "positions")
+            raise DataError(f"{missing} are missing, expected together with {given}: tokens.side_by_side makes both")
+        if positions is None and ids.shape[1] > self.config.max_tokens:
+            raise DataError(f"ids are {ids.shape[1]} long, expected at most the {self.config.max_tokens} positions")
         where = attention.Layout(mask=mask, positions=positions, segments=segments)
         return jnp.asarray(self.encode(ids, types, where, texts=texts, train=train), jnp.float32)
 

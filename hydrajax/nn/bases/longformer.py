@@ -10,7 +10,6 @@ then; nothing is padded to the window.
 
 import dataclasses
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +24,6 @@ from hydrajax.types import DataError
 
 MODEL_TYPES = ("longformer",)
 PREFIXES = ("longformer.",)
-IGNORED = re.compile(r"^(pooler\.|lm_head\.|classifier\.|qa_outputs\.|embeddings\.position_ids$)")
 GLOBALS = ("first", "none")
 
 
@@ -56,12 +54,12 @@ def read_config(raw: Mapping[str, Any]) -> Config:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_act=("gelu",), position_embedding_type=("absolute", None), global_attention=GLOBALS)
-    layers = raw.get("num_hidden_layers", 0)
-    window = raw.get("attention_window", 512)
-    windows = tuple(window) if isinstance(window, list) else (window,) * (layers if isinstance(layers, int) else 0)
-    if len(windows) != layers or not all(isinstance(w, int) and w > 0 and w % 2 == 0 for w in windows):
-        raise DataError(f"attention_window is {window!r}, expected an even number for each of the {layers} layers")
-    return Config(**bases.numbers({**raw, "attention_window": windows}, Config, layer_norm_eps=1e-12))
+    found = bases.fields(raw, Config, layer_norm_eps=1e-12)
+    layers, window = found["num_hidden_layers"], raw.get("attention_window", 512)
+    windows = tuple(window) if isinstance(window, list) else (window,) * layers
+    if len(windows) != layers or not all(type(w) is int and w > 0 and w % 2 == 0 for w in windows):
+        raise DataError(f"attention_window is {window!r:.80}, expected an even number for each of the {layers} layers")
+    return Config(**found, attention_window=windows, global_attention=raw.get("global_attention", GLOBALS[0]))
 
 
 class WindowAttention(nn.Module):

@@ -7,7 +7,6 @@ tokens around each. Warner et al. (arXiv 2412.13663), section 2.1; rotary positi
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +20,6 @@ from hydrajax.types import DataError
 
 MODEL_TYPES = ("modernbert",)
 PREFIXES = ("model.",)
-IGNORED = re.compile(r"^(head\.|decoder\.|classifier\.)")
 FULL, LOCAL = "full_attention", "sliding_attention"
 
 
@@ -69,18 +67,33 @@ def read_config(raw: Mapping[str, Any]) -> Config:
     Raises:
       DataError: an entry is missing, or asks for what is not done here.
     """
-    bases.expect(raw, hidden_activation=("gelu",))
-    layers, every = raw.get("num_hidden_layers", 0), raw.get("global_attn_every_n_layers", 3)
-    kinds = raw.get("layer_types") or [LOCAL if i % every else FULL for i in range(layers)]
-    if len(kinds) != layers or set(kinds) - {FULL, LOCAL}:
-        raise DataError(f"layer_types is {kinds!r}, expected {FULL!r} or {LOCAL!r} for each of the {layers} layers")
-    ropes = raw.get("rope_parameters") or {}
+    bases.expect(raw, hidden_activation=("gelu",), rope_scaling=(None,))
+    found = bases.fields(raw, Config)
+    width, heads = found["hidden_size"], found["num_attention_heads"]
+    if width // heads % 2:
+        raise DataError(f"hidden_size is {width}, expected a multiple of twice the {heads} attention heads")
+    layers, kinds = found["num_hidden_layers"], raw.get("layer_types")
+    if kinds is None:
+        every = bases.checked("global_attn_every_n_layers", raw.get("global_attn_every_n_layers", 3))
+        kinds = [LOCAL if i % every else FULL for i in range(layers)]
+    if not isinstance(kinds, list) or len(kinds) != layers or not all(kind in (FULL, LOCAL) for kind in kinds):
+        raise DataError(f"layer_types is {kinds!r:.80}, expected {FULL!r} or {LOCAL!r} for each of the {layers} layers")
+    return Config(**found, layer_types=tuple(kinds), thetas=_thetas(raw))
+
+
+def _thetas(raw: Mapping[str, Any]) -> tuple[float, float]:
+    ropes = {} if raw.get("rope_parameters") is None else raw["rope_parameters"]
+    if not isinstance(ropes, dict) or set(ropes) - {FULL, LOCAL}:
+        raise DataError(f"rope_parameters is {ropes!r:.80}, expected an object of {FULL!r} and {LOCAL!r}")
     thetas = []
     for kind, old, usual in ((FULL, "global_rope_theta", 160_000.0), (LOCAL, "local_rope_theta", 10_000.0)):
-        rope = ropes.get(kind) or {}
+        rope = {} if ropes.get(kind) is None else ropes[kind]
+        if not isinstance(rope, dict) or set(rope) - {"rope_type", "rope_theta"}:
+            raise DataError(f"rope_parameters of {kind} is {rope!r:.80}, expected rope_type and rope_theta alone")
         bases.expect(rope, rope_type=("default",))
-        thetas.append(float(rope.get("rope_theta", raw.get(old, usual))))
-    return Config(**bases.numbers({**raw, "layer_types": tuple(kinds), "thetas": tuple(thetas)}, Config))
+        name = "rope_theta" if "rope_theta" in rope else old
+        thetas.append(float(bases.checked(name, {old: usual, **raw, **rope}[name])))
+    return thetas[0], thetas[1]
 
 
 class Attention(nn.Module):

@@ -9,7 +9,6 @@ for each side, of which half are exact and half logarithmic up to a distance of 
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,10 +19,10 @@ from jaxtyping import Array, Int
 
 from hydrajax.nn import bases
 from hydrajax.nn.bases import attention, bert, blocks
+from hydrajax.types import DataError
 
 MODEL_TYPES = ("mpnet",)
 PREFIXES = ("mpnet.",)
-IGNORED = re.compile(r"^(pooler\.|lm_head\.|classifier\.|embeddings\.position_ids$)")
 FARTHEST = 128
 
 
@@ -49,7 +48,11 @@ def read_config(raw: Mapping[str, Any]) -> Config:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_act=("gelu",))
-    return Config(**bases.numbers(raw, Config, layer_norm_eps=1e-12))
+    config = Config(**bases.fields(raw, Config, layer_norm_eps=1e-12))
+    if config.max_tokens < 1:
+        least = config.first_position + 1
+        raise DataError(f"max_position_embeddings is {config.max_position_embeddings}, expected {least} or more")
+    return config
 
 
 class Encoder(blocks.Encoder):

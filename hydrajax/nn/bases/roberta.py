@@ -4,7 +4,6 @@ The first two rows of the table of positions are of the padding, as fairseq numb
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from hydrajax.nn.bases import bert
 
 MODEL_TYPES = ("roberta", "xlm-roberta", "camembert")
 PREFIXES = ("roberta.",)
-IGNORED = re.compile(r"^(pooler\.|lm_head\.|classifier\.|embeddings\.position_ids$)")
 
 Encoder = bert.Encoder
 tensors = bert.tensors
@@ -41,4 +39,4 @@ def read_config(raw: Mapping[str, Any]) -> Config:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_act=("gelu",), position_embedding_type=("absolute", None), is_decoder=(False, None))
-    return Config(**bases.numbers(raw, Config, layer_norm_eps=1e-12, hidden_dropout_prob=0.1))
+    return Config(**bases.fields(raw, Config, layer_norm_eps=1e-12, hidden_dropout_prob=0.1))

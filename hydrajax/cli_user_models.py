@@ -1,0 +1,104 @@
+"""`hydrajax user-models list | show | edit | delete RUN`: what a run's strategies have learned of users."""
+
+import dataclasses
+import pathlib
+from typing import Annotated, Literal
+
+import rich.console
+import rich.table
+import rich.text
+import tyro
+
+from hydrajax.data import halves
+from hydrajax.prompting import library
+from hydrajax.types import DataError
+
+FILE = "user_models.jsonl"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UserModels:
+    """What a run's prompt strategies have learned of users: summaries, hypotheses, personas. An edited text is used
+    by the run's next invocation; what was deleted is not learned again."""
+
+    action: Annotated[Literal["list", "show", "edit", "delete"], tyro.conf.Positional]
+    """What to do."""
+    run: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The run folder (of a run over folds, the folder of one of them)."""
+    user: str | None = None
+    """Whose; needed but for `list`."""
+    strategy: str | None = None
+    """Of which strategy; needed for `edit`."""
+    part: Literal["whole", "first", "second"] = "whole"
+    """For `edit`: made of the whole profile, or of a half of it, which pseudo-queries get."""
+    text: str | None = None
+    """For `edit`: the new text."""
+    file: pathlib.Path | None = None
+    """For `edit`: a file with the new text."""
+
+
+def look_after(chosen: UserModels, console: rich.console.Console) -> None:
+    """Does what is asked.
+
+    Raises:
+      DataError: the run has no user models, or not this one; an option is missing.
+    """
+    path = chosen.run / FILE
+    if not path.is_file():
+        folds = sorted(found.parent.name for found in chosen.run.glob(f"fold-*/{FILE}"))
+        hint = f"; its folds have: {', '.join(folds)}" if folds else ""
+        raise DataError(f"{chosen.run}: holds no user models (there is no {FILE}){hint}")
+    models = library.Library(path)
+    if chosen.action != "list" and chosen.user is None:
+        raise DataError(f"hydrajax user-models {chosen.action} needs --user")
+    if chosen.action != "edit" and (chosen.text is not None or chosen.file is not None):
+        raise DataError(f"hydrajax user-models {chosen.action} takes no --text or --file; edit does")
+    if chosen.action == "edit":
+        print(models.edit(_key(chosen), _new_text(chosen)).text)
+    elif chosen.action == "delete":
+        print(f"{models.delete(chosen.user or '', chosen.strategy)} deleted")
+    else:
+        of = [(k, m) for k, m in models.items() if chosen.user in (None, k.user_id)]
+        found = [(k, m) for k, m in of if chosen.strategy in (None, k.strategy)]
+        if chosen.action == "list":
+            console.print(_table(found))
+            return
+        if not found:
+            raise DataError(f"there is no user model of user {chosen.user!r}")
+        for key, model in found:
+            console.print(f"{key.strategy}, {key.part}: {_provenance(model)}", markup=False, style="bold")
+            console.print(model.text, markup=False)
+
+
+def _key(chosen: UserModels) -> library.Key:
+    if chosen.strategy is None:
+        raise DataError("hydrajax user-models edit needs --strategy")
+    return library.Key(chosen.strategy, chosen.user or "", chosen.part)
+
+
+def _new_text(chosen: UserModels) -> str:
+    if (chosen.text is None) == (chosen.file is None):
+        raise DataError("hydrajax user-models edit needs either --text or --file")
+    if chosen.text is not None:
+        return chosen.text
+    assert chosen.file is not None
+    try:
+        return chosen.file.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise DataError(f"{chosen.file}: is no text in UTF-8") from error
+
+
+def _provenance(model: library.UserModel) -> str:
+    notes = [f"{len(model.records)} records", model.llm, f"prompt {model.prompt}" if model.prompt else ""]
+    return ", ".join(filter(None, [*notes, model.fault, "edited" if model.edited else ""]))
+
+
+def _table(found: list[tuple[library.Key, library.UserModel]]) -> rich.table.Table:
+    table = rich.table.Table()
+    for name in ("strategy", "user", "part", "text", "from"):
+        table.add_column(name, no_wrap=name in ("strategy", "user", "part"))
+    for key, model in found:
+        part = "" if key.part == halves.WHOLE else key.part
+        text = model.text if len(model.text) <= 160 else model.text[:157] + "..."
+        table.add_row(*(rich.text.Text(cell) for cell in (key.strategy, key.user_id, part, text, _provenance(model))))
+    return table

@@ -1,0 +1,161 @@
+"""`hypotheses`: what an LLM infers of a user from a few texts, put into the prompt (HyPerAlign, arXiv 2505.00038).
+
+The hypotheses are of four kinds: communication strategies, personality, writing style, and attributes. One call a user;
+where the answer cannot be read one more, which repairs it; where that cannot be read either, the first sentences of
+the first answer stand in as hypotheses of no kind, and where there are none in English the prompt is that of `rag`.
+Whatever is not as it should be is counted in `Context.faults`.
+"""
+
+import dataclasses
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from hydrajax.prompting import shorten, texts, turns
+from hydrajax.prompting.contract import Context, Strategy, UserModel
+from hydrajax.types import Message, User
+
+KINDS = ("communication", "personality", "style", "attribute")
+MOST_OF_A_KIND = 3
+ALIKE = 0.6
+SHORTEST = 4  # words of a sentence that says anything
+PROMPTS = ("hypotheses.txt", "hypotheses_repair.txt", "with_hypotheses.txt")
+_FUNCTION_WORDS = frozenset(
+    {
+        *("a", "about", "an", "and", "are", "as", "at", "be", "by", "for", "from", "has", "have", "he", "her", "his"),
+        *("in", "is", "it", "more", "not", "of", "often", "on", "or", "she", "that", "the", "their", "they", "this"),
+        *("to", "uses", "very", "was", "who", "with", "writes"),
+    }
+)
+_LINE = re.compile(r"^[\s\-*#\d.)]*\**(" + "|".join(KINDS) + r")(?:s|ies)?\**\s*:\**\s*(.+)$", re.IGNORECASE)
+
+
+class Hypotheses(Strategy):
+    """Puts hypotheses about the user before the query."""
+
+    name = "hypotheses"
+    retriever = "bm25"
+    alone = True
+
+    def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
+        newest = ctx.settings.summary_records
+        limit = ctx.settings.max_hypotheses_tokens
+        users = [user for user in users if user.profile]
+        questions = {user.id: (user.id, _question(user, ctx)) for user in users}
+        said = ctx.ask(questions, max_tokens=limit, stage="hypotheses")
+        found = {user_id: parse(text) for user_id, text in said.items()}
+        again = {
+            user_id: (user_id, texts.fill("hypotheses_repair.txt", {"answer": texts.tagged("notes", [said[user_id]])}))
+            for user_id, own in found.items()
+            if not own.lines and said[user_id]
+        }
+        answers = ctx.ask(again, max_tokens=limit, stage="hypotheses, repaired")
+        repaired = {user_id: parse(text) for user_id, text in answers.items()}
+        models = {}
+        for user in users:
+            own = repaired.get(user.id, found[user.id])
+            fault = own.fault or ("repaired" if user.id in repaired else "")
+            if not own.lines:
+                own = prose(said[user.id])
+                fault = own.fault
+            if fault:
+                ctx.faults[f"{self.name}: {fault}"] += 1
+            if own.lines:
+                models[user.id] = UserModel(
+                    text="\n".join(own.lines),
+                    records=tuple(record.id for record in user.profile[-newest:]),
+                    prompt=texts.version(*PROMPTS),
+                    llm=ctx.llm.model,
+                    fault=fault,
+                )
+        return models
+
+    def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
+        conversation = turns.conversation(query, records, ctx)
+        if user_model is None:
+            return conversation
+        lines = texts.tagged("hypothesis", user_model.text.splitlines())
+        text = texts.fill("with_hypotheses.txt", {"hypotheses": lines, "question": conversation[-1].text})
+        return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parsed:
+    """What could be read of an answer.
+
+    Attributes:
+      lines: `kind: hypothesis`, in the order of `KINDS`; near-duplicates are merged.
+      fault: what is wrong with it; empty where nothing is.
+    """
+
+    lines: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def parse(answer: str) -> Parsed:
+    """The hypotheses of an answer.
+
+    A line counts that begins with one of the kinds; other lines are not looked at. Of more than three of a kind the
+    first three stay. An answer in another language than English is none: the prompts are English.
+    """
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for line in answer.splitlines():
+        match = _LINE.match(line)
+        if match and re.search(r"\w", match.group(2)):
+            found[match.group(1).lower()].append(texts.inert(match.group(2)).strip("* "))
+    lines = [f"{kind}: {text}" for kind in KINDS for text in merged(found[kind])[:MOST_OF_A_KIND]]
+    if not lines:
+        return Parsed(fault="no hypotheses")
+    if not _english(" ".join(line.partition(":")[2] for line in lines)):
+        return Parsed(fault="another language")
+    many = any(len(merged(own)) > MOST_OF_A_KIND for own in found.values())
+    return Parsed(lines=tuple(lines), fault="too many" if many else "")
+
+
+def prose(answer: str) -> Parsed:
+    """The first sentences of an answer that is no list, as hypotheses of no kind; near-duplicates are merged."""
+    ended = re.findall(r"[^.!?\n]+[.!?]", answer)
+    sentences = [texts.inert(sentence) for sentence in ended if len(sentence.split()) >= SHORTEST]
+    if not sentences:
+        return Parsed(fault="no hypotheses")
+    if not _english(" ".join(sentences)):
+        return Parsed(fault="another language")
+    return Parsed(lines=tuple(f"unsorted: {text}" for text in merged(sentences)[:MOST_OF_A_KIND]), fault="prose")
+
+
+def merged(hypotheses: Sequence[str], alike: float = ALIKE) -> list[str]:
+    """Those without near-duplicates of earlier ones.
+
+    Two are near-duplicates if |a and b| / |a or b| >= `alike` of their sets of words; of such the longer one stays, in
+    the place of the first.
+    """
+    kept: list[str] = []
+    for text in hypotheses:
+        same = next((i for i, other in enumerate(kept) if _likeness(text, other) >= alike), None)
+        if same is None:
+            kept.append(text)
+        elif len(text) > len(kept[same]):
+            kept[same] = text
+    return kept
+
+
+def _question(user: User, ctx: Context) -> str:
+    records = shorten.shorten_records(user.profile[-ctx.settings.summary_records :], ctx)
+    listed = texts.tagged("record", (ctx.task.quoted(record) for record in records))
+    return texts.fill("hypotheses.txt", {"records": listed})
+
+
+def _likeness(a: str, b: str) -> float:
+    first, second = (set(re.findall(r"\w+", text.lower())) for text in (a, b))
+    return len(first & second) / max(1, len(first | second))
+
+
+def _english(text: str) -> bool:
+    """Whether a text has as many function words as English has at least; too short ones only need Latin letters."""
+    letters = [letter for letter in text if letter.isalpha()]
+    words = re.findall(r"\w+", text.lower())
+    latin = 2 * sum("LATIN" in unicodedata.name(letter, "") for letter in letters) > len(letters)
+    return latin and (len(words) < 20 or sum(word in _FUNCTION_WORDS for word in words) >= 0.1 * len(words))
+
+
+STRATEGY = Hypotheses()
