@@ -1,4 +1,4 @@
-"""The command line: `hydrajax run | report | answer`, and those of `cli_llm`. Thin: it parses, calls and prints."""
+"""The command line: `hydrajax run | report | answer`, and what the files `cli_*` add. It parses, calls, prints."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ import rich.console
 import rich.table
 import tyro
 
-from hydrajax import cli_llm, cli_user_models
+from hydrajax import cli_hyperalign, cli_llm, cli_user_models
 from hydrajax.llm import request
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config as config_lib
@@ -187,6 +187,7 @@ def _commands(arguments: Sequence[str]):
             Annotated[Demo, tyro.conf.subcommand("demo", default=Demo(settings=demo))]
             | Annotated[Lamp, tyro.conf.subcommand("lamp", default=_defaults(Lamp, settings))]
             | Annotated[Custom, tyro.conf.subcommand("custom", default=_defaults(Custom, settings))]
+            | Annotated[cli_hyperalign.HyperAlign, tyro.conf.subcommand("hyperalign")]
         )
 
     return (
@@ -223,7 +224,9 @@ def _preset(arguments: Sequence[str]) -> str:
 
 def _carry_out(chosen, arguments: Sequence[str]) -> None:
     console = rich.console.Console() if sys.stdout.isatty() else rich.console.Console(soft_wrap=True, width=200)
-    if isinstance(chosen, Report):
+    if isinstance(chosen, Report) and cli_hyperalign.holds_run(chosen.run):
+        cli_hyperalign.report(chosen.run, console)
+    elif isinstance(chosen, Report):
         from hydrajax import files
         from hydrajax.evaluation import report, summary
 
@@ -238,8 +241,19 @@ def _carry_out(chosen, arguments: Sequence[str]) -> None:
         cli_llm.look_after(chosen, console)
     elif isinstance(chosen, cli_user_models.UserModels):
         cli_user_models.look_after(chosen, console)
+    elif isinstance(chosen.experiment, cli_hyperalign.HyperAlign):
+        _write_in_style(chosen.experiment, shlex.join(["hydrajax", *arguments]), console)
     else:
         _run(chosen.experiment, shlex.join(["hydrajax", *arguments]), console)
+
+
+def _write_in_style(chosen: cli_hyperalign.HyperAlign, command: str, console: rich.console.Console) -> None:
+    if chosen.plan:
+        from hydrajax.runs import authorship
+
+        console.print(_plan_table(authorship.plan(chosen.config(), machine=chosen.machine())))
+    else:
+        cli_hyperalign.run(chosen, command, console)
 
 
 def _run(experiment: _Common, command: str, console: rich.console.Console) -> None:

@@ -82,8 +82,8 @@ class RunConfig:
                 raise ValueError(f"{name} is {value}, expected at least 1")
 
 
-def to_json(config: RunConfig) -> dict[str, Any]:
-    """The configuration as JSON values."""
+def to_json(config: Any) -> dict[str, Any]:
+    """A configuration, of a run of any kind, as JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 

@@ -1,14 +1,20 @@
 """The run folder: whose it is, and what the run was."""
 
 import pathlib
+from typing import Any
 
 from hydrajax import files
 from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
 
-def prepare(folder: pathlib.Path, config: config_lib.RunConfig, command: str) -> None:
+def prepare(folder: pathlib.Path, config: Any, command: str) -> None:
     """Makes the folder, or finds it left by the same run: what was done there is then not done again.
+
+    Args:
+      folder: of the run.
+      config: what the run is, a dataclass of values that JSON can hold.
+      command: the exact command, kept with it.
 
     Raises:
       DataError: the folder holds another run, or something else.

@@ -4,12 +4,10 @@ A killed run goes on with the same command: answers, base features and compiled 
 where pretraining is long; heads on frozen features take seconds and are fitted again.
 """
 
-import contextlib
 import dataclasses
 import logging
 import pathlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -24,7 +22,7 @@ from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
 from hydrajax.nn.bases import blocks
 from hydrajax.prompting import contract, library, registry
-from hydrajax.runs import compare, costs, folder, load, saved
+from hydrajax.runs import books, compare, costs, folder, load, saved
 from hydrajax.runs.config import RunConfig
 from hydrajax.types import DataError
 
@@ -99,7 +97,7 @@ def run(
     """
     if config.folds and config.fold is None:
         return _run_folds(config, out, command=command, machine=machine, say=say)
-    clock = _Clock(say)
+    clock = books.Clock(say)
     strategies(config)
     with clock.stage("data"):
         data = load.load(config)
@@ -120,7 +118,7 @@ def run(
     def note(finished: bool) -> None:
         """Of every invocation that is not killed, also of one that is interrupted: what the run has cost so far."""
         line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
-        files.append_line(out / "invocations.jsonl", line | dataclasses.asdict(_llm(llm)))
+        files.append_line(out / "invocations.jsonl", line | dataclasses.asdict(books.llm(llm)))
 
     try:
         return _compute(config, out, data, people, llm, encoded, clock, note)
@@ -301,7 +299,7 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
             results.RunFacts(
                 experiment=config.experiment,
                 split="dev" if not config.folds else f"fold {config.fold} of {config.folds}",
-                llm=_llm(llm),
+                llm=books.llm(llm),
                 best_source=compared.best_source,
                 best_prompt=compared.best_prompt,
                 new_user=costs.new_user(bench, people.new),
@@ -382,29 +380,3 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
         "notes": list(data.notes),
         "removed": None if data.removed is None else dataclasses.asdict(data.removed),
     }
-
-
-def _llm(llm: sampler.StoredSampler) -> results.Llm:
-    usage = dataclasses.asdict(llm.usage)
-    return results.Llm(**{field.name: usage[field.name] for field in dataclasses.fields(results.Llm)})
-
-
-class _Clock:
-    """Times stages and says when one is done."""
-
-    def __init__(self, say: Say):
-        self.seconds: dict[str, float] = {}
-        self._say = say
-        self._start = time.monotonic()
-
-    @property
-    def total(self) -> float:
-        """Seconds since the clock was made."""
-        return time.monotonic() - self._start
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.seconds[name] = round(time.monotonic() - start, 2)
-        self._say(f"{name}: {self.seconds[name]:.1f} s")

@@ -1,0 +1,122 @@
+"""The arithmetic of HypoGeniC's bank."""
+
+import dataclasses
+import math
+
+import pytest
+
+from hydrajax.methods import hypothesis_bank as bank
+
+NONE = bank.BankSettings(wrong=10**6)
+
+
+def never(examples):
+    raise AssertionError("nothing was to be proposed")
+
+
+def test_the_reward():
+    assert bank.reward(bank.Hypothesis(text="h", right=3, tried=4), 10) == 3 / 4 + 0.5 * math.sqrt(math.log(10) / 4)
+    assert bank.reward(bank.Hypothesis(text="h", right=3, tried=4), 10, alpha=0.0) == 3 / 4
+    assert bank.reward(bank.Hypothesis(text="h", right=1, tried=1), 1) == 1.0
+    assert bank.reward(bank.Hypothesis(text="h"), 5) == math.inf
+
+
+def test_each_example_is_tried_with_the_k_best():
+    asked = []
+
+    def predict(texts, example):
+        asked.append(tuple(texts))
+        return [text == "good" for text in texts]
+
+    found = bank.refine(
+        ["a", "b", "good"], range(12), predict=predict, propose=never, settings=dataclasses.replace(NONE, tried=1)
+    )
+    assert all(len(texts) == 1 for texts in asked)
+    # Everything is tried once; the one that is right has the others' chances but for their exploration.
+    assert {texts[0] for texts in asked[:3]} == {"a", "b", "good"}
+    assert sum(h.tried for h in found) == 12
+    assert found[0].text == "good" and found[0].right == found[0].tried > 12 / 2
+
+
+def test_counts_are_those_of_the_answers():
+    found = bank.refine(
+        ["even", "all"],
+        range(10),
+        predict=lambda texts, i: [t == "all" or i % 2 == 0 for t in texts],
+        propose=never,
+        settings=NONE,
+    )
+    assert {h.text: (h.right, h.tried) for h in found} == {"all": (10, 10), "even": (5, 10)}
+
+
+def test_ten_wrong_examples_make_five_hypotheses_which_are_tried_on_them():
+    proposed = []
+
+    def propose(examples):
+        proposed.append(list(examples))
+        return [f"new {i}" for i in range(9)]
+
+    def predict(texts, example):
+        return [text.startswith("new") for text in texts]
+
+    found = bank.refine([f"old {i}" for i in range(5)], range(10), predict=predict, propose=propose)
+    assert proposed == [list(range(10))]
+    assert [h.text for h in found[:5]] == [f"new {i}" for i in range(5)]
+    assert all((h.right, h.tried) == (10, 10) for h in found[:5])
+    assert len(found) == 10
+
+
+@pytest.mark.parametrize(
+    ("misses", "listed"), [(1, range(0, 2)), (2, range(0, 5)), (3, range(0, 7)), (5, range(0, 10))]
+)
+def test_how_many_must_be_wrong_grows_with_the_examples(misses, listed):
+    # .8 k i / N of 5 at N = 10: .4, .8, 1.2, 1.6, 2.0, 2.4, 2.8, 3.2, 3.6, 4.0
+    went = []
+
+    def predict(texts, example):
+        return [place >= misses for place in range(len(texts))]
+
+    bank.refine(
+        [str(i) for i in range(5)],
+        range(10),
+        predict=predict,
+        propose=lambda w: went.extend(w) or (),
+        settings=bank.BankSettings(wrong=1),
+    )
+    assert went == list(listed)
+
+
+def test_the_best_twenty_stay():
+    made = iter(range(10**6))
+
+    def propose(examples):
+        return [f"new {next(made)}" for _ in range(5)]
+
+    found = bank.refine(
+        [f"old {i}" for i in range(25)], range(200), predict=lambda texts, i: [False] * len(texts), propose=propose
+    )
+    assert len(found) == 20 and len({h.text for h in found}) == 20
+    rewards = [bank.reward(h, 200) for h in found]
+    assert rewards == sorted(rewards, reverse=True)
+
+
+def test_nothing_known_or_empty_is_taken_up():
+    found = bank.refine(
+        ["a"], range(10), predict=lambda texts, i: [False] * len(texts), propose=lambda w: ["a", " ", "b", "b"]
+    )
+    assert sorted(h.text for h in found) == ["a", "b"]
+
+
+def test_without_examples_or_hypotheses():
+    assert bank.refine(["a", "a", "b"], [], predict=never, propose=never) == (
+        bank.Hypothesis(text="a"),
+        bank.Hypothesis(text="b"),
+    )
+    assert bank.refine([], range(3), predict=lambda texts, i: [], propose=never) == ()
+
+
+def test_numbers_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="tried is 0"):
+        bank.BankSettings(tried=0)
+    with pytest.raises(ValueError, match="wrong_share 2"):
+        bank.BankSettings(wrong_share=2.0)

@@ -1,0 +1,259 @@
+"""Whole authorship runs on invented authors, answered by the scripted LLM."""
+
+import dataclasses
+import json
+import random
+
+import numpy as np
+import pytest
+
+from hydrajax.data import texts_by_author
+from hydrajax.evaluation import authorship_report
+from hydrajax.llm import request
+from hydrajax.prompting import contract
+from hydrajax.runs import authorship, pipeline
+from hydrajax.types import DataError
+
+WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
+HABITS = ["indeed", "however", "meanwhile", "perhaps", "certainly", "suddenly", "frankly"]
+FILES = {"config.json", "invocations.jsonl", "predictions.jsonl", "results.json", "report.html", "user_models.jsonl"}
+STRATEGIES = ("zero_shot", "icl_random", "pag")
+
+
+def write(folder, split, authors=7, each=9):
+    """Texts with a habit each; nothing else tells the authors apart."""
+    rows = []
+    for place, habit in enumerate(HABITS[:authors]):
+        for number in range(each):
+            rng = random.Random(f"{split} {place} {number}")
+            body = " ".join(habit if rng.random() < 0.2 else rng.choice(WORDS) for _ in range(50))
+            text = f"The {rng.choice(WORDS)} of day {number} in {split}. It {body}."
+            rows.append({"author": f"author{place}", "file": f"{number}.txt", "text": text})
+    path = folder / f"{split}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def embed_words(texts):
+    """Stands for the base: how often each word occurs."""
+    counts = np.array([[1.0, *(text.count(word) for word in WORDS)] for text in texts], np.float32)
+    return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_base():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(authorship, "embedder", lambda config, cache: embed_words)
+        yield
+
+
+def make_config(folder, **changes):
+    values = {
+        "data": (write(folder, "train"), write(folder, "test")),
+        "authors": 6,
+        "shown": 3,
+        "validation": 1,
+        "test": 2,
+        "strategies": STRATEGIES,
+        "llm": "scripted",
+        "samples": 2,
+    }
+    return authorship.AuthorshipConfig(**values | changes)
+
+
+def quiet(line):
+    pass
+
+
+def start(config, folder):
+    machine = pipeline.Machine(store=str(folder / "answers.sqlite"))
+    return authorship.run(config, folder / "run", command="hydrajax run hyperalign", machine=machine, say=quiet)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Finished:
+    folder: object
+    config: authorship.AuthorshipConfig
+    results: dict
+    rows: list
+
+
+@pytest.fixture(scope="module", params=["classifier", "llm"])
+def finished(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    config = make_config(folder, judge=request.param)
+    results = start(config, folder)
+    rows = [json.loads(line) for line in (folder / "run" / "predictions.jsonl").read_text().splitlines()]
+    return Finished(folder=folder, config=config, results=results, rows=rows)
+
+
+def test_the_folder_holds_everything(finished):
+    assert {path.name for path in (finished.folder / "run").iterdir()} == FILES
+    assert json.loads((finished.folder / "run" / "results.json").read_text()) == finished.results
+
+
+def test_the_judge_is_reported_beside_the_win_rates(finished):
+    judge = finished.results["judge"]
+    assert judge["kind"] == finished.config.judge
+    for name in ("accuracy", "floor", "ceiling"):
+        assert 0 <= judge[f"{name}_low"] <= judge[name] <= judge[f"{name}_high"] <= 1
+    if judge["kind"] == "classifier":
+        assert judge["unreadable"] == 0 and judge["by_words"]["50"]["value"] > 0.8
+        assert judge["cross_validation"] > 0.8
+
+
+def test_every_strategy_meets_every_other_its_shuffled_self_and_real_texts(finished):
+    rates = finished.results["win_rates"]
+    assert set(rates) == set(STRATEGIES)
+    for strategy, against in rates.items():
+        own = {f"{strategy}_shuffled"} if strategy != "zero_shot" else set()
+        assert set(against) == {*STRATEGIES, "the_author", "another_author", *own} - {strategy}
+        for other, rate in against.items():
+            assert 0 <= rate["low"] <= rate["value"] <= rate["high"] <= 1
+            if other in rates:
+                assert rate["value"] + rates[other][strategy]["value"] == pytest.approx(1)
+    assert set(finished.results["personal"]) == {"icl_random", "pag"}
+
+
+def test_floor_and_ceiling_are_real_texts_against_zero_shot(finished):
+    judge, against = finished.results["judge"], finished.results["win_rates"]["zero_shot"]
+    assert judge["ceiling"] == pytest.approx(1 - against["the_author"]["value"])
+    assert judge["floor"] == pytest.approx(1 - against["another_author"]["value"])
+
+
+def test_rows_hold_texts_without_the_given_sentence(finished):
+    assert len(finished.rows) == finished.results["queries"] == 12
+    for row in finished.rows:
+        assert row["texts"]["the_author"] == [row["gold"]]
+        assert row["texts"]["another_author"][0] != row["gold"]
+        assert {len(row["texts"][name]) for name in STRATEGIES} == {2}
+        for texts in row["texts"].values():
+            assert all(row["input"] not in text for text in texts)
+        assert len(row["shown"]) == 3
+
+
+def test_user_models_of_three_authors_are_reported(finished):
+    known = finished.results["user_models"]
+    assert len(known) == 3 and all(set(own) == {"pag"} and own["pag"] for own in known.values())
+    page = (finished.folder / "run" / "report.html").read_text()
+    assert all(author in page for author in known)
+
+
+def test_a_second_run_makes_no_call(finished):
+    again = start(finished.config, finished.folder)
+    assert again["llm"]["calls"] == 0
+    changing = ("llm", "seconds")
+    assert {k: v for k, v in again.items() if k not in changing} == {
+        k: v for k, v in finished.results.items() if k not in changing
+    }
+    plan = authorship.plan(finished.config, machine=pipeline.Machine(store=str(finished.folder / "answers.sqlite")))
+    assert sum(stage.calls for stage in plan.stages.values()) == 0
+
+
+def test_the_report_says_what_is_not_personal(finished):
+    page = authorship_report.render({"command": "c"}, finished.results, finished.rows)
+    for strategy, own in finished.results["personal"].items():
+        rate = finished.results["win_rates"][strategy][f"{strategy}_shuffled"]
+        assert own == (rate["low"] > 0.5)
+        words = "it is personal" if own else "it is not shown to be personal"
+        assert any(
+            s.startswith(strategy) and s.endswith(f"{words}.") for s in authorship_report.verdicts(finished.results)
+        )
+        assert words in page
+
+
+@pytest.mark.parametrize("judge", ["classifier", "llm"])
+def test_a_plan_counts_the_calls_of_the_run(tmp_path, judge):
+    config = make_config(tmp_path, judge=judge)
+    machine = pipeline.Machine(store=str(tmp_path / "answers.sqlite"))
+    plan = authorship.plan(config, machine=machine)
+    assert not (tmp_path / "answers.sqlite").exists()
+    counted = sum(stage.calls for stage in plan.stages.values())
+    asked = start(config, tmp_path)["llm"]["calls"]
+    # Of a judge's duels those are not held in which texts are equal or empty once the given sentence is cut.
+    assert counted == asked if judge == "classifier" else asked <= counted <= 1.5 * asked
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    config = make_config(tmp_path)
+    limited = pipeline.Machine(store=str(tmp_path / "answers.sqlite"), budget=pipeline.Budget(calls=20))
+    with pytest.raises(request.LLMError):
+        authorship.run(config, tmp_path / "run", command="c", machine=limited, say=quiet)
+    lines = (tmp_path / "run" / "invocations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["finished"] for line in lines] == [False]
+    whole = authorship.plan(config, machine=pipeline.Machine(store=str(tmp_path / "other.sqlite")))
+    done = start(config, tmp_path)
+    assert 0 < done["llm"]["calls"] < sum(stage.calls for stage in whole.stages.values())
+
+
+def test_below_six_authors_there_are_no_intervals(tmp_path):
+    found = start(make_config(tmp_path, authors=3, strategies=("zero_shot", "icl_random")), tmp_path)
+    assert found["judge"]["accuracy_low"] is None and found["personal"] == {"icl_random": None}
+    assert any("too few authors" in sentence for sentence in authorship_report.verdicts(found))
+
+
+def test_what_is_compared_with_is_always_there():
+    config = authorship.AuthorshipConfig(data=(), strategies=("pag", "icl_random"))
+    assert config.strategies == ("zero_shot", "icl_random", "pag")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"authors": 1}, "authors is 1, expected at least 2"),
+        ({"samples": 0}, "samples is 0"),
+        ({"shown_words": 3}, "shown_words is 3"),
+        ({"temperature": -1.0}, "temperature is -1.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        authorship.AuthorshipConfig(data=(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"strategies": ("sorcery",)}, "unknown prompt strategy 'sorcery'"),
+        ({"authors": 60}, "of 7 authors have enough texts, expected 60"),
+        ({"data": ()}, "no texts were given"),
+        ({"data": ("missing.jsonl",)}, "missing.jsonl: cannot be read"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, changes, words):
+    with pytest.raises(DataError, match=words) as error:
+        start(make_config(tmp_path, **changes), tmp_path)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_text_is_both_shown_and_judged(tmp_path):
+    config = make_config(tmp_path)
+    data = authorship.load(config)
+    shown = {record.id for user in data.users.values() for record in user.profile}
+    asked = {query.id.split("/", 1)[1] for query in (*data.test, *data.validation)}
+    everything = texts_by_author.read([tmp_path / "train.jsonl", tmp_path / "test.jsonl"])
+    assert {name.split("/")[0] for name in shown} == {"train.jsonl"} and {n.split("/")[0] for n in asked} == {
+        "test.jsonl"
+    }
+    assert len(everything) == 2 * 7 * 9
+
+
+def test_the_given_prompts_are_used(tmp_path):
+    config = make_config(tmp_path, prompts=contract.PromptSettings(max_answer_tokens=33, form="one_prompt"))
+    seen = []
+
+    class Noting:
+        model, usage = "scripted", None
+
+        def sample(self, requests, *, stage):
+            seen.extend((stage, r) for r in requests)
+            return [
+                request.Answer(text="x y", stop_reason="end_turn", input_tokens=1, output_tokens=1) for _ in requests
+            ]
+
+    data = authorship.load(config)
+    authorship._rows(config, data, authorship._lab(config, data, Noting(), embed=embed_words))
+    asked = [r for stage, r in seen if stage == "icl_random"]
+    assert asked and all(r.max_tokens == 33 and len(r.messages) == 1 for r in asked)
+    assert all(r.messages[0].text.count("Write an article that starts with:") == 1 for r in asked)
