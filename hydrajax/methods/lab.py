@@ -220,9 +220,11 @@ class Lab:
                 spent = {name: getattr(entry, name) for name in ("calls", "input_tokens", "output_tokens")}
                 at = (stages.learned(strategy, key.part), key.user_id)
                 self.ledger.setdefault(at, collections.Counter()).update(spent)
+            if entry.model is not None and entry.model.fault:
+                self.ctx.faults[f"{strategy}: {entry.model.fault}"] += 1
             self._booked.add(key)
         models = {query_id: self.library[key].model for query_id, key in keys.items()}
-        return {query_id: model for query_id, model in models.items() if model is not None}
+        return {query_id: model for query_id, model in models.items() if model is not None and model.text}
 
     def _varied(self, query: Query, records: Sequence[Record], sample: int) -> tuple[Record, ...]:
         """The records in another order, one of three or more left out, drawn by seed, query and sample alone.

@@ -21,7 +21,7 @@ class UserModel:
     """What a strategy has learned of a user: a text, and where it comes from.
 
     Attributes:
-      text: put into prompts.
+      text: put into prompts; empty where nothing could be learned, and then the strategy goes without.
       records: ids of the records it was made of.
       shown: ids of records that are shown along with it, best first; empty where the query decides.
       prompt: version of the prompts that it was made with (`prompts.version`).
@@ -110,7 +110,7 @@ class Context:
       embed: texts -> features [N, D] of the base, for strategies that look for likeness; None without a base.
       seed: of draws.
       cut: tokens that were cut from records so far, and how many records (`tokens`, `records`).
-      faults: answers of the LLM that were not what was asked for, by `strategy: what was done instead`.
+      faults: answers of the LLM that were not what was asked for, by `strategy: what was wrong, or done instead`.
     """
 
     task: tasks.Task

@@ -3,7 +3,7 @@
 The hypotheses are of four kinds: communication strategies, personality, writing style, and attributes. One call a user;
 where the answer cannot be read one more, which repairs it; where that cannot be read either, the first sentences of
 the first answer stand in as hypotheses of no kind, and where there are none in English the prompt is that of `rag`.
-Whatever is not as it should be is counted in `Context.faults`.
+Whatever is not as it should be is told in `UserModel.fault`.
 """
 
 import dataclasses
@@ -58,16 +58,13 @@ class Hypotheses(Strategy):
             if not own.lines:
                 own = prose(said[user.id])
                 fault = own.fault
-            if fault:
-                ctx.faults[f"{self.name}: {fault}"] += 1
-            if own.lines:
-                models[user.id] = UserModel(
-                    text="\n".join(own.lines),
-                    records=tuple(record.id for record in user.profile[-newest:]),
-                    prompt=texts.version(*PROMPTS),
-                    llm=ctx.llm.model,
-                    fault=fault,
-                )
+            models[user.id] = UserModel(
+                text="\n".join(own.lines),
+                records=tuple(record.id for record in user.profile[-newest:]),
+                prompt=texts.version(*PROMPTS),
+                llm=ctx.llm.model,
+                fault=fault,
+            )
         return models
 
     def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:

@@ -34,16 +34,13 @@ class Persona(Strategy):
                 records=tuple(record.id for record in plan.read),
                 prompt=texts.version(*PROMPTS),
                 llm=ctx.llm.model,
+                fault="" if said[user_id] else "no persona",
             )
             for user_id, plan in plans.items()
-            if said[user_id]
         }
-        ctx.faults.update({f"{self.name}: no persona": len(plans) - len(models)} if len(models) < len(plans) else {})
-        best = self._best_sets({user_id: plans[user_id] for user_id in models}, models, ctx)
-        return {
-            user_id: dataclasses.replace(model, shown=tuple(record.id for record in best[user_id]))
-            for user_id, model in models.items()
-        }
+        best = self._best_sets({user_id: plan for user_id, plan in plans.items() if said[user_id]}, models, ctx)
+        shown = {user_id: tuple(record.id for record in records) for user_id, records in best.items()}
+        return {user_id: dataclasses.replace(model, shown=shown.get(user_id, ())) for user_id, model in models.items()}
 
     def _best_sets(
         self, plans: Mapping[str, "_Plan"], models: Mapping[str, UserModel], ctx: Context

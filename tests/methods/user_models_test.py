@@ -86,3 +86,18 @@ def test_no_users_text_is_in_anothers_prompt(world, bench):
         prompt = "\n".join(m.text for m in request.messages)
         named = {user for user in users if any(f"{word}{user}r" in prompt for word in ("ask", "own"))}
         assert named <= {request.group}
+
+
+def test_what_could_not_be_learned_is_told_once_a_user_and_not_asked_again(world, bench, answering):
+    place = world()
+    here = bench(
+        place, transport=answering(lambda wanted: "" if "short hypotheses" in wanted.messages[0].text else None)
+    )
+    for _ in range(2):
+        assert here.user_models("hypotheses", place.people.new_queries) == {}
+    assert here.ctx.faults == {"hypotheses: no hypotheses": 3}
+    assert len(here.ctx.llm.seen) == 3
+    messages = here.answers("hypotheses", {}, place.people.new_queries, stage="asked")
+    assert messages.keys() == {q.id for q in place.people.new_queries}
+    zero = here.answers("zero_shot", {}, place.people.new_queries, stage="plain")
+    assert {k: c.text for k, c in messages.items()} == {k: c.text for k, c in zero.items()}

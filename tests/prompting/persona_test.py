@@ -73,7 +73,10 @@ def test_its_demonstrations_are_shown_but_never_the_record_that_is_asked(context
     assert persona.STRATEGY.choose([nothing], 2, ctx) == {}
 
 
-def test_an_empty_persona_is_counted(context, recorder, a_user):
+def test_an_empty_persona_is_told_and_nothing_is_tried_with_it(context, recorder, a_user):
     ctx = context(llm=recorder(answers=lambda wanted: " "))
-    assert persona.STRATEGY.learn([a_user(), User(id="empty")], ctx) == {}
-    assert ctx.faults == {"persona: no persona": 1}
+    found = persona.STRATEGY.learn([a_user(records=6), User(id="empty")], ctx)
+    assert {user: (model.text, model.shown, model.fault) for user, model in found.items()} == {
+        "u": ("", (), "no persona")
+    }
+    assert len(ctx.llm.asked) == 1
