@@ -55,6 +55,20 @@ def check_target(path: pathlib.Path) -> None:
         raise DataError(f"{path}: is no file, expected a file or a new name")
 
 
+def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
+    """A path, with ~ and ~name as the home folders that they stand for.
+
+    Raises:
+      DataError: it is no path, or there is no such home folder.
+    """
+    if not isinstance(path, (str, os.PathLike)) or "\0" in os.fspath(path):
+        raise DataError(f"a path is {path!r:.80}, expected the path of a file or a folder")
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path}: there is no such home folder") from error
+
+
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[TextIO]:
     """A file to write to, which takes the path's place at the end; after an error nothing has changed.

@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 import hashlib
+import math
+import os
 import pathlib
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from hydrajax.nn.bases import blocks
 from hydrajax.types import DataError
 
 POOLINGS = ("cls", "mean")
+MAX_TOKENS = 256  # of an encoding, unless told otherwise or the base has fewer positions
 Progress = Callable[[int, int], None]
 
 SMALL_BATCH = 4  # rows of a batch that holds what is left over
@@ -47,6 +49,9 @@ class Base:
     pooling: str
     digest: str
 
+    def __post_init__(self):
+        _check_pooling(self.pooling)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoded:
@@ -69,7 +74,9 @@ class Encoded:
 
 
 def load_base(
-    name_or_folder: str = "minilm", pooling: str | None = None, settings: blocks.Settings = blocks.USUAL
+    name_or_folder: str | os.PathLike[str] = "minilm",
+    pooling: str | None = None,
+    settings: blocks.Settings = blocks.USUAL,
 ) -> Base:
     """A pretrained base with its tokenizer, from the disk alone.
 
@@ -82,16 +89,17 @@ def load_base(
     Raises:
       DataError: there is no such base, or its files do not fit each other.
     """
-    if pooling not in (None, *POOLINGS):
-        raise DataError(f"pooling is {pooling!r}, expected 'cls' or 'mean'")
+    if pooling is not None:
+        _check_pooling(pooling)
     folder = weights.find_base(name_or_folder)
     config = weights.load_config(folder)
+    module, params = bases.encoder(config, settings), weights.load_params(folder, config)
     tokenizer = tokens.load_tokenizer(folder)
     tokens.check(tokenizer, folder, words=config.vocab_size, types=config.types)
     return Base(
-        name=name_or_folder,
-        module=bases.encoder(config, settings),
-        params=jax.tree.map(jnp.asarray, weights.load_params(folder, config)),
+        name=os.fspath(name_or_folder),
+        module=module,
+        params=jax.tree.map(jnp.asarray, params),
         tokenizer=tokenizer,
         dim=config.hidden_size,
         pooling=pooling or weights.load_pooling(folder),
@@ -115,7 +123,11 @@ def features(
 
     Returns:
       [B, D]; [B, S, D] of packed rows, zeros where a row has fewer texts.
+
+    Raises:
+      DataError: the pooling is neither, or see `blocks.Encoder`.
     """
+    _check_pooling(pooling)
     batch = jax.tree.map(jnp.asarray, batch)
     rngs = {} if key is None else {"dropout": key}
     apply = functools.partial(module.apply, {"params": params}, train=key is not None, rngs=rngs)
@@ -126,8 +138,8 @@ def features(
         own = batch.segments[:, None, :] == numbers[None, :, None]
         if pooling == "cls":
             own &= (batch.positions == 0)[:, None, :]
-        weights = own.astype(jnp.float32)
-        return jnp.matmul(weights, x) / jnp.maximum(jnp.sum(weights, axis=2), 1.0)[..., None]
+        share = own.astype(jnp.float32)
+        return jnp.matmul(share, x) / jnp.maximum(jnp.sum(share, axis=2), 1.0)[..., None]
     x = jnp.asarray(apply(batch.ids, batch.types, batch.mask), jnp.float32)
     if pooling == "cls":
         return x[:, 0]
@@ -137,9 +149,9 @@ def features(
 
 def encode_pairs(
     base: Base,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Iterable[tuple[str, str]],
     *,
-    max_tokens: int = 256,
+    max_tokens: int | None = None,
     truncate: str = "second",
     batch_tokens: int = 2048,
     packing: int = 0,
@@ -150,12 +162,13 @@ def encode_pairs(
 
     Args:
       pairs: (first, second), joined as the base's tokenizer joins a pair.
-      max_tokens: longest encoding, special tokens included.
+      max_tokens: longest encoding, special tokens included; by default 256, or as many positions as the base has.
       truncate: the side that is cut first where a pair is too long; a quarter of the room stays its own.
       batch_tokens: rows times padded length of a batch.
       packing: length of rows in which several texts stand side by side (longer texts get a row of their own); 0: a
         text a row, padded to the next of `tokens.LENGTHS`. Features then differ in the last digits.
-      cache: a folder that keeps features, so that no pair is computed twice.
+      cache: a folder that keeps features, so that no pair is computed twice; two processes that run at the same time
+        may both compute the same pairs.
       progress: called with (texts done, texts in all).
 
     Returns:
@@ -175,9 +188,9 @@ def encode_pairs(
 
 def embed(
     base: Base,
-    texts: Sequence[str],
+    texts: Iterable[str],
     *,
-    max_tokens: int = 256,
+    max_tokens: int | None = None,
     batch_tokens: int = 2048,
     packing: int = 0,
     cache: str | pathlib.Path | None = None,
@@ -205,9 +218,9 @@ def embed(
 
 def encode(
     base: Base,
-    texts: Sequence[tokens.Text],
+    texts: Iterable[tokens.Text],
     *,
-    max_tokens: int = 256,
+    max_tokens: int | None = None,
     truncate: str = "second",
     batch_tokens: int = 2048,
     packing: int = 0,
@@ -220,17 +233,14 @@ def encode(
     length; each padded length is compiled once (twice where a small batch is left over).
 
     Raises:
-      DataError: `max_tokens` is more than the base has positions.
+      DataError: an argument is not what it should be: the texts are none, `max_tokens` is more than the base has
+        positions, ...
     """
-    limit = _limit(base, max_tokens)
-    if not 0 <= packing <= limit:
-        raise DataError(f"packing is {packing}, expected 0 to the {limit} positions of base {base.name!r}")
-    if isinstance(texts, str):
-        raise DataError("texts are one text, expected a list of texts or of pairs")
-    for text in texts:
-        tokens.check_text(text)
+    max_tokens = _longest(base, max_tokens)
+    texts = tokens.listed(texts)
     unique = list(dict.fromkeys(texts))
     encodings = tokens.tokenize(base.tokenizer, unique, max_tokens=max_tokens, truncate=truncate)
+    _check(base, encodings, batch_tokens, packing)
     if cache is None:
         rows = _compute(base, encodings, batch_tokens, packing, progress, lambda done: None)
         computed = len(unique)
@@ -258,49 +268,82 @@ def encode(
     )
 
 
-def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048) -> Float[np.ndarray, "N D"]:
-    """Features of texts that are tokens already, float32 [N, D]."""
+def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048) -> Float[np.ndarray, "*N D"]:
+    """Features of texts that are tokens already, [..., T]; float32 [..., D].
+
+    Raises:
+      DataError: see `compute`.
+    """
+    *lead, length = np.shape(batch.ids)
+    shape = (math.prod(lead), length)
+    ids, types, mask = (np.asarray(x).reshape(shape) for x in (batch.ids, batch.types, batch.mask))
     encodings = [
-        tokens.Encoding(tuple(ids[mask].tolist()), tuple(types[mask].tolist()))
-        for ids, types, mask in zip(batch.ids, batch.types, batch.mask, strict=True)
+        tokens.Encoding(tuple(ids[row][keep].tolist()), tuple(types[row][keep].tolist()))
+        for row, keep in enumerate(mask.astype(bool))
     ]
-    return compute(base, encodings, batch_tokens=batch_tokens)
+    return compute(base, encodings, batch_tokens=batch_tokens).reshape(*lead, base.dim)
 
 
 def tokenize_pairs(
     base: Base,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Iterable[tuple[str, str]],
     *,
-    max_tokens: int = 256,
+    max_tokens: int | None = None,
     truncate: str = "second",
 ) -> tokens.Tokens:
-    """Pairs as tokens [N, T] for a base that is trained; T is the padded length of the longest pair."""
-    _limit(base, max_tokens)
+    """Pairs as tokens [N, T] for a base that is trained; T is the padded length of the longest pair.
+
+    Raises:
+      DataError: an argument is not what it should be.
+    """
+    max_tokens = _longest(base, max_tokens)
     encodings = tokens.tokenize(base.tokenizer, pairs, max_tokens=max_tokens, truncate=truncate)
     longest = max((len(encoding.ids) for encoding in encodings), default=1)
     return tokens.pack(encodings, min(tokens.bucket(longest), base.module.config.max_tokens))
 
 
-def _limit(base: Base, max_tokens: int) -> int:
-    limit = min(base.module.config.max_tokens, tokens.LENGTHS[-1])
-    if max_tokens > limit:
-        raise DataError(f"max_tokens is {max_tokens}, expected at most the {limit} positions of base {base.name!r}")
-    return limit
+def _check_pooling(pooling: Any) -> None:
+    if pooling not in POOLINGS:
+        raise DataError(f"pooling is {pooling!r}, expected 'cls' or 'mean'")
 
 
-# By base: what was hashed once, since parameters are hundreds of megabytes.
-_hashed: weakref.WeakKeyDictionary[Base, str] = weakref.WeakKeyDictionary()
+def _limit(base: Base) -> int:
+    return min(base.module.config.max_tokens, tokens.LENGTHS[-1])
+
+
+def _longest(base: Base, max_tokens: int | None) -> int:
+    """The longest encoding that is asked for."""
+    limit = _limit(base)
+    if max_tokens is None:
+        return min(MAX_TOKENS, limit)
+    if not _whole(max_tokens) or max_tokens > limit:
+        told = f"expected a whole number up to the {limit} positions of base {base.name!r}"
+        raise DataError(f"max_tokens is {max_tokens!r:.80}, {told}")
+    return int(max_tokens)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _check(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> None:
+    """Refuses what the base cannot compute, or not in such batches."""
+    config, limit = base.module.config, _limit(base)
+    if not _whole(batch_tokens) or batch_tokens < 1:
+        raise DataError(f"batch_tokens is {batch_tokens!r:.80}, expected a whole number of 1 or more")
+    if not _whole(packing) or not 0 <= packing <= limit:
+        told = f"expected a whole number from 0 to the {limit} positions of base {base.name!r}"
+        raise DataError(f"packing is {packing!r:.80}, {told}")
+    tokens.check_encodings(encodings, words=config.vocab_size, types=config.types, positions=limit)
 
 
 def _params_digest(base: Base) -> str:
-    """A hash of the parameters themselves: a base may have been trained since its folder was read."""
-    if base not in _hashed:
-        hasher = hashlib.blake2b(digest_size=16)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(base.params):
-            hasher.update(jax.tree_util.keystr(path).encode())
-            hasher.update(np.ascontiguousarray(leaf).data)
-        _hashed[base] = hasher.hexdigest()
-    return _hashed[base]
+    """A hash of the parameters themselves: a base may have been trained since its folder was read, also in place."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(base.params):
+        hasher.update(jax.tree_util.keystr(path).encode())
+        hasher.update(np.ascontiguousarray(leaf).data)
+    return hasher.hexdigest()
 
 
 def compute(
@@ -310,7 +353,13 @@ def compute(
     batch_tokens: int = 2048,
     packing: int = 0,
 ) -> Float[np.ndarray, "N D"]:
-    """Features of encodings, float32 [N, D], in their order; arguments as in `encode_pairs`."""
+    """Features of encodings, float32 [N, D], in their order; arguments as in `encode_pairs`.
+
+    Raises:
+      DataError: an encoding has no token, more than the base has positions, or an id or a type that the base does not
+        know.
+    """
+    _check(base, encodings, batch_tokens, packing)
     rows = _compute(base, encodings, batch_tokens, packing, None, lambda done: None)
     return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
 

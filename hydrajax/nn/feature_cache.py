@@ -2,7 +2,8 @@
 
 A frozen base gives the same text the same features for ever, and on a CPU they are the slowest part of a run. Features
 are written in parts, each a file that appears whole or not at all; a killed run loses what it computed in the last
-`SECONDS` at most. Several processes may share a folder. A part carries checksums: one whose bytes have changed is
+`SECONDS` at most. Several processes, and users, may share a folder; two that need the same text at the same time may
+both compute it. A part carries checksums: one whose bytes have changed is
 removed with a warning, and what was in it is computed again.
 """
 
@@ -23,10 +24,10 @@ from typing import Any
 import filelock
 import numpy as np
 import psutil
-import safetensors
 import safetensors.numpy
 from jaxtyping import Float, UInt8
 
+from hydrajax import files
 from hydrajax.types import DataError
 
 FOLDER = "features"
@@ -82,7 +83,7 @@ class FeatureCache:
         self._new: dict[bytes, np.ndarray] = {}
         self._written = time.monotonic()
         _remove_leftovers(folder)
-        found = sorted(folder.glob(f"{dim}-*.safetensors"))
+        found = _files(folder, dim)
         if len(found) > PARTS:
             found = self._merged(found)
         keys, places = [], []
@@ -144,7 +145,7 @@ class FeatureCache:
         lock = filelock.FileLock(self._folder / "lock")
         try:
             with lock.acquire(timeout=0):
-                found = sorted(self._folder.glob(f"{self._dim}-*.safetensors"))
+                found = _files(self._folder, self._dim)
                 # What is damaged must not get a checksum of its own.
                 parts = [one for path in found if (one := _read(path, self._dim)) is not None and one.sound()]
                 if not parts:
@@ -170,7 +171,7 @@ def opened(folder: str | pathlib.Path, dim: int) -> Iterator[FeatureCache]:
     Raises:
       DataError: the folder cannot be made, read or written. What the caller's own code raises stays as it is.
     """
-    path = pathlib.Path(folder).expanduser() / FOLDER
+    path = files.expanded(folder) / FOLDER
     with _own_faults(path):
         path.mkdir(parents=True, exist_ok=True)
         cache = FeatureCache(path, dim)
@@ -188,6 +189,10 @@ def _own_faults(path: pathlib.Path) -> Iterator[None]:
         raise DataError(f"{path}: not usable as a cache of features ({error.strerror}): name another folder") from error
 
 
+def _files(folder: pathlib.Path, dim: int) -> list[pathlib.Path]:
+    return sorted(path for path in folder.glob(f"{dim}-*.safetensors") if path.is_file())
+
+
 def _start(keys: np.ndarray) -> np.ndarray:
     """The first 8 bytes of every key as a number; two of a billion hashes share them with a chance of 3 %."""
     return np.ascontiguousarray(keys[:, :8]).view(np.uint64)[:, 0]
@@ -199,10 +204,9 @@ def _write(folder: pathlib.Path, dim: int, keys: np.ndarray, values: np.ndarray)
     arrays = {"keys": np.ascontiguousarray(keys), "values": np.ascontiguousarray(values)}
     try:
         checksums = {part: _checksum(array) for part, array in arrays.items()}
-        safetensors.numpy.save_file(arrays, temporary, metadata=checksums)
+        # Not `save_file`: only its owner could read what it writes.
+        temporary.write_bytes(safetensors.numpy.save(arrays, metadata=checksums))
         return temporary.replace(folder / name)
-    except safetensors.SafetensorError as error:
-        raise DataError(f"{folder}: features cannot be written ({error}): name another folder") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -249,7 +253,7 @@ def _discard(path: pathlib.Path, why: str) -> None:
 
 def _remove_leftovers(folder: pathlib.Path) -> None:
     """Removes what processes left that were killed while they wrote; of those of other machines age is all we know."""
-    for left in folder.glob(".*.safetensors.*"):
+    for left in (*folder.glob(".*.safetensors.*"), *folder.glob(".tmp??????")):  # those of safetensors itself last
         host, _, number = left.name.partition(".safetensors.")[2].rpartition(".")
         runs = host == socket.gethostname() and number.isdecimal() and psutil.pid_exists(int(number))
         with contextlib.suppress(OSError):

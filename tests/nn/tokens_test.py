@@ -148,6 +148,27 @@ def test_odd_files_are_one_sentence(written, says, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("config", "written", "says"),
+    [
+        ({"layer_norm_eps": 1}, {}, r"config\.json: .*'layer_norm_eps'.* expected float, got int"),
+        ({}, {"tokenizer.json": "{}"}, r"tokenizer\.json: not of a tokenizer of this kind"),
+        (
+            {},
+            {"tokenizer_config.json": '{"added_tokens_decoder": 5}'},
+            r"tokenizer\.json, tokenizer_config\.json: not of a tokenizer of this kind",
+        ),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_read_says_which_file_and_why(config, written, says, tmp_path):
+    raw = json.loads((SOURCE / "config.json").read_text())
+    for name, content in ({"config.json": json.dumps(raw | config), "tokenizer.json": WHOLE} | written).items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=f"the tokenizer could not be read: {says}") as caught:
+        tokens.load_tokenizer(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("place", ["added_tokens.json", "tokenizer_config.json"])
 def test_special_tokens_may_stand_beside_the_vocabulary(place, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -187,6 +208,19 @@ def test_separators_are_doubled_where_the_tokenizer_doubles_them(doubled):
     assert short.ids == (0, 4, 5, 2, 2, 6, 7, 8, 2) and short.cut == (0, 1)
 
 
+def test_special_tokens_are_found_where_the_tokenizer_leaves_letters_out(doubled, tmp_path):
+    import tokenizers
+    from tokenizers import normalizers
+
+    expected = tokens.tokenize(doubled, [("1", "2")], max_tokens=32, truncate="second")
+    for letters in ("a", "[a-zA-Z]"):
+        doubled.normalizer = normalizers.Replace(tokenizers.Regex(letters), "")
+        assert tokens.tokenize(doubled, [("1", "2")], max_tokens=32, truncate="second") == expected
+    doubled.normalizer = normalizers.Replace(tokenizers.Regex("."), "")
+    with pytest.raises(DataError, match=f"^{tmp_path}: the tokenizer makes no token of 'a', 'A', "):
+        tokens.check(doubled, tmp_path, words=doubled.get_vocab_size(), types=2)
+
+
 def test_a_tokenizer_that_is_not_the_encoders_is_refused(doubled, tmp_path):
     size = doubled.get_vocab_size()
     tokens.check(doubled, tmp_path, words=size, types=0)
@@ -219,6 +253,29 @@ def test_texts_side_by_side_are_counted_each_from_its_beginning():
     np.testing.assert_array_equal(packed.mask, packed.segments > 0)
     with pytest.raises(DataError, match="an encoding has 7 tokens, expected at most the 6 of a row"):
         tokens.fill_rows([3, 7], 6, 2)
+
+
+TWO = tokens.Encoding((5, 6), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "texts", "count", "says"),
+    [
+        ([[TWO], [TWO, TWO]], 4, 1, None, "row 1 has 2 texts, expected at most 1"),
+        ([[TWO], [TWO, TWO]], 3, 2, None, "row 1 has 4 tokens, expected at most its length 3"),
+        ([[TWO], [TWO, TWO]], 4, 2, 1, "encodings fill 2 rows, expected at most 1"),
+    ],
+)
+def test_what_does_not_fit_side_by_side_is_refused(rows, length, texts, count, says):
+    with pytest.raises(DataError, match=says):
+        tokens.side_by_side(rows, length, texts, count)
+
+
+def test_what_does_not_fit_into_an_array_is_refused():
+    with pytest.raises(DataError, match="row 1 has 2 tokens, expected at most its length 1"):
+        tokens.pack([tokens.Encoding((5,), (0,)), TWO], 1)
+    with pytest.raises(DataError, match="encodings fill 2 rows, expected at most 1"):
+        tokens.pack([TWO, TWO], 2, rows=1)
 
 
 @pytest.mark.parametrize("text", [("a", "b", "c"), 3, None, ("a", None), ["a", "b"], b"a"])

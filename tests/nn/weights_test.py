@@ -1,5 +1,7 @@
+import errno
 import importlib.util
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -185,14 +187,23 @@ def test_a_tokenizer_of_another_encoder_is_refused(folder, minilm):
         encode.load_base(str(path))
 
 
-@pytest.mark.parametrize(("value", "says"), [(np.nan, "not finite"), (np.inf, "not finite"), (None, "whole numbers")])
-def test_weights_that_are_no_finite_numbers_are_refused(folder, value, says):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(folder, value):
     path, write = folder
-    tensors = tiny_tensors()
     name = "encoder.layer.1.output.dense.bias"
-    tensors[name] = np.zeros(8, np.int8) if value is None else np.full(8, value, np.float32)
-    write(tensors)
-    with pytest.raises(DataError, match=f"tensor '{name}' holds .*{says}"):
+    write(tiny_tensors() | {name: np.full(8, value, np.float32)})
+    with pytest.raises(DataError, match=f"tensor '{name}' holds numbers that are not finite"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [("int8", "I8"), ("bool", "BOOL"), ("complex64", "C64"), ("float8_e4m3fn", "F8_E4M3")]
+)
+def test_weights_that_are_no_usual_floats_are_refused(folder, dtype, kind):
+    path, write = folder
+    name = "encoder.layer.1.output.dense.bias"
+    write(tiny_tensors() | {name: np.zeros(8, jnp.dtype(dtype))})
+    with pytest.raises(DataError, match=f"tensor '{name}' is {kind}, expected one of F64, F32, F16, BF16"):
         load(path)
 
 
@@ -310,3 +321,53 @@ def test_modules_on_top_of_the_pooling_are_refused_and_not_saved(folder):
         (path / weights.LISTED).write_text(broken)
         with pytest.raises(DataError, match=r"modules\.json: is not readable, expected a list of modules"):
             weights.load_pooling(path)
+
+
+@pytest.mark.parametrize("entry", ["dtype", "torch_dtype"])
+def test_a_saved_configuration_has_the_type_of_its_weights(folder, entry):
+    path, write = folder
+    write(tiny_tensors(), {entry: "bfloat16"})
+    module, params = weights.from_pretrained(path)
+    weights.save_pretrained(path / "saved", params, module.config, path)
+    told = [json.loads((one / "config.json").read_text()) for one in (path, path / "saved")]
+    assert told[0] | {entry: "float32"} == told[1]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("name", ["tokenizer.json", weights.WEIGHTS, weights.CONFIG])
+def test_a_disk_that_is_full_leaves_nothing_and_another_try_succeeds(folder, name, exists, monkeypatch):
+    path, _ = folder
+    (path / "tokenizer.json").write_text("{}")
+    module, params = weights.from_pretrained(path)
+    saved = path / "saved"
+    if exists:
+        saved.mkdir()
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with monkeypatch.context() as patched:
+        start = pathlib.Path.open
+
+        def opened(self, mode="r", *args, **kwargs):
+            file = start(self, mode, *args, **kwargs)
+            if "w" in mode and self.name == name:
+                file.close()
+                raise full
+            return file
+
+        patched.setattr(pathlib.Path, "open", opened)
+        if name == "tokenizer.json":
+            patched.setattr(shutil, "copyfile", lambda source, target: target.touch() or opened(target, "w"))
+        with pytest.raises(DataError, match=r"the encoder cannot be written \(No space left on device\)"):
+            weights.save_pretrained(saved, params, module.config, path)
+    assert saved.exists() == exists and not list(saved.glob("*"))
+    weights.save_pretrained(saved, params, module.config, path)
+    jax.tree.map(np.testing.assert_array_equal, load(saved), params)
+    assert {one.name for one in saved.iterdir()} == {"tokenizer.json", weights.WEIGHTS, weights.CONFIG}
+
+
+def test_quantised_weights_are_refused(folder):
+    path, write = folder
+    write(tiny_tensors(), {"quantization_config": {"quant_method": "fp8"}})
+    with pytest.raises(
+        DataError, match=r"config\.json: quantization_config is \{'quant_method': 'fp8'\}, expected null"
+    ):
+        weights.load_config(path)

@@ -22,6 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 
+from hydrajax.nn.bases import blocks
 from hydrajax.types import DataError
 
 
@@ -152,8 +153,14 @@ def get_of(config: Config) -> types.ModuleType:
     return importlib.import_module(type(config).__module__)
 
 
-def encoder(config: Config, settings: Any) -> nn.Module:
-    """The Flax module of a configuration."""
+def encoder(config: Config, settings: blocks.Settings) -> nn.Module:
+    """The Flax module of a configuration.
+
+    Raises:
+      DataError: the settings are none.
+    """
+    if not isinstance(settings, blocks.Settings):
+        raise DataError(f"settings are {settings!r:.80}, expected blocks.Settings")
     return get_of(config).Encoder(config, settings)
 
 
@@ -164,7 +171,8 @@ def expect(raw: Mapping[str, Any], **valid: tuple[Any, ...]) -> None:
       DataError: naming the first entry that does.
     """
     for name, choices in valid.items():
-        if raw.get(name, choices[0]) not in choices:
+        value = raw.get(name, choices[0])
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
             told = " or ".join(repr(choice) for choice in choices if choice is not None) or "null"
             raise DataError(f"{name} is {raw[name]!r:.80}, expected {told}")
 

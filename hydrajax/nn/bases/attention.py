@@ -10,7 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from hydrajax.nn import draws
 
@@ -234,7 +234,7 @@ def _nearby(q: Array, k: Array, v: Array, where: Layout, window: int, drop: Drop
     if leads is not None:
         near = jnp.where(_is_lead(where), 0, segments)  # seen by its own column alone
         lead_k, lead_v = (_at(x, leads) for x in (k, v))
-        lead_segments = _segments_at(segments, leads)
+        lead_segments = rows_at(segments, leads)
 
     def beside(x: Array, axis: int) -> Array:
         """[..., blocks, 3 window, ...], blocks first."""
@@ -285,7 +285,7 @@ def attend_from(
 ) -> Float[Array, "B H G h"]:
     """What the tokens of global attention see: all of their text."""
     segments = where.numbered()
-    mine = _segments_at(segments, where.leads)
+    mine = rows_at(segments, where.leads)
     keep = (mine[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
     (weights,), total, _ = _softmax([(_scores(q, k), keep[:, None])], drop)
     return _weighted(weights, v, total)
@@ -369,5 +369,6 @@ def _at(x: Float[Array, "B H T h"], places: Int[Array, "B G"]) -> Float[Array, "
     return jax.vmap(lambda one, at: one.at[:, at].get(mode="fill", fill_value=0))(x, places)
 
 
-def _segments_at(segments: Int[Array, "B T"], places: Int[Array, "B G"]) -> Int[Array, "B G"]:
-    return jax.vmap(lambda one, at: one.at[at].get(mode="fill", fill_value=0))(segments, places)
+def rows_at(x: Shaped[Array, "B T *D"], places: Int[Array, "B G"]) -> Shaped[Array, "B G *D"]:
+    """What stands at these places of each row; zeros at T."""
+    return jax.vmap(lambda one, at: one.at[at].get(mode="fill", fill_value=0))(x, places)

@@ -31,14 +31,18 @@ class Config(blocks.Shape):
         return self.type_vocab_size
 
 
-def read_config(raw: Mapping[str, Any]) -> Config:
+def read_config(raw: Mapping[str, Any], kind: type[Config] = Config) -> Config:
     """The shape from `config.json`.
+
+    Args:
+      raw: what the file holds.
+      kind: of an architecture that has the same entries.
 
     Raises:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_act=("gelu",), position_embedding_type=("absolute", None), is_decoder=(False, None))
-    return Config(**bases.fields(raw, Config, layer_norm_eps=1e-12, hidden_dropout_prob=0.1))
+    return kind(**bases.fields(raw, kind, layer_norm_eps=1e-12))
 
 
 class Encoder(blocks.Encoder):

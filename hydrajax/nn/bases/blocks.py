@@ -17,6 +17,7 @@ from hydrajax.nn.bases import attention
 from hydrajax.types import DataError
 
 Attention = Literal["auto", "batched", "fused"]
+Given = Array | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,8 @@ class Settings:
     Attributes:
       dtype: of products: `float32`, or `bfloat16`, which accelerators are twice as fast in and CPUs are not.
       remat: layers are computed again in the backward pass, in place of keeping what is between them.
-      attention: `batched` products; `fused`, `jax.nn.dot_product_attention`; `auto`: fused on GPU and TPU.
+      attention: `batched` products; `fused`, `jax.nn.dot_product_attention`; `auto`: fused on GPU and TPU. Products are
+        batched all the same where attention drops out, and in local layers where a row is longer than three windows.
     """
 
     dtype: str = "float32"
@@ -34,10 +36,12 @@ class Settings:
     attention: Attention = "auto"
 
     def __post_init__(self):
-        valid = {"dtype": ("float32", "bfloat16"), "attention": ("auto", "batched", "fused")}
+        valid: dict[str, tuple[Any, ...]] = {
+            "dtype": ("float32", "bfloat16"), "remat": (False, True), "attention": ("auto", "batched", "fused")
+        }  # fmt: skip
         for name, choices in valid.items():
             if getattr(self, name) not in choices:
-                raise DataError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(choices)}")
+                raise DataError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(map(str, choices))}")
 
     @property
     def fused(self) -> bool:
@@ -98,19 +102,21 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        ids: Int[Array, "B T"],
-        types: Int[Array, "B T"],
-        mask: Bool[Array, "B T"],
+        ids: Int[Given, "B T"],
+        types: Int[Given, "B T"],
+        mask: Bool[Given, "B T"],
         *,
-        positions: Int[Array, "B T"] | None = None,
-        segments: Int[Array, "B T"] | None = None,
+        positions: Int[Given, "B T"] | None = None,
+        segments: Int[Given, "B T"] | None = None,
         texts: int = 1,
         train: bool = False,
     ) -> Float[Array, "B T D"]:
         """One vector a token, float32.
 
         Args:
-          ids: of tokens, below `config.vocab_size`, made of texts by `tokens.tokenize` and `tokens.pack`.
+          ids: of tokens, below `config.vocab_size`, made of texts by `tokens.tokenize` and `tokens.pack`. What is out
+            of range, here and in `types`, gives numbers that mean nothing: traced code cannot see it, and
+            `encode.compute` and `encode.token_features` refuse it.
           types: of tokens, below `config.types` where that is more than 0.
           mask: true = a real token. Padding stands on the right alone: a text begins at the row's beginning and has
             no gaps.
@@ -120,15 +126,22 @@ class Encoder(nn.Module):
           train: dropout is on, and `apply` needs a key of `dropout`.
 
         Raises:
-          DataError: a row is longer than the encoder has positions, or one of `positions` and `segments` is missing.
+          DataError: a row is longer than the encoder has positions, or a position is none of them (seen where it is
+            not traced), or one of `positions` and `segments` is missing.
         """
         if (positions is None) != (segments is None):
             missing, given = ("positions", "segments") if positions is None else ("segments", "positions")
             raise DataError(f"{missing} are missing, expected together with {given}: tokens.side_by_side makes both")
         if positions is None and ids.shape[1] > self.config.max_tokens:
             raise DataError(f"ids are {ids.shape[1]} long, expected at most the {self.config.max_tokens} positions")
+        if positions is not None and not isinstance(positions, jax.core.Tracer):
+            longest = int(np.max(positions, initial=-1)) + 1
+            if longest > self.config.max_tokens:
+                raise DataError(f"a text is {longest} long, expected at most the {self.config.max_tokens} positions")
         where = attention.Layout(mask=mask, positions=positions, segments=segments)
-        return jnp.asarray(self.encode(ids, types, where, texts=texts, train=train), jnp.float32)
+        # The gradients' loops index these by numbers that are traced.
+        on_device = jax.tree.map(jnp.asarray, (ids, types, where))
+        return jnp.asarray(self.encode(*on_device, texts=texts, train=train), jnp.float32)
 
     def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
         """What `__call__` returns, of tokens that stand so."""

@@ -90,8 +90,7 @@ class WindowAttention(nn.Module):
         of_all = blocks.dense(s, 2 * d, "global_key_value")
         if where.leads is not None or self.is_initializing():
             leads = jnp.zeros((x_BxTxD.shape[0], 1), jnp.int32) if where.leads is None else where.leads
-            at = jax.vmap(lambda one, places: one.at[places].get(mode="fill", fill_value=0))(x_BxTxD, leads)
-            (lead_q,) = attention.heads_of(from_lead(at), 1, self.num_heads)
+            (lead_q,) = attention.heads_of(from_lead(attention.rows_at(x_BxTxD, leads)), 1, self.num_heads)
             k, v = attention.heads_of(of_all(x_BxTxD), 2, self.num_heads)
             lead = attention.attend_from(lead_q, k, v, dataclasses.replace(where, leads=leads), drop=lead_drop)
             put = jax.vmap(lambda one, places, new: one.at[:, places].set(new, mode="drop"))

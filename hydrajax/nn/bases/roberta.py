@@ -4,10 +4,8 @@ The first two rows of the table of positions are of the padding, as fairseq numb
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import functools
 
-from hydrajax.nn import bases
 from hydrajax.nn.bases import bert
 
 MODEL_TYPES = ("roberta", "xlm-roberta", "camembert")
@@ -32,11 +30,4 @@ class Config(bert.Config):
         return self.pad_token_id + 1
 
 
-def read_config(raw: Mapping[str, Any]) -> Config:
-    """The shape from `config.json`.
-
-    Raises:
-      DataError: an entry is missing, or asks for what is not done here.
-    """
-    bases.expect(raw, hidden_act=("gelu",), position_embedding_type=("absolute", None), is_decoder=(False, None))
-    return Config(**bases.fields(raw, Config, layer_norm_eps=1e-12, hidden_dropout_prob=0.1))
+read_config = functools.partial(bert.read_config, kind=Config)

@@ -290,6 +290,22 @@ def test_the_gradient_of_a_table_adds_up_what_its_rows_were_looked_up_for(dtype)
     )
 
 
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "bert")) for name in NAMES])
+def test_arrays_of_the_host_have_a_gradient_traced_or_not(name):
+    module, params = weights.from_pretrained(FIXTURES / name)
+    args = tuple(np.asarray(x)[:2, :8] for x in inputs(name))
+    gradient = jax.grad(lambda params: jnp.sum(module.apply({"params": params}, *args) ** 2))
+    close = functools.partial(np.testing.assert_allclose, atol=1e-3, rtol=1e-3)
+    jax.tree.map(close, gradient(params), jax.jit(gradient)(params))
+
+
+@pytest.mark.parametrize("settings", [{"remat": "no"}, {"dtype": "float16"}, {"attention": None}])
+def test_settings_that_are_none_of_the_choices_are_refused(settings, unchecked):
+    ((name, value),) = settings.items()
+    with pytest.raises(DataError, match=f"{name} is {value!r}, expected one of "):
+        blocks.Settings(**settings)
+
+
 def test_features_of_tokens_as_they_are_made_have_a_gradient():
     module, params = weights.from_pretrained(FIXTURES / "bert")
     made = tokens.pack([tokens.Encoding((7, 8, 9), (0, 0, 1)), tokens.Encoding((5,), (0,))], 4)
