@@ -230,7 +230,7 @@ def small(tmp_path_factory):
     made.save(str(folder / "tokenizer.json"))
     special = {"cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(special))
-    return encode.load_base(folder)
+    return encode.load_base(str(folder))
 
 
 def test_the_usual_length_is_no_more_than_a_base_has_positions(small):
