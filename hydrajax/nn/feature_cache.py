@@ -3,8 +3,8 @@
 A frozen base gives the same text the same features for ever, and on a CPU they are the slowest part of a run. Features
 are written in parts, each a file that appears whole or not at all; a killed run loses what it computed in the last
 `SECONDS` at most. Several processes, and users, may share a folder; two that need the same text at the same time may
-both compute it. A part carries checksums: one whose bytes have changed is
-removed with a warning, and what was in it is computed again.
+both compute it. A part carries checksums: one whose bytes have changed is removed with a warning, and what was in it
+is computed again.
 """
 
 import contextlib
