@@ -88,7 +88,7 @@ def every_label(known: Known, asked: Sequence[Asked]) -> Proposals:
 
 
 def most_frequent(known: Known, asked: Sequence[Asked]) -> Proposals:
-    """The user's most frequent label, or median rating (between two ratings: as it is); other users' without records."""
+    """The user's most frequent label, or median rating (which may lie between two); other users' without records."""
     return {one.query.id: _texts(controls.most_frequent_label(known.task, one.profile, known.default)) for one in asked}
 
 

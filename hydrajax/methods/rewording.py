@@ -19,6 +19,7 @@ from hydrajax.types import DataError
 
 Pair = tuple[str, str, Sequence[str]]  # a question, what its author wrote, the author's other texts
 REGULARISATION = 1.0
+CONSTANT = 1e-9  # what a feature varies by that does not vary, in rounding
 PRIOR_WORDS = 2.0  # how many unseen words stand behind the share of a word that was kept
 
 
@@ -79,10 +80,12 @@ def fit(pairs: Sequence[Pair]) -> Rewording:
         raise DataError(f"{len(pairs)} questions do not say which words their authors had used, expected some of both")
     x = np.concatenate(rows)
     mean, spread = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(spread > 0, spread, 1.0)
+    scale = np.where(spread > CONSTANT, spread, 1.0)
     regression = linear_model.LogisticRegression(C=REGULARISATION, max_iter=500).fit((x - mean) / scale, target)
-    sizes = [[len(_words(text)) for text in pair[:2]] for pair in pairs]
-    slope, offset = np.polyfit(*np.array(sizes, float).T, 1) if len({n for n, _ in sizes}) > 1 else (1.0, 0.0)
+    asked_sizes = [len(_words(question)) for question, *_ in pairs]
+    slope, offset = 1.0, 0.0
+    if len(set(asked_sizes)) > 1:
+        slope, offset = np.polyfit(asked_sizes, [len(_words(gold)) for _, gold, _ in pairs], 1)
     return dataclasses.replace(
         blank,
         mean=mean,
@@ -107,7 +110,7 @@ def versions(model: Rewording, question: str, texts: Sequence[str]) -> list[tupl
     if not words:
         return [(question, 0.0)] if question.strip() else []
     x = (_features(model, question, texts) - model.mean) / model.scale
-    p = 1.0 / (1.0 + np.exp(-(x @ model.weights + model.bias)))
+    p = 0.5 * (1.0 + np.tanh((x @ model.weights + model.bias) / 2))
     length = max(1.0, model.length[0] * len(words) + model.length[1])
     order = np.argsort(-p, kind="stable")
     expected = 2 * np.cumsum(p[order]) / (np.arange(1, len(p) + 1) + length)

@@ -25,9 +25,16 @@ from hydrajax.types import Candidate, Query, Split
 Said = Mapping[str, Mapping[str, Sequence[Candidate]]]  # by strategy and query id
 Proposed = Mapping[str, proposals.Proposals]  # by source and query id
 
-CONFIGS = tuple(
-    fit_lib.FitConfig(family="linear", loss="pairwise", pooled_ridge=ridge, fit_bank=False) for ridge in (100.0, 1000.0)
-)
+RIDGES: Mapping[str, Sequence[float]] = {"listwise": (10.0, 100.0), "pairwise": (100.0, 1000.0)}
+
+
+def configs(losses: Sequence[str] = ("pairwise",)) -> list[fit_lib.FitConfig]:
+    """Fits to choose among: a linear head on few strong numbers, by loss and ridge."""
+    return [
+        fit_lib.FitConfig(family="linear", loss=loss, pooled_ridge=ridge, fit_bank=False)
+        for loss in losses
+        for ridge in RIDGES[loss]
+    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -232,7 +239,7 @@ def union(
     strategies: Sequence[str] = (),
     shown: Mapping[str, int] | None = None,
     thompson: bool = True,
-    configs: Sequence[fit_lib.FitConfig] = CONFIGS,
+    fits: Sequence[fit_lib.FitConfig] = (),
 ) -> Result:
     """Pools, adapters and answers.
 
@@ -244,7 +251,7 @@ def union(
       strategies: of prompts; without any nobody is called.
       shown: records in a strategy's prompt, by strategy; by default the first of the settings.
       thompson: whether a bandit a user decides how b is spread; else evenly.
-      configs: fits that are chosen among.
+      fits: what is chosen among, by default `configs()`.
     """
     sources = proposals.suiting(lab.ctx.task)
     fitted = proposals.fit_models(known, asked.train, asked.new, sources)
@@ -265,7 +272,7 @@ def union(
     pools, choices, chosen, scores = {}, {}, {}, {}
     for variant, (spoken, silent) in variants.items():
         pool = merge(lab, everything, {s: said[s] for s in spoken}, {s: proposed[s] for s in silent})
-        choice = learn(lab, asked, pool, spoken, silent, encode, configs)
+        choice = learn(lab, asked, pool, spoken, silent, encode, fits or configs())
         scored = _scores(rows(lab, asked.new.queries, pool, spoken, silent), choice.scorer)
         pools[variant] = {query.id: pool[query.id] for query in asked.new.queries}
         choices[variant] = choice
@@ -302,16 +309,14 @@ def learn(
     strategies: Sequence[str],
     sources: Sequence[str],
     encode: Encode,
-    configs: Sequence[fit_lib.FitConfig],
+    fits: Sequence[fit_lib.FitConfig],
 ) -> left_out.Choice:
     """The adapter of a variant, its settings chosen on training users."""
     made = [
         differing(rows(lab, queries, pools, strategies, sources))
         for queries in (asked.questions, asked.taught, asked.own)
     ]
-    return left_out.choose(
-        left_out.Rows(questions=made[0], records=made[1], own=made[2]), encode, configs, seed=lab.seed
-    )
+    return left_out.choose(left_out.Rows(questions=made[0], records=made[1], own=made[2]), encode, fits, seed=lab.seed)
 
 
 def sample(
@@ -376,7 +381,7 @@ def _ask(lab, queries, strategies, shown, counts, stage) -> dict[str, dict[str, 
 def _others(lab, queries, pools, strategies, sources, choice):
     """Other choices from the pools of the union."""
     made = rows(lab, queries, pools, strategies, sources)
-    chosen = {}
+    chosen: dict[str, dict[str, Sequence[int]]] = {}
     for method, found in (
         ("union_pooled", _scores(made, choice.scorer, pooled=True)),
         ("union_own_heads", _scores(made, choice.headed)),
