@@ -37,6 +37,7 @@ def test_nothing_to_learn_leaves_the_order():
     assert isinstance(found.scorer, personal.Untrained)
 
 
+@pytest.mark.slow
 def test_what_users_are_asked_decides_who_teaches():
     """Records that teach the opposite of questions are left aside."""
     users = [f"t{i}" for i in range(8)]
@@ -46,6 +47,7 @@ def test_what_users_are_asked_decides_who_teaches():
     assert share_right(found.scorer, rows(["new"], 20, start=2)) > 0.9
 
 
+@pytest.mark.slow
 def test_own_heads_are_used_where_left_out_users_gain_by_them():
     """Each user's feature has a sign of its own: only the user's records tell which."""
     users = [f"t{i}" for i in range(8)]
@@ -61,6 +63,7 @@ def test_own_heads_are_used_where_left_out_users_gain_by_them():
     assert found.scorer.scores(asked, pooled=True).shape == (len(asked),)
 
 
+@pytest.mark.slow
 def test_without_questions_records_teach_and_judge():
     users = [f"t{i}" for i in range(6)]
     found = left_out.choose(left_out.Rows(questions=[], records=rows(users, 4)), union.nothing, CONFIGS)

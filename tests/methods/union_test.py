@@ -11,6 +11,9 @@ from hydrajax.methods import proposals, union
 from hydrajax.types import Candidate, Split
 
 
+ONE = union.configs()[:1]
+
+
 def asked_of(world, lab, *, own_records=True):
     """Training users of a world, validation users among them, and its new users."""
     people = world.people
@@ -98,12 +101,12 @@ def test_pools_without_a_difference_teach_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["LaMP_2M", "LaMP_3", "LaMP_4"])
+@pytest.mark.parametrize("task", ["LaMP_3", "LaMP_4"])
 def test_the_union_answers_every_query_with_all_its_variants(task, world, bench, settings):
     made = world(task, train=5, validation=2, new=3)
     lab = bench(made, settings(candidates=3))
     found = union.union(
-        lab, asked_of(made, lab), known(made), union.nothing, strategies=("zero_shot", "rag"), thompson=True
+        lab, asked_of(made, lab), known(made), union.nothing, strategies=("zero_shot", "rag"), thompson=True, fits=ONE
     )
     queries = {query.id for query in made.people.new_queries}
     assert set(found.pools) == {"union", "union_no_llm", "union_no_proposals"}
@@ -130,7 +133,7 @@ def test_the_union_answers_every_query_with_all_its_variants(task, world, bench,
 def test_without_strategies_nobody_is_called(world, bench):
     made = world("LaMP_2M", train=5, new=2)
     lab = bench(made)
-    found = union.union(lab, asked_of(made, lab), known(made), union.nothing)
+    found = union.union(lab, asked_of(made, lab), known(made), union.nothing, fits=ONE)
     assert not lab.ctx.llm.seen
     assert set(found.pools) == {"union"}
     assert found.spread == {}
@@ -143,7 +146,7 @@ def test_the_reported_users_golds_change_no_choice_and_no_answer(world, bench):
     asked = asked_of(made, lab)
     wrong = [dataclasses.replace(query, gold=lab.ctx.task.labels[0]) for query in asked.new.queries]
     other = dataclasses.replace(asked, new=dataclasses.replace(asked.new, queries=tuple(wrong)))
-    one, two = (union.union(lab, own, known(made), union.nothing) for own in (asked, other))
+    one, two = (union.union(lab, own, known(made), union.nothing, fits=ONE) for own in (asked, other))
     assert one.choices["union"].quality == two.choices["union"].quality
     assert one.chosen["union"] == two.chosen["union"]
     assert one.best_source == two.best_source
