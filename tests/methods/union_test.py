@@ -10,7 +10,6 @@ from hydrajax.llm import scripted
 from hydrajax.methods import proposals, union
 from hydrajax.types import Candidate, Split
 
-
 ONE = union.configs()[:1]
 
 
