@@ -1,11 +1,12 @@
-"""A control without any LLM for label tasks: a shared classifier times the user's label prior.
+"""A control without any LLM for label and rating tasks: a shared classifier times the user's label prior.
 
     answer = argmax_l  log P(l | text) - log P(l) + w log P(l | user),    P(l | user) = (n_l + a) / (n + a L)
 
 P(l | text) is a logistic regression on the base's features of all training users' records, P(l) the share of a label
 among these records, n_l how often the user's own profile has the label. A user without a profile is answered by
-P(l | text) alone. The regression's C, w and a are chosen by the accuracy on training users left out in turn; users who
-are reported are never looked at.
+P(l | text) alone. A rating is answered by what has the least expected error under these probabilities. The regression's
+C, w and a are chosen by the quality of the answers to training users left out in turn; users who are reported are never
+looked at.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from hydrajax.data import tasks
 from hydrajax.types import DataError, Query, Record, Split, User, profile_for
@@ -51,7 +53,8 @@ class FactorisedClassifier:
       log_prior: [L], log P(l) among the training records; of no use for labels without a record.
       known: [L], whether a training record has the label. The text says nothing for or against the others.
       settings: the chosen ones.
-      validation_accuracy: of these settings on the validation users (a maximum over the grid, so an optimistic one).
+      validation_accuracy: of these settings on the validation users (a maximum over the grid, so an optimistic one);
+        of ratings the mean quality.
     """
 
     labels: tuple[str, ...]
@@ -74,7 +77,7 @@ def fit(
     the rest of the profile. A text that is asked there is removed from the records that the fold is fitted on.
 
     Args:
-      task: a label task whose records hold an input and a label.
+      task: a label or rating task whose records hold an input and a label.
       train: the training users with their profiles and queries. Never the users who are reported.
       embed: texts -> features [N, D].
       grid: settings to choose from; the first of equally good ones is taken.
@@ -84,10 +87,10 @@ def fit(
     Raises:
       DataError: the task has no labels in its records, or no training record has one.
     """
-    if task.kind != "classification" or task.answer is None or not task.inputs:
+    if not suits(task):
         raise DataError(
-            f"task {task.name} ({task.kind}) cannot have a factorised classifier, expected a classification task "
-            "whose records hold an input and a label"
+            f"task {task.name} ({task.kind}) cannot have a factorised classifier, expected a classification or rating "
+            "task whose records hold an input and a label"
         )
     records = [(user.id, record) for user in train.users.values() for record in user.profile]
     target = np.array([_label(task, record) for _, record in records], int)
@@ -106,6 +109,11 @@ def fit(
     return dataclasses.replace(fitted, validation_accuracy=accuracy)
 
 
+def suits(task: tasks.Task) -> bool:
+    """Whether the task's records hold an input and a label."""
+    return task.kind in ("classification", "rating") and task.answer is not None and bool(task.inputs)
+
+
 def predict(
     model: FactorisedClassifier, task: tasks.Task, queries: Sequence[Query], users: Sequence[User], embed: Embed
 ) -> list[str]:
@@ -120,10 +128,33 @@ def predict(
     """
     if not queries:
         return []
-    ratio = _text_evidence(model, _features(embed, [task.query_text(query) for query in queries]))
+    return [model.labels[i] for i in np.argmax(worth(task, scores(model, task, queries, users, embed)), axis=-1)]
+
+
+def scores(
+    model: FactorisedClassifier, task: tasks.Task, queries: Sequence[Query], users: Sequence[User], embed: Embed
+) -> Float[np.ndarray, "N L"]:
+    """What is maximised (see above) of every query and label; arguments as of `predict`, at least one query."""
     counts = np.stack([_counts(task, profile_for(q, user)) for q, user in zip(queries, users, strict=True)])
-    best = np.argmax(_scores(ratio, counts, model.log_prior, model.settings), axis=-1)
-    return [model.labels[i] for i in best]
+    return _scores(text_evidence(model, task, queries, embed), counts, model.log_prior, model.settings)
+
+
+def text_evidence(
+    model: FactorisedClassifier, task: tasks.Task, queries: Sequence[Query], embed: Embed
+) -> Float[np.ndarray, "N L"]:
+    """log P(l | text) - log P(l) of every query and label; 0 for labels that no training record has."""
+    return _text_evidence(model, _features(embed, [task.query_text(query) for query in queries]))
+
+
+def worth(task: tasks.Task, logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
+    """What answering each label is worth where P is the softmax of the logits: log P(l), of ratings E[quality]."""
+    top = logits.max(axis=-1, keepdims=True)
+    log_p = logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+    if task.kind != "rating":
+        return log_p
+    ratings = np.array([float(label) for label in task.labels])
+    lowest, highest = task.scale
+    return np.exp(log_p) @ (1.0 - np.abs(ratings[:, None] - ratings) / (highest - lowest))
 
 
 def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Settings, float | None]:
@@ -149,11 +180,19 @@ def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Setting
                 model = _fit(task, features[kept], target[kept], settings)
                 fitted[settings.regularisation] = _text_evidence(model, asked_features[held]), model.log_prior
             ratio, log_prior = fitted[settings.regularisation]
-            right[g] += np.sum(np.argmax(_scores(ratio, counts, log_prior, settings), axis=-1) == gold)
+            answers = np.argmax(worth(task, _scores(ratio, counts, log_prior, settings)), axis=-1)
+            right[g] += np.sum(answers == gold) if task.kind != "rating" else np.sum(_closeness(task, answers, gold))
         judged += len(held)
     if not judged:
         return grid[0], None
     return grid[int(np.argmax(right))], float(right.max() / judged)
+
+
+def _closeness(task: tasks.Task, answers: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """Quality of ratings, given as indices of labels."""
+    ratings = np.array([float(label) for label in task.labels])
+    lowest, highest = task.scale
+    return 1.0 - np.abs(ratings[answers] - ratings[gold]) / (highest - lowest)
 
 
 def _fit(task: tasks.Task, features: np.ndarray, target: np.ndarray, settings: Settings) -> FactorisedClassifier:

@@ -2,8 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 
-PROMPTS = ("zero_shot", "icl_random", "rag", "pag", "cfrag", "peer_difference", "hypotheses", "persona")
+PROMPTS = (
+    "zero_shot", "icl_random", "rag", "pag", "cfrag", "peer_difference", "hypotheses", "persona", "full_profile",
+    "label_histogram",
+)  # fmt: skip
 OURS = ("hydra_reranker", "hydra_adapter", "hydra")
+UNION = (
+    "union",
+    "union_pooled",
+    "union_own_heads",
+    "union_random",
+    "union_oracle",
+    "union_vote",
+    "union_no_llm",
+    "union_no_proposals",
+    "llm_choice",
+)
 CONTROLS = (
     "random",
     "oracle",
@@ -22,7 +36,7 @@ CONTROLS = (
 )
 REFERENCE = "hydra"
 # Oracles look at the golds: each is the ceiling of a pool, and no method loses to it.
-CEILINGS = ("oracle", "zero_shot_oracle")
+CEILINGS = ("oracle", "zero_shot_oracle", "union_oracle")
 
 EXPLAINED = {
     "zero_shot": "the query alone",
@@ -32,10 +46,21 @@ EXPLAINED = {
     "cfrag": "records of the user and of users alike",
     "peer_difference": "how the user differs from others on the same things, and records",
     "hypotheses": "hypotheses about the user, and records",
+    "full_profile": "everything of the profile that fits into the prompt",
+    "label_histogram": "how often the profile has each label",
     "persona": "a persona of the user, and demonstrations tried on held-out records",
     "hydra_reranker": "reranked records, one answer",
     "hydra_adapter": "the adapter chooses among zero-shot candidates",
     "hydra": "the adapter chooses among candidates made with reranked records",
+    "union": "an adapter chooses among the answers of several prompt strategies and proposals without a call",
+    "union_pooled": "the same adapter with one head shared by all users",
+    "union_own_heads": "the same adapter with a head of each user's own, whatever served training users best",
+    "union_random": "a random answer of the union, by its votes",
+    "union_oracle": "the best of the union's answers: it looks at the gold, and is the ceiling there",
+    "union_vote": "what the union's sources agree on",
+    "union_no_llm": "an adapter chooses among the proposals alone; no LLM",
+    "union_no_proposals": "an adapter chooses among the answers of the prompt strategies alone",
+    "llm_choice": "the LLM chooses among the union's answers",
     "random": "a random sample of those that hydra chooses among",
     "oracle": "the best of the candidates that hydra chooses among: it looks at the gold, and is the ceiling there",
     "pooled_head": "one head shared by all users",
@@ -55,7 +80,7 @@ EXPLAINED = {
 
 def ordered(methods: Iterable[str]) -> list[str]:
     """Methods in the order of every table: prompts, ours, controls, then what else there is, by name."""
-    rank = {method: i for i, method in enumerate((*PROMPTS, *OURS, *CONTROLS))}
+    rank = {method: i for i, method in enumerate((*PROMPTS, *OURS, *UNION, *CONTROLS))}
     return sorted(methods, key=lambda method: (rank.get(method, len(rank)), method))
 
 
@@ -64,6 +89,7 @@ def groups(methods: Sequence[str]) -> list[tuple[str, list[str]]]:
     known = (
         ("Prompt baselines", PROMPTS),
         ("HYDRA", OURS),
+        ("The union", UNION),
         ("Controls", CONTROLS),
     )
     split = [(name, [m for m in ordered(methods) if m in members]) for name, members in known]

@@ -18,3 +18,16 @@ def learned(strategy: str, part: str) -> str:
 def notes(strategy: str) -> str:
     """A strategy asks about queries before it puts them."""
     return f"{strategy}: notes"
+
+
+def union_learned(strategy: str) -> str:
+    """A strategy answers records asked as questions, for the union's adapter and the bandit."""
+    return f"{strategy}: candidates to learn from"
+
+
+def union_asked(strategy: str) -> str:
+    """A strategy answers real queries, as one of the union's sources."""
+    return f"{strategy}: candidates"
+
+
+LLM_CHOICE = "choice among the candidates"

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from hydrajax.data import tasks
 from hydrajax.methods import stages
 from hydrajax.methods.lab import Lab
 from hydrajax.types import Candidate, Query, Record
@@ -42,7 +43,7 @@ def record_trials(lab: Lab, queries: Sequence[Query]) -> list[Trial]:
     for (query, _), quality in zip(pairs, qualities, strict=True):
         by_query.setdefault(query.id, []).append(quality)
     return [
-        Trial(query=query, tried=record, quality=quality, label=_helped(lab, quality, by_query[query.id]))
+        Trial(query=query, tried=record, quality=quality, label=_helped(lab.ctx.task, quality, by_query[query.id]))
         for (query, record), quality in zip(pairs, qualities, strict=True)
     ]
 
@@ -58,13 +59,18 @@ def candidate_trials(lab: Lab, queries: Sequence[Query], pools: Mapping[str, Seq
         pool = pools[query.id]
         qualities = [lab.quality(query, candidate.text) for candidate in pool]
         found += [
-            Trial(query=query, tried=candidate, quality=quality, label=_helped(lab, quality, qualities))
-            for candidate, quality in zip(pool, qualities, strict=True)
+            Trial(query=query, tried=candidate, quality=quality, label=label)
+            for candidate, quality, label in zip(pool, qualities, labels(lab.ctx.task, qualities), strict=True)
         ]
     return found
 
 
-def _helped(lab: Lab, quality: float, pool: Sequence[float]) -> float:
-    if lab.ctx.task.kind in ("classification", "rating"):
+def labels(task: tasks.Task, qualities: Sequence[float]) -> list[float]:
+    """What the cross-entropy learns of the candidates of one pool: see `candidate_trials`."""
+    return [_helped(task, quality, qualities) for quality in qualities]
+
+
+def _helped(task: tasks.Task, quality: float, pool: Sequence[float]) -> float:
+    if task.kind in ("classification", "rating"):
         return float(quality >= 1.0)
     return float(quality > sum(pool) / len(pool) + 1e-9)

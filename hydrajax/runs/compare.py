@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from hydrajax.evaluation import controls, factorised_classifier, roster
-from hydrajax.methods import baselines, hydra, stages
+from hydrajax.methods import baselines, hydra, llm_choice, proposals, stages
+from hydrajax.methods import union as union_lib
 from hydrajax.methods.lab import Lab
 from hydrajax.types import Candidate, Query, Split
 
@@ -72,6 +73,8 @@ def compare(
     }
     chosen = _choices(lab, people, result)
     rows = [_row(lab, query, prompts, result, single, chosen) for query in people.new_queries]
+    if lab.settings.strategies:
+        _add_union(lab, people, prompts, both, embed, rows)
     return Compared(
         rows=rows, best_source=best(validation), best_prompt=best(validation, roster.PROMPTS), validation=validation
     )
@@ -150,6 +153,51 @@ def _choices(lab: Lab, people: hydra.People, result: hydra.Result) -> _Choices:
         for method, picks in chosen.items():
             indices[prefix + method], pools[prefix + method] = picks, name
     return _Choices(pools=pools, indices=indices, scores=scores)
+
+
+def _add_union(
+    lab: Lab,
+    people: hydra.People,
+    prompts: Mapping[str, baselines.Baseline],
+    train: Split,
+    embed: Embed,
+    rows: Sequence[dict[str, Any]],
+) -> None:
+    """The answers of the union and of its controls, and its pools, into the rows of the new users' queries."""
+    everybody = (*people.train, *people.validation, *people.new)
+    pseudo = lab.pseudo_queries(everybody, population=people.train)
+    new = {user_id: lab.users[user_id] for user_id in people.new}
+    found = union_lib.union(
+        lab,
+        union_lib.Asked(
+            train=train,
+            new=Split(name="new", users=new, queries=tuple(people.new_queries)),
+            taught=[query for query in pseudo if query.user_id not in new],
+            own=[query for query in pseudo if query.user_id in new],
+        ),
+        proposals.Known(task=lab.ctx.task, embed=embed, seed=lab.seed),
+        union_lib.nothing,
+        strategies=lab.settings.strategies,
+        shown={name: prompt.shown for name, prompt in prompts.items()},
+    )
+    texts = {q: [(merged.text, merged.backing) for merged in pool] for q, pool in found.pools["union"].items()}
+    preferred = llm_choice.choose(lab, people.new_queries, texts, lab.settings.shown[0])
+    chosen = {**found.chosen, "llm_choice": ("union", {q: (i,) for q, i in preferred.items()})}
+    for row, query in zip(rows, people.new_queries, strict=True):
+        for variant, pools in found.pools.items():
+            row["pools"][variant] = [_merged(lab, query, merged) for merged in pools[query.id]]
+        for i, score in enumerate(found.scores[query.id]):
+            row["pools"]["union"][i]["scores"] = {"union": round(float(score), 6)}
+        for method, (variant, indices) in chosen.items():
+            picks = indices[query.id]
+            answers = [found.pools[variant][query.id][i].text for i in picks]
+            row["answers"][method] = _answer(lab, query, answers, [variant, picks[0]] if len(picks) == 1 else None)
+
+
+def _merged(lab: Lab, query: Query, merged: union_lib.Merged) -> dict[str, Any]:
+    source = ", ".join(merged.own or merged.proposed or tuple(merged.votes))
+    candidate = Candidate(text=merged.text, source=source, votes=merged.backing)
+    return _candidate(lab, query, candidate, {})
 
 
 def _random(lab: Lab, query: Query, pool: Sequence[Candidate]) -> tuple[int, ...]:

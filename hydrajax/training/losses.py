@@ -71,9 +71,30 @@ def regression(s: Float[Array, " E"], targets: Targets) -> Weighted:
     return _sum(0.5 * (s - target) ** 2, keep), jnp.sum(keep, dtype=jnp.float32)
 
 
+def listwise(s: Float[Array, " E"], targets: Targets) -> Weighted:
+    """Conditional logit: sum over pools of -log P(a best candidate is chosen), P the softmax of the pool's scores.
+
+    Where several candidates of a pool have the highest score, each counts its share; weight = pools. Pools without any
+    difference are dropped. McFadden, Conditional logit analysis of qualitative choice behavior, 1974.
+    """
+    s = s.astype(jnp.float32)
+    same = _same_pool(targets)
+    score = targets.score[None, :]
+    differs = jnp.any(same & (targets.score[:, None] != score), axis=1)
+    best = differs & targets.mask & ~jnp.any(same & (score > targets.score[:, None]), axis=1)
+    share = 1.0 / jnp.maximum(jnp.sum(same & best[None, :], axis=1, dtype=jnp.float32), 1.0)
+    total = jax.nn.logsumexp(jnp.broadcast_to(s, same.shape), axis=1, where=same | ~targets.mask[:, None])
+    return _sum(share * (total - s), best), _sum(share, best)
+
+
 Loss = Callable[[Float[Array, " E"], Targets], Weighted]
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "pairwise": pairwise, "regression": regression}
-WITHIN_POOL = ("pairwise", "regression")  # a pool must not be divided among mini-batches
+LOSSES: dict[str, Loss] = {
+    "cross_entropy": cross_entropy,
+    "pairwise": pairwise,
+    "regression": regression,
+    "listwise": listwise,
+}
+WITHIN_POOL = ("pairwise", "regression", "listwise")  # a pool must not be divided among mini-batches
 
 
 def get(name: str) -> Loss:

@@ -95,9 +95,12 @@ def minimise(
                 return loss(s, targets)[0]
 
             s = phi @ u
-            gradient = gradient + phi.T @ jax.grad(of_scores)(s)
-            hessian = hessian + phi.T @ (jax.hessian(of_scores)(s) @ phi)
-            return gradient, hessian
+            slope_of = jax.grad(of_scores)
+            if d < phi.shape[0]:  # fewer products with the losses' Hessian than it has columns
+                curved = jax.vmap(lambda v: jax.jvp(slope_of, (s,), (v,))[1], in_axes=1, out_axes=1)(phi)
+            else:
+                curved = jax.hessian(of_scores)(s) @ phi
+            return gradient + phi.T @ slope_of(s), hessian + phi.T @ curved
 
         zero = (strength * (u - centre), strength * jnp.eye(d, dtype=jnp.float32))
         return jax.lax.fori_loop(start, stop, add, zero)

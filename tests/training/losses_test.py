@@ -54,6 +54,23 @@ def test_regression_targets_are_standardised_within_the_pool():
     assert weight == 5
 
 
+def test_listwise_is_the_softmax_of_the_pool_at_its_best_candidate():
+    pool = [0, 0, 0, 1, 1]
+    total, weight = losses.listwise(S, targets(SCORE, pool))
+    s = np.asarray(S)
+    expected = np.log(np.exp(s[:3]).sum()) - s[1] + np.log(np.exp(s[3:]).sum()) - s[3]
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    assert weight == 2
+
+
+def test_listwise_shares_a_pool_among_equals_and_drops_pools_without_a_difference():
+    pool = [0, 0, 0, 1, 1]
+    total, weight = losses.listwise(S, targets([0.9, 0.9, 0.1, 0.5, 0.5], pool))
+    s = np.asarray(S)
+    np.testing.assert_allclose(total, np.log(np.exp(s[:3]).sum()) - (s[0] + s[1]) / 2, rtol=1e-6)
+    assert weight == 1
+
+
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_the_mask_hides(name):
     loss = losses.get(name)

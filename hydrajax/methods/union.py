@@ -1,0 +1,434 @@
+"""The union: candidates of several prompt strategies and proposals without a call, among which an adapter chooses.
+
+    pool(q)   = merged answers of the strategies (b candidates spread over them) and of the sources of `proposals`
+    x(q, o)   = by strategy the votes for o, by source whether o is its own answer and what it knows of o, and surface
+    answer(q) = argmax_o f_u(x(q, o)),   f learned from training users, the head of u from u's own records
+
+What is learned from is made as what is answered: pseudo-queries without their record, shared models out of fold by
+user and text. Besides `union` there are its controls: one pooled head, random, oracle and majority choice from the same
+pool, the proposals or the LLM's candidates alone.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hydrajax.evaluation import controls, factorised_classifier
+from hydrajax.methods import bandit, left_out, proposals, stages, surface, trials
+from hydrajax.methods.lab import Lab
+from hydrajax.methods.personal import Encode, Row, Scorer
+from hydrajax.training import fit as fit_lib
+from hydrajax.types import Candidate, Query, Split
+
+Said = Mapping[str, Mapping[str, Sequence[Candidate]]]  # by strategy and query id
+Proposed = Mapping[str, proposals.Proposals]  # by source and query id
+
+RIDGES: Mapping[str, Sequence[float]] = {"listwise": (10.0, 100.0), "pairwise": (100.0, 1000.0)}
+
+
+def configs(losses: Sequence[str] = ("pairwise",)) -> list[fit_lib.FitConfig]:
+    """Fits to choose among: a linear head on few strong numbers, by loss and ridge."""
+    return [
+        fit_lib.FitConfig(family="linear", loss=loss, pooled_ridge=ridge, fit_bank=False)
+        for loss in losses
+        for ridge in RIDGES[loss]
+    ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Merged:
+    """One answer with everybody who gave it.
+
+    Attributes:
+      text: normalised.
+      votes: samples by strategy.
+      greedy: strategies whose greedy answer it is.
+      first: sources whose own answer it is.
+      proposed: sources that propose it.
+      numbers: what these know of it, by `SOURCE: NUMBER`.
+    """
+
+    text: str
+    votes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    greedy: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+    proposed: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Strategies and sources whose own answer it is."""
+        return (*self.greedy, *self.first)
+
+    @property
+    def backing(self) -> int:
+        """One vote for each sample, and for each source whose own answer it is."""
+        return sum(self.votes.values()) + len(self.first)
+
+
+Pools = dict[str, list[Merged]]  # by query id
+
+
+def merge(lab: Lab, queries: Sequence[Query], said: Said, proposed: Proposed) -> Pools:
+    """One pool a query: equal answers become one candidate that remembers all its sources.
+
+    In label tasks an answer that is no label is left out where a label is there: it can't be right. An answer that
+    nobody can read stays only where it is alone.
+    """
+    task = lab.ctx.task
+    pools = {}
+    for query in queries:
+        found: dict[str, Merged] = {}
+        for strategy, by_query in said.items():
+            for candidate in by_query.get(query.id, ()):
+                text = task.normalise(candidate.text)
+                old = found.get(text, Merged(text=text))
+                votes = {**old.votes, strategy: old.votes.get(strategy, 0) + candidate.votes}
+                greedy = (*old.greedy, strategy) if candidate.greedy else old.greedy
+                found[text] = dataclasses.replace(old, votes=votes, greedy=greedy)
+        for source, own in proposed.items():
+            for place, proposal in enumerate(own.get(query.id, ())):
+                text = task.normalise(proposal.text)
+                old = found.get(text, Merged(text=text))
+                if source in old.proposed:
+                    continue
+                names = (f"{source}: {number}" for number in proposals.SOURCES[source].numbers)
+                found[text] = dataclasses.replace(
+                    old,
+                    first=old.first if place else (*old.first, source),
+                    proposed=(*old.proposed, source),
+                    numbers={**old.numbers, **dict(zip(names, proposal.numbers, strict=True))},
+                )
+        kept = [merged for merged in found.values() if merged.text]
+        valid = [merged for merged in kept if merged.text in task.labels]
+        pools[query.id] = valid or kept or [Merged(text="")]
+    return pools
+
+
+def features(lab: Lab, query: Query, pool: Sequence[Merged], strategies: Sequence[str], sources: Sequence[str]):
+    """What the adapter reads of each candidate, [O, X].
+
+    By strategy: what its votes say of the candidate (label tasks: `factorised_classifier.worth` of the votes, smoothed;
+    else the share of them), and whether it is the greedy answer. By source: whether it is the source's own answer, and
+    the source's numbers; of what a source did not propose, its lowest number in the pool. In other than label tasks
+    surface features, too.
+    """
+    task = lab.ctx.task
+    columns: list[Sequence[float]] = []
+    for strategy in strategies:
+        votes = np.array([merged.votes.get(strategy, 0) for merged in pool], float)
+        if task.kind in ("classification", "rating"):
+            columns.append(_worth_of_votes(lab, pool, votes))
+        else:
+            columns.append(votes / max(1.0, votes.sum()))
+        columns.append([float(strategy in merged.greedy) for merged in pool])
+    for source in sources:
+        columns.append([float(source in merged.first) for merged in pool])
+        for number in proposals.SOURCES[source].numbers:
+            known = [merged.numbers.get(f"{source}: {number}") for merged in pool]
+            lowest = min((value for value in known if value is not None), default=0.0)
+            columns.append([lowest if value is None else value for value in known])
+    found = np.array(columns, float).T
+    if task.kind in ("classification", "rating"):
+        return found
+    asked = task.query_text(query)
+    return np.concatenate([found, [surface.features(asked, merged.text) for merged in pool]], axis=1)
+
+
+def rows(
+    lab: Lab, queries: Sequence[Query], pools: Pools, strategies: Sequence[str], sources: Sequence[str]
+) -> list[Row]:
+    """A row for every candidate, with its features, and label and quality where the query has a gold."""
+    task = lab.ctx.task
+    found = []
+    for query in queries:
+        pool = pools[query.id]
+        qualities = [0.0] * len(pool)
+        if query.gold is not None or lab.reward is not None:
+            qualities = [lab.quality(query, merged.text) for merged in pool]
+        labels = trials.labels(task, qualities)
+        found += [
+            Row(
+                user_id=query.user_id,
+                query_id=query.id,
+                pool=query.id,
+                first=task.query_text(query),
+                second=merged.text,
+                extras=tuple(float(value) for value in own),
+                label=label,
+                quality=quality,
+            )
+            for merged, own, label, quality in zip(
+                pool, features(lab, query, pool, strategies, sources), labels, qualities, strict=True
+            )
+        ]
+    return found
+
+
+def differing(found: Sequence[Row]) -> list[Row]:
+    """The rows of pools in which qualities differ: the others teach nothing."""
+    seen = collections.defaultdict(set)
+    for row in found:
+        seen[row.pool].add(row.quality)
+    return [row for row in found if len(seen[row.pool]) > 1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Queries with known answers to learn from, and those to answer.
+
+    Attributes:
+      train: training users with their real queries, cleaned of what the new users ask.
+      new: new users with their real queries.
+      taught: pseudo-queries of training users.
+      own: pseudo-queries of new users.
+    """
+
+    train: Split
+    new: Split
+    taught: Sequence[Query]
+    own: Sequence[Query]
+
+    @property
+    def learned(self) -> list[Query]:
+        """Training users' queries: real ones with a gold, and pseudo-queries."""
+        return [*self.questions, *self.taught]
+
+    @property
+    def questions(self) -> list[Query]:
+        """Training users' real queries with a gold."""
+        return [query for query in self.train.queries if query.gold is not None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """What the union answers to the new users' real queries.
+
+    Attributes:
+      pools: by variant (`union`, `union_no_llm`, `union_no_proposals`) and query id.
+      chosen: (variant whose pool it is, indices by query id), by method; several indices are draws.
+      scores: of the candidates by `union`, by query id.
+      single: each source's and strategy's own answer, by name and query id.
+      training: mean quality of these on the training users' queries, by name.
+      choices: what was chosen on the training users, by variant.
+      spread: mean number of candidates by strategy, for the new users' queries.
+    """
+
+    pools: Mapping[str, Pools]
+    chosen: Mapping[str, tuple[str, Mapping[str, Sequence[int]]]]
+    scores: Mapping[str, np.ndarray]
+    single: Mapping[str, Mapping[str, str]]
+    training: Mapping[str, float]
+    choices: Mapping[str, left_out.Choice]
+    spread: Mapping[str, float]
+
+    @property
+    def best_source(self) -> str:
+        """The source or strategy that served training users best, the first of equals."""
+        return max(self.training, key=lambda name: round(self.training[name], 9))
+
+
+def union(
+    lab: Lab,
+    asked: Asked,
+    known: proposals.Known,
+    encode: Encode,
+    *,
+    strategies: Sequence[str] = (),
+    shown: Mapping[str, int] | None = None,
+    thompson: bool = True,
+    fits: Sequence[fit_lib.FitConfig] = (),
+) -> Result:
+    """Pools, adapters and answers.
+
+    Args:
+      lab: task, LLM, settings (`candidates` is b), seed.
+      asked: who learns and who is answered.
+      known: what sources look at.
+      encode: pairs -> features of the base that the adapter reads besides; `nothing` for none.
+      strategies: of prompts; without any nobody is called.
+      shown: records in a strategy's prompt, by strategy; by default the first of the settings.
+      thompson: whether a bandit a user decides how b is spread; else evenly.
+      fits: what is chosen among, by default `configs()`.
+    """
+    sources = proposals.suiting(lab.ctx.task)
+    fitted = proposals.fit_models(known, asked.train, asked.new, sources)
+    proposed = proposals.propose(fitted, asked.new.users, asked.new.queries, sources)
+    # Records are asked apart: what they ask is removed from others' records, which real questions need not forgo.
+    if asked.own:
+        about = dataclasses.replace(asked.new, queries=tuple(asked.own))
+        again = proposals.fit_models(fitted, asked.train, about, sources)
+        proposed = _together(proposed, proposals.propose(again, asked.new.users, asked.own, sources))
+    for queries in (asked.questions, asked.taught):
+        proposed = _together(proposed, proposals.out_of_fold(fitted, asked.train, queries, sources))
+    said, counts = sample(lab, asked, strategies, shown or {}, thompson=thompson)
+
+    variants = {"union": (tuple(strategies), tuple(sources))}
+    if strategies:
+        variants |= {"union_no_llm": ((), tuple(sources)), "union_no_proposals": (tuple(strategies), ())}
+    everything = [*asked.learned, *asked.own, *asked.new.queries]
+    pools, choices, chosen, scores = {}, {}, {}, {}
+    for variant, (spoken, silent) in variants.items():
+        pool = merge(lab, everything, {s: said[s] for s in spoken}, {s: proposed[s] for s in silent})
+        choice = learn(lab, asked, pool, spoken, silent, encode, fits or configs())
+        scored = _scores(rows(lab, asked.new.queries, pool, spoken, silent), choice.scorer)
+        pools[variant] = {query.id: pool[query.id] for query in asked.new.queries}
+        choices[variant] = choice
+        chosen[variant] = (variant, {q: (int(np.argmax(own)),) for q, own in scored.items()})
+        if variant == "union":
+            scores = scored
+            chosen |= _others(lab, asked.new.queries, pool, spoken, silent, choice)
+    single = {name: _first(lab, asked.new.queries, by_query) for name, by_query in proposed.items()}
+    single |= {name: _greedy(lab, asked.new.queries, by_query) for name, by_query in said.items()}
+    questions = asked.questions or asked.taught
+    own_answers = {name: _first(lab, questions, by_query) for name, by_query in proposed.items()}
+    own_answers |= {name: _greedy(lab, questions, by_query) for name, by_query in said.items()}
+    return Result(
+        pools=pools,
+        chosen=chosen,
+        scores=scores,
+        single=single,
+        training={
+            name: float(np.mean([lab.quality(q, texts[q.id]) for q in questions])) if questions else 0.0
+            for name, texts in own_answers.items()
+        },
+        choices=choices,
+        spread={
+            strategy: float(np.mean([counts[q.id][a] for q in asked.new.queries]))
+            for a, strategy in enumerate(strategies)
+        },
+    )
+
+
+def learn(
+    lab: Lab,
+    asked: Asked,
+    pools: Pools,
+    strategies: Sequence[str],
+    sources: Sequence[str],
+    encode: Encode,
+    fits: Sequence[fit_lib.FitConfig],
+) -> left_out.Choice:
+    """The adapter of a variant, its settings chosen on training users."""
+    made = [
+        differing(rows(lab, queries, pools, strategies, sources))
+        for queries in (asked.questions, asked.taught, asked.own)
+    ]
+    return left_out.choose(left_out.Rows(questions=made[0], records=made[1], own=made[2]), encode, fits, seed=lab.seed)
+
+
+def sample(
+    lab: Lab, asked: Asked, strategies: Sequence[str], shown: Mapping[str, int], *, thompson: bool
+) -> tuple[dict[str, dict[str, list[Candidate]]], dict[str, np.ndarray]]:
+    """The strategies' candidates by strategy and query id, and how many each query has of each.
+
+    Pseudo-queries have b spread evenly. What they show of a user decides, by the user's bandit, how b is spread over
+    the user's real queries.
+    """
+    b = lab.settings.candidates
+    even = bandit.evenly(b, len(strategies)) if strategies else np.zeros(0, int)
+    pseudo = [*asked.taught, *asked.own]
+    real = [*asked.questions, *asked.new.queries]
+    counts = {query.id: even for query in (*pseudo, *real)}
+    if not strategies:
+        return {}, counts
+    said = _ask(lab, pseudo, strategies, shown, counts, stages.union_learned)
+    if thompson:
+        rewards = {
+            user_id: [
+                [_mean_quality(lab, q, said[s][q.id]) for q in pseudo if q.user_id == user_id and said[s].get(q.id)]
+                for s in strategies
+            ]
+            for user_id in {query.user_id for query in (*pseudo, *real)}
+        }
+        learned = {user_id: own for user_id, own in rewards.items() if user_id in asked.train.users}
+        prior = bandit.prior(lab.ctx.task, len(strategies), learned)
+        counts |= {
+            query.id: bandit.spread(bandit.posterior(prior, rewards[query.user_id]), b, seed=lab.seed, name=query.id)
+            for query in real
+        }
+    for strategy, by_query in _ask(lab, real, strategies, shown, counts, stages.union_asked).items():
+        said[strategy].update(by_query)
+    return said, counts
+
+
+def nothing(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Features of no base at all, [N, 0]: the adapter reads numbers alone."""
+    return np.zeros((len(pairs), 0), np.float32)
+
+
+def _together(one: Proposed, other: Proposed) -> dict[str, proposals.Proposals]:
+    return {name: {**one[name], **other[name]} for name in one}
+
+
+def _ask(lab, queries, strategies, shown, counts, stage) -> dict[str, dict[str, list[Candidate]]]:
+    found: dict[str, dict[str, list[Candidate]]] = {strategy: {} for strategy in strategies}
+    for a, strategy in enumerate(strategies):
+        by_number: dict[int, list[Query]] = collections.defaultdict(list)
+        for query in queries:
+            by_number[int(counts[query.id][a])].append(query)
+        for number, own in sorted(by_number.items()):
+            if number:
+                records = lab.shown(strategy, own, shown.get(strategy, lab.settings.shown[0]))
+                found[strategy].update(
+                    lab.pools(strategy, records, own, samples=number - 1, source=strategy, stage=stage(strategy))
+                )
+    return found
+
+
+def _others(lab, queries, pools, strategies, sources, choice):
+    """Other choices from the pools of the union."""
+    made = rows(lab, queries, pools, strategies, sources)
+    chosen: dict[str, dict[str, Sequence[int]]] = {}
+    for method, found in (
+        ("union_pooled", _scores(made, choice.scorer, pooled=True)),
+        ("union_own_heads", _scores(made, choice.headed)),
+    ):
+        chosen[method] = {q: (int(np.argmax(own)),) for q, own in found.items()}
+    backing = {q.id: [max(merged.backing, 0) for merged in pools[q.id]] for q in queries}
+    backing = {q: own if sum(own) else [1] * len(own) for q, own in backing.items()}
+    texts = {q.id: [merged.text for merged in pools[q.id]] for q in queries}
+    chosen["union_random"] = {
+        q.id: controls.random_choices(backing[q.id], seed=lab.seed, query_id=q.id) for q in queries
+    }
+    chosen["union_oracle"] = {q.id: (controls.oracle([lab.quality(q, text) for text in texts[q.id]]),) for q in queries}
+    chosen["union_vote"] = {q.id: (controls.vote(lab.ctx.task, texts[q.id], backing[q.id]),) for q in queries}
+    return {method: ("union", indices) for method, indices in chosen.items()}
+
+
+def _scores(found: Sequence[Row], scorer: Scorer, *, pooled: bool = False) -> dict[str, np.ndarray]:
+    """Scores by query id."""
+    scores: dict[str, list[float]] = {}
+    for row, score in zip(found, scorer.scores(found, pooled=pooled), strict=True):
+        scores.setdefault(row.query_id, []).append(float(score))
+    return {query_id: np.array(own) for query_id, own in scores.items()}
+
+
+def _worth_of_votes(lab: Lab, pool: Sequence[Merged], votes: np.ndarray) -> Sequence[float]:
+    task = lab.ctx.task
+    counts = np.full(len(task.labels), proposals.SMOOTHING)
+    for merged, n in zip(pool, votes, strict=True):
+        if merged.text in task.labels:
+            counts[task.labels.index(merged.text)] += n
+    worth = factorised_classifier.worth(task, np.log(counts))
+    by_label = dict(zip(task.labels, worth, strict=True))
+    return [float(by_label.get(merged.text, worth.min())) for merged in pool]
+
+
+def _mean_quality(lab: Lab, query: Query, candidates: Sequence[Candidate]) -> float:
+    """Over the samples."""
+    total = sum(candidate.votes for candidate in candidates)
+    return sum(candidate.votes * lab.quality(query, candidate.text) for candidate in candidates) / total
+
+
+def _first(lab: Lab, queries: Sequence[Query], by_query: Mapping[str, Sequence[proposals.Proposal]]) -> dict[str, str]:
+    normalise = lab.ctx.task.normalise
+    return {q.id: normalise(by_query[q.id][0].text) if by_query.get(q.id) else "" for q in queries}
+
+
+def _greedy(lab: Lab, queries: Sequence[Query], by_query: Mapping[str, Sequence[Candidate]]) -> dict[str, str]:
+    """A strategy's first candidate; empty where the bandit gave it none."""
+    normalise = lab.ctx.task.normalise
+    return {q.id: normalise(by_query[q.id][0].text) if by_query.get(q.id) else "" for q in queries}

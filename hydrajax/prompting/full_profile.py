@@ -1,0 +1,43 @@
+"""`full_profile`: everything of the profile that fits into the prompt, the most relevant records first to stay.
+
+A control at equal cost in calls: what choosing records is worth beside showing all. Records that do not fit whole are
+left out, not shortened.
+"""
+
+from collections.abc import Sequence
+
+from hydrajax import retrieval
+from hydrajax.llm import request
+from hydrajax.prompting import turns
+from hydrajax.prompting.contract import Asked, Context, Strategy
+from hydrajax.types import Message, Record, User
+
+
+class FullProfile(Strategy):
+    """Shows as many records as the settings' limit takes, whatever k."""
+
+    name = "full_profile"
+    retriever = "bm25"
+
+    def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> dict[str, Sequence[Record]]:
+        return {one.query.id: self._fitting(one, ctx) for one in asked}
+
+    def messages(self, query, records, user_model, ctx: Context, *, note="") -> tuple[Message, ...]:
+        return turns.conversation(query, records, ctx)
+
+    def _fitting(self, asked: Asked, ctx: Context) -> tuple[Record, ...]:
+        user = User(id=asked.query.user_id, profile=asked.profile)
+        ranked = retrieval.retrieve("bm25", ctx.task, asked.query, user, len(asked.profile), ctx.seed)
+        shown: list[Record] = []
+        left = ctx.settings.max_prompt_tokens
+        for record in ranked:
+            size = sum(request.count_tokens(record.fields.get(field, "")) for field in ctx.task.fields)
+            if ctx.settings.max_record_tokens is not None:
+                size = min(size, ctx.settings.max_record_tokens)
+            if size <= left:
+                shown.append(record)
+                left -= size
+        return tuple(shown)
+
+
+STRATEGY = FullProfile()
