@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import ad_checkpoint
 from jaxtyping import Array, Bool, Float, Int
 
 from hydrajax.nn.bases import attention
@@ -50,6 +51,7 @@ class Settings:
 
 
 USUAL = Settings()
+_ACTIVATED = "activated"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -275,12 +277,21 @@ class PostNorm(nn.Module):
         drop = nn.Dropout(self.rate, deterministic=not self.train)
         y = self.attending(name="attention")(x_BxTxD, *context)
         x_BxTxD = norm(self.eps, "attention_norm")(x_BxTxD + drop(y).astype(jnp.float32))
-        y = gelu(dense(self.settings, self.width, "widen")(x_BxTxD))
+        y = activated(dense(self.settings, self.width, "widen")(x_BxTxD))
         y = dense(self.settings, x_BxTxD.shape[-1], "narrow")(y)
         return norm(self.eps, "norm")(x_BxTxD + drop(y).astype(jnp.float32))
 
 
 def layer(kind: type[nn.Module], settings: Settings) -> Callable[..., nn.Module]:
-    """The class of a layer; with `remat` one that keeps nothing but its input for the backward pass."""
+    """The class of a layer: what it keeps for the backward pass is everything but `activated`, with `remat` its input.
+
+    To compute gelu again costs less than to write and to read what comes of it, the largest array of a layer.
+    """
     # The one lifted transform: it leaves the tree of parameters as it is.
-    return nn.remat(kind) if settings.remat else kind
+    policy = None if settings.remat else jax.checkpoint_policies.save_anything_except_these_names(_ACTIVATED)
+    return nn.remat(kind, policy=policy)
+
+
+def activated(x: Float[Array, "*N"]) -> Float[Array, "*N"]:
+    """gelu(x), which layers compute again in the backward pass."""
+    return ad_checkpoint.checkpoint_name(gelu(x), _ACTIVATED)

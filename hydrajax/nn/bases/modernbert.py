@@ -144,7 +144,7 @@ class Layer(nn.Module):
         x_BxTxD = x_BxTxD + y.astype(jnp.float32)
         y = blocks.norm(c.norm_eps, "norm", bias=c.norm_bias)(x_BxTxD)
         wide, gate = jnp.split(blocks.dense(s, 2 * c.intermediate_size, "widen", bias=c.mlp_bias)(y), 2, axis=-1)
-        y = nn.Dropout(c.mlp_dropout, deterministic=not self.train)(blocks.gelu(wide) * gate)
+        y = nn.Dropout(c.mlp_dropout, deterministic=not self.train)(blocks.activated(wide) * gate)
         return x_BxTxD + blocks.dense(s, c.hidden_size, "narrow", bias=c.mlp_bias)(y).astype(jnp.float32)
 
 
