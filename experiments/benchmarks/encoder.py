@@ -164,7 +164,7 @@ def training(options: Options) -> dict[str, Any]:
         nonlocal state
         state = jax.block_until_ready(update(*state, here, goal))
 
-    seconds = _machine.turns({"ours": step, "theirs": lambda i: theirs().step(other, other_goal)}, options.rounds(4))
+    seconds = _machine.turns({"ours": step, "theirs": lambda i: theirs().step(other, other_goal)}, options.rounds(12))
     rate = {name: round(batch.ids.size / value) for name, value in seconds.items()}
     ratio = round(seconds["theirs"] / seconds["ours"], 3)
     return {"tokens_per_second": rate, "ratio_training": ratio, "checks": {"as fast as PyTorch": ratio >= 1.0}}
