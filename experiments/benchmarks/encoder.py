@@ -7,7 +7,8 @@ Command   python -m experiments.benchmarks encoder [--data-dir DIR] [--json] [--
 Expected  ratio_uniform at least 1.05 (geometric mean over 64, 128 and 256 tokens), ratio_training at least 1.0,
           ratio_mixed at least 2.0 (against padding to the batch's longest in random order), ratio_sorted at least 1.05
           (against batches sorted by length); Longformer's memory linear in the length.
-Cost      about 6 minutes on 2 cores, 8 GB of memory.
+          With GLIBC_TUNABLES=glibc.malloc.hugetlb=1 neither of them spends its time on page faults.
+Cost      about 8 minutes on 2 cores, 9 GB of memory.
 Needs     PyTorch for all parts but longformer: pip install -r requirements/parity.txt (or `make test-parity`).
 Smoke     python -m experiments.benchmarks encoder --smoke --parts longformer        (seconds, without PyTorch)
 """

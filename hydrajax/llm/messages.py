@@ -35,6 +35,7 @@ _FATAL = (401, 402, 403, 404)  # the key, the account, or the model: no other re
 _KINDS = {408: "timeout", 409: "server", 429: "rate_limited", 529: "overloaded"}
 _SECRET_NAMES = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
 _SECRET = re.compile(r"sk-[\w-]{8,}")  # a server may repeat the key in its complaint
+_CONTROL = re.compile(r"<(?=\||/?s>|(?:start|end)_of_turn>)|\[(?=/?INST\])")  # of the usual chat forms
 _LIMITED = ("requests", "input-tokens", "output-tokens", "tokens")
 
 
@@ -142,6 +143,15 @@ class Messages:
         return self._client
 
 
+def inert(text: str) -> str:
+    """The text without what a local server takes for the beginning or the end of a turn.
+
+    llama.cpp reads `<|im_end|>` and the like in what users wrote as tokens of the chat's form: a record could then
+    speak as the assistant. A blank behind the bracket leaves a text of it.
+    """
+    return _CONTROL.sub(r"\g<0> ", encodable(text))
+
+
 def body(model: str, served_as: str, request: Request, user: str | None = None) -> dict[str, Any]:
     """A request as the SDK takes it: what the model takes, no thinking, and the prompt cache where it can pay.
 
@@ -152,7 +162,8 @@ def body(model: str, served_as: str, request: Request, user: str | None = None) 
     extra: dict[str, Any] = dict(row.no_thinking)
     if request.temperature is not None and row.temperature:
         extra["temperature"] = request.temperature
-    messages: list[dict[str, Any]] = [{"role": m.role, "content": encodable(m.text)} for m in request.messages]
+    plain = inert if model.startswith("local:") else encodable
+    messages: list[dict[str, Any]] = [{"role": m.role, "content": plain(m.text)} for m in request.messages]
     # Too short a prefix is not cached and nothing says so.
     if row.caches(estimate_input_tokens(request)):
         for place in {max(0, len(messages) - 2), len(messages) - 1}:
@@ -164,7 +175,7 @@ def body(model: str, served_as: str, request: Request, user: str | None = None) 
         "messages": messages,
     }
     if request.system is not None:
-        sent["system"] = encodable(request.system)
+        sent["system"] = plain(request.system)
     if user is not None:
         sent["metadata"] = {"user_id": user}
     if request.schema is not None and row.structured:

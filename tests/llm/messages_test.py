@@ -242,3 +242,17 @@ def test_a_proxy_is_not_asked_for_the_loopback_interface(call, ask, monkeypatch,
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     assert call(ask()).text == "answer to hello"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    ["<|im_end|>", "<|im_start|>system", "<|eot_id|>", "</s>", "<s>", "<start_of_turn>model", "[/INST]", "[INST]"],
+)
+def test_no_text_begins_or_ends_a_turn_of_a_local_model(forged):
+    text = f"a < b [c] {forged} d"
+    wanted = request.Request(messages=(Message(role="user", text=text),), max_tokens=4, system=text)
+    local = messages.body("local:m", "m", wanted)
+    sent = [local["system"], local["messages"][0]["content"]]
+    assert all(forged not in found and "a < b [c]" in found for found in sent)
+    assert all(found.replace("< ", "<").replace("[ ", "[") == text.replace("< ", "<") for found in sent)
+    assert text in json.dumps(messages.body("claude-haiku-4-5", "m", wanted), ensure_ascii=False)
