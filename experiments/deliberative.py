@@ -27,9 +27,10 @@ from experiments import _deliberative_users as people
 from hydrajax import cli_llm, files
 from hydrajax.data import simulated, tempting
 from hydrajax.evaluation import deliberation, rubrics
-from hydrajax.llm import models, planner, request, sampler, store
+from hydrajax.llm import planner, request, sampler, store
 from hydrajax.methods import deliberative, lab, settings
 from hydrajax.prompting import contract
+from hydrajax.runs import books
 from hydrajax.types import DataError
 
 RUBRICS = (rubrics.SAFETY, rubrics.HELPFULNESS)
@@ -128,17 +129,14 @@ def plan(options: Options) -> dict[str, Any]:
         judged(prepared(options, counting), options)
     finally:
         held.close()
-    seconds = sum(
-        models.seconds(transport.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=transport.parallel)
-        for s in counting.stages.values()
-    )
+    planned = books.plan(counting, parallel=transport.parallel, batch=machine.transport == "batches")
     return {
-        "model": transport.model,
+        "model": planned.model,
         "stages": {name: dataclasses.asdict(stage) for name, stage in counting.stages.items()},
         "calls": counting.calls,
         "tokens": counting.tokens,
-        "seconds": seconds,
-        "cost_usd": counting.cost(batch=machine.transport == "batches"),
+        "seconds": planned.seconds,
+        "cost_usd": planned.cost_usd,
     }
 
 

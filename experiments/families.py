@@ -37,10 +37,9 @@ from experiments import _families_pools as candidates
 from experiments import _families_report as report
 from hydrajax import files
 from hydrajax.data import folds, tasks
-from hydrajax.evaluation import controls
 from hydrajax.evaluation import rows as rows_lib
 from hydrajax.llm import planner, sampler, store
-from hydrajax.methods import hydra, learner, personal
+from hydrajax.methods import controls, hydra, learner, personal
 from hydrajax.runs import config, pipeline
 from hydrajax.training import fit
 from hydrajax.types import Query

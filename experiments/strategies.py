@@ -24,9 +24,9 @@ import tyro
 
 from hydrajax import files
 from hydrajax.data import folds, lamp, tasks
-from hydrajax.evaluation import controls, intervals, summary
+from hydrajax.evaluation import intervals, summary
 from hydrajax.llm import planner, sampler, store
-from hydrajax.methods import lab, settings, stages
+from hydrajax.methods import controls, lab, settings, stages
 from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import config, pipeline
 from hydrajax.types import Query, Split, User
@@ -89,7 +89,7 @@ def bench(
     task: tasks.Task, train: Split, users: Mapping[str, User], options: Options, llm: sampler.Sampler, embed: Any
 ) -> lab.Lab:
     """A lab whose user models are kept in the task's folder; those of a plan in memory."""
-    keep = None if isinstance(llm, planner.Planner) else options.out / task.name / "user_models.jsonl"
+    keep = None if isinstance(llm, planner.Planner) else options.out / task.name / library.FILE
     ctx = contract.Context(
         task=task,
         llm=llm,

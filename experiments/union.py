@@ -168,7 +168,7 @@ def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
             if fold not in todo:
                 continue
             _say(f"{task_name}: fold {fold + 1} of {options.folds}")
-            asked = union.Asked(
+            asked = union.Questions(
                 train=part.train,
                 new=part.held_out,
                 taught=[query for query in pseudo if query.user_id in part.train.users],
@@ -193,7 +193,7 @@ def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
             held.close()
 
 
-def prediction_rows(made: lab.Lab, asked: union.Asked, found: union.Result) -> list[dict[str, Any]]:
+def prediction_rows(made: lab.Lab, asked: union.Questions, found: union.Result) -> list[dict[str, Any]]:
     """Rows for `intervals.measure`; `own` says whose own answers the union's answer is."""
     task = made.ctx.task
 

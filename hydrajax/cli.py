@@ -17,10 +17,10 @@ import rich.table
 import tyro
 
 from hydrajax import cli_hyperalign, cli_llm, cli_user_models
-from hydrajax.llm import request
+from hydrajax.llm import planner, request
 from hydrajax.methods import settings as settings_lib
+from hydrajax.runs import books, pipeline
 from hydrajax.runs import config as config_lib
-from hydrajax.runs import pipeline
 from hydrajax.training import fit
 from hydrajax.types import DataError
 
@@ -283,16 +283,14 @@ def _run_config(experiment: _Common) -> config_lib.RunConfig:
     return config_lib.with_absolute_paths(config_lib.RunConfig(experiment=kinds[type(experiment)], **values))
 
 
-def _plan_table(plan: pipeline.Plan) -> rich.table.Table:
+def _plan_table(plan: books.Plan) -> rich.table.Table:
     table = rich.table.Table(title=f"{plan.model}: nothing was called")
     for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     for name, stage in plan.stages.items():
         numbers = (stage.calls, stage.cached, stage.input_tokens, stage.fresh_input_tokens, stage.output_tokens)
         table.add_row(name, *(f"{n:,}" for n in numbers))
-    total = [
-        sum(getattr(s, f.name) for s in plan.stages.values()) for f in dataclasses.fields(pipeline.planner.StagePlan)
-    ]
+    total = [sum(getattr(s, f.name) for s in plan.stages.values()) for f in dataclasses.fields(planner.StagePlan)]
     table.add_section()
     table.add_row("all", *(f"{n:,}" for n in total))
     cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"

@@ -13,8 +13,6 @@ from hydrajax.data import halves
 from hydrajax.prompting import library
 from hydrajax.types import DataError
 
-FILE = "user_models.jsonl"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UserModels:
@@ -43,11 +41,11 @@ def look_after(chosen: UserModels, console: rich.console.Console) -> None:
     Raises:
       DataError: the run has no user models, or not this one; an option is missing.
     """
-    path = chosen.run / FILE
+    path = chosen.run / library.FILE
     if not path.is_file():
-        folds = sorted(found.parent.name for found in chosen.run.glob(f"fold-*/{FILE}"))
+        folds = sorted(found.parent.name for found in chosen.run.glob(f"fold-*/{library.FILE}"))
         hint = f"; its folds have: {', '.join(folds)}" if folds else ""
-        raise DataError(f"{chosen.run}: holds no user models (there is no {FILE}){hint}")
+        raise DataError(f"{chosen.run}: holds no user models (there is no {library.FILE}){hint}")
     models = library.Library(path)
     if chosen.action != "list" and chosen.user is None:
         raise DataError(f"hydrajax user-models {chosen.action} needs --user")

@@ -19,6 +19,7 @@ from typing import Any
 from hydrajax import files
 from hydrajax.evaluation import markup, plots, report_queries, report_tables, report_users, roster, summary
 from hydrajax.evaluation import rows as rows_lib
+from hydrajax.prompting import library
 
 element = markup.element
 
@@ -36,7 +37,7 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
     choices_file = folder / "choices.json"
     choices = files.read_json(choices_file) if choices_file.is_file() else {}
     rows = rows_lib.read(folder / "predictions.jsonl")
-    learned = files.read_lines(folder / "user_models.jsonl")
+    learned = files.read_lines(folder / library.FILE)
     page = render(config, results, rows, curves, invocations, choices, learned)
     path = folder / "report.html"
     files.write_text(path, page)

@@ -8,8 +8,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 
-from hydrajax.evaluation import controls
-from hydrajax.methods import stages
+from hydrajax.methods import controls, stages
 from hydrajax.methods.lab import Lab
 from hydrajax.prompting import texts, turns
 from hydrajax.types import Message, Query

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hydrajax.data import draws, folds, pseudo, tasks
-from hydrajax.evaluation import controls, factorised_classifier
-from hydrajax.methods import rewording
+from hydrajax.methods import controls, factorised_classifier, rewording
 from hydrajax.prompting.contract import Asked, Embed
 from hydrajax.retrieval import retrieve
 from hydrajax.types import Query, Record, Split, User, profile_for

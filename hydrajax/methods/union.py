@@ -15,15 +15,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hydrajax.evaluation import controls, factorised_classifier
-from hydrajax.methods import bandit, left_out, proposals, stages, surface, trials
+from hydrajax.methods import bandit, controls, left_out, proposals, stages, union_pool
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.personal import Encode, Row, Scorer
 from hydrajax.training import fit as fit_lib
 from hydrajax.types import Candidate, Query, Split
-
-Said = Mapping[str, Mapping[str, Sequence[Candidate]]]  # by strategy and query id
-Proposed = Mapping[str, proposals.Proposals]  # by source and query id
 
 RIDGES: Mapping[str, Sequence[float]] = {"listwise": (10.0, 100.0), "pairwise": (100.0, 1000.0)}
 
@@ -38,145 +34,7 @@ def configs(losses: Sequence[str] = ("pairwise",)) -> list[fit_lib.FitConfig]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Merged:
-    """One answer with everybody who gave it.
-
-    Attributes:
-      text: normalised.
-      votes: samples by strategy.
-      greedy: strategies whose greedy answer it is.
-      first: sources whose own answer it is.
-      proposed: sources that propose it.
-      numbers: what these know of it, by `SOURCE: NUMBER`.
-    """
-
-    text: str
-    votes: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    greedy: tuple[str, ...] = ()
-    first: tuple[str, ...] = ()
-    proposed: tuple[str, ...] = ()
-    numbers: Mapping[str, float] = dataclasses.field(default_factory=dict)
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """Strategies and sources whose own answer it is."""
-        return (*self.greedy, *self.first)
-
-    @property
-    def backing(self) -> int:
-        """One vote for each sample, and for each source whose own answer it is."""
-        return sum(self.votes.values()) + len(self.first)
-
-
-Pools = dict[str, list[Merged]]  # by query id
-
-
-def merge(lab: Lab, queries: Sequence[Query], said: Said, proposed: Proposed) -> Pools:
-    """One pool a query: equal answers become one candidate that remembers all its sources.
-
-    In label tasks an answer that is no label is left out where a label is there: it can't be right. An answer that
-    nobody can read stays only where it is alone.
-    """
-    task = lab.ctx.task
-    pools = {}
-    for query in queries:
-        found: dict[str, Merged] = {}
-        for strategy, by_query in said.items():
-            for candidate in by_query.get(query.id, ()):
-                text = task.normalise(candidate.text)
-                old = found.get(text, Merged(text=text))
-                votes = {**old.votes, strategy: old.votes.get(strategy, 0) + candidate.votes}
-                greedy = (*old.greedy, strategy) if candidate.greedy else old.greedy
-                found[text] = dataclasses.replace(old, votes=votes, greedy=greedy)
-        for source, own in proposed.items():
-            for place, proposal in enumerate(own.get(query.id, ())):
-                text = task.normalise(proposal.text)
-                old = found.get(text, Merged(text=text))
-                if source in old.proposed:
-                    continue
-                names = (f"{source}: {number}" for number in proposals.SOURCES[source].numbers)
-                found[text] = dataclasses.replace(
-                    old,
-                    first=old.first if place else (*old.first, source),
-                    proposed=(*old.proposed, source),
-                    numbers={**old.numbers, **dict(zip(names, proposal.numbers, strict=True))},
-                )
-        kept = [merged for merged in found.values() if merged.text]
-        valid = [merged for merged in kept if merged.text in task.labels]
-        pools[query.id] = valid or kept or [Merged(text="")]
-    return pools
-
-
-def features(lab: Lab, query: Query, pool: Sequence[Merged], strategies: Sequence[str], sources: Sequence[str]):
-    """What the adapter reads of each candidate, [O, X].
-
-    By strategy: what its votes say of the candidate (label tasks: `factorised_classifier.worth` of the votes, smoothed;
-    else the share of them), and whether it is the greedy answer. By source: whether it is the source's own answer, and
-    the source's numbers; of what a source did not propose, its lowest number in the pool. In other than label tasks
-    surface features, too.
-    """
-    task = lab.ctx.task
-    columns: list[Sequence[float]] = []
-    for strategy in strategies:
-        votes = np.array([merged.votes.get(strategy, 0) for merged in pool], float)
-        if task.kind in ("classification", "rating"):
-            columns.append(_worth_of_votes(lab, pool, votes))
-        else:
-            columns.append(votes / max(1.0, votes.sum()))
-        columns.append([float(strategy in merged.greedy) for merged in pool])
-    for source in sources:
-        columns.append([float(source in merged.first) for merged in pool])
-        for number in proposals.SOURCES[source].numbers:
-            known = [merged.numbers.get(f"{source}: {number}") for merged in pool]
-            lowest = min((value for value in known if value is not None), default=0.0)
-            columns.append([lowest if value is None else value for value in known])
-    found = np.array(columns, float).T
-    if task.kind in ("classification", "rating"):
-        return found
-    asked = task.query_text(query)
-    return np.concatenate([found, [surface.features(asked, merged.text) for merged in pool]], axis=1)
-
-
-def rows(
-    lab: Lab, queries: Sequence[Query], pools: Pools, strategies: Sequence[str], sources: Sequence[str]
-) -> list[Row]:
-    """A row for every candidate, with its features, and label and quality where the query has a gold."""
-    task = lab.ctx.task
-    found = []
-    for query in queries:
-        pool = pools[query.id]
-        qualities = [0.0] * len(pool)
-        if query.gold is not None or lab.reward is not None:
-            qualities = [lab.quality(query, merged.text) for merged in pool]
-        labels = trials.labels(task, qualities)
-        found += [
-            Row(
-                user_id=query.user_id,
-                query_id=query.id,
-                pool=query.id,
-                first=task.query_text(query),
-                second=merged.text,
-                extras=tuple(float(value) for value in own),
-                label=label,
-                quality=quality,
-            )
-            for merged, own, label, quality in zip(
-                pool, features(lab, query, pool, strategies, sources), labels, qualities, strict=True
-            )
-        ]
-    return found
-
-
-def differing(found: Sequence[Row]) -> list[Row]:
-    """The rows of pools in which qualities differ: the others teach nothing."""
-    seen = collections.defaultdict(set)
-    for row in found:
-        seen[row.pool].add(row.quality)
-    return [row for row in found if len(seen[row.pool]) > 1]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
+class Questions:
     """Queries with known answers to learn from, and those to answer.
 
     Attributes:
@@ -216,7 +74,7 @@ class Result:
       spread: mean number of candidates by strategy, for the new users' queries.
     """
 
-    pools: Mapping[str, Pools]
+    pools: Mapping[str, union_pool.Pools]
     chosen: Mapping[str, tuple[str, Mapping[str, Sequence[int]]]]
     scores: Mapping[str, np.ndarray]
     single: Mapping[str, Mapping[str, str]]
@@ -232,7 +90,7 @@ class Result:
 
 def union(
     lab: Lab,
-    asked: Asked,
+    asked: Questions,
     known: proposals.Known,
     encode: Encode,
     *,
@@ -241,7 +99,7 @@ def union(
     thompson: bool = True,
     fits: Sequence[fit_lib.FitConfig] = (),
 ) -> Result:
-    """Pools, adapters and answers.
+    """union_pool.Pools, adapters and answers.
 
     Args:
       lab: task, LLM, settings (`candidates` is b), seed.
@@ -271,9 +129,9 @@ def union(
     everything = [*asked.learned, *asked.own, *asked.new.queries]
     pools, choices, chosen, scores = {}, {}, {}, {}
     for variant, (spoken, silent) in variants.items():
-        pool = merge(lab, everything, {s: said[s] for s in spoken}, {s: proposed[s] for s in silent})
+        pool = union_pool.merge(lab, everything, {s: said[s] for s in spoken}, {s: proposed[s] for s in silent})
         choice = learn(lab, asked, pool, spoken, silent, encode, fits or configs())
-        scored = _scores(rows(lab, asked.new.queries, pool, spoken, silent), choice.scorer)
+        scored = _scores(union_pool.rows(lab, asked.new.queries, pool, spoken, silent), choice.scorer)
         pools[variant] = {query.id: pool[query.id] for query in asked.new.queries}
         choices[variant] = choice
         chosen[variant] = (variant, {q: (int(np.argmax(own)),) for q, own in scored.items()})
@@ -281,10 +139,10 @@ def union(
             scores = scored
             chosen |= _others(lab, asked.new.queries, pool, spoken, silent, choice)
     single = {name: _first(lab, asked.new.queries, by_query) for name, by_query in proposed.items()}
-    single |= {name: _greedy(lab, asked.new.queries, by_query) for name, by_query in said.items()}
+    single |= {name: _first(lab, asked.new.queries, by_query) for name, by_query in said.items()}
     questions = asked.questions or asked.taught
     own_answers = {name: _first(lab, questions, by_query) for name, by_query in proposed.items()}
-    own_answers |= {name: _greedy(lab, questions, by_query) for name, by_query in said.items()}
+    own_answers |= {name: _first(lab, questions, by_query) for name, by_query in said.items()}
     return Result(
         pools=pools,
         chosen=chosen,
@@ -304,8 +162,8 @@ def union(
 
 def learn(
     lab: Lab,
-    asked: Asked,
-    pools: Pools,
+    asked: Questions,
+    pools: union_pool.Pools,
     strategies: Sequence[str],
     sources: Sequence[str],
     encode: Encode,
@@ -313,14 +171,14 @@ def learn(
 ) -> left_out.Choice:
     """The adapter of a variant, its settings chosen on training users."""
     made = [
-        differing(rows(lab, queries, pools, strategies, sources))
+        union_pool.differing(union_pool.rows(lab, queries, pools, strategies, sources))
         for queries in (asked.questions, asked.taught, asked.own)
     ]
     return left_out.choose(left_out.Rows(questions=made[0], records=made[1], own=made[2]), encode, fits, seed=lab.seed)
 
 
 def sample(
-    lab: Lab, asked: Asked, strategies: Sequence[str], shown: Mapping[str, int], *, thompson: bool
+    lab: Lab, asked: Questions, strategies: Sequence[str], shown: Mapping[str, int], *, thompson: bool
 ) -> tuple[dict[str, dict[str, list[Candidate]]], dict[str, np.ndarray]]:
     """The strategies' candidates by strategy and query id, and how many each query has of each.
 
@@ -359,7 +217,7 @@ def nothing(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
     return np.zeros((len(pairs), 0), np.float32)
 
 
-def _together(one: Proposed, other: Proposed) -> dict[str, proposals.Proposals]:
+def _together(one: union_pool.Proposed, other: union_pool.Proposed) -> dict[str, proposals.Proposals]:
     return {name: {**one[name], **other[name]} for name in one}
 
 
@@ -380,14 +238,14 @@ def _ask(lab, queries, strategies, shown, counts, stage) -> dict[str, dict[str, 
 
 def _others(lab, queries, pools, strategies, sources, choice):
     """Other choices from the pools of the union."""
-    made = rows(lab, queries, pools, strategies, sources)
+    made = union_pool.rows(lab, queries, pools, strategies, sources)
     chosen: dict[str, dict[str, Sequence[int]]] = {}
     for method, found in (
         ("union_pooled", _scores(made, choice.scorer, pooled=True)),
         ("union_own_heads", _scores(made, choice.headed)),
     ):
         chosen[method] = {q: (int(np.argmax(own)),) for q, own in found.items()}
-    backing = {q.id: [max(merged.backing, 0) for merged in pools[q.id]] for q in queries}
+    backing = {q.id: [merged.backing for merged in pools[q.id]] for q in queries}
     backing = {q: own if sum(own) else [1] * len(own) for q, own in backing.items()}
     texts = {q.id: [merged.text for merged in pools[q.id]] for q in queries}
     chosen["union_random"] = {
@@ -406,29 +264,15 @@ def _scores(found: Sequence[Row], scorer: Scorer, *, pooled: bool = False) -> di
     return {query_id: np.array(own) for query_id, own in scores.items()}
 
 
-def _worth_of_votes(lab: Lab, pool: Sequence[Merged], votes: np.ndarray) -> Sequence[float]:
-    task = lab.ctx.task
-    counts = np.full(len(task.labels), proposals.SMOOTHING)
-    for merged, n in zip(pool, votes, strict=True):
-        if merged.text in task.labels:
-            counts[task.labels.index(merged.text)] += n
-    worth = factorised_classifier.worth(task, np.log(counts))
-    by_label = dict(zip(task.labels, worth, strict=True))
-    return [float(by_label.get(merged.text, worth.min())) for merged in pool]
-
-
 def _mean_quality(lab: Lab, query: Query, candidates: Sequence[Candidate]) -> float:
     """Over the samples."""
     total = sum(candidate.votes for candidate in candidates)
     return sum(candidate.votes * lab.quality(query, candidate.text) for candidate in candidates) / total
 
 
-def _first(lab: Lab, queries: Sequence[Query], by_query: Mapping[str, Sequence[proposals.Proposal]]) -> dict[str, str]:
-    normalise = lab.ctx.task.normalise
-    return {q.id: normalise(by_query[q.id][0].text) if by_query.get(q.id) else "" for q in queries}
-
-
-def _greedy(lab: Lab, queries: Sequence[Query], by_query: Mapping[str, Sequence[Candidate]]) -> dict[str, str]:
-    """A strategy's first candidate; empty where the bandit gave it none."""
+def _first(
+    lab: Lab, queries: Sequence[Query], by_query: Mapping[str, Sequence[proposals.Proposal | Candidate]]
+) -> dict[str, str]:
+    """A source's or strategy's own answer, its first; empty where there is none."""
     normalise = lab.ctx.task.normalise
     return {q.id: normalise(by_query[q.id][0].text) if by_query.get(q.id) else "" for q in queries}

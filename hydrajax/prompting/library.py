@@ -14,6 +14,8 @@ from hydrajax.data.halves import WHOLE
 from hydrajax.prompting.contract import UserModel
 from hydrajax.types import DataError
 
+FILE = "user_models.jsonl"  # in a run's folder
+
 
 class Key(NamedTuple):
     """Whose user model it is.

@@ -13,10 +13,10 @@ import numpy as np
 
 from hydrajax import files, progress
 from hydrajax.data import authorship, texts_by_author
-from hydrajax.evaluation import authorship_classifier, authorship_report, controls, judges
+from hydrajax.evaluation import authorship_classifier, authorship_report, judges
 from hydrajax.evaluation import authorship_results as results_lib
-from hydrajax.llm import models, planner, sampler, store
-from hydrajax.methods import hyperalign
+from hydrajax.llm import planner, sampler, store
+from hydrajax.methods import controls, hyperalign
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
 from hydrajax.nn import encode
@@ -120,12 +120,8 @@ def run(
     llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
     embed = embedder(config, pipeline.cache_folder(machine, answers))
 
-    def note(finished: bool) -> None:
-        line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
-        files.append_line(out / "invocations.jsonl", line | dataclasses.asdict(books.llm(llm)))
-
     try:
-        bench = _lab(config, data, llm, embed=embed, path=out / "user_models.jsonl")
+        bench = _lab(config, data, llm, embed=embed, path=out / library.FILE)
         with clock.stage("texts"):
             rows = _rows(config, data, bench)
         with clock.stage("judge"):
@@ -134,18 +130,18 @@ def run(
         found = _results(config, data, bench, rows, facts, llm, clock)
         files.write_lines(out / "predictions.jsonl", rows)
         files.write_json(out / "results.json", found)
-        note(True)
+        books.note(out, command, clock, llm, finished=True)
         authorship_report.write_report(out)
         return found
     except BaseException:
-        note(False)
+        books.note(out, command, clock, llm, finished=False)
         raise
     finally:
         llm.close()
         answers.close()
 
 
-def plan(config: AuthorshipConfig, *, machine: pipeline.Machine = pipeline.Machine()) -> pipeline.Plan:  # noqa: B008
+def plan(config: AuthorshipConfig, *, machine: pipeline.Machine = pipeline.Machine()) -> books.Plan:  # noqa: B008
     """Counts the calls of a run without making one, stored answers left out."""
     data = load(config)
     transport = machine.connect(config.llm)
@@ -157,17 +153,7 @@ def plan(config: AuthorshipConfig, *, machine: pipeline.Machine = pipeline.Machi
     if config.judge == "llm":
         _judged(config, data, _judge(config, data, bench, embed), rows, embed)
     answers.close()
-    seconds = sum(
-        models.seconds(transport.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=transport.parallel)
-        for s in counting.stages.values()
-    )
-    return pipeline.Plan(
-        model=transport.model,
-        stages=counting.stages,
-        tokens=(counting.tokens, counting.tokens),
-        cost_usd=counting.cost(batch=machine.transport == "batches"),
-        seconds=seconds,
-    )
+    return books.plan(counting, parallel=transport.parallel, batch=machine.transport == "batches")
 
 
 def load(config: AuthorshipConfig) -> authorship.Authorship:

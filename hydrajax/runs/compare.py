@@ -6,8 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from hydrajax.evaluation import controls, factorised_classifier, roster
-from hydrajax.methods import baselines, hydra, llm_choice, proposals, stages
+from hydrajax.evaluation import roster
+from hydrajax.methods import (
+    baselines,
+    controls,
+    factorised_classifier,
+    hydra,
+    llm_choice,
+    proposals,
+    stages,
+    union_pool,
+)
 from hydrajax.methods import union as union_lib
 from hydrajax.methods.lab import Lab
 from hydrajax.types import Candidate, Query, Split
@@ -169,7 +178,7 @@ def _add_union(
     new = {user_id: lab.users[user_id] for user_id in people.new}
     found = union_lib.union(
         lab,
-        union_lib.Asked(
+        union_lib.Questions(
             train=train,
             new=Split(name="new", users=new, queries=tuple(people.new_queries)),
             taught=[query for query in pseudo if query.user_id not in new],
@@ -194,7 +203,7 @@ def _add_union(
             row["answers"][method] = _answer(lab, query, answers, [variant, picks[0]] if len(picks) == 1 else None)
 
 
-def _merged(lab: Lab, query: Query, merged: union_lib.Merged) -> dict[str, Any]:
+def _merged(lab: Lab, query: Query, merged: union_pool.Merged) -> dict[str, Any]:
     source = ", ".join(merged.own or merged.proposed or tuple(merged.votes))
     candidate = Candidate(text=merged.text, source=source, votes=merged.backing)
     return _candidate(lab, query, candidate, {})

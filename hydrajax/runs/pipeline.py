@@ -15,7 +15,7 @@ import numpy as np
 
 from hydrajax import files, progress
 from hydrajax.evaluation import report, results, rows
-from hydrajax.llm import connect, models, planner, sampler, store
+from hydrajax.llm import connect, planner, sampler, store
 from hydrajax.llm.budget import Budget
 from hydrajax.llm.request import Transport
 from hydrajax.methods import baselines, hydra, lab, learner, personal
@@ -115,15 +115,10 @@ def run(
     _keep_compiled(cache.parent / "compiled")
     llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
 
-    def note(finished: bool) -> None:
-        """Of every invocation that is not killed, also of one that is interrupted: what the run has cost so far."""
-        line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
-        files.append_line(out / "invocations.jsonl", line | dataclasses.asdict(books.llm(llm)))
-
     try:
-        return _compute(config, out, data, people, llm, encoded, clock, note)
+        return _compute(config, out, data, people, llm, encoded, clock, command)
     except BaseException:
-        note(False)
+        books.note(out, command, clock, llm, finished=False)
         raise
     finally:
         llm.close()
@@ -172,26 +167,7 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
     return found
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run would ask for.
-
-    Attributes:
-      model: the LLM's name.
-      stages: by stage.
-      tokens: of prompts and answers together, if the least and if the most records are shown.
-      cost_usd: None where no price is known.
-      seconds: estimate of the time in calls.
-    """
-
-    model: str
-    stages: dict[str, planner.StagePlan]
-    tokens: tuple[int, int]
-    cost_usd: float | None
-    seconds: float
-
-
-def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B008 (frozen)
+def plan(config: RunConfig, *, machine: Machine = Machine()) -> books.Plan:  # noqa: B008 (frozen)
     """Counts the calls of a run without making one, stored answers left out.
 
     What the answers will decide is guessed until they are there: which number of records validation users choose (the
@@ -203,7 +179,9 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
     everybody = [load.people(part, data) for part, data in zip(divided, read, strict=True)]
     transport = machine.connect(config.llm)
     answers = store.Store.without_making(machine.store)
-    _, embed = encoders(config, None)
+    # Strategies that compare users look for likeness; the others can do without loading a base.
+    compares = any(registry.get(name).compares for name in strategies(config))
+    embed = encoders(config, None)[1] if compares else None
 
     def count(guess: Callable[[Sequence[int]], int] | None) -> planner.Planner:
         counting = planner.Planner(transport.model, answers, guess=guess)
@@ -226,17 +204,8 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> Plan:  # noqa: B
     several = len(config.settings.shown) > 1 and counting.calls > 0
     tokens = sorted(count(guess).tokens for guess in (min, max)) if several else [counting.tokens] * 2
     answers.close()
-    seconds = sum(
-        models.seconds(transport.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=transport.parallel)
-        for s in counting.stages.values()
-    )
-    return Plan(
-        model=transport.model,
-        stages=counting.stages,
-        tokens=(tokens[0], tokens[1]),
-        cost_usd=counting.cost(batch=machine.transport == "batches"),
-        seconds=seconds,
-    )
+    batch = machine.transport == "batches"
+    return books.plan(counting, parallel=transport.parallel, batch=batch, tokens=(tokens[0], tokens[1]))
 
 
 def strategies(config: RunConfig) -> tuple[str, ...]:
@@ -273,7 +242,7 @@ def cache_folder(machine: Machine, answers: store.Store) -> pathlib.Path:
     return pathlib.Path(machine.cache) if machine.cache else answers.path.parent / "features"
 
 
-def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, clock, note) -> dict[str, Any]:
+def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, clock, command) -> dict[str, Any]:
     encode_pairs, embed = encoded
     bench = _lab(config, data, llm, embed=embed, out=out)
     asked = [*people.validation_queries, *people.new_queries]
@@ -308,7 +277,7 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
             seed=config.seed,
         )
         files.write_json(out / "results.json", found)
-        note(True)
+        books.note(out, command, clock, llm, finished=True)
         report.write_report(out)
     return found
 
@@ -354,7 +323,7 @@ def _lab(
         settings=config.settings,
         reward=data.reward,
         seed=config.seed,
-        library=library.Library(None if out is None else out / "user_models.jsonl"),
+        library=library.Library(None if out is None else out / library.FILE),
     )
 
 

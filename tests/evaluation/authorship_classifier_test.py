@@ -7,18 +7,7 @@ import pytest
 
 from hydrajax.evaluation import authorship_classifier as classifier
 from hydrajax.types import DataError
-
-WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
-HABITS = {"ann": "indeed", "bob": "however", "cat": "meanwhile"}
-
-
-def text(rng, habit, size=60):
-    return " ".join(habit if habit and rng.random() < 0.2 else rng.choice(WORDS) for _ in range(size))
-
-
-def corpus(habits, each, seed):
-    rng = random.Random(seed)
-    return {author: [text(rng, habit) for _ in range(each)] for author, habit in habits.items()}
+from tests.evaluation.habits import HABITS, corpus, text
 
 
 def accuracy(fitted, held_out):

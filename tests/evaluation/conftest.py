@@ -5,7 +5,8 @@ import pytest
 
 from hydrajax import metrics
 from hydrajax.data import tasks
-from hydrajax.evaluation import controls, results
+from hydrajax.evaluation import results
+from hydrajax.methods import controls
 
 WORDS = [
     "amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "haven", "inlet", "jetty", "knoll", "larch", "marsh",

@@ -1,24 +1,11 @@
 """Judges of authorship: better than chance where authors have habits, fair, and strict about what they read."""
 
-import random
-
 import numpy as np
 import pytest
 
 from hydrajax.evaluation import authorship_classifier, judges
 from hydrajax.llm import request, usage
-
-WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
-HABITS = {"ann": "indeed", "bob": "however", "cat": "meanwhile"}
-
-
-def text(rng, habit, size=60):
-    return " ".join(habit if habit and rng.random() < 0.2 else rng.choice(WORDS) for _ in range(size))
-
-
-def corpus(habits, each, seed):
-    rng = random.Random(seed)
-    return {author: [text(rng, habit) for _ in range(each)] for author, habit in habits.items()}
+from tests.evaluation.habits import HABITS, corpus
 
 
 def a_judge(habits, each=8):

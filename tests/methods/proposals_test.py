@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.data import draws, halves, pseudo, tasks
-from hydrajax.evaluation import factorised_classifier
-from hydrajax.methods import proposals
+from hydrajax.methods import factorised_classifier, proposals
 from hydrajax.prompting import contract
 from hydrajax.types import Query, Record, Split, User, profile_for
 

@@ -7,7 +7,7 @@ import pytest
 
 from hydrajax.data import pseudo
 from hydrajax.llm import scripted
-from hydrajax.methods import proposals, union
+from hydrajax.methods import proposals, union, union_pool
 from hydrajax.types import Candidate, Split
 
 ONE = union.configs()[:1]
@@ -22,7 +22,7 @@ def asked_of(world, lab, *, own_records=True):
         return Split(name=name, users={u: world.users[u] for u in ids}, queries=tuple(queries))
 
     learned = lab.pseudo_queries((*train, *people.new)) if own_records else []
-    return union.Asked(
+    return union.Questions(
         train=split("train", train, [*people.label_queries, *people.validation_queries]),
         new=split("new", people.new, people.new_queries),
         taught=[query for query in learned if query.user_id in train],
@@ -50,7 +50,7 @@ def test_equal_answers_become_one_that_remembers_everybody(world, bench):
         "zero_shot": {query.id: [said("comedy", "zero_shot", 3)]},
     }
     silent = {"labels": {query.id: [proposals.Proposal(text="comedy", numbers=(0.5,))]}}
-    (pool,) = union.merge(lab, [query], spoken, silent).values()
+    (pool,) = union_pool.merge(lab, [query], spoken, silent).values()
     assert [merged.text for merged in pool] == ["comedy", "action"]
     merged = pool[0]
     assert merged.votes == {"rag": 2, "zero_shot": 3}
@@ -63,29 +63,29 @@ def test_what_is_no_label_is_left_out_where_a_label_is_there(world, bench):
     lab = bench(world("LaMP_2M"))
     query = world("LaMP_2M").people.new_queries[0]
     spoken = {"rag": {query.id: [said("no idea", "rag", greedy=True), said("action", "rag")]}}
-    assert [m.text for m in union.merge(lab, [query], spoken, {})[query.id]] == ["action"]
+    assert [m.text for m in union_pool.merge(lab, [query], spoken, {})[query.id]] == ["action"]
     alone = {"rag": {query.id: [said("no idea", "rag", greedy=True)]}}
-    assert [m.text for m in union.merge(lab, [query], alone, {})[query.id]] == ["no idea"]
-    assert union.merge(lab, [query], {"rag": {}}, {})[query.id] == [union.Merged(text="")]
+    assert [m.text for m in union_pool.merge(lab, [query], alone, {})[query.id]] == ["no idea"]
+    assert union_pool.merge(lab, [query], {"rag": {}}, {})[query.id] == [union_pool.Merged(text="")]
 
 
 def test_a_source_says_its_lowest_of_what_it_did_not_propose(world, bench):
     lab = bench(world("LaMP_2M"))
     query = world("LaMP_2M").people.new_queries[0]
     pool = [
-        union.Merged(text="action", first=("labels",), numbers={"labels: prior": -1.0}),
-        union.Merged(text="comedy", numbers={"labels: prior": -2.0}),
-        union.Merged(text="fantasy"),
+        union_pool.Merged(text="action", first=("labels",), numbers={"labels: prior": -1.0}),
+        union_pool.Merged(text="comedy", numbers={"labels: prior": -2.0}),
+        union_pool.Merged(text="fantasy"),
     ]
-    found = union.features(lab, query, pool, (), ("labels",))
+    found = union_pool.features(lab, query, pool, (), ("labels",))
     np.testing.assert_allclose(found, [[1, -1], [0, -2], [0, -2]])
 
 
 def test_votes_read_as_smoothed_log_shares(world, bench):
     lab = bench(world("LaMP_2M"))
     query = world("LaMP_2M").people.new_queries[0]
-    pool = [union.Merged(text="action", votes={"rag": 3}, greedy=("rag",)), union.Merged(text="comedy")]
-    found = union.features(lab, query, pool, ("rag",), ())
+    pool = [union_pool.Merged(text="action", votes={"rag": 3}, greedy=("rag",)), union_pool.Merged(text="comedy")]
+    found = union_pool.features(lab, query, pool, ("rag",), ())
     total = 3 + proposals.SMOOTHING * len(lab.ctx.task.labels)
     np.testing.assert_allclose(found[:, 0], np.log([(3 + proposals.SMOOTHING) / total, proposals.SMOOTHING / total]))
     np.testing.assert_allclose(found[:, 1], [1, 0])
@@ -96,7 +96,7 @@ def test_pools_without_a_difference_teach_nothing():
         return union.Row(user_id="u", query_id=pool, pool=pool, first="", second="", quality=quality)
 
     rows = [row("same", 1.0), row("same", 1.0), row("differs", 1.0), row("differs", 0.0)]
-    assert union.differing(rows) == rows[2:]
+    assert union_pool.differing(rows) == rows[2:]
 
 
 @pytest.mark.slow

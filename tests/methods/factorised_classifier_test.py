@@ -3,7 +3,7 @@ import pytest
 from sklearn import linear_model
 
 from hydrajax.data import tasks
-from hydrajax.evaluation import factorised_classifier
+from hydrajax.methods import factorised_classifier
 from hydrajax.types import DataError, Query, Record, Split, User
 
 TASK = tasks.LAMP["LaMP_2M"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hydrajax import metrics
 from hydrajax.data import tasks
-from hydrajax.evaluation import controls
+from hydrajax.methods import controls
 from hydrajax.types import Query, Record
 
 TAGS, STARS, HEADLINES = tasks.LAMP["LaMP_2M"], tasks.LAMP["LaMP_3"], tasks.LAMP["LaMP_4"]
