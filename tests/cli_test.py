@@ -5,6 +5,7 @@ import hashlib
 import json
 import pathlib
 import signal
+import sys
 
 import jax
 import numpy as np
@@ -410,3 +411,13 @@ def test_help_teaches(capfd, arguments, words):
     out = capfd.readouterr().out
     for word in words:
         assert word in out
+
+
+@pytest.mark.parametrize("written", [["--strategies", "rag,persona"], ["--strategies", "rag", "persona"]])
+def test_strategies_of_the_union_are_options_of_the_run(written, monkeypatch):
+    seen = []
+    monkeypatch.setattr(pipeline, "plan", lambda config, machine: seen.append(config) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        cli.main(["run", "lamp", "--task", "LaMP_3", *written, "--candidates", "5", "--no-cross-user", "--plan"])
+    chosen = seen[0].settings
+    assert (chosen.strategies, chosen.candidates, chosen.cross_user) == (("rag", "persona"), 5, False)

@@ -13,6 +13,7 @@ from hydrajax import files
 from hydrajax.evaluation import authorship_results as results_lib
 from hydrajax.evaluation import markup, plots, report_tables
 from hydrajax.evaluation import rows as rows_lib
+from hydrajax.methods import shuffled
 
 element = markup.element
 Values = Mapping[str, Any]
@@ -77,7 +78,7 @@ def verdicts(results: Values) -> list[str]:
         rate = against[results_lib.ZERO_SHOT]
         said.append(f"{strategy} wins {rate_text(rate)} against zero_shot: {_verdict(rate)}.")
     for strategy, own in results["personal"].items():
-        rate = rates[strategy][results_lib.shuffled(strategy)]
+        rate = rates[strategy][shuffled.name(strategy)]
         words = f"{strategy} wins {rate_text(rate)} against itself with another author's texts"
         if own is None:
             said.append(f"{words}: too few authors to say whether it is personal.")
@@ -110,7 +111,7 @@ def _columns(results: Values) -> list[str]:
 
 
 def _key(strategy: str, column: str) -> str:
-    return results_lib.shuffled(strategy) if column == "its shuffled self" else column
+    return shuffled.name(strategy) if column == "its shuffled self" else column
 
 
 def _share(judge: Values, name: str) -> str:

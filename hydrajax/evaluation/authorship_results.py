@@ -9,8 +9,8 @@
 
 A row (a line of `predictions.jsonl`) is a query: {query, user, input, gold, shown: {texts that may be shown}, texts:
 {CONTESTANT: [text, ...]}, wins: {STRATEGY: {AGAINST: share}}}. Texts are without the sentence that they were to start
-with. Contestants are the strategies, each personal one with another author's texts (`shuffled`), and two real texts:
-the author's own, the ceiling, and another author's, the floor; both are reported against zero-shot.
+with. Contestants are the strategies, each personal one with another author's texts (`methods.shuffled`), and two real
+texts: the author's own, the ceiling, and another author's, the floor; both are reported against zero-shot.
 """
 
 import itertools
@@ -21,6 +21,7 @@ import numpy as np
 
 from hydrajax.data import authorship
 from hydrajax.evaluation import judges
+from hydrajax.methods import shuffled
 
 THE_AUTHOR, ANOTHER_AUTHOR, ZERO_SHOT = "the_author", "another_author", "zero_shot"
 COPIED = (5, 8)
@@ -28,14 +29,9 @@ WORDS = (25, 50, 100, 200)
 Row = dict[str, Any]
 
 
-def shuffled(strategy: str) -> str:
-    """The contestant that is a strategy with another author's texts."""
-    return f"{strategy}_shuffled"
-
-
 def pairs(strategies: Sequence[str], contestants: Sequence[str]) -> list[tuple[str, str]]:
     """Who meets whom: strategies each other, their shuffled selves and the real texts."""
-    own = [(strategy, shuffled(strategy)) for strategy in strategies if shuffled(strategy) in contestants]
+    own = [(strategy, shuffled.name(strategy)) for strategy in strategies if shuffled.name(strategy) in contestants]
     real = [(strategy, other) for strategy in strategies for other in (THE_AUTHOR, ANOTHER_AUTHOR)]
     return [*itertools.combinations(strategies, 2), *own, *real]
 
@@ -108,8 +104,8 @@ def personal(rates: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> d
     """Whether a strategy beats itself with another author's texts; None where there are too few authors to say."""
     found = {}
     for strategy, against in rates.items():
-        if shuffled(strategy) in against:
-            low = against[shuffled(strategy)]["low"]
+        if shuffled.name(strategy) in against:
+            low = against[shuffled.name(strategy)]["low"]
             found[strategy] = None if low is None else low > 0.5
     return found
 

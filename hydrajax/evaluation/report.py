@@ -69,6 +69,7 @@ def render(
         _verdict(results),
         report_tables.methods_table(results),
         report_tables.comparisons_table(results),
+        report_tables.union_tables(results),
         _gains(results),
         _captured(results),
         _chosen(choices or {}),

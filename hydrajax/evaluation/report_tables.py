@@ -94,6 +94,36 @@ def _per_user(results: Mapping[str, Any], names: Sequence[str]) -> markup.Markup
     )
 
 
+def union_tables(results: Mapping[str, Any]) -> markup.Markup | None:
+    """The union against every other, and every strategy against itself with another user's records."""
+    parts: list[markup.Markup] = []
+    metric = next(iter(summary.metric_names(results)), "")
+    union = results.get("union")
+    if union:
+        parts += [element("h2", "The union against every other"), element("p", _union_words(results), class_="note")]
+        parts.append(_comparison_table(union["comparisons"], metric))
+    if results.get("personal"):
+        note = (
+            "A strategy that does not beat itself with another user's records may show the LLM how an answer looks; it "
+            "is not personal."
+        )
+        parts += [element("h2", "Is the prompt personal?"), element("p", note, class_="note")]
+        parts.append(_comparison_table(results["personal"], metric))
+    return markup.join(parts) if parts else None
+
+
+def _union_words(results: Mapping[str, Any]) -> str:
+    found = results["union"]["captured"]
+    source = found["source"]
+    if found["from_best_source"] is None:
+        return f"Of the distance from {source} to the union's oracle no share can be told."
+    ends = "" if found["low"] is None else f" [{found['low']:.0%}, {found['high']:.0%}]"
+    return (
+        f"Of the distance from {source}, the best single source by the validation users, to the union's oracle, "
+        f"it goes {found['from_best_source']:.0%}{ends}."
+    ).replace("-", "−")
+
+
 def comparisons_table(results: Mapping[str, Any]) -> markup.Markup | None:
     """hydra against every other method and control, on each metric."""
     if not results["comparisons"]:
@@ -120,7 +150,9 @@ def comparisons_table(results: Mapping[str, Any]) -> markup.Markup | None:
 
 def _comparison_table(comparisons: Sequence[Mapping[str, Any]], metric: str) -> markup.Markup:
     scale = plots.extent([c[end] for c in comparisons for end in ("difference", "low", "high")], include=0.0)
-    by_name = {c["b"]: c for c in comparisons}
+    several = len({c["a"] for c in comparisons}) > 1
+    by_name = {c["a"] if several else c["b"]: c for c in comparisons}
+    name = "strategy" if several else comparisons[0]["a"]
     body = []
     for group, members in roster.groups(tuple(by_name)):
         body.append(element("tr", element("th", group, colspan=5, scope="colgroup"), class_="group"))
@@ -129,7 +161,7 @@ def _comparison_table(comparisons: Sequence[Mapping[str, Any]], metric: str) -> 
             verdict = summary.verdict(c)
             kind = "open" if verdict == "not shown" else verdict
             words = verdict
-            if method in roster.CEILINGS:
+            if c["b"] in roster.CEILINGS:
                 kind, words = "open", "ceiling"
             drawn = plots.interval_row(c["difference"], c["low"], c["high"], scale, line=0.0, kind=f"zeroline {kind}")
             difference = {"value": c["difference"], "low": c["low"], "high": c["high"]}
@@ -145,10 +177,10 @@ def _comparison_table(comparisons: Sequence[Mapping[str, Any]], metric: str) -> 
             )
     head = element(
         "tr",
-        element("th", "hydra minus"),
+        element("th", "own records minus another user's" if several else f"{name} minus"),
         element("th", "difference", class_="n"),
         element("th", plots.interval_axis(scale, 1 if metric == "bleu" else 2)),
-        element("th", "hydra is"),
+        element("th", f"{name} is"),
         element("th", "would be seen from", class_="n"),
     )
     return element("div", element("table", element("thead", head), element("tbody", body)), class_="wide")

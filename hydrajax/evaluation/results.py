@@ -8,16 +8,21 @@
      new_user: {METHOD: {calls, input_tokens, output_tokens, cost_usd}},
      seconds: {STAGE: s},
      per_user: {METHOD: {METRIC: {value, low, high}}}, gains: {a, b, metric, users: {USER: difference}},
-     sources: {METHOD: {SOURCE: share of its answers}}, bleu_signature}
+     sources: {METHOD: {SOURCE: share of its answers}}, bleu_signature,
+     union: {comparisons: [as above], captured: {as above}} or null, personal: [as comparisons]}
 
 `calls` are requests sent in this run, `cached` answers taken from the store. A comparison is hydra (a) against every
 other method and control (b), turned so that positive means that hydra is better, whatever the metric; `detectable` is
 the smallest difference that this many users would show. `gains` are hydra's per-user differences to the prompt baseline
 that served validation users best. What cannot be known is null: the ends of an interval over fewer than six users, the
-captured share where the oracle is no better than the source, `bleu_signature` of a task without BLEU.
+captured share where the oracle is no better than the source, `bleu_signature` of a task without BLEU. Of runs with the
+union, its comparisons are on the deciding metric, and `personal` holds each prompt strategy (a) against itself with
+another user's records (b). An answer that several sources give counts in equal parts for each of them.
 """
 
+import collections
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -28,6 +33,7 @@ from hydrajax import metrics
 from hydrajax.data import tasks
 from hydrajax.evaluation import captured, intervals, roster
 from hydrajax.evaluation import rows as rows_lib
+from hydrajax.methods import shuffled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,13 +117,15 @@ def build(
             for method in methods
         },
         "comparisons": _comparisons(measured, methods),
-        "captured": _captured(measured, facts.best_source),
+        "captured": _captured(measured, facts.best_source, roster.REFERENCE, "oracle"),
         "new_user": {method: dataclasses.asdict(facts.new_user[method]) for method in roster.ordered(facts.new_user)},
         "seconds": {stage: float(seconds) for stage, seconds in facts.seconds.items()},
         "per_user": _per_user(measured, methods),
         "gains": _gains(measured, facts.best_prompt),
         "sources": _sources(rows_lib.judged(task, rows), methods),
         "bleu_signature": metrics.bleu_signature() if "bleu" in measured.metrics else None,
+        "union": _union(measured, methods, facts.best_source),
+        "personal": _against(measured, [(m, shuffled.name(m)) for m in methods if shuffled.name(m) in methods]),
     }
     return _plain(results, "results")
 
@@ -125,30 +133,37 @@ def build(
 def _comparisons(measured: intervals.Measured, methods: Sequence[str]) -> list[dict[str, Any]]:
     if roster.REFERENCE not in methods:
         return []
+    others = [other for other in methods if other != roster.REFERENCE]
+    return _against(measured, [(roster.REFERENCE, other) for other in others], measured.metrics)
+
+
+def _union(measured: intervals.Measured, methods: Sequence[str], source: str | None) -> dict[str, Any] | None:
+    if "union" not in methods:
+        return None
+    return {
+        "comparisons": _against(measured, [("union", other) for other in methods if other != "union"]),
+        "captured": _captured(measured, source, "union", "union_oracle"),
+    }
+
+
+def _against(
+    measured: intervals.Measured, pairs: Sequence[tuple[str, str]], names: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Comparisons of pairs of methods, by default on the deciding metric alone."""
     found = []
-    for other in methods:
-        for metric in measured.metrics if other != roster.REFERENCE else ():
-            difference = intervals.difference(measured, roster.REFERENCE, other, metric)
-            found.append(
-                {
-                    "a": roster.REFERENCE,
-                    "b": other,
-                    "metric": metric,
-                    "difference": difference.value,
-                    "low": difference.low,
-                    "high": difference.high,
-                    "detectable": difference.detectable,
-                }
-            )
+    for (a, b), metric in itertools.product(pairs, names or measured.metrics[:1]):
+        gap = intervals.difference(measured, a, b, metric)
+        ends = {"difference": gap.value, "low": gap.low, "high": gap.high, "detectable": gap.detectable}
+        found.append({"a": a, "b": b, "metric": metric} | ends)
     return found
 
 
-def _captured(measured: intervals.Measured, source: str | None) -> dict[str, Any]:
+def _captured(measured: intervals.Measured, source: str | None, method: str, oracle: str) -> dict[str, Any]:
     metric = measured.metrics[0]
     nothing = {"from_best_source": None, "low": None, "high": None, "source": source, "metric": metric}
-    if source is None or roster.REFERENCE not in measured.methods or "oracle" not in measured.methods:
+    if source is None or not {method, oracle} <= set(measured.methods):
         return nothing
-    share = captured.captured_share(measured, source=source)
+    share = captured.captured_share(measured, source=source, method=method, oracle=oracle)
     if share is None:
         return nothing
     return nothing | {"from_best_source": share.value, "low": share.low, "high": share.high}
@@ -179,8 +194,11 @@ def _sources(rows: Sequence[rows_lib.Row], methods: Sequence[str]) -> dict[str, 
         if any(candidate is None for candidate in chosen):
             continue
         pools = [row["pools"][pool][index]["source"] for row, (pool, index) in zip(rows, chosen, strict=True)]
-        names, counts = np.unique(pools, return_counts=True)
-        shares[method] = {str(name): float(n / len(pools)) for name, n in zip(names, counts, strict=True)}
+        found: dict[str, float] = collections.defaultdict(float)
+        for names in (source.split(", ") for source in pools):
+            for name in names:
+                found[name] += 1 / len(names)
+        shares[method] = {name: found[name] / len(pools) for name in sorted(found)}
     return shares
 
 

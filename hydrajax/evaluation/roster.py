@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from hydrajax.methods import shuffled
+
 PROMPTS = (
     "zero_shot", "icl_random", "rag", "pag", "cfrag", "peer_difference", "hypotheses", "persona", "full_profile",
     "label_histogram",
 )  # fmt: skip
+SHUFFLED = tuple(shuffled.name(strategy) for strategy in PROMPTS)
 OURS = ("hydra_reranker", "hydra_adapter", "hydra")
 UNION = (
     "union",
@@ -75,12 +78,13 @@ EXPLAINED = {
     "query_text": "the query's own text; no LLM",
     "query_first_sentence": "the first sentence of the query's text; no LLM",
     "factorised_classifier": "a shared classifier and the user's label prior; no LLM",
+    **{shuffled.name(strategy): f"{strategy} with another user's records" for strategy in PROMPTS},
 }
 
 
 def ordered(methods: Iterable[str]) -> list[str]:
     """Methods in the order of every table: prompts, ours, controls, then what else there is, by name."""
-    rank = {method: i for i, method in enumerate((*PROMPTS, *OURS, *UNION, *CONTROLS))}
+    rank = {method: i for i, method in enumerate((*PROMPTS, *SHUFFLED, *OURS, *UNION, *CONTROLS))}
     return sorted(methods, key=lambda method: (rank.get(method, len(rank)), method))
 
 
@@ -88,6 +92,7 @@ def groups(methods: Sequence[str]) -> list[tuple[str, list[str]]]:
     """The methods of every table by group: prompt baselines, ours, controls, others; empty groups left out."""
     known = (
         ("Prompt baselines", PROMPTS),
+        ("Prompts with another user's records", SHUFFLED),
         ("HYDRA", OURS),
         ("The union", UNION),
         ("Controls", CONTROLS),

@@ -87,6 +87,7 @@ def verdicts(results: Mapping[str, Any]) -> list[str]:
         sentences.append(
             f"Fewer than {intervals.FEWEST_USERS} users tell too little about others: there are no intervals."
         )
+    sentences += [_union(results, metric), _personal(results)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -109,6 +110,30 @@ def text_table(results: Mapping[str, Any]) -> table.Table:
                 cells.append(value)
             shown.add_row(text.Text(f"  {method}"), *cells, style=style)
     return shown
+
+
+def _union(results: Mapping[str, Any], metric: str) -> str:
+    union = results.get("union")
+    if not union:
+        return ""
+    rivals = [c for c in union["comparisons"] if c["b"] not in roster.CEILINGS]
+    value = results["methods"]["union"][metric]
+    said = [f"The union reaches {number(value['value'], metric)} {span(value['low'], value['high'], metric)}".rstrip()]
+    for words, kind in (("better than", "better"), ("worse than", "worse"), ("undecided beside", "not shown")):
+        names = [c["b"] for c in rivals if verdict(c) == kind]
+        said += [f"{words} {_and(names)}"] if names else []
+    return "; ".join(said) + "."
+
+
+def _personal(results: Mapping[str, Any]) -> str:
+    tried = results.get("personal")
+    if not tried:
+        return ""
+    shown = [c["a"] for c in tried if verdict(c) == "better"]
+    rest = [c["a"] for c in tried if verdict(c) != "better"]
+    yes = f"Beats itself with another user's records, and so is personal: {_and(shown)}." if shown else ""
+    no = f"Not shown to be personal: {_and(rest)}." if rest else ""
+    return f"{yes} {no}".strip()
 
 
 def _won(comparisons: Sequence[Mapping[str, Any]], metric: str) -> str:

@@ -6,7 +6,6 @@
 Any strategy goes the same way: step 1 is what it learns of a user, step 2 its prompt.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 from hydrajax.llm.request import count_tokens
@@ -36,27 +35,6 @@ def hyperalign(
     shown = shown_records(lab, strategy, queries, known)
     pools = lab.pools(strategy, shown, queries, samples=samples - 1, source=strategy, stage=stage or strategy)
     return {query.id: _texts(lab, pools[query.id], samples) for query in queries}
-
-
-def lent(queries: Sequence[Query], lender: Mapping[str, str]) -> tuple[Query, ...]:
-    """The queries as somebody else's: whose records and user model the prompt is then made of.
-
-    What is made of them is a control: a strategy that does no better with the user's own texts is not personal.
-
-    Args:
-      queries: what is asked.
-      lender: user id -> whose texts are shown instead.
-    """
-    return tuple(
-        dataclasses.replace(query, id=f"{query.id} as {lender[query.user_id]}", user_id=lender[query.user_id])
-        for query in queries
-    )
-
-
-def is_personal(strategy: str) -> bool:
-    """Whether a strategy's prompts depend on the user at all."""
-    of = registry.get(strategy)
-    return of.retriever is not None or of.alone
 
 
 def shown_records(

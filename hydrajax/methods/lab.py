@@ -134,7 +134,7 @@ class Lab:
         of = registry.get(strategy)
         known = self.user_models(strategy, queries)
         asked = self._asked(queries, known, shown)
-        with self.charging(stages.notes(strategy)) as ctx:
+        with self.charging(stages.notes(stage)) as ctx:
             notes = of.prepare(asked, ctx)
         hot = self.settings.temperature if self.greedy is not None else None
         first_hot = 0 if self.greedy is not None else 1

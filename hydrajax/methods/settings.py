@@ -2,10 +2,14 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from hydrajax import retrieval
 from hydrajax.prompting import contract
+
+_SHORT = tyro.conf.arg(prefix_name=False)  # --strategies instead of --settings.strategies on the command line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,10 +36,10 @@ class Settings:
         than chance; the greedy answer has none.
       surface: whether the adapter also reads surface features of a candidate (`methods.surface`); not in the paper.
       prompts: how prompts are built.
-      strategies: prompt strategies whose answers are candidates side by side (`methods.union`), besides those that
-        every run compares; none: no union.
+      strategies: prompt strategies whose answers are candidates side by side (`methods.union`), apart or joined by
+        commas; each is compared by itself too, with the user's records and with another user's. None: no union.
       candidates: how many candidates of the LLM the union has, spread over its strategies.
-      cross_user: whether strategies that compare users may look at other users' records; these are left out without.
+      cross_user: whether strategies may look at other users' records; without, those that compare users are left out.
       validation: share of the training users on whom settings are chosen.
       derangements: permutations of the shuffled-heads control.
     """
@@ -52,13 +56,15 @@ class Settings:
     styles: tuple[str, ...] = ()
     surface: bool = False
     prompts: contract.PromptSettings = contract.PromptSettings()
-    strategies: tuple[str, ...] = ()
-    candidates: int = 8
-    cross_user: bool = True
+    strategies: Annotated[tuple[str, ...], _SHORT] = ()
+    candidates: Annotated[int, _SHORT] = 8
+    cross_user: Annotated[bool, _SHORT] = True
     validation: float = 0.2
     derangements: int = 10
 
     def __post_init__(self):
+        apart = (name.strip() for part in self.strategies for name in part.split(","))
+        object.__setattr__(self, "strategies", tuple(dict.fromkeys(filter(None, apart))))
         lowest = {"retrieved": 1, "samples": 1, "candidates": 1, "derangements": 1, "temperature": 0}
         optional = {"pseudo_queries": 0, "trial_queries": 0, "label_queries": 1}
         for name, least in (lowest | optional).items():

@@ -15,9 +15,9 @@ def learned(strategy: str, part: str) -> str:
     return f"{strategy}: user models" + ("" if part == "whole" else " of halves")
 
 
-def notes(strategy: str) -> str:
-    """A strategy asks about queries before it puts them."""
-    return f"{strategy}: notes"
+def notes(stage: str) -> str:
+    """A strategy asks about queries before it puts them in a stage."""
+    return f"{stage}: notes"
 
 
 def union_learned(strategy: str) -> str:

@@ -184,12 +184,14 @@ class Strategy(abc.ABC):
       retriever: the retriever that picks its records, None where it shows none.
       alone: whether it says something of the user without showing a record.
       compares: whether it looks at other users' records, which `Context.population` then must hold.
+      personal: whether its prompts depend on the user at all.
     """
 
     name: str
     retriever: str | None = None
     alone: bool = False
     compares: bool = False
+    personal: bool = True
 
     def learn(self, users: Sequence[User], ctx: Context) -> Mapping[str, UserModel]:
         """What the strategy wants to know of users, once a user, by user id. Batched, so that an API works in

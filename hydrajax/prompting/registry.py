@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 
 import hydrajax.prompting
 from hydrajax.prompting.contract import Strategy
@@ -17,6 +18,15 @@ def names() -> tuple[str, ...]:
         for m in pkgutil.iter_modules(hydrajax.prompting.__path__)
         if m.name not in _PARTS and not m.name.startswith("_")
     )
+
+
+def permitted(chosen: Sequence[str], *, cross_user: bool) -> tuple[str, ...]:
+    """The strategies of these names; those that look at other users' records are left out where that is switched off.
+
+    Raises:
+      DataError: one of them does not exist.
+    """
+    return tuple(name for name in chosen if not get(name).compares or cross_user)
 
 
 def get(name: str) -> Strategy:

@@ -9,7 +9,7 @@ class ZeroShot(Strategy):
     """Shows nothing of the user."""
 
     name = "zero_shot"
-    retriever = None
+    personal = False
 
     def messages(self, query, records, user_model, ctx: Context, *, note="") -> tuple[Message, ...]:
         return turns.conversation(query, (), ctx)

@@ -16,13 +16,13 @@ from hydrajax.data import authorship, texts_by_author
 from hydrajax.evaluation import authorship_classifier, authorship_report, judges
 from hydrajax.evaluation import authorship_results as results_lib
 from hydrajax.llm import planner, sampler, store
-from hydrajax.methods import controls, hyperalign
+from hydrajax.methods import controls, hyperalign, shuffled
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
 from hydrajax.nn import encode
 from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import books, folder, pipeline
-from hydrajax.types import DataError, Query
+from hydrajax.types import Query
 
 ALWAYS = ("zero_shot", "icl_random")  # what everything is compared with
 SHOWN_AUTHORS = 3  # whose user models stand in the report
@@ -83,6 +83,15 @@ class AuthorshipConfig:
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}, expected a number from 0 up")
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The strategies without those that look at other authors' texts where that is switched off.
+
+        Raises:
+          DataError: one of them does not exist.
+        """
+        return registry.permitted(self.strategies, cross_user=self.cross_user)
+
 
 def run(
     config: AuthorshipConfig,
@@ -109,6 +118,8 @@ def run(
       LLMError: the LLM does not answer. Answers received before are stored.
     """
     clock = books.Clock(say)
+    for name in sorted(set(config.strategies) - set(config.compared)):
+        say(f"note: {name} looks at other authors' texts, which is switched off: it is left out")
     with clock.stage("data"):
         data = load(config)
     for sentence in data.notes:
@@ -160,11 +171,8 @@ def load(config: AuthorshipConfig) -> authorship.Authorship:
     """The authors and what is asked.
 
     Raises:
-      DataError: faulty texts, too few of them, or a strategy that does not exist or may not look at other authors.
+      DataError: faulty texts, or too few of them.
     """
-    for name in config.strategies:
-        if registry.get(name).compares and not config.cross_user:
-            raise DataError(f"strategy {name!r} looks at other authors' texts, which is switched off; leave it out")
     return authorship.draw(
         texts_by_author.read([pathlib.Path(path) for path in config.data]),
         authors=config.authors,
@@ -195,11 +203,11 @@ def _rows(config: AuthorshipConfig, data: authorship.Authorship, bench: lab_lib.
     """Every contestant's texts for the test queries, without the sentence that they start with."""
     (lender,) = controls.derangements(tuple(data.users), seed=config.seed, n=1)
     texts: dict[str, Mapping[str, Sequence[str]]] = {}
-    for strategy in config.strategies:
+    for strategy in config.compared:
         texts[strategy] = hyperalign.hyperalign(bench, data.test, strategy=strategy, samples=config.samples)
-    lent = hyperalign.lent(data.test, lender)
-    for strategy in filter(hyperalign.is_personal, config.strategies):
-        name = results_lib.shuffled(strategy)
+    lent = shuffled.lent(data.test, lender)
+    for strategy in shuffled.personal(config.compared):
+        name = shuffled.name(strategy)
         found = hyperalign.hyperalign(bench, lent, strategy=strategy, samples=config.control_samples, stage=name)
         texts[name] = {query.id: found[other.id] for query, other in zip(data.test, lent, strict=True)}
     real = _golds(data.test)
@@ -237,7 +245,7 @@ def _judge(config, data: authorship.Authorship, bench: lab_lib.Lab, embed) -> ju
 
 def _judged(config, data: authorship.Authorship, judge: judges.Judge, rows, embed) -> dict[str, Any]:
     """Wins in the rows, and what is known of the judge. An LLM knows the validation texts: it judges the others."""
-    results_lib.judge_rows(judge, rows, config.strategies, limit=config.judge_words)
+    results_lib.judge_rows(judge, rows, config.compared, limit=config.judge_words)
     if not isinstance(judge, judges.ClassifierJudge):
         real = _golds(data.test)
         return results_lib.judge_facts(judge, rows, real=real, others=1, seed=config.seed)

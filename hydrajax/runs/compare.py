@@ -7,18 +7,9 @@ from typing import Any
 import numpy as np
 
 from hydrajax.evaluation import roster
-from hydrajax.methods import (
-    baselines,
-    controls,
-    factorised_classifier,
-    hydra,
-    llm_choice,
-    proposals,
-    stages,
-    union_pool,
-)
-from hydrajax.methods import union as union_lib
+from hydrajax.methods import baselines, controls, factorised_classifier, hydra, stages
 from hydrajax.methods.lab import Lab
+from hydrajax.runs import compare_union, prediction
 from hydrajax.types import Candidate, Query, Split
 
 Embed = Callable[[Sequence[str]], np.ndarray]
@@ -61,11 +52,7 @@ def compare(
     """
     asked = [*people.validation_queries, *people.new_queries]
     single = _prompt_answers(prompts, asked)
-    both = Split(
-        name="train",
-        users={user_id: user for split in train for user_id, user in split.users.items()},
-        queries=tuple(query for split in train for query in split.queries),
-    )
+    both = together(train)
     for queries, known in ((people.validation_queries, train[0]), (people.new_queries, both)):
         for method, answers in _plain_controls(lab, queries, known, embed).items():
             single.setdefault(method, {}).update(answers)
@@ -83,9 +70,19 @@ def compare(
     chosen = _choices(lab, people, result)
     rows = [_row(lab, query, prompts, result, single, chosen) for query in people.new_queries]
     if lab.settings.strategies:
-        _add_union(lab, people, prompts, both, embed, rows)
+        shown = {name: prompts[name].shown for name in lab.settings.strategies}
+        compare_union.add(lab, compare_union.questions(lab, people, both), shown, embed, rows)
     return Compared(
         rows=rows, best_source=best(validation), best_prompt=best(validation, roster.PROMPTS), validation=validation
+    )
+
+
+def together(splits: Sequence[Split]) -> Split:
+    """Training and validation users as one."""
+    return Split(
+        name="train",
+        users={user_id: user for split in splits for user_id, user in split.users.items()},
+        queries=tuple(query for split in splits for query in split.queries),
     )
 
 
@@ -164,51 +161,6 @@ def _choices(lab: Lab, people: hydra.People, result: hydra.Result) -> _Choices:
     return _Choices(pools=pools, indices=indices, scores=scores)
 
 
-def _add_union(
-    lab: Lab,
-    people: hydra.People,
-    prompts: Mapping[str, baselines.Baseline],
-    train: Split,
-    embed: Embed,
-    rows: Sequence[dict[str, Any]],
-) -> None:
-    """The answers of the union and of its controls, and its pools, into the rows of the new users' queries."""
-    everybody = (*people.train, *people.validation, *people.new)
-    pseudo = lab.pseudo_queries(everybody, population=people.train)
-    new = {user_id: lab.users[user_id] for user_id in people.new}
-    found = union_lib.union(
-        lab,
-        union_lib.Questions(
-            train=train,
-            new=Split(name="new", users=new, queries=tuple(people.new_queries)),
-            taught=[query for query in pseudo if query.user_id not in new],
-            own=[query for query in pseudo if query.user_id in new],
-        ),
-        proposals.Known(task=lab.ctx.task, embed=embed, seed=lab.seed),
-        union_lib.nothing,
-        strategies=lab.settings.strategies,
-        shown={name: prompt.shown for name, prompt in prompts.items()},
-    )
-    texts = {q: [(merged.text, merged.backing) for merged in pool] for q, pool in found.pools["union"].items()}
-    preferred = llm_choice.choose(lab, people.new_queries, texts, lab.settings.shown[0])
-    chosen = {**found.chosen, "llm_choice": ("union", {q: (i,) for q, i in preferred.items()})}
-    for row, query in zip(rows, people.new_queries, strict=True):
-        for variant, pools in found.pools.items():
-            row["pools"][variant] = [_merged(lab, query, merged) for merged in pools[query.id]]
-        for i, score in enumerate(found.scores[query.id]):
-            row["pools"]["union"][i]["scores"] = {"union": round(float(score), 6)}
-        for method, (variant, indices) in chosen.items():
-            picks = indices[query.id]
-            answers = [found.pools[variant][query.id][i].text for i in picks]
-            row["answers"][method] = _answer(lab, query, answers, [variant, picks[0]] if len(picks) == 1 else None)
-
-
-def _merged(lab: Lab, query: Query, merged: union_pool.Merged) -> dict[str, Any]:
-    source = ", ".join(merged.own or merged.proposed or tuple(merged.votes))
-    candidate = Candidate(text=merged.text, source=source, votes=merged.backing)
-    return _candidate(lab, query, candidate, {})
-
-
 def _random(lab: Lab, query: Query, pool: Sequence[Candidate]) -> tuple[int, ...]:
     return controls.random_choices([candidate.votes for candidate in pool], seed=lab.seed, query_id=query.id)
 
@@ -231,7 +183,7 @@ def _row(
     records["hydra"] = result.records[query.id]
     pools = {
         name: [
-            _candidate(
+            prediction.candidate(
                 lab,
                 query,
                 candidate,
@@ -242,7 +194,7 @@ def _row(
         for name, pool in result.pools.items()
     }
     answers: dict[str, dict[str, Any]] = {
-        method: _answer(lab, query, [texts[query.id]], None) for method, texts in single.items()
+        method: prediction.answer(lab, query, [texts[query.id]], None) for method, texts in single.items()
     }
     first = result.pools["reranked"][query.id][0]
     if task.normalise(first.text) == task.normalise(single["hydra_reranker"][query.id]):
@@ -252,7 +204,7 @@ def _row(
         picks = by_query[query.id]
         texts = [result.pools[pool_name][query.id][i].text for i in picks]
         candidate = [pool_name, picks[0]] if len(picks) == 1 else None
-        answers[method] = _answer(lab, query, texts, candidate)
+        answers[method] = prediction.answer(lab, query, texts, candidate)
     shown = {record.id: task.record_text(record) for own in records.values() for record in own}
     return {
         "query": query.id,
@@ -264,22 +216,3 @@ def _row(
         "pools": pools,
         "answers": answers,
     }
-
-
-def _candidate(lab: Lab, query: Query, candidate: Candidate, scores: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "text": candidate.text,
-        "source": candidate.source,
-        "votes": candidate.votes,
-        "stop_reason": candidate.stop_reason,
-        "prediction": lab.ctx.task.normalise(candidate.text),
-        "quality": lab.quality(query, candidate.text),
-        "scores": {method: round(score, 6) for method, score in scores.items()},
-    }
-
-
-def _answer(lab: Lab, query: Query, texts: Sequence[str], candidate: list[Any] | None) -> dict[str, Any]:
-    answer: dict[str, Any] = {"predictions": [lab.ctx.task.normalise(text) for text in texts], "candidate": candidate}
-    if lab.reward is not None:
-        answer["rewards"] = [lab.quality(query, text) for text in texts]
-    return answer

@@ -25,16 +25,17 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
 
     Answers from the store count as if they had been paid for in this run.
     """
-    stages = dict(_OWN_POOLS)
+    needed_by = dict(_OWN_POOLS)
     if lab.settings.adapter_pools == "shared":
-        stages["hydra_adapter"] = (*stages["hydra_adapter"], _SHOWN)
-        stages["hydra"] = (*stages["hydra"], _ZERO)
+        needed_by["hydra_adapter"] = (*needed_by["hydra_adapter"], _SHOWN)
+        needed_by["hydra"] = (*needed_by["hydra"], _ZERO)
     if lab.settings.adapter_pools in ("zero_shot", "feedback"):
-        stages["hydra"] = (*_TRIALS, _ZERO, _ASKED)
+        needed_by["hydra"] = (*_TRIALS, _ZERO, _ASKED)
+    needed_by |= _union(lab.settings.strategies)
     price = models.find(lab.ctx.llm.model)
     found = {}
     booked = {stage for stage, _ in lab.ledger}
-    for method, needed in stages.items():
+    for method, needed in needed_by.items():
         if method in roster.PROMPTS and method not in booked:
             continue
         totals = {"calls": 0.0, "input_tokens": 0.0, "output_tokens": 0.0}
@@ -47,6 +48,17 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
         mean = {name: round(total / max(1, len(user_ids)), 3) for name, total in totals.items()}
         found[method] = results.NewUser(**mean, cost_usd=price.cost(mean["input_tokens"], mean["output_tokens"]))
     return found
+
+
+def _union(strategies: Sequence[str]) -> dict[str, Sequence[str]]:
+    """What the union's methods ask for: all sources learn of the user, answer the user's records, and the queries."""
+    if not strategies:
+        return {}
+    needed = [stages.PARAPHRASES]
+    for name in strategies:
+        asked = [stages.union_learned(name), stages.union_asked(name)]
+        needed += [stages.learned(name, "whole"), stages.learned(name, "half"), *map(stages.notes, asked), *asked]
+    return {"union": needed, "llm_choice": (*needed, stages.LLM_CHOICE)}
 
 
 def summed(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

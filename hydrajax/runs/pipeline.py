@@ -22,9 +22,8 @@ from hydrajax.methods import baselines, hydra, lab, learner, personal
 from hydrajax.nn import encode
 from hydrajax.nn.bases import blocks
 from hydrajax.prompting import contract, library, registry
-from hydrajax.runs import books, compare, costs, folder, load, saved
+from hydrajax.runs import books, compare, compare_union, costs, folder, load, saved
 from hydrajax.runs.config import RunConfig
-from hydrajax.types import DataError
 
 _log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -98,7 +97,8 @@ def run(
     if config.folds and config.fold is None:
         return _run_folds(config, out, command=command, machine=machine, say=say)
     clock = books.Clock(say)
-    strategies(config)
+    for name in sorted(set(config.settings.strategies) - set(strategies(config))):
+        say(f"note: {name} looks at other users' records, which is switched off: it is left out")
     with clock.stage("data"):
         data = load.load(config)
         people = load.people(config, data)
@@ -198,6 +198,9 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> books.Plan:  # n
                 name: baselines.answer(bench, name, people.validation_queries, asked) for name in strategies(config)
             }
             hydra.hydra(bench, learner.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
+            if bench.settings.strategies:
+                questions = compare_union.questions(bench, people, compare.together((data.train, data.validation)))
+                compare_union.plan(bench, questions, {s: prompts[s].shown for s in bench.settings.strategies})
         return counting
 
     counting = count(None)
@@ -212,12 +215,13 @@ def strategies(config: RunConfig) -> tuple[str, ...]:
     """The prompt strategies that a run compares.
 
     Raises:
-      DataError: one of the chosen ones does not exist, or compares users where that is switched off.
+      DataError: one of the chosen ones does not exist.
     """
-    for name in config.settings.strategies:
-        if registry.get(name).compares and not config.settings.cross_user:
-            raise DataError(f"strategy {name!r} compares users, which is switched off: leave one of the two out")
-    return tuple(dict.fromkeys((*baselines.STRATEGIES, *config.settings.strategies)))
+    return tuple(dict.fromkeys((*baselines.STRATEGIES, *_chosen(config))))
+
+
+def _chosen(config: RunConfig) -> tuple[str, ...]:
+    return registry.permitted(config.settings.strategies, cross_user=config.settings.cross_user)
 
 
 def encoders(
@@ -320,7 +324,7 @@ def _lab(
     return lab.Lab(
         ctx=ctx,
         users=data.users,
-        settings=config.settings,
+        settings=dataclasses.replace(config.settings, strategies=_chosen(config)),
         reward=data.reward,
         seed=config.seed,
         library=library.Library(None if out is None else out / library.FILE),

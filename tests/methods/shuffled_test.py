@@ -1,0 +1,45 @@
+"""Somebody else's records under one's own question."""
+
+import dataclasses
+
+from hydrajax.methods import shuffled
+
+
+def test_the_records_shown_are_the_lenders(world, bench):
+    place = world(queries=2)
+    here = bench(place)
+    queries = place.people.new_queries
+    users = {query.user_id for query in queries}
+    lender = dict(zip(sorted(users), [*sorted(users)[1:], sorted(users)[0]], strict=True))
+    for query, other in zip(queries, shuffled.lent(queries, lender), strict=True):
+        own = {record.fields["text"] for record in here.users[query.user_id].profile}
+        shown = here.shown("rag", [other], 2)[other.id]
+        assert other.inputs == query.inputs and other.gold == query.gold
+        assert shown and not {record.fields["text"] for record in shown} & own
+
+
+def test_every_query_is_answered_and_nobody_pays(world, bench):
+    place = world(queries=2)
+    here = bench(place)
+    found = shuffled.answers(here, {"zero_shot": 0, "rag": 2, "pag": 1}, place.people.new_queries)
+    assert list(found) == ["rag_shuffled", "pag_shuffled"]
+    for texts in found.values():
+        assert list(texts) == [query.id for query in place.people.new_queries] and all(texts.values())
+    assert here.ledger == {}
+
+
+def test_a_single_user_has_nobody_to_borrow_from(world, bench):
+    place = world(queries=2)
+    alone = [query for query in place.people.new_queries if query.user_id == place.people.new[0]]
+    assert shuffled.answers(bench(place), {"rag": 1}, alone) == {}
+
+
+def test_what_is_the_same_for_everybody_is_the_same_with_other_records(world, bench):
+    place = world(queries=1)
+    same = next(iter(place.users.values())).profile
+    users = {user_id: dataclasses.replace(user, profile=same) for user_id, user in place.users.items()}
+    here = dataclasses.replace(bench(place), users=users)
+    queries = place.people.new_queries
+    own = here.answers("rag", here.shown("rag", queries, 2), queries, stage="own")
+    lent = shuffled.answers(here, {"rag": 2}, queries)["rag_shuffled"]
+    assert lent == {query.id: own[query.id].text for query in queries}
