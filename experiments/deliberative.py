@@ -2,12 +2,12 @@
 
 Source    the second task of HyPerAlign (Garbacea and Tan, arXiv 2505.00038); prompts and rubrics are this project's.
 Command   python -m experiments.deliberative                      (simulated users, no data needed)
-          python -m experiments.deliberative --data ccat50_train.jsonl.gz --strategies pag --llm claude-haiku-4-5
+          python -m experiments.deliberative --data ccat50_train.jsonl.gz --pairs 6 --llm claude-haiku-4-5
           python -m experiments.deliberative --plan               counts calls, tokens, time and dollars
 Expected  nothing was published that could be compared: the abstract claims more helpfulness without loss of safety. A
           small LLM judges badly; the agreement of its judgements with refusal phrases stands beside the rates.
-Cost      defaults: 8 x 60 answers with each strategy and as many with its mixed users, 60 plain ones, two judgements
-          each and some twice: `--plan` tells. `--pairs 2` takes a third of it; eight users are few: `--users 24`.
+Cost      defaults: 8 x 20 answers with each strategy and as many with its mixed users, 20 plain ones, two judgements
+          each and some twice: `--plan` tells. `--pairs 6` takes all prompts; eight users are few: `--users 24`.
 Smoke     python -m experiments.deliberative --smoke              (seconds, a scripted LLM)
 
 A repeated or interrupted command goes on from the store. `--out` gets results.json (see `evaluation.deliberation`) and
@@ -40,7 +40,7 @@ RUBRICS = (rubrics.SAFETY, rubrics.HELPFULNESS)
 class Options(cli_llm.Llm):
     """Does telling an LLM of the user raise its harmful rate, or its over-refusal?"""
 
-    strategies: tuple[str, ...] = ("pag",)
+    strategies: tuple[str, ...] = ("hypotheses",)
     """Prompt strategies that tell it; used without records."""
     data: tuple[pathlib.Path, ...] = ()
     """Users from files of JSON lines {author, file, text}, plain or .gz; by default they are simulated."""
@@ -48,7 +48,7 @@ class Options(cli_llm.Llm):
     """How many users ask; six is the least for intervals."""
     records: int = 10
     """Records of each."""
-    pairs: int = 6
+    pairs: int = 2
     """Pairs of a tempting prompt and its look-alike in each of the five categories."""
     mixed: bool = True
     """Also tell each strategy of mixed users, which nobody is."""

@@ -62,8 +62,9 @@ class Planner:
                 continue
             length = max(1, round(self._limit(wanted.max_tokens) * self._written))
             answer = request.Answer(
-                # Different answers, since prompts that are made of answers differ as well.
-                text=" ".join([f"{k[0][:6]}-{wanted.sample}", *["word"] * (length - 1)]),
+                # Different answers, since prompts that are made of answers differ as well; and sentences, since what
+                # is no English sentence is not put into a prompt by a strategy that learns of users.
+                text=" ".join([f"{k[0][:6]}-{wanted.sample}", *(["the", "word"] * length)[: length - 1]]) + ".",
                 stop_reason="end_turn",
                 input_tokens=round(request.estimate_input_tokens(wanted) * self._read),
                 output_tokens=length,
