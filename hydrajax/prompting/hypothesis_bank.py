@@ -7,7 +7,7 @@ before the query, as those of `hypotheses` do.
 
 A user with fewer than four records gets what `hypotheses` makes of all of them, and so does everybody where there are
 no other users to compare with. Calls go out in rounds, those of all users together: one round a pair, and two for each
-time that new hypotheses are made, 20 at most.
+time that new hypotheses are made, 20 at most. A round is a batch of trials, of proposals, or one of each.
 """
 
 import collections

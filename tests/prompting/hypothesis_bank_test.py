@@ -139,6 +139,23 @@ def test_a_round_is_one_batch_whatever_the_number_of_users(ctx):
     assert many.llm.stages == one.llm.stages and len(many.llm.asked) == 9 * len(one.llm.asked)
 
 
+def test_users_out_of_step_share_their_batches_as_well(ctx):
+    """Everybody is wrong about other pairs, so that some propose while others try."""
+
+    def answer(wanted):
+        user = int(wanted.group.removeprefix("a"))
+        if kind_of(wanted) == "trial":
+            pair = int(re.search(rf"{wanted.group} says (\d+)", wanted.messages[0].text).group(1))
+            return letters(wanted)[(pair + user) % (2 + user % 3) > 0]
+        return answering()(wanted)
+
+    here = ctx(answer)
+    learn(here, *(person(f"a{i}", 8 + i) for i in range(15)))
+    assert len({wanted.group for wanted in here.llm.asked}) == 15
+    assert here.llm.stages.count("more hypotheses") > 1
+    assert len(here.llm.stages) <= 1 + 2 * 20
+
+
 def test_calls_are_no_more_than_is_said(ctx):
     for records, most in ((7, 12 + 9), (20, 40 + 45), (200, 40 + 45)):
         here = ctx(answering(more="\n".join(f"{kind}: new" for kind in hypotheses.KINDS)))
