@@ -251,7 +251,8 @@ def _write_in_style(chosen: cli_hyperalign.HyperAlign, command: str, console: ri
     if chosen.plan:
         from hydrajax.runs import authorship
 
-        console.print(_plan_table(authorship.plan(chosen.config(), machine=chosen.machine())))
+        for plan in authorship.plan(chosen.config(), machine=chosen.machine()):
+            console.print(_plan_table(plan))
     else:
         cli_hyperalign.run(chosen, command, console)
 

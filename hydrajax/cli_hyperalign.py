@@ -30,7 +30,9 @@ class HyperAlign(cli_llm.Llm):
     strategies: tuple[str, ...] = authorship.AuthorshipConfig(data=()).strategies
     """Prompt strategies to compare, apart or joined by commas; zero_shot and icl_random are always there."""
     judge: Literal["classifier", "llm"] = "classifier"
-    """A classifier trained on texts that no strategy is shown, which asks nobody; or the LLM itself, in both orders."""
+    """A classifier trained on texts that no strategy is shown, which asks nobody; or an LLM, in both orders."""
+    judge_llm: str | None = None
+    """With --judge llm: another LLM than the one that writes, named as with --llm; by default the same one judges."""
     samples: int = 3
     """Texts of each strategy for each first sentence."""
     control_samples: int = 1
@@ -67,19 +69,24 @@ class HyperAlign(cli_llm.Llm):
             prompts = dataclasses.replace(prompts, max_prompt_tokens=LARGE_PROMPT)
         shared = {field.name for field in dataclasses.fields(authorship.AuthorshipConfig)}
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name in shared}
-        llm = str(pathlib.Path(self.llm).resolve()) if self.llm.endswith(".gguf") else self.llm
         base = str(pathlib.Path(self.base).resolve()) if pathlib.Path(self.base).is_dir() else self.base
         data = tuple(str(path.expanduser().resolve()) for path in self.data)
         strategies = tuple(name for part in self.strategies for name in part.split(",") if name)
         changed = {
             "data": data,
             "strategies": strategies,
-            "llm": llm,
+            "llm": _absolute(self.llm),
+            "judge_llm": None if self.judge_llm is None else _absolute(self.judge_llm),
             "base": base,
             "shown_words": words,
             "prompts": prompts,
         }
         return authorship.AuthorshipConfig(**values | changed)
+
+
+def _absolute(llm: str) -> str:
+    """The name of an LLM, a GGUF file's path made absolute."""
+    return str(pathlib.Path(llm).resolve()) if llm.endswith(".gguf") else llm
 
 
 def run(chosen: HyperAlign, command: str, console: rich.console.Console) -> None:

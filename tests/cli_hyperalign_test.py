@@ -64,9 +64,24 @@ def test_a_plan_calls_nothing_and_leaves_nothing(texts, capfd):
     assert list(pathlib.Path.cwd().iterdir()) == []
 
 
+def test_a_plan_shows_the_calls_of_both_llms(texts, capfd):
+    cli.main(command(texts, "--judge", "llm", "--judge-llm", "claude-haiku-4-5", "--plan"))
+    out, _ = capfd.readouterr()
+    first, second = out.split("claude-haiku-4-5: nothing was called")
+    assert "scripted: nothing was called" in first and "0.00 USD" in first
+    assert "judge" in second and "judge" not in first and "USD" in second and " 0.00 USD" not in second
+
+
+def test_the_path_of_a_judge_is_made_absolute():
+    chosen = cli.cli_hyperalign.HyperAlign(data=(pathlib.Path("a"),), judge="llm", judge_llm="j.gguf")
+    assert chosen.config().judge_llm == str(pathlib.Path("j.gguf").resolve())
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
+        (["--judge-llm", "local"], "give --judge llm"),
+        (["--judge", "llm", "--judge-llm", "nobody"], "unknown LLM 'nobody'"),
         (["--strategies", "sorcery"], "unknown prompt strategy 'sorcery'"),
         (["--authors", "9"], "of 3 authors have enough texts, expected 9"),
         (["--authors", "1"], "authors is 1, expected at least 2"),

@@ -132,11 +132,12 @@ def _what_was_run(config: Values, results: Values) -> markup.Markup:
         "authors": f"{results['users']:,}",
         "test texts": f"{results['queries']:,}",
         "LLM": llm["model"],
-        "judge": results["judge"]["kind"],
+        "judge": results["judge"].get("llm") or results["judge"]["kind"],
         "calls sent": f"{llm['calls']:,}",
         "from the store": f"{llm['cached']:,}",
         "tokens in / out": f"{llm['input_tokens']:,} / {llm['output_tokens']:,}",
         "cost": report_tables.dollars(llm["cost_usd"]),
+        **_judge_costs(results.get("judge_llm")),
         "time": f"{sum(results['seconds'].values()) / 60:.1f} min",
     }
     return element(
@@ -148,6 +149,17 @@ def _what_was_run(config: Values, results: Values) -> markup.Markup:
         element("dl", [element("div", element("dt", k), element("dd", v)) for k, v in facts.items()], class_="facts"),
         [element("p", f"Note: {note}.", class_="note") for note in results["notes"]],
     )
+
+
+def _judge_costs(llm: Values | None) -> dict[str, str]:
+    """What another LLM than the one that writes was asked."""
+    if llm is None:
+        return {}
+    return {
+        "judge's calls sent": f"{llm['calls']:,}",
+        "judge's from the store": f"{llm['cached']:,}",
+        "judge's cost": report_tables.dollars(llm["cost_usd"]),
+    }
 
 
 def _judge(results: Values) -> markup.Markup:

@@ -1,7 +1,7 @@
 """`results.json` of an authorship run: win rates of strategies, and what the judge and the controls say of them.
 
-    {experiment, task, split, users, queries, llm: {model, calls, ...},
-     judge: {kind, accuracy, accuracy_low, accuracy_high, floor, floor_low, floor_high, ceiling, ceiling_low,
+    {experiment, task, split, users, queries, llm: {model, calls, ...}, judge_llm: the same of another LLM, or null,
+     judge: {kind, llm, accuracy, accuracy_low, accuracy_high, floor, floor_low, floor_high, ceiling, ceiling_low,
              ceiling_high, alike..., words, unreadable, by_words: {WORDS: {value, low, high}}, cross_validation},
      win_rates: {STRATEGY: {AGAINST: {value, low, high}}}, personal: {STRATEGY: true, false or null},
      copied: {CONTESTANT: {"5": share, "8": share}}, words: {CONTESTANT: mean}, empty: {CONTESTANT: texts},

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from hydrajax.methods import shuffled
 
 PROMPTS = (
-    "zero_shot", "icl_random", "rag", "pag", "cfrag", "peer_difference", "hypotheses", "persona", "full_profile",
-    "label_histogram",
+    "zero_shot", "icl_random", "rag", "pag", "cfrag", "peer_difference", "hypotheses", "hypothesis_bank",
+    "persona", "full_profile", "label_histogram",
 )  # fmt: skip
 SHUFFLED = tuple(shuffled.name(strategy) for strategy in PROMPTS)
 OURS = ("hydra_reranker", "hydra_adapter", "hydra")
@@ -49,6 +49,7 @@ EXPLAINED = {
     "cfrag": "records of the user and of users alike",
     "peer_difference": "how the user differs from others on the same things, and records",
     "hypotheses": "hypotheses about the user, and records",
+    "hypothesis_bank": "hypotheses that tell the user's records from other users', and records",
     "full_profile": "everything of the profile that fits into the prompt",
     "label_histogram": "how often the profile has each label",
     "persona": "a persona of the user, and demonstrations tried on held-out records",

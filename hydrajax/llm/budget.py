@@ -32,17 +32,19 @@ class Account:
     Args:
       budget: the limits.
       model: whose prices.
+      beside: the account of another LLM on the same budget: what either spends, both have spent.
 
     Raises:
       LLMError: dollars are limited, and the model's price is not known.
     """
 
-    def __init__(self, budget: Budget, model: str):
+    def __init__(self, budget: Budget, model: str, *, beside: "Account | None" = None):
         self._budget, self._model = budget, models.find(model)
         if budget.usd is not None and self._model.usd_in is None:
             raise request.LLMError(f"the price of {model} is not known, so dollars cannot be limited; limit tokens")
-        self._spent = {"calls": 0.0, "tokens": 0.0, "usd": 0.0}
-        self._aside = dict(self._spent)
+        nothing = {"calls": 0.0, "tokens": 0.0, "usd": 0.0}
+        self._spent: dict[str, float] = dict(nothing) if beside is None else beside._spent
+        self._aside: dict[str, float] = dict(nothing) if beside is None else beside._aside
 
     def reserve(self, wanted: request.Request, *, batch: bool = False) -> str | None:
         """Sets aside what a request may cost at most; returns the limit that forbids it, None where none does."""

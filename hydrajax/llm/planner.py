@@ -1,10 +1,13 @@
 """Counts what a run would ask for, instead of asking."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 from hydrajax.llm import models, request, store
 from hydrajax.llm.usage import Usage
+
+_PLACEHOLDER = re.compile(r"[0-9a-f]{6}-\d+( word)*")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -106,6 +109,14 @@ class Planner:
 
     def close(self) -> None:
         """Nothing was opened."""
+
+
+def is_placeholder(answer: str) -> bool:
+    """Whether a planner made up this answer, since there is none yet.
+
+    For what reads answers and asks on by what they say: a placeholder says nothing, and the plan would stop there.
+    """
+    return _PLACEHOLDER.fullmatch(answer) is not None
 
 
 def _middle(sizes: Sequence[int]) -> int:

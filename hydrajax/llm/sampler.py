@@ -54,6 +54,7 @@ class StoredSampler:
       transport: the way to the LLM.
       answers: the store.
       budget: what may be spent by this sampler.
+      beside: another LLM's sampler, which spends of the same budget.
       bar: makes a progress bar for a stage.
     """
 
@@ -63,13 +64,14 @@ class StoredSampler:
         answers: store.Store,
         *,
         budget: Budget = Budget(),  # noqa: B008 (frozen)
+        beside: "StoredSampler | None" = None,
         bar: Bar = progress.bar,
     ):
         self.model = transport.model
         self.usage = Usage(model=transport.model)
         self._transport = transport
         self.store = answers
-        self._account = Account(budget, transport.model)
+        self._account: Account = Account(budget, transport.model, beside=None if beside is None else beside._account)
         self._bar = bar
         self._pace: Pace | None = None
         self._reserved: set[store.Key] = set()

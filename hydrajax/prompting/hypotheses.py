@@ -43,14 +43,14 @@ class Hypotheses(Strategy):
         users = [user for user in users if user.profile]
         questions = {user.id: (user.id, _question(user, ctx)) for user in users}
         said = ctx.ask(questions, max_tokens=limit, stage="hypotheses")
-        found = {user_id: parse(text) for user_id, text in said.items()}
+        found = {user_id: self.read(text) for user_id, text in said.items()}
         again = {
             user_id: (user_id, texts.fill("hypotheses_repair.txt", {"answer": texts.tagged("notes", [said[user_id]])}))
             for user_id, own in found.items()
             if not own.lines and said[user_id]
         }
         answers = ctx.ask(again, max_tokens=limit, stage="hypotheses, repaired")
-        repaired = {user_id: parse(text) for user_id, text in answers.items()}
+        repaired = {user_id: self.read(text) for user_id, text in answers.items()}
         models = {}
         for user in users:
             own = repaired.get(user.id, found[user.id])
@@ -66,6 +66,10 @@ class Hypotheses(Strategy):
                 fault=fault,
             )
         return models
+
+    def read(self, answer: str) -> "Parsed":
+        """See `parse`."""
+        return parse(answer)
 
     def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
         conversation = turns.conversation(query, records, ctx)

@@ -15,7 +15,8 @@ from hydrajax import files, progress
 from hydrajax.data import authorship, texts_by_author
 from hydrajax.evaluation import authorship_classifier, authorship_report, judges
 from hydrajax.evaluation import authorship_results as results_lib
-from hydrajax.llm import planner, sampler, store
+from hydrajax.llm import models, planner, sampler, store
+from hydrajax.llm.request import Transport
 from hydrajax.methods import controls, hyperalign, shuffled
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
@@ -40,7 +41,8 @@ class AuthorshipConfig:
       shown_words: of a shown text at most its beginning; None for all of it.
       strategies: compared; zero-shot and few-shot (`icl_random`) are added.
       llm: `local`, a GGUF file, `scripted`, or a Claude model.
-      judge: `classifier`, or `llm`, the same LLM.
+      judge: `classifier`, or `llm`.
+      judge_llm: the LLM that judges, named as `llm` is; None for the one that writes.
       samples: texts of each strategy for each query, the greedy one among them.
       control_samples: the same for prompts made of another author's texts.
       temperature: of the sampled texts.
@@ -62,6 +64,7 @@ class AuthorshipConfig:
     strategies: tuple[str, ...] = (*ALWAYS, hyperalign.STRATEGY)
     llm: str = "local"
     judge: Literal["classifier", "llm"] = "classifier"
+    judge_llm: str | None = None
     samples: int = 3
     control_samples: int = 1
     temperature: float = 0.7
@@ -82,6 +85,10 @@ class AuthorshipConfig:
                 raise ValueError(f"{name} is {value}, expected at least {lowest}")
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}, expected a number from 0 up")
+        if self.judge_llm is not None and self.judge != "llm":
+            raise ValueError(
+                f"judge_llm is {self.judge_llm}, but a {self.judge} judges and asks nobody; give --judge llm"
+            )
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -126,45 +133,65 @@ def run(
         say(f"note: {sentence}")
     transport = machine.connect(config.llm)
     transport.check()
+    judging = _judging(config, machine)
+    if judging is not None:
+        judging.check()
     answers = store.Store(machine.store)
-    folder.prepare(out, config, command)
     llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
+    other = None
+    if judging is not None:
+        other = sampler.StoredSampler(judging, answers, budget=machine.budget, beside=llm)
+    folder.prepare(out, config, command)
     embed = embedder(config, pipeline.cache_folder(machine, answers))
 
     try:
         bench = _lab(config, data, llm, embed=embed, path=out / library.FILE)
         with clock.stage("texts"):
             rows = _rows(config, data, bench)
+        if other is not None:
+            llm.close()  # of embedded LLMs the machine serves one at a time: the other would wait for this one
         with clock.stage("judge"):
-            judge = _judge(config, data, bench, embed)
+            judge = _judge(config, data, other or llm, embed)
             facts = _judged(config, data, judge, rows, embed)
-        found = _results(config, data, bench, rows, facts, llm, clock)
+        found = _results(config, data, bench, rows, facts, llm, other, clock)
         files.write_lines(out / "predictions.jsonl", rows)
         files.write_json(out / "results.json", found)
-        books.note(out, command, clock, llm, finished=True)
+        books.note(out, command, clock, llm, finished=True, judge=other)
         authorship_report.write_report(out)
         return found
     except BaseException:
-        books.note(out, command, clock, llm, finished=False)
+        books.note(out, command, clock, llm, finished=False, judge=other)
         raise
     finally:
         llm.close()
+        if other is not None:
+            other.close()
         answers.close()
 
 
-def plan(config: AuthorshipConfig, *, machine: pipeline.Machine = pipeline.Machine()) -> books.Plan:  # noqa: B008
-    """Counts the calls of a run without making one, stored answers left out."""
+def plan(
+    config: AuthorshipConfig,
+    *,
+    machine: pipeline.Machine = pipeline.Machine(),  # noqa: B008 (frozen)
+) -> tuple[books.Plan, ...]:
+    """Counts the calls of a run without making one, stored answers left out: of the LLM, and of another that judges."""
     data = load(config)
     transport = machine.connect(config.llm)
+    judging = _judging(config, machine)
     answers = store.Store.without_making(machine.store)
     counting = planner.Planner(transport.model, answers)
+    other = None if judging is None else planner.Planner(judging.model, answers)
     embed = embedder(config, pipeline.cache_folder(machine, answers))
     bench = _lab(config, data, counting, embed=embed)
     rows = _rows(config, data, bench)
     if config.judge == "llm":
-        _judged(config, data, _judge(config, data, bench, embed), rows, embed)
+        _judged(config, data, _judge(config, data, other or counting, embed), rows, embed)
     answers.close()
-    return books.plan(counting, parallel=transport.parallel, batch=machine.transport == "batches")
+    batch = machine.transport == "batches"
+    plans = [books.plan(counting, parallel=transport.parallel, batch=batch)]
+    if other is not None and judging is not None:
+        plans.append(books.plan(other, parallel=judging.parallel, batch=batch))
+    return tuple(plans)
 
 
 def load(config: AuthorshipConfig) -> authorship.Authorship:
@@ -182,6 +209,11 @@ def load(config: AuthorshipConfig) -> authorship.Authorship:
         shown_words=config.shown_words,
         seed=config.seed,
     )
+
+
+def _judging(config: AuthorshipConfig, machine: pipeline.Machine) -> Transport | None:
+    """The way to another LLM that judges, None where there is none."""
+    return None if config.judge_llm in (None, config.llm) else machine.connect(config.judge_llm)
 
 
 def _lab(config, data: authorship.Authorship, llm: sampler.Sampler, *, embed, path=None) -> lab_lib.Lab:
@@ -233,10 +265,11 @@ def _row(query: Query, texts, real, lender, bench: lab_lib.Lab) -> results_lib.R
     }
 
 
-def _judge(config, data: authorship.Authorship, bench: lab_lib.Lab, embed) -> judges.Judge:
+def _judge(config, data: authorship.Authorship, llm: sampler.Sampler, embed) -> judges.Judge:
     if config.judge == "llm":
         known = {author: text for author, text in reversed(_golds(data.validation))}
-        return judges.LlmJudge(bench.ctx.llm, known, temperature=bench.greedy, words=config.judge_words)
+        temperature = 0.0 if models.find(llm.model).temperature else None
+        return judges.LlmJudge(llm, known, temperature=temperature, words=config.judge_words)
     unseen = {author: own[: config.judge_texts] for author, own in data.unseen.items()}
     return judges.ClassifierJudge(
         authorship_classifier.fit(unseen, embed=embed, chunk_words=config.judge_words, seed=config.seed)
@@ -264,7 +297,7 @@ def _golds(queries: Sequence[Query]) -> list[tuple[str, str]]:
     return [(query.user_id, query.gold) for query in queries if query.gold is not None]
 
 
-def _results(config, data: authorship.Authorship, bench, rows, facts, llm, clock) -> dict[str, Any]:
+def _results(config, data: authorship.Authorship, bench, rows, facts, llm, other, clock) -> dict[str, Any]:
     rates = results_lib.win_rates(rows, seed=config.seed)
     first = list(data.users)[:SHOWN_AUTHORS]
     models_of: dict[str, dict[str, str]] = {author: {} for author in first}
@@ -278,7 +311,8 @@ def _results(config, data: authorship.Authorship, bench, rows, facts, llm, clock
         "users": len(data.users),
         "queries": len(rows),
         "llm": dataclasses.asdict(books.llm(llm)),
-        "judge": facts,
+        "judge_llm": None if other is None else dataclasses.asdict(books.llm(other)),
+        "judge": facts | {"llm": (other or llm).model if config.judge == "llm" else None},
         "win_rates": rates,
         "personal": results_lib.personal(rates),
         **results_lib.lengths_and_copies(rows),

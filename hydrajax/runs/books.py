@@ -39,10 +39,30 @@ def llm(sampled: sampler.StoredSampler) -> results.Llm:
     return results.Llm(**{field.name: usage[field.name] for field in dataclasses.fields(results.Llm)})
 
 
-def note(out: pathlib.Path, command: str, clock: Clock, sampled: sampler.StoredSampler, *, finished: bool) -> None:
-    """A line on what an invocation has cost so far, in the run's folder, also of one that is interrupted."""
+def note(
+    out: pathlib.Path,
+    command: str,
+    clock: Clock,
+    sampled: sampler.StoredSampler,
+    *,
+    finished: bool,
+    judge: sampler.StoredSampler | None = None,
+) -> None:
+    """A line on what an invocation has cost so far, in the run's folder, also of one that is interrupted.
+
+    Args:
+      out: the run's folder.
+      command: of the invocation.
+      clock: of the invocation.
+      sampled: what asked the LLM.
+      finished: whether it came to its end.
+      judge: what asked another LLM to judge, None where there is none.
+    """
     line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
-    files.append_line(out / "invocations.jsonl", line | dataclasses.asdict(llm(sampled)))
+    line |= dataclasses.asdict(llm(sampled))
+    if judge is not None:
+        line["judge_llm"] = dataclasses.asdict(llm(judge))
+    files.append_line(out / "invocations.jsonl", line)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ def test_every_strategy_has_a_row_and_a_second_run_calls_nobody(options, capsys)
 def test_without_other_users_the_strategies_that_compare_are_left_out(options):
     assert set(options.chosen()) - set(dataclasses.replace(options, cross_user=False).chosen()) == {
         "cfrag",
+        "hypothesis_bank",
         "peer_difference",
     }
 

@@ -143,3 +143,22 @@ def test_no_text_is_set_aside_too_little_for(text, tokens):
 @given(st.text(max_size=200))
 def test_what_is_set_aside_is_no_less_than_the_estimate(text):
     assert request.most_input_tokens(_ask(text)) >= request.estimate_input_tokens(_ask(text))
+
+
+def test_accounts_side_by_side_spend_one_budget():
+    """Each by its own model's prices; what one has set aside, the other cannot have."""
+    first = Account(Budget(calls=5), MODEL)
+    second = Account(Budget(calls=5), "claude-opus-4-8", beside=first)
+    assert _count(first) == 5 and _count(second) == 0
+    first.settle(_ask(), None)
+    assert _count(second) == 1
+    cheap, dear = (_dollars(name) for name in (MODEL, "claude-opus-4-8"))
+    limit = Budget(usd=dear + 3.5 * cheap)
+    one = Account(limit, MODEL)
+    other = Account(limit, "claude-opus-4-8", beside=one)
+    assert other.reserve(_ask()) is None and _count(one) == 3
+
+
+def _dollars(model):
+    row = models.find(model)
+    return row.cost(row.most_input_tokens(_ask()), 10)

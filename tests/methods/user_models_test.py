@@ -1,5 +1,7 @@
 """What strategies learn of users: once, from records that may help, kept, and paid for by the user."""
 
+import dataclasses
+
 import pytest
 
 from hydrajax.data import halves
@@ -30,6 +32,28 @@ def test_nothing_made_for_a_pseudo_query_has_seen_its_record(strategy, world, be
             if f"ask{query.user_id}{query.record_id}z" in r.messages[-1].text
         ]
         assert prompts and all(secret not in prompt for prompt in prompts)
+
+
+def test_pairs_for_a_pseudo_query_have_not_seen_its_record(world, bench, answering):
+    """Nor has another record of the user's other half, though the user is one of the population."""
+    place = world(records=10)
+
+    def answer(wanted):
+        text = wanted.messages[0].text
+        return "style: calm\nattribute: boats" if "short hypothes" in text else "A" if "[A, B]" in text else None
+
+    here = bench(place, transport=answering(answer))
+    here = dataclasses.replace(here, ctx=dataclasses.replace(here.ctx, population=place.users))
+    for query in here.pseudo_queries(["n0", "n1"]):
+        before = len(here.ctx.llm.seen)
+        (model,) = here.user_models("hypothesis_bank", [query]).values()
+        user = place.users[query.user_id]
+        half = {r.id for r in halves.half(user, halves.part_for(query, user)).profile}
+        assert set(model.records) == half and query.record_id not in half
+        asked = "".join(r.messages[0].text for _, r, _ in here.ctx.llm.seen[before:])
+        if asked:
+            assert "[A, B]" in asked
+            assert {r.id for r in user.profile if f"own{user.id}{r.id}z" in asked} == half
 
 
 @pytest.mark.parametrize("strategy", LEARNING)

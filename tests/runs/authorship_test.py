@@ -9,7 +9,7 @@ import pytest
 
 from hydrajax.data import texts_by_author
 from hydrajax.evaluation import authorship_report
-from hydrajax.llm import request
+from hydrajax.llm import request, scripted
 from hydrajax.prompting import contract
 from hydrajax.runs import authorship, pipeline
 from hydrajax.types import DataError
@@ -70,6 +70,31 @@ def start(config, folder):
     return authorship.run(config, folder / "run", command="hydrajax run hyperalign", machine=machine, say=quiet)
 
 
+def planned_calls(plans):
+    return sum(stage.calls for plan in plans for stage in plan.stages.values())
+
+
+class Other(scripted.Scripted):
+    """Another scripted LLM; `log` gets the names of those that are asked or closed."""
+
+    def __init__(self, name, log):
+        self.model, self._log = name, log
+
+    async def complete(self, request):
+        self._log.append((self.model, "asked", request))
+        return await super().complete(request)
+
+    async def close(self):
+        self._log.append((self.model, "closed", None))
+
+
+def two_llms(monkeypatch, writer="scripted", judge="scripted-judge"):
+    """The log of a machine that connects to these two."""
+    log = []
+    monkeypatch.setattr(pipeline.Machine, "connect", lambda self, name: Other({"w": writer, "j": judge}[name], log))
+    return log
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finished:
     folder: object
@@ -97,6 +122,8 @@ def test_the_judge_is_reported_beside_the_win_rates(finished):
     assert judge["kind"] == finished.config.judge
     for name in ("accuracy", "floor", "ceiling"):
         assert 0 <= judge[f"{name}_low"] <= judge[name] <= judge[f"{name}_high"] <= 1
+    assert judge["llm"] == (None if judge["kind"] == "classifier" else "scripted")
+    assert finished.results["judge_llm"] is None
     if judge["kind"] == "classifier":
         assert judge["unreadable"] == 0 and judge["by_words"]["50"]["value"] > 0.8
         assert judge["cross_validation"] > 0.8
@@ -147,7 +174,7 @@ def test_a_second_run_makes_no_call(finished):
         k: v for k, v in finished.results.items() if k not in changing
     }
     plan = authorship.plan(finished.config, machine=pipeline.Machine(store=str(finished.folder / "answers.sqlite")))
-    assert sum(stage.calls for stage in plan.stages.values()) == 0
+    assert planned_calls(plan) == 0
 
 
 def test_the_report_says_what_is_not_personal(finished):
@@ -168,10 +195,22 @@ def test_a_plan_counts_the_calls_of_the_run(tmp_path, judge):
     machine = pipeline.Machine(store=str(tmp_path / "answers.sqlite"))
     plan = authorship.plan(config, machine=machine)
     assert not (tmp_path / "answers.sqlite").exists()
-    counted = sum(stage.calls for stage in plan.stages.values())
+    counted = planned_calls(plan)
     asked = start(config, tmp_path)["llm"]["calls"]
     # Of a judge's duels those are not held in which texts are equal or empty once the given sentence is cut.
     assert counted == asked if judge == "classifier" else asked <= counted <= 1.5 * asked
+
+
+def test_a_strategy_that_compares_authors_is_planned_and_left_out_where_it_must_not(tmp_path):
+    """What a plan cannot know is counted at its most."""
+    config = make_config(tmp_path, authors=3, shown=5, strategies=("hypothesis_bank",))
+    (plan,) = authorship.plan(config, machine=pipeline.Machine(store=str(tmp_path / "answers.sqlite")))
+    assert plan.stages["hypotheses tried"].calls > 0
+    found = start(config, tmp_path)
+    assert found["llm"]["calls"] <= planned_calls([plan])
+    assert "hypothesis_bank" in found["win_rates"]
+    alone = make_config(tmp_path, authors=3, shown=5, strategies=("hypothesis_bank",), cross_user=False)
+    assert "hypothesis_bank" not in alone.compared
 
 
 def test_an_interrupted_run_goes_on(tmp_path):
@@ -183,7 +222,7 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert [json.loads(line)["finished"] for line in lines] == [False]
     whole = authorship.plan(config, machine=pipeline.Machine(store=str(tmp_path / "other.sqlite")))
     done = start(config, tmp_path)
-    assert 0 < done["llm"]["calls"] < sum(stage.calls for stage in whole.stages.values())
+    assert 0 < done["llm"]["calls"] < planned_calls(whole)
 
 
 def test_below_six_authors_there_are_no_intervals(tmp_path):
@@ -257,3 +296,72 @@ def test_the_given_prompts_are_used(tmp_path):
     asked = [r for stage, r in seen if stage == "icl_random"]
     assert asked and all(r.max_tokens == 33 and len(r.messages) == 1 for r in asked)
     assert all(r.messages[0].text.count("Write an article that starts with:") == 1 for r in asked)
+
+
+def test_another_llm_may_judge(tmp_path, monkeypatch):
+    log = two_llms(monkeypatch)
+    config = make_config(tmp_path, authors=3, llm="w", judge="llm", judge_llm="j")
+    machine = pipeline.Machine(store=str(tmp_path / "answers.sqlite"))
+    plans = authorship.plan(config, machine=machine)
+    assert log == [] and [plan.model for plan in plans] == ["scripted", "scripted-judge"]
+    assert "judge" not in plans[0].stages and set(plans[1].stages) == {"judge"}
+    found = start(config, tmp_path)
+    asked = {
+        name: [w for who, what, w in log if (who, what) == (name, "asked")] for name in ("scripted", "scripted-judge")
+    }
+    judged = ["Which one is more likely by the same author?" in w.messages[0].text for w in asked["scripted-judge"]]
+    assert judged and all(judged) and all(w.temperature == 0.0 for w in asked["scripted-judge"])
+    assert not any("Which one is more likely" in w.messages[0].text for w in asked["scripted"])
+    assert found["judge"]["kind"] == "llm" and found["judge"]["llm"] == "scripted-judge"
+    for name, own in (("llm", asked["scripted"]), ("judge_llm", asked["scripted-judge"])):
+        assert found[name]["calls"] == len(own) and found[name]["cost_usd"] == 0.0
+    (line,) = [json.loads(line) for line in (tmp_path / "run" / "invocations.jsonl").read_text().splitlines()]
+    assert line["judge_llm"]["calls"] == len(asked["scripted-judge"])
+    assert "scripted-judge" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_the_llm_that_writes_is_given_back_before_another_judges(tmp_path, monkeypatch):
+    """An embedded LLM that waits for the other one would otherwise wait for ever."""
+    log = two_llms(monkeypatch)
+    start(make_config(tmp_path, authors=3, llm="w", judge="llm", judge_llm="j"), tmp_path)
+    order = [(who, what) for who, what, _ in log]
+    assert order.index(("scripted", "closed")) < order.index(("scripted-judge", "asked"))
+    assert ("scripted", "asked") not in order[order.index(("scripted", "closed")) :]
+    assert order[-1] == ("scripted-judge", "closed")
+
+
+def test_a_judge_that_takes_no_temperature_gets_none(tmp_path, monkeypatch):
+    log = two_llms(monkeypatch, judge="claude-opus-5")
+    found = start(make_config(tmp_path, authors=3, llm="w", judge="llm", judge_llm="j"), tmp_path)
+    assert {wanted.temperature for who, what, wanted in log if (who, what) == ("claude-opus-5", "asked")} == {None}
+    assert found["judge_llm"]["cost_usd"] > 0
+
+
+def test_both_llms_spend_of_one_budget(tmp_path, monkeypatch):
+    log = two_llms(monkeypatch)
+    config = make_config(tmp_path, authors=3, llm="w", judge="llm", judge_llm="j")
+    writing = planned_calls(authorship.plan(config, machine=pipeline.Machine(store=str(tmp_path / "other.sqlite")))[:1])
+    limited = pipeline.Machine(store=str(tmp_path / "answers.sqlite"), budget=pipeline.Budget(calls=writing + 5))
+    with pytest.raises(request.Stopped):
+        authorship.run(config, tmp_path / "run", command="c", machine=limited, say=quiet)
+    asked = [who for who, what, _ in log if what == "asked"]
+    assert len(asked) == writing + 5 and asked.count("scripted-judge") == 5
+
+
+def test_the_same_llm_named_as_judge_is_asked_as_one(tmp_path):
+    found = start(make_config(tmp_path, authors=3, judge="llm", judge_llm="scripted"), tmp_path)
+    assert found["judge_llm"] is None and found["judge"]["llm"] == "scripted"
+
+
+def test_a_judge_that_cannot_be_had_leaves_nothing(tmp_path):
+    config = make_config(tmp_path, judge="llm", judge_llm="nobody")
+    with pytest.raises(request.LLMError, match="unknown LLM 'nobody'"):
+        start(config, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"train.jsonl", "test.jsonl"}
+
+
+def test_a_classifier_asks_no_llm():
+    with pytest.raises(
+        ValueError, match="judge_llm is local, but a classifier judges and asks nobody; give --judge llm"
+    ):
+        authorship.AuthorshipConfig(data=(), judge_llm="local")

@@ -5,9 +5,21 @@ import math
 
 import pytest
 
-from hydrajax.methods import hypothesis_bank as bank
+from hydrajax.prompting import _hypogenic as bank
 
 NONE = bank.BankSettings(wrong=10**6)
+
+
+def refine(hypotheses, examples, *, predict, propose, settings=bank.BankSettings()):  # noqa: B008 (frozen)
+    """One bank, out of what is said of one example at a time."""
+
+    def reply(asked):
+        (step,) = asked.values()
+        if isinstance(step, bank.Propose):
+            return {"": propose(list(step.examples))}
+        return {"": [predict(step.hypotheses, example) for example in step.examples]}
+
+    return bank.together({"": bank.refine(hypotheses, examples, settings)}, reply)[""]
 
 
 def never(examples):
@@ -28,7 +40,7 @@ def test_each_example_is_tried_with_the_k_best():
         asked.append(tuple(texts))
         return [text == "good" for text in texts]
 
-    found = bank.refine(
+    found = refine(
         ["a", "b", "good"], range(12), predict=predict, propose=never, settings=dataclasses.replace(NONE, tried=1)
     )
     assert all(len(texts) == 1 for texts in asked)
@@ -39,7 +51,7 @@ def test_each_example_is_tried_with_the_k_best():
 
 
 def test_counts_are_those_of_the_answers():
-    found = bank.refine(
+    found = refine(
         ["even", "all"],
         range(10),
         predict=lambda texts, i: [t == "all" or i % 2 == 0 for t in texts],
@@ -59,7 +71,7 @@ def test_ten_wrong_examples_make_five_hypotheses_which_are_tried_on_them():
     def predict(texts, example):
         return [text.startswith("new") for text in texts]
 
-    found = bank.refine([f"old {i}" for i in range(5)], range(10), predict=predict, propose=propose)
+    found = refine([f"old {i}" for i in range(5)], range(10), predict=predict, propose=propose)
     assert proposed == [list(range(10))]
     assert [h.text for h in found[:5]] == [f"new {i}" for i in range(5)]
     assert all((h.right, h.tried) == (10, 10) for h in found[:5])
@@ -76,7 +88,7 @@ def test_how_many_must_be_wrong_grows_with_the_examples(misses, listed):
     def predict(texts, example):
         return [place >= misses for place in range(len(texts))]
 
-    bank.refine(
+    refine(
         [str(i) for i in range(5)],
         range(10),
         predict=predict,
@@ -92,7 +104,7 @@ def test_the_best_twenty_stay():
     def propose(examples):
         return [f"new {next(made)}" for _ in range(5)]
 
-    found = bank.refine(
+    found = refine(
         [f"old {i}" for i in range(25)], range(200), predict=lambda texts, i: [False] * len(texts), propose=propose
     )
     assert len(found) == 20 and len({h.text for h in found}) == 20
@@ -101,18 +113,18 @@ def test_the_best_twenty_stay():
 
 
 def test_nothing_known_or_empty_is_taken_up():
-    found = bank.refine(
+    found = refine(
         ["a"], range(10), predict=lambda texts, i: [False] * len(texts), propose=lambda w: ["a", " ", "b", "b"]
     )
     assert sorted(h.text for h in found) == ["a", "b"]
 
 
 def test_without_examples_or_hypotheses():
-    assert bank.refine(["a", "a", "b"], [], predict=never, propose=never) == (
+    assert refine(["a", "a", "b"], [], predict=never, propose=never) == (
         bank.Hypothesis(text="a"),
         bank.Hypothesis(text="b"),
     )
-    assert bank.refine([], range(3), predict=lambda texts, i: [], propose=never) == ()
+    assert refine([], range(3), predict=lambda texts, i: [], propose=never) == ()
 
 
 def test_numbers_that_make_no_sense_are_refused():
@@ -120,3 +132,38 @@ def test_numbers_that_make_no_sense_are_refused():
         bank.BankSettings(tried=0)
     with pytest.raises(ValueError, match="wrong_share 2"):
         bank.BankSettings(wrong_share=2.0)
+
+
+def test_what_has_proved_itself_comes_before_what_was_lucky_once():
+    worth = [(4, 4), (1, 1), (5, 8), (0, 0), (0, 1), (0, 4)]
+    found = [bank.expected_accuracy(bank.Hypothesis(text="h", right=right, tried=tried)) for right, tried in worth]
+    assert found == sorted(found, reverse=True) and found[3] == 1 / 2
+
+
+def test_banks_made_side_by_side_are_those_made_alone():
+    """Each has another number of examples and of rounds; none sees another's answers."""
+    rounds = []
+
+    def reply(asked):
+        rounds.append(set(asked))
+        return {
+            name: [f"{name} new {len(step.examples)}"]
+            if isinstance(step, bank.Propose)
+            else [[(len(text) + example) % 3 == 0 for text in step.hypotheses] for example in step.examples]
+            for name, step in asked.items()
+        }
+
+    def started():
+        settings = bank.BankSettings(tried=2, wrong=2)
+        return {name: bank.refine(["a", "bb", name], range(n), settings) for name, n in (("x", 2), ("yy", 5), ("z", 0))}
+
+    found = bank.together(started(), reply)
+    together, rounds = rounds, []
+    alone = {}
+    for name, one in started().items():
+        rounds = []
+        alone |= bank.together({name: one}, reply)
+        assert len(rounds) <= len(together)
+    assert found == alone and set(found) == {"x", "yy", "z"}
+    assert together[0] == {"x", "yy"}
+    assert bank.together({}, reply) == {}

@@ -5,12 +5,15 @@
 Each example i of N is tried with the k best hypotheses (all, where there are fewer). Where at least .8 k i / N of them
 are wrong it goes to a list; at 10 of these, 5 new hypotheses are made of them, and the best 20 of all stay. A new
 hypothesis is tried on the examples that it was made of, which gives it a first reward.
+
+A bank is a generator, which is sent the answers to what it asks: many banks can be made side by side, their calls in
+one batch (`together`).
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 Example = TypeVar("Example")
 
@@ -54,6 +57,28 @@ class Hypothesis:
     tried: int = 0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predict(Generic[Example]):
+    """Asks which hypotheses lead to the right label; the reply is a truth value by example and hypothesis."""
+
+    hypotheses: tuple[str, ...]
+    examples: tuple[Example, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Propose(Generic[Example]):
+    """Asks for new hypotheses out of examples that most were wrong about; the reply is their texts.
+
+    What is beyond the settings' number, empty or known already is left out.
+    """
+
+    examples: tuple[Example, ...]
+
+
+Step = Predict[Example] | Propose[Example]
+Bank = Generator[Step[Example], Any, tuple[Hypothesis, ...]]
+
+
 def reward(hypothesis: Hypothesis, seen: int, alpha: float = 0.5) -> float:
     """accuracy + alpha sqrt(log t / n); infinite where it was never tried, so that everything is tried once."""
     if not hypothesis.tried:
@@ -61,22 +86,25 @@ def reward(hypothesis: Hypothesis, seen: int, alpha: float = 0.5) -> float:
     return hypothesis.right / hypothesis.tried + alpha * math.sqrt(math.log(max(1, seen)) / hypothesis.tried)
 
 
+def expected_accuracy(hypothesis: Hypothesis) -> float:
+    """(right + 1) / (n + 2): what a hypothesis is worth once nothing more is tried.
+
+    The reward favours what is hardly known, to try it; here the mean under a uniform prior favours what has proved
+    itself, 4 of 4 before 1 of 1, and what was never tried is worth a guess.
+    """
+    return (hypothesis.right + 1) / (hypothesis.tried + 2)
+
+
 def refine(
     hypotheses: Sequence[str],
     examples: Sequence[Example],
-    *,
-    predict: Callable[[Sequence[str], Example], Sequence[bool]],
-    propose: Callable[[Sequence[Example]], Sequence[str]],
     settings: BankSettings = BankSettings(),  # noqa: B008 (frozen)
-) -> tuple[Hypothesis, ...]:
-    """The bank after all examples, the best first.
+) -> Bank[Example]:
+    """Asks step by step, and returns the bank after all examples, that of the highest reward first.
 
     Args:
       hypotheses: to begin with.
       examples: labelled, none of which a hypothesis is later judged on.
-      predict: (hypotheses, example) -> whether each of them leads to the right label.
-      propose: examples that most were wrong about -> new hypotheses; what is beyond the settings' number, empty or
-        known already is left out.
       settings: the numbers.
     """
     bank = [Hypothesis(text=text) for text in dict.fromkeys(hypotheses)][: settings.size]
@@ -84,25 +112,56 @@ def refine(
     for seen, example in enumerate(examples, start=1):
         bank = _ranked(bank, seen - 1, settings)
         chosen, rest = bank[: settings.tried], bank[settings.tried :]
-        verdicts = predict([hypothesis.text for hypothesis in chosen], example)
+        (verdicts,) = yield _predict(chosen, [example])
         bank = [_told(h, right) for h, right in zip(chosen, verdicts, strict=True)] + rest
         misses = sum(not right for right in verdicts)
         if misses and misses >= settings.wrong_share * len(chosen) * seen / len(examples):
             wrong.append(example)
         if len(wrong) == settings.wrong:
-            bank = _ranked([*bank, *_new(bank, wrong, predict, propose, settings)], seen, settings)[: settings.size]
+            new = yield from _new(bank, wrong, settings)
+            bank = _ranked([*bank, *new], seen, settings)[: settings.size]
             wrong = []
     return tuple(_ranked(bank, len(examples), settings))
 
 
-def _new(bank, wrong, predict, propose, settings: BankSettings) -> list[Hypothesis]:
+def together(
+    banks: Mapping[str, Bank[Example]],
+    reply: Callable[[Mapping[str, Step[Example]]], Mapping[str, Any]],
+) -> dict[str, tuple[Hypothesis, ...]]:
+    """Makes banks side by side: in each round, every one that is not done yet asks one thing.
+
+    Args:
+      banks: by name.
+      reply: what each asks, by name -> what it is sent.
+    """
+    done: dict[str, tuple[Hypothesis, ...]] = {}
+    replies: Mapping[str, Any] = dict.fromkeys(banks)
+    while replies:
+        asked: dict[str, Step[Example]] = {}
+        for name, sent in replies.items():
+            try:
+                asked[name] = banks[name].send(sent)
+            except StopIteration as end:
+                done[name] = end.value
+        replies = reply(asked) if asked else {}
+    return done
+
+
+def _new(
+    bank: Sequence[Hypothesis], wrong: Sequence[Example], settings: BankSettings
+) -> Generator[Step[Example], Any, list[Hypothesis]]:
     known = {hypothesis.text for hypothesis in bank}
-    texts = [text for text in dict.fromkeys(propose(wrong)) if text.strip() and text not in known]
-    texts = texts[: settings.proposed]
-    found = [Hypothesis(text=text) for text in texts]
-    for example in wrong if found else ():
-        found = [_told(h, right) for h, right in zip(found, predict(texts, example), strict=True)]
+    proposed = yield Propose(examples=tuple(wrong))
+    texts = [text for text in dict.fromkeys(proposed) if text.strip() and text not in known]
+    found = [Hypothesis(text=text) for text in texts[: settings.proposed]]
+    if found:
+        for verdicts in (yield _predict(found, wrong)):
+            found = [_told(h, right) for h, right in zip(found, verdicts, strict=True)]
     return found
+
+
+def _predict(hypotheses: Sequence[Hypothesis], examples: Sequence[Example]) -> Predict[Example]:
+    return Predict(hypotheses=tuple(hypothesis.text for hypothesis in hypotheses), examples=tuple(examples))
 
 
 def _ranked(bank: Sequence[Hypothesis], seen: int, settings: BankSettings) -> list[Hypothesis]:
