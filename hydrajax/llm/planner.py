@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from hydrajax.llm import models, request, store
 from hydrajax.llm.usage import Usage
 
-_PLACEHOLDER = re.compile(r"[0-9a-f]{6}-\d+( word)*")
+_PLACEHOLDER = re.compile(r"[0-9a-f]{6}-\d+( the| word)*\.")
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -242,7 +242,7 @@ def test_a_plan_counts_the_most_that_may_be_asked(context):
         "more hypotheses": 1,
     }
     assert all(model.text for model in found.values())
-    assert planner.is_placeholder("0a1b2c-3 word word") and not planner.is_placeholder("word 0a1b2c-3")
+    assert planner.is_placeholder("0a1b2c-3 the word.") and not planner.is_placeholder("word 0a1b2c-3")
 
 
 def test_its_prompt_is_that_of_hypotheses(context):
