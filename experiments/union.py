@@ -32,7 +32,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tyro
 
 from experiments import _families_pools as drawn
@@ -41,6 +40,7 @@ from hydrajax import files
 from hydrajax.data import folds, tasks
 from hydrajax.llm import request, sampler, store
 from hydrajax.methods import lab, proposals, settings, union
+from hydrajax.nn import feature_cache
 from hydrajax.prompting import contract
 from hydrajax.runs import config, pipeline
 from hydrajax.types import Query, Split
@@ -163,7 +163,7 @@ def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
             pathlib.Path(machine.cache) if machine.cache else store.Store.without_making(None).path.parent / "features"
         )
         encode, embed = pipeline.encoders(base, cache)
-        known = proposals.Known(task=made.ctx.task, embed=remembered(embed), seed=options.seed)
+        known = proposals.Known(task=made.ctx.task, embed=feature_cache.in_memory(embed), seed=options.seed)
         for fold, part in enumerate(folds.k_folds(made.ctx.task, (whole,), folds=options.folds, seed=options.seed)):
             if fold not in todo:
                 continue
@@ -234,19 +234,6 @@ def fold_file(task_name: str, fold: int, options: Options) -> pathlib.Path:
     read = "+".join((*options.losses, *(["base"] if options.base else [])))
     name = f"{task_name}-{spoken}-{kind}-{read}-p{options.pseudo}-s{options.seed}-{fold}of{options.folds}.json"
     return options.out / name
-
-
-def remembered(embed: Any) -> Any:
-    """Embeddings that stay in memory: folds ask for the same texts."""
-    known: dict[str, np.ndarray] = {}
-
-    def embed_texts(texts: Sequence[str]) -> np.ndarray:
-        missing = [text for text in dict.fromkeys(texts) if text not in known]
-        if missing:
-            known.update(zip(missing, embed(missing), strict=True))
-        return np.stack([known[text] for text in texts])
-
-    return embed_texts
 
 
 def _say(line: str) -> None:

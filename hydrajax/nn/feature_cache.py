@@ -18,7 +18,7 @@ import socket
 import time
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import filelock
@@ -259,3 +259,21 @@ def _remove_leftovers(folder: pathlib.Path) -> None:
         with contextlib.suppress(OSError):
             if not runs and time.time() - left.stat().st_mtime > OLD:
                 left.unlink()
+
+
+def in_memory(embed: Callable[[Sequence[str]], np.ndarray]) -> Callable[[Sequence[str]], np.ndarray]:
+    """The same function, which remembers what it has computed, for texts that are asked for again and again.
+
+    Args:
+      embed: texts -> features [N, D].
+    """
+    known: dict[str, np.ndarray] = {}
+
+    def remembered(texts: Sequence[str]) -> np.ndarray:
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing or not texts:
+            found = embed(missing)
+            known.update(zip(missing, found, strict=True))
+        return np.stack([known[text] for text in texts]) if texts else found
+
+    return remembered

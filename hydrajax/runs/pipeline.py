@@ -19,7 +19,7 @@ from hydrajax.llm import connect, planner, sampler, store
 from hydrajax.llm.budget import Budget
 from hydrajax.llm.request import Transport
 from hydrajax.methods import baselines, hydra, lab, learner, personal
-from hydrajax.nn import encode
+from hydrajax.nn import encode, feature_cache
 from hydrajax.nn.bases import blocks
 from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import books, compare, compare_union, costs, folder, load, saved
@@ -181,7 +181,7 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> books.Plan:  # n
     answers = store.Store.without_making(machine.store)
     # Strategies that compare users look for likeness; the others can do without loading a base.
     compares = any(registry.get(name).compares for name in strategies(config))
-    embed = encoders(config, None)[1] if compares else None
+    embed = feature_cache.in_memory(encoders(config, None)[1]) if compares else None
 
     def count(guess: Callable[[Sequence[int]], int] | None) -> planner.Planner:
         counting = planner.Planner(transport.model, answers, guess=guess)

@@ -256,3 +256,16 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path):
         with feature_cache.opened(tmp_path, D):
             pass
         assert set(folder.glob(".*")) == stay
+
+
+def test_in_memory_computes_every_text_once_and_returns_what_it_would():
+    asked = []
+
+    def embed(texts):
+        return np.array([[len(text), ord(text[0])] for text in texts], np.float32).reshape(len(texts), 2)
+
+    remembered = feature_cache.in_memory(lambda texts: asked.append(list(texts)) or embed(texts))
+    for texts in (["b", "aa", "b"], ["aa"], ["ccc", "b"]):
+        np.testing.assert_array_equal(remembered(texts), embed(texts))
+    assert asked == [["b", "aa"], ["ccc"]]
+    assert remembered([]).shape == (0, 2)
