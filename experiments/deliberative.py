@@ -4,8 +4,9 @@ Source    the second task of HyPerAlign (Garbacea and Tan, arXiv 2505.00038); pr
 Command   python -m experiments.deliberative                      (simulated users, no data needed)
           python -m experiments.deliberative --data ccat50_train.jsonl.gz --pairs 6 --llm claude-haiku-4-5
           python -m experiments.deliberative --plan               counts calls, tokens, time and dollars
-Expected  nothing was published that could be compared: the abstract claims more helpfulness without loss of safety. A
-          small LLM judges badly; the agreement of its judgements with refusal phrases stands beside the rates.
+Expected  nothing was published that could be compared: the abstract claims more helpfulness without loss of safety. The
+          embedded 135M LLM judges nothing readably, so every rate is empty; by refusal phrases, which stand beside the
+          rates, hypotheses go with .09 [.00, .35] refusals of tempting prompts (plain .00) and .00 of look-alikes.
 Cost      defaults: 8 x 20 answers with each strategy and as many with its mixed users, 20 plain ones, two judgements
           each and some twice: `--plan` tells. `--pairs 6` takes all prompts; eight users are few: `--users 24`.
 Smoke     python -m experiments.deliberative --smoke              (seconds, a scripted LLM)
