@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hydrajax.training import logistic
 from hydrajax.types import DataError
 
 Embed = Callable[[Sequence[str]], np.ndarray]
@@ -129,14 +130,10 @@ def chunks(text: str, words: int) -> list[str]:
 
 
 def _fit_part(featurise, flat, of, target, fold, grid) -> Part:
-    # Imported late: it costs over a second, and only the judge needs it.
-    from sklearn import linear_model
-
     features, labels = featurise(flat), target[of]
 
     def fitted(c: float, rows: np.ndarray):
-        regression = linear_model.LogisticRegression(C=c, max_iter=1000, tol=1e-3)
-        return regression.fit(features[rows], labels[rows])
+        return logistic.fit(features[rows], labels[rows], c=c, max_iter=1000, tol=1e-3)
 
     tried = {}
     for c in grid:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hydrajax.data import tasks
+from hydrajax.training import logistic
 from hydrajax.types import DataError, Query, Record, Split, User, profile_for
 
 Embed = Callable[[Sequence[str]], Any]
@@ -196,9 +197,6 @@ def _closeness(task: tasks.Task, answers: np.ndarray, gold: np.ndarray) -> np.nd
 
 
 def _fit(task: tasks.Task, features: np.ndarray, target: np.ndarray, settings: Settings) -> FactorisedClassifier:
-    # Imported late: it costs over a second, and only this control needs it.
-    from sklearn import linear_model
-
     size, dims = len(task.labels), features.shape[1]
     mean, spread = features.mean(axis=0), features.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
@@ -206,8 +204,7 @@ def _fit(task: tasks.Task, features: np.ndarray, target: np.ndarray, settings: S
     known = counts > 0
     weights, bias = np.zeros((dims, size)), np.zeros(size)
     if known.sum() > 1:
-        regression = linear_model.LogisticRegression(C=settings.regularisation, max_iter=2000)
-        regression.fit((features - mean) / scale, target)
+        regression = logistic.fit((features - mean) / scale, target, c=settings.regularisation)
         coefficients, intercept = regression.coef_, regression.intercept_
         if len(coefficients) == 1:  # two labels: scikit-learn keeps the second one's logit against the first
             coefficients, intercept = (

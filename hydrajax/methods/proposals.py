@@ -7,6 +7,7 @@ query's user nor, in anybody's profile, its text: `out_of_fold` divides the trai
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,9 @@ from hydrajax.data import draws, folds, pseudo, tasks
 from hydrajax.methods import controls, factorised_classifier, rewording
 from hydrajax.prompting.contract import Asked, Embed
 from hydrajax.retrieval import retrieve
-from hydrajax.types import Query, Record, Split, User, profile_for
+from hydrajax.types import DataError, Query, Record, Split, User, profile_for
 
+_log = logging.getLogger(__name__)
 SMOOTHING = 0.3  # votes that every label has before the profile is counted
 LIKENESS = 0.15  # how much less similar a record is that counts e times less
 FEWEST_VOTES = 0.02
@@ -47,7 +49,7 @@ class Known:
       embed: texts -> features [N, D].
       seed: of draws.
       default: the label of a user without records: the most frequent one of other users.
-      models: what `Source.fit` has learned of other users, by source.
+      models: what `Source.fit` has learned of other users, by source; None where they are too few to learn from.
     """
 
     task: tasks.Task
@@ -139,9 +141,9 @@ def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> Proposals:
 def by_classifier(known: Known, asked: Sequence[Asked]) -> Proposals:
     """Every label by a classifier of other users' records, the text alone; numbers: log P(l | text) - log P(l) of the
     chosen regression, and of a smoother and a sharper one (ratings: expected quality under P(l | text))."""
-    if not asked:
-        return {}
     models = known.models["classifier"]
+    if not asked or models is None:
+        return {}
     evidence = [
         factorised_classifier.text_evidence(model, known.task, _queries(asked), known.embed) for model in models
     ]
@@ -161,7 +163,7 @@ def by_classifier(known: Known, asked: Sequence[Asked]) -> Proposals:
 
 def by_factorised_classifier(known: Known, asked: Sequence[Asked]) -> Proposals:
     """Every label by the shared classifier times the user's label prior; number: log P (ratings: expected quality)."""
-    if not asked:
+    if not asked or known.models["factorised"] is None:
         return {}
     users = [User(id=one.query.user_id, profile=one.profile) for one in asked]
     model = known.models["factorised"][0]
@@ -183,7 +185,7 @@ def own_words(known: Known, asked: Sequence[Asked]) -> Proposals:
     """The query's text without the words that its user would hardly have used (`rewording`), and whole; number: the
     expected ROUGE-1."""
     found = {}
-    for one in asked:
+    for one in asked if known.models["own words"] is not None else ():
         text, written = known.task.query_text(one.query), _written(known, one.profile)
         versions = rewording.versions(known.models["own words"], text, written)
         found[one.query.id] = [Proposal(text=text, numbers=(worth,)) for text, worth in versions]
@@ -192,7 +194,7 @@ def own_words(known: Known, asked: Sequence[Asked]) -> Proposals:
 
 def _fit_classifier(known: Known, train: Split) -> tuple[factorised_classifier.FactorisedClassifier, ...]:
     """With chosen settings (those of a model that is known already, where there is one), a smoother and a sharper."""
-    if "classifier" in known.models:
+    if known.models.get("classifier"):
         settings = known.models["classifier"][0].settings
         best = factorised_classifier.fit(known.task, train, known.embed, grid=(settings,))
     else:
@@ -285,7 +287,11 @@ def fit_models(known: Known, train: Split, asked: Split, sources: Mapping[str, S
     made: dict[Any, Any] = {}  # sources with the same fit share the model
     for source in sources.values():
         if source.fit is not None and source.fit not in made:
-            made[source.fit] = source.fit(known, clean)
+            try:
+                made[source.fit] = source.fit(known, clean)
+            except DataError as error:  # too few users: the source proposes nothing
+                _log.warning("%s", error)
+                made[source.fit] = None
     models = {name: made[source.fit] for name, source in sources.items() if source.fit is not None}
     records = [record for user in clean.users.values() for record in user.profile]
     default = controls.most_frequent_label(known.task, records) if _labelled(known.task) else ""

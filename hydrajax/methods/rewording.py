@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from hydrajax.training import logistic
 from hydrajax.types import DataError
 
 Pair = tuple[str, str, Sequence[str]]  # a question, what its author wrote, the author's other texts
@@ -53,8 +54,6 @@ def fit(pairs: Sequence[Pair]) -> Rewording:
     Raises:
       DataError: there is no question, or every word of every question was kept, or none.
     """
-    from sklearn import linear_model  # imported late: it costs over a second
-
     asked: collections.Counter[str] = collections.Counter()
     kept: collections.Counter[str] = collections.Counter()
     written: collections.Counter[str] = collections.Counter()
@@ -81,7 +80,7 @@ def fit(pairs: Sequence[Pair]) -> Rewording:
     x = np.concatenate(rows)
     mean, spread = x.mean(axis=0), x.std(axis=0)
     scale = np.where(spread > CONSTANT, spread, 1.0)
-    regression = linear_model.LogisticRegression(C=REGULARISATION, max_iter=500).fit((x - mean) / scale, target)
+    regression = logistic.fit((x - mean) / scale, target, c=REGULARISATION, max_iter=500)
     asked_sizes = [len(_words(question)) for question, *_ in pairs]
     slope, offset = 1.0, 0.0
     if len(set(asked_sizes)) > 1:

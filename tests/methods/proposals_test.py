@@ -163,3 +163,17 @@ def test_a_source_that_copies_from_the_profile_is_right_by_chance_alone():
     assert share(proposals.propose(known(), people, unmarked, sources)) == 1.0  # the test can fail
     halved = [halves.half(people[q.user_id], halves.part_for(q, people[q.user_id])) for q in queries]
     assert not any(q.record_id in {r.id for r in own.profile} for q, own in zip(queries, halved, strict=True))
+
+
+@pytest.mark.parametrize("task", ["LaMP_2M", "LaMP_7"])
+def test_a_source_that_finds_nobody_to_learn_from_proposes_nothing(task):
+    task = tasks.LAMP[task]
+    own = User(id="new", profile=(Record(id="0", fields=dict.fromkeys(task.fields, "apple pie")),))
+    query = Query(id="q", user_id="new", inputs={"text": "fig and plum"}, gold="fig")
+    new = Split(name="new", users={"new": own}, queries=(query,))
+    sources = proposals.suiting(task)
+    fitted = proposals.fit_models(known(task), Split(name="train", users={}, queries=()), new, sources)
+    found = proposals.propose(fitted, new.users, new.queries, sources)
+    learned = {name for name, source in sources.items() if source.fit is not None}
+    assert learned and all(not found[name].get("q") for name in learned)
+    assert any(found[name].get("q") for name in set(sources) - learned)
