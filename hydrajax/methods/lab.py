@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hydrajax import metrics, retrieval
@@ -40,6 +41,7 @@ class Lab:
     ledger: dict[tuple[str, str], collections.Counter[str]] = dataclasses.field(default_factory=dict)
     library: library_lib.Library = dataclasses.field(default_factory=library_lib.Library)
     _booked: set[library_lib.Key] = dataclasses.field(init=False, default_factory=set)
+    _fingerprints: dict[library_lib.Key, str] = dataclasses.field(init=False, default_factory=dict)
 
     def quality(self, query: Query, answer: str) -> float:
         """How good an answer is: the graded quality against the gold, or the simulated user's reward."""
@@ -189,7 +191,8 @@ class Lab:
         ]
 
     def user_models(self, strategy: str, queries: Sequence[Query]) -> dict[str, contract.UserModel]:
-        """What a strategy knows of the user of each query, by query id, learned where the library has nothing of it.
+        """What a strategy knows of the user of each query, by query id, learned where the library has nothing that was
+        made of the same records in the same way.
 
         A real query gets what was made of the whole profile. A pseudo-query gets what was made of the half of it that
         does not hold the query's record: learned from the whole, the answer might have been seen.
@@ -198,7 +201,7 @@ class Lab:
             query.id: library_lib.Key(strategy, query.user_id, halves.part_for(query, self.users[query.user_id]))
             for query in queries
         }
-        missing = [key for key in dict.fromkeys(keys.values()) if key not in self.library]
+        missing = [key for key in dict.fromkeys(keys.values()) if not self.library.fits(key, self._fingerprint(key))]
         for part in dict.fromkeys(key.part for key in missing):
             users = [halves.half(self.users[key.user_id], part) for key in missing if key.part == part]
             noted = _Noted(self.ctx.llm)
@@ -206,14 +209,12 @@ class Lab:
                 [user for user in users if user.profile], dataclasses.replace(self.ctx, llm=noted)
             )
             cost = _spent(noted.users, noted.answers)
-            self.library.add(
-                {
-                    library_lib.Key(strategy, user.id, part): library_lib.Entry(
-                        model=found.get(user.id), **cost.get(user.id, collections.Counter())
-                    )
-                    for user in users
-                }
-            )
+            entries = {}
+            for user in users:
+                key = library_lib.Key(strategy, user.id, part)
+                spent = cost.get(user.id, collections.Counter())
+                entries[key] = library_lib.Entry(model=found.get(user.id), fingerprint=self._fingerprint(key), **spent)
+            self.library.add(entries)
         for key in set(keys.values()) - self._booked:
             entry = self.library[key]
             if entry.calls:
@@ -225,6 +226,21 @@ class Lab:
             self._booked.add(key)
         models = {query_id: self.library[key].model for query_id, key in keys.items()}
         return {query_id: model for query_id, model in models.items() if model is not None and model.text}
+
+    def _fingerprint(self, key: library_lib.Key) -> str:
+        """Of what a user model is made of; empty for strategies that make none."""
+        if key not in self._fingerprints:
+            of = registry.get(key.strategy)
+            learns = type(of).learn is not contract.Strategy.learn
+            user = halves.half(self.users[key.user_id], key.part)
+            others = self._population if learns and of.compares else ""
+            self._fingerprints[key] = library_lib.fingerprint(user, self.ctx, others) if learns else ""
+        return self._fingerprints[key]
+
+    @functools.cached_property
+    def _population(self) -> str:
+        population = self.ctx.population or {}
+        return library_lib.digest(population[user_id] for user_id in sorted(population))
 
     def _varied(self, query: Query, records: Sequence[Record], sample: int) -> tuple[Record, ...]:
         """The records in another order, one of three or more left out, drawn by seed, query and sample alone.

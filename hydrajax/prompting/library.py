@@ -2,19 +2,29 @@
 
 A file of JSON lines, one user model a line, written whole or not at all. Whole profiles and halves of them are kept
 apart (`part`): what is asked of a pseudo-query must come from the half that does not hold its record.
+
+What was made of other records, or by another LLM, prompt or setting, is learned anew. What a person has edited or
+deleted stays as the person left it, also where that was done while a run was under way.
 """
 
+import contextlib
 import dataclasses
+import hashlib
+import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
+
+import filelock
 
 from hydrajax import files
 from hydrajax.data.halves import WHOLE
-from hydrajax.prompting.contract import UserModel
-from hydrajax.types import DataError
+from hydrajax.prompting import texts
+from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.types import DataError, User
 
 FILE = "user_models.jsonl"  # in a run's folder
+_LOCK = ".user_models.lock"  # beside it
 
 
 class Key(NamedTuple):
@@ -38,12 +48,45 @@ class Entry:
     Attributes:
       model: None where nothing was learned of the user, or the model was deleted.
       calls, input_tokens, output_tokens: of the LLM, answers from the store included.
+      fingerprint: of what it was made of (see `fingerprint`); empty in files that are older than fingerprints.
+      deleted: where the model was deleted, all of it but the text.
     """
 
     model: UserModel | None
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    fingerprint: str = ""
+    deleted: UserModel | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person has edited or deleted the model."""
+        return self.deleted is not None or (self.model is not None and self.model.edited)
+
+
+def digest(users: Iterable[User]) -> str:
+    """Twelve hexadecimal digits that change with users, with their records, and with the order of either."""
+    found = hashlib.sha256()
+    for user in users:
+        records = [(record.id, dict(record.fields), record.date) for record in user.profile]
+        found.update(json.dumps([user.id, records], sort_keys=True).encode())
+    return found.hexdigest()[:12]
+
+
+def fingerprint(user: User, ctx: Context, others: str = "") -> str:
+    """Twelve hexadecimal digits that change with whatever a user model may depend on.
+
+    That is more than most depend on: to learn anew what would be the same costs no call, its answers are in the store.
+
+    Args:
+      user: with the records that the model is made of.
+      ctx: task, LLM, settings and seed.
+      others: `digest` of the users that the strategy compares with.
+    """
+    task, settings = dataclasses.asdict(ctx.task), dataclasses.asdict(ctx.settings)
+    made_of = [digest([user]), others, task, settings, ctx.llm.model, ctx.seed, texts.version(*texts.names())]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Library:
@@ -58,11 +101,7 @@ class Library:
 
     def __init__(self, path: pathlib.Path | None = None):
         self._path = path
-        self._entries: dict[Key, Entry] = {}
-        if path is not None and path.exists():
-            for number, line in files.numbered_lines(path):
-                key, entry = _read(line, f"{path}, line {number}")
-                self._entries[key] = entry
+        self._entries = self._on_disk()
 
     def __contains__(self, key: Key) -> bool:
         return key in self._entries
@@ -70,19 +109,28 @@ class Library:
     def __getitem__(self, key: Key) -> Entry:
         return self._entries[key]
 
+    def fits(self, key: Key, made_of: str) -> bool:
+        """Whether nothing has to be learned: what there is was made of the same, or is a person's.
+
+        Args:
+          key: whose model.
+          made_of: the fingerprint of what it would be made of now.
+        """
+        entry = self._entries.get(key)
+        return entry is not None and (entry.by_hand or entry.fingerprint in ("", made_of))
+
     def items(self) -> list[tuple[Key, UserModel]]:
         """What there is, by strategy, user and part."""
         found = ((key, self._entries[key].model) for key in sorted(self._entries))
         return [(key, model) for key, model in found if model is not None]
 
     def add(self, entries: Mapping[Key, Entry]) -> None:
-        """Keeps them, on the disk before anything uses them."""
-        together = {**self._entries, **entries}
-        if self._path is not None and any(_worth_keeping(entry) for entry in entries.values()):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [_line(key, together[key]) for key in sorted(together) if _worth_keeping(together[key])]
-            files.write_lines(self._path, lines)
-        self._entries = together
+        """Keeps what was learned, on the disk before anything uses it; what a person has left there stays."""
+        if not any(_worth_keeping(entry) for entry in entries.values()):
+            self._entries = {**self._entries, **entries}
+            return
+        with self._changing() as there:
+            there.update({key: entry for key, entry in entries.items() if key not in there or not there[key].by_hand})
 
     def edit(self, key: Key, text: str) -> UserModel:
         """Another text for a user model; from then on it is used instead.
@@ -92,18 +140,19 @@ class Library:
         """
         if not text.strip():
             raise DataError(f"the new text for {_name(key)} is empty; to have none, delete the user model")
-        if key not in self._entries:
-            raise DataError(f"there is no user model of {_name(key)}")
-        old = self._entries[key]
-        model = old.model or UserModel(text="", records=())
-        new = dataclasses.replace(model, text=text.strip(), edited=True)
-        self.add({key: dataclasses.replace(old, model=new)})
+        with self._changing() as there:
+            if key not in there:
+                raise DataError(f"there is no user model of {_name(key)}")
+            old = there[key].model or there[key].deleted or UserModel(text="", records=())
+            new = dataclasses.replace(old, text=text.strip(), edited=True)
+            there[key] = dataclasses.replace(there[key], model=new, deleted=None)
         return new
 
     def delete(self, user_id: str, strategy: str | None = None) -> int:
         """Removes a user's models, halves included, of one strategy or of all.
 
-        The user is answered without one from then on: nothing is learned anew where something was deleted.
+        The user is answered without one from then on: nothing is learned anew where something was deleted. What stays
+        is where the text came from (ids of records, the LLM), so that a text written in its place says so.
 
         Returns:
           how many texts there were.
@@ -111,17 +160,46 @@ class Library:
         Raises:
           DataError: there is none.
         """
-        keys = [key for key, _ in self.items() if key.user_id == user_id and strategy in (None, key.strategy)]
-        if not keys:
-            of = f" of strategy {strategy!r}" if strategy else ""
-            raise DataError(f"there is no user model of user {user_id!r}{of}")
-        self.add({key: dataclasses.replace(self._entries[key], model=None) for key in keys})
-        return len(keys)
+        with self._changing() as there:
+            models = {
+                key: entry.model
+                for key, entry in there.items()
+                if entry.model is not None and key.user_id == user_id and strategy in (None, key.strategy)
+            }
+            if not models:
+                of = f" of strategy {strategy!r}" if strategy else ""
+                raise DataError(f"there is no user model of user {user_id!r}{of}")
+            for key, model in models.items():
+                rest = dataclasses.replace(model, text="", edited=False)
+                there[key] = dataclasses.replace(there[key], model=None, deleted=rest)
+        return len(models)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[dict[Key, Entry]]:
+        """What there is now, to be changed and then written; after an error nothing has changed.
+
+        Another process may have written since: the file is read again, and nobody else writes meanwhile.
+        """
+        with contextlib.ExitStack() as stack:
+            if self._path is not None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(filelock.FileLock(self._path.with_name(_LOCK)))
+            there = dict(self._entries) if self._path is None else self._on_disk()
+            yield there
+            if self._path is not None:
+                lines = [_line(key, there[key]) for key in sorted(there) if _worth_keeping(there[key])]
+                files.write_lines(self._path, lines)
+            self._entries = {**self._entries, **there}
+
+    def _on_disk(self) -> dict[Key, Entry]:
+        if self._path is None or not self._path.exists():
+            return {}
+        return dict(_read(line, f"{self._path}, line {n}") for n, line in files.numbered_lines(self._path))
 
 
 def _worth_keeping(entry: Entry) -> bool:
     """Most strategies learn nothing of anybody."""
-    return entry.model is not None or entry.calls > 0
+    return entry.model is not None or entry.by_hand or entry.calls > 0
 
 
 def _name(key: Key) -> str:
@@ -137,10 +215,14 @@ def _read(line: Mapping[str, Any], where: str) -> tuple[Key, Entry]:
     try:
         values = dict(line)
         key = Key(*(str(values.pop(name)) for name in Key._fields))
-        model = values.pop("model")
-        if model is not None:
-            lists = {name: tuple(model.get(name, ())) for name in ("records", "shown")}
-            model = UserModel(**{**model, **lists})
-        return key, Entry(model=model, **values)
+        model, deleted = _model(values.pop("model")), _model(values.pop("deleted", None))
+        return key, Entry(model=model, deleted=deleted, **values)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{where}: is no user model ({error})") from error
+
+
+def _model(values: Mapping[str, Any] | None) -> UserModel | None:
+    if values is None:
+        return None
+    lists = {name: tuple(values.get(name, ())) for name in ("records", "shown")}
+    return UserModel(**{**values, **lists})

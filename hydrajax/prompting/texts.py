@@ -13,6 +13,13 @@ from hydrajax.data import tasks
 
 
 @functools.cache
+def names() -> tuple[str, ...]:
+    """The prompts that there are."""
+    folder = importlib.resources.files("hydrajax.prompting") / "prompts"
+    return tuple(sorted(file.name for file in folder.iterdir() if file.name.endswith(".txt")))
+
+
+@functools.cache
 def load(name: str) -> str:
     """The prompt of a file of the folder `prompts`, for example `summary.txt`."""
     return (importlib.resources.files("hydrajax.prompting") / "prompts" / name).read_text(encoding="utf-8").strip()

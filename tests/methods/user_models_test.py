@@ -98,6 +98,49 @@ def test_a_library_from_the_disk_costs_no_call_and_the_books_say_the_same(world,
     assert ledgers[0] == ledgers[1] and ledgers[0]["hypotheses: user models", "n0"]["calls"] >= 1
 
 
+@pytest.mark.parametrize("strategy", LEARNING)
+def test_changed_records_are_learned_from_anew_but_a_persons_text_stays(strategy, world, bench, tmp_path):
+    def asked(place):
+        here = dataclasses.replace(bench(place), library=library.Library(tmp_path / "m.jsonl"))
+        found = here.user_models(strategy, place.people.new_queries)
+        return found, {request.group for request in here.ctx.llm.requests()}, here.library
+
+    place = world()
+    first, users, kept = asked(place)
+    assert users == {"n0", "n1", "n2"}
+    assert asked(place)[:2] == (first, set())
+    kept.edit(library.Key(strategy, "n0"), "terse")
+    kept.delete("n1")
+    changed = {
+        user_id: dataclasses.replace(user, profile=tuple(_rewritten(record) for record in user.profile))
+        for user_id, user in place.users.items()
+    }
+    place = dataclasses.replace(place, users=changed)
+    found, users, _ = asked(place)
+    assert users == {"n2"} and found["q-n0-0"].text == "terse" and "q-n1-0" not in found
+    assert asked(place)[:2] == (found, set())
+
+
+def _rewritten(record):
+    return dataclasses.replace(record, fields={name: f"new {text}" for name, text in record.fields.items()})
+
+
+def test_pairs_are_made_anew_where_other_people_have_changed(world, bench):
+    place = world(records=6)
+    here = bench(place)
+    here = dataclasses.replace(here, ctx=dataclasses.replace(here.ctx, population=place.users))
+    fewer = {user_id: user for user_id, user in place.users.items() if user_id != "t0"}
+    other = dataclasses.replace(here, ctx=dataclasses.replace(here.ctx, population=fewer))
+    queries = place.people.new_queries
+    for strategy, again in (("hypothesis_bank", True), ("hypotheses", False), ("rag", False)):
+        here.user_models(strategy, queries)
+        before = len(here.ctx.llm.seen)
+        here.user_models(strategy, queries)
+        assert len(here.ctx.llm.seen) == before
+        other.user_models(strategy, queries)
+        assert (len(here.ctx.llm.seen) > before) == again
+
+
 def test_no_users_text_is_in_anothers_prompt(world, bench):
     """Of the strategies that do not say that they compare users."""
     place = world(records=5)

@@ -2,8 +2,10 @@ import dataclasses
 
 import pytest
 
+from hydrajax.data import tasks
+from hydrajax.llm import planner, store
 from hydrajax.prompting import contract, library
-from hydrajax.types import DataError
+from hydrajax.types import DataError, Record, User
 
 MODEL = contract.UserModel(text="calm", records=("r0", "r1"), shown=("r1",), prompt="abc", llm="m", fault="prose")
 KEY = library.Key("hypotheses", "u")
@@ -54,7 +56,61 @@ def test_deleting_leaves_nothing_of_the_text_and_is_remembered(path, filled):
 def test_a_deleted_one_can_be_written_by_hand(path, filled):
     filled.delete("u")
     filled.edit(KEY, "terse")
+    again = library.Library(path)[KEY]
+    assert again == dataclasses.replace(ENTRY, model=dataclasses.replace(MODEL, text="terse", edited=True))
+
+
+def test_one_deleted_before_origins_were_kept_can_be_written_too(path):
+    path.parent.mkdir()
+    path.write_text('{"strategy": "hypotheses", "user_id": "u", "part": "whole", "model": null, "calls": 2}\n')
+    library.Library(path).edit(KEY, "terse")
     assert library.Library(path)[KEY].model == contract.UserModel(text="terse", records=(), edited=True)
+
+
+def test_what_a_person_changes_during_a_run_wins(path, filled):
+    elsewhere = library.Library(path)
+    elsewhere.edit(KEY, "terse")
+    elsewhere.delete("u", "persona")
+    filled.add({key: library.Entry(model=MODEL, calls=1) for key in (KEY, OTHERS[1], OTHERS[2])})
+    filled.add({library.Key("pag", "u"): ENTRY})
+    for found in (filled, library.Library(path)):
+        assert found[KEY].model.text == "terse" and found[OTHERS[1]].model is None
+        assert found[OTHERS[2]].calls == 1 and found[library.Key("pag", "u")] == ENTRY
+    elsewhere.edit(library.Key("pag", "u"), "added since")
+    assert library.Library(path)[OTHERS[2]].calls == 1
+
+
+def test_what_was_made_of_the_same_fits_and_so_does_what_is_a_persons(path, filled):
+    filled.add({OTHERS[0]: dataclasses.replace(ENTRY, fingerprint="abc"), OTHERS[1]: ENTRY})
+    assert filled.fits(OTHERS[0], "abc") and not filled.fits(OTHERS[0], "abd")
+    assert filled.fits(OTHERS[1], "abd")  # of an old file
+    filled.edit(OTHERS[0], "terse")
+    assert library.Library(path).fits(OTHERS[0], "abd")
+    filled.delete("u")
+    assert library.Library(path).fits(OTHERS[0], "abd")
+    assert not filled.fits(library.Key("pag", "u"), "abc")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user": User(id="u", profile=(Record(id="r0", fields={"text": "other"}),))},
+        {"user": User(id="u", profile=(Record(id="r0", fields={"text": "calm"}, date="2020"),))},
+        {"ctx": {"task": tasks.LAMP["LaMP_5"]}},
+        {"ctx": {"settings": contract.PromptSettings(summary_records=3)}},
+        {"ctx": {"llm": planner.Planner("other", store.Store.without_making())}},
+        {"ctx": {"seed": 1}},
+        {"others": "abc"},
+    ],
+)
+def test_a_fingerprint_changes_with_what_a_model_is_made_of(change):
+    user = User(id="u", profile=(Record(id="r0", fields={"text": "calm"}),))
+    llm = planner.Planner("m", store.Store.without_making())
+    ctx = contract.Context(task=tasks.LAMP["LaMP_4"], llm=llm)
+    found = library.fingerprint(user, ctx)
+    assert found == library.fingerprint(user, dataclasses.replace(ctx))
+    other = dataclasses.replace(ctx, **change.get("ctx", {}))
+    assert found != library.fingerprint(change.get("user", user), other, change.get("others", ""))
 
 
 @pytest.mark.parametrize("call", [lambda x: x.edit(library.Key("pag", "u"), "t"), lambda x: x.delete("w")])

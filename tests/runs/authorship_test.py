@@ -16,7 +16,10 @@ from hydrajax.types import DataError
 
 WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
 HABITS = ["indeed", "however", "meanwhile", "perhaps", "certainly", "suddenly", "frankly"]
-FILES = {"config.json", "invocations.jsonl", "predictions.jsonl", "results.json", "report.html", "user_models.jsonl"}
+FILES = {
+    "config.json", "invocations.jsonl", "predictions.jsonl", "results.json", "report.html", "user_models.jsonl",
+    ".user_models.lock",
+}  # fmt: skip
 STRATEGIES = ("zero_shot", "icl_random", "pag")
 
 
