@@ -25,10 +25,11 @@ from typing import Any
 import tyro
 
 from experiments import _deliberative_users as people
+from experiments import _mains
 from hydrajax import cli_llm, files
 from hydrajax.data import simulated, tempting
 from hydrajax.evaluation import deliberation, rubrics
-from hydrajax.llm import planner, request, sampler, store
+from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import deliberative, lab, settings
 from hydrajax.prompting import contract
 from hydrajax.runs import books
@@ -74,9 +75,6 @@ def prepared(options: Options, llm: sampler.Sampler) -> lab.Lab:
       DataError: the data, or a number of users or records that there cannot be.
     """
     size = {"users": options.users, "records": options.records, "seed": options.seed}
-    for name in ("users", "records", "pairs"):
-        if getattr(options, name) < 1:
-            raise DataError(f"--{name} is {getattr(options, name)}, expected at least 1")
     try:
         users = people.authors(options.data, **size) if options.data else people.simulate(**size)
     except ValueError as error:
@@ -159,13 +157,14 @@ def plan_table(planned: dict[str, Any]) -> str:
 
 def main(options: Options) -> None:
     """Runs, or plans, and prints the report."""
-    if options.smoke:
-        options = dataclasses.replace(options, llm="scripted", users=6, pairs=2)
     command = shlex.join(["python", "-m", "experiments.deliberative", *sys.argv[1:]])
-    try:
+    with _mains.one_sentence("deliberative"):
+        _mains.check_numbers(options, users=1, records=1, pairs=1, seed=0)
+        if not options.plan:
+            _mains.check_out(options.out)
+        if options.smoke:
+            options = dataclasses.replace(options, llm="scripted", users=6, pairs=2)
         found = plan(options) if options.plan else run(options, command)
-    except (DataError, request.LLMError) as error:
-        raise SystemExit(f"deliberative: {error}") from None
     print(plan_table(found) if options.plan else deliberation.markdown(found))
     if options.json:
         print(json.dumps(found, ensure_ascii=False, allow_nan=False))

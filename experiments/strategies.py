@@ -11,6 +11,9 @@ Expected  the table of the README; answers are random, so a new store gives othe
 Cost      about 4,000 calls of the embedded LLM, 70 minutes on 2 cores; nothing in money. A killed run goes on with the
           same command, and answers are paid for once.
 Smoke     python -m experiments.strategies --data-dir DIR --tasks LaMP_7 --smoke         (seconds, a scripted LLM)
+
+A task's folder belongs to one LLM, one seed and one draw of users (`settings.json`); another one is refused there. What
+the smoke size writes goes into a folder of its own.
 """
 
 import collections
@@ -22,6 +25,7 @@ from typing import Any
 
 import tyro
 
+from experiments import _mains
 from hydrajax import files
 from hydrajax.data import folds, lamp, tasks
 from hydrajax.evaluation import intervals, summary
@@ -29,7 +33,7 @@ from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import controls, lab, settings, stages
 from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import config, pipeline
-from hydrajax.types import Query, Split, User
+from hydrajax.types import DataError, Query, Split, User
 
 SHOWN = 2
 SHUFFLED = " (another user's profile)"
@@ -61,7 +65,7 @@ class Options:
     cache: str | None = None
     """Folder of base features."""
     out: pathlib.Path = pathlib.Path("runs/strategies")
-    """One folder a task: predictions, costs, and what was learned of users."""
+    """One folder a task: predictions, costs, and what was learned of users; with `smoke` in its folder `smoke`."""
     seed: int = 0
     """Of the draws of users and records, and of the derangement."""
     plan: bool = False
@@ -71,9 +75,31 @@ class Options:
     smoke: bool = False
     """A few users and a scripted LLM: shows that everything runs, says nothing of quality."""
 
+    @property
+    def asked(self) -> str:
+        """The LLM that is asked."""
+        return "scripted" if self.smoke else self.llm
+
+    def folder(self, task_name: str) -> pathlib.Path:
+        """Of a task."""
+        return (self.out / "smoke" if self.smoke else self.out) / task_name
+
+    def check(self) -> None:
+        """Refuses what cannot be run.
+
+        Raises:
+          DataError: a task or strategy that there is not, a number that there cannot be, a folder nobody can write.
+        """
+        _mains.check_tasks(self.tasks)
+        _mains.check_numbers(self, users=1, seed=0)
+        if not self.chosen():
+            raise DataError("no strategy is left to run; give --strategies, or --cross-user")
+        if not self.plan and not self.report:
+            _mains.check_out(self.out)
+
     def chosen(self) -> tuple[str, ...]:
         """The strategies that run."""
-        return tuple(name for name in self.strategies if self.cross_user or not registry.get(name).compares)
+        return registry.permitted(self.strategies, cross_user=self.cross_user)
 
 
 def read(task: tasks.Task, options: Options) -> tuple[Split, Split]:
@@ -89,7 +115,7 @@ def bench(
     task: tasks.Task, train: Split, users: Mapping[str, User], options: Options, llm: sampler.Sampler, embed: Any
 ) -> lab.Lab:
     """A lab whose user models are kept in the task's folder; those of a plan in memory."""
-    keep = None if isinstance(llm, planner.Planner) else options.out / task.name / library.FILE
+    keep = None if isinstance(llm, planner.Planner) else options.folder(task.name) / library.FILE
     ctx = contract.Context(
         task=task,
         llm=llm,
@@ -140,11 +166,39 @@ def costs(here: lab.Lab, strategies: Iterable[str]) -> dict[str, dict[str, float
     return found
 
 
+def claim(task_name: str, options: Options, model: str) -> pathlib.Path:
+    """A task's folder, of these settings from now on.
+
+    Raises:
+      DataError: it holds what other settings gave, or nobody knows which.
+    """
+    folder = options.folder(task_name)
+    wanted = {
+        "llm": model,
+        "seed": options.seed,
+        "users": options.users,
+        "cross_user": options.cross_user,
+        "data_dir": str(pathlib.Path(options.data_dir).resolve()),
+    }
+    path = folder / "settings.json"
+    if path.exists():
+        there = files.read_json(path)
+        differing = sorted(name for name in wanted if there.get(name) != wanted[name])
+        if differing:
+            raise DataError(f"{folder}: holds a run with other settings ({', '.join(differing)}); give another --out")
+    elif (folder / library.FILE).exists() or (folder / "predictions.jsonl").exists():
+        raise DataError(f"{folder}: holds a run without its settings (there is no settings.json); give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, wanted)
+    return folder
+
+
 def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
     """One task, into its folder."""
     task = tasks.LAMP[task_name]
     train, dev = read(task, options)
-    transport = machine.connect("scripted" if options.smoke else options.llm)
+    transport = machine.connect(options.asked)
+    folder = claim(task_name, options, transport.model)
     held = store.Store(machine.store)
     llm = sampler.StoredSampler(transport, held)
     try:
@@ -152,8 +206,6 @@ def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
         embed = pipeline.encoders(base, pipeline.cache_folder(machine, held))[1]
         here = bench(task, train, dev.users, options, llm, embed)
         answers = answer(here, dev.queries, options)
-        folder = options.out / task_name
-        folder.mkdir(parents=True, exist_ok=True)
         files.write_lines(folder / "predictions.jsonl", prediction_rows(here, dev.queries, answers))
         files.write_json(folder / "costs.json", costs(here, options.chosen()))
         files.write_json(folder / "faults.json", dict(here.ctx.faults))
@@ -178,11 +230,26 @@ def prediction_rows(here: lab.Lab, queries: Sequence[Query], answers: Answers) -
 
 
 def table(options: Options) -> str:
-    """Markdown: by strategy and task, the metric, its difference to the shuffled profile, and the cost of a user."""
-    lines = []
+    """Markdown: by strategy and task, the metric, its difference to the shuffled profile, and the cost of a user.
+
+    Raises:
+      DataError: a task's predictions are missing, or those of a strategy, or tasks have other settings than others.
+    """
+    lines, settings_of = [], {}
     for name in options.tasks:
-        task, folder = tasks.LAMP[name], options.out / name
-        measured = intervals.measure(task, files.read_lines(folder / "predictions.jsonl"), seed=options.seed)
+        task, folder = tasks.LAMP[name], options.folder(name)
+        rows = files.read_lines(folder / "predictions.jsonl")
+        if not rows:
+            raise DataError(f"{folder}: holds no predictions")
+        if (folder / "settings.json").exists():
+            settings_of[name] = files.read_json(folder / "settings.json")
+            first, values = next(iter(settings_of.items()))
+            if settings_of[name] != values:
+                raise DataError(f"{folder}: its settings.json differs from that of {first}; report them one by one")
+        measured = intervals.measure(task, rows, seed=options.seed)
+        missing = [strategy for strategy in options.chosen() if strategy not in measured.methods]
+        if missing:
+            raise DataError(f"{folder}: holds no predictions of {', '.join(missing)}; name others with --strategies")
         spent, faults = files.read_json(folder / "costs.json"), files.read_json(folder / "faults.json")
         metric = task.metrics[0]
         lines += [
@@ -213,23 +280,30 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def planned(task_name: str, options: Options, machine: pipeline.Machine) -> planner.Planner:
+    """Counts what a task would ask for, and calls nothing."""
+    task, held = tasks.LAMP[task_name], store.Store.without_making(options.store)
+    counting = planner.Planner(machine.connect(options.asked).model, held)
+    train, dev = read(task, options)
+    base = config.RunConfig(experiment="lamp", task=task_name)
+    embed = pipeline.encoders(base, pipeline.cache_folder(machine, held))[1]
+    answer(bench(task, train, dev.users, options, counting, embed), dev.queries, options)
+    return counting
+
+
 def main(options: Options) -> None:
     """Runs one task after another and prints the tables."""
-    machine = pipeline.Machine(store=options.store, cache=options.cache)
-    for name in options.tasks:
-        if options.plan:
-            held = store.Store.without_making(options.store)
-            counting = planner.Planner(machine.connect(options.llm).model, held)
-            train, dev = read(tasks.LAMP[name], options)
-            embed = pipeline.encoders(
-                config.RunConfig(experiment="lamp", task=name), pipeline.cache_folder(machine, held)
-            )[1]
-            answer(bench(tasks.LAMP[name], train, dev.users, options, counting, embed), dev.queries, options)
-            print(f"{name}: {counting.calls:,} calls, {counting.tokens:,} tokens")
-        elif not options.report:
-            run(name, options, machine)
-    if not options.plan:
-        print(table(options))
+    with _mains.one_sentence("strategies"):
+        options.check()
+        machine = pipeline.Machine(store=options.store, cache=options.cache)
+        for name in options.tasks:
+            if options.plan:
+                counting = planned(name, options, machine)
+                print(f"{name}: {counting.calls:,} calls, {counting.tokens:,} tokens of {counting.model}")
+            elif not options.report:
+                run(name, options, machine)
+        if not options.plan:
+            print(table(options))
 
 
 if __name__ == "__main__":

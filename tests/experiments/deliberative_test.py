@@ -49,7 +49,8 @@ def texts(authors=AUTHORS, records=RECORDS + 2):
 def options(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline.Machine, "connect", lambda self, llm: Obedient())
     return experiment.Options(
-        llm="scripted", data=(write(tmp_path / "texts.jsonl.gz", texts()),), users=AUTHORS, records=RECORDS, pairs=2,
+        llm="scripted", strategies=("pag",), data=(write(tmp_path / "texts.jsonl.gz", texts()),),
+        users=AUTHORS, records=RECORDS, pairs=2,
         store=str(tmp_path / "answers.sqlite"), out=tmp_path / "out", mixed=False,
     )  # fmt: skip
 
@@ -91,13 +92,20 @@ def test_a_second_run_calls_nothing_and_says_the_same(options):
     assert first == second
 
 
-def test_a_stopped_run_goes_on_where_it_was(options):
+def test_a_stopped_run_goes_on_where_it_was(options, capsys):
     whole = experiment.run(dataclasses.replace(options, store=options.store + "2"), "command")
-    with pytest.raises(SystemExit, match="the same command goes on"):
-        experiment.main(dataclasses.replace(options, max_calls=30))
+    assert "the same command goes on" in refused(dataclasses.replace(options, max_calls=30), capsys)
     rest = experiment.run(options, "command")
     assert rest["llm"]["calls"] + 30 == whole["llm"]["calls"]
     assert rest["conditions"] == whole["conditions"]
+
+
+def refused(options, capsys):
+    with pytest.raises(SystemExit) as ended:
+        experiment.main(options)
+    said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and said[-1].startswith("deliberative: ")
+    return said[-1]
 
 
 def test_a_plan_counts_what_is_missing_and_calls_nothing(options, capsys, tmp_path):
@@ -168,12 +176,21 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     [
         ({"users": 0}, "--users is 0, expected at least 1"),
         ({"pairs": 0}, "--pairs is 0, expected at least 1"),
+        ({"pairs": 0, "smoke": True}, "--pairs is 0, expected at least 1"),
+        ({"seed": -1}, "--seed is -1, expected at least 0"),
+        ({"max_calls": -1}, "-1"),
         ({"data": (), "records": 99}, "records is 99, expected 1 to"),
         ({"strategies": ("rag",)}, "strategy 'rag' says nothing of a user without records"),
         ({"strategies": ("none",)}, "unknown prompt strategy 'none'"),
     ],
 )
-def test_what_cannot_be_run_is_one_sentence_and_no_call(options, change, sentence):
-    with pytest.raises(SystemExit, match=f"deliberative: {sentence}"):
-        experiment.main(dataclasses.replace(options, **change))
+def test_what_cannot_be_run_is_one_sentence_and_no_call(options, change, sentence, capsys):
+    assert sentence in refused(dataclasses.replace(options, **change), capsys)
     assert not options.out.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_any_call(options, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    said = refused(dataclasses.replace(options, out=tmp_path / "file" / "below"), capsys)
+    assert f"{tmp_path / 'file'}: is a file, expected a folder" in said
+    assert not (tmp_path / "answers.sqlite").exists()
