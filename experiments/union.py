@@ -16,7 +16,8 @@ All users of a task are re-divided into folds, and each is held out once; what a
 everybody else's profile before. In each fold shared models, adapters and every choice (what teaches, ridge, own heads
 or none, the best single source) come from the training users: their questions, and with `--pseudo` records of their
 profiles asked as questions, are answered by models that have seen neither user nor text. Held-out users are only
-reported. A fold that is finished is kept in `--out` and not computed again.
+reported. A fold that is finished is kept in `--out` and not computed again; with other data, another LLM or other
+options it is another fold.
 
 The table has a row for each task: the union with the adapter, the best single source as the training users chose it,
 the control that is best in hindsight (on the very users reported: a harder opponent than can be known before; `of runs`
@@ -27,6 +28,7 @@ that of accuracy, ROUGE-1 and 1 - MAE / 4; its interval comes from independent r
 """
 
 import dataclasses
+import hashlib
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,15 +37,16 @@ from typing import Any
 import tyro
 
 from experiments import _families_pools as drawn
+from experiments import _mains
 from experiments import _union_report as report
 from hydrajax import files
 from hydrajax.data import folds, tasks
 from hydrajax.llm import request, sampler, store
 from hydrajax.methods import lab, proposals, settings, union
 from hydrajax.nn import feature_cache
-from hydrajax.prompting import contract
+from hydrajax.prompting import contract, registry
 from hydrajax.runs import config, pipeline
-from hydrajax.types import Query, Split
+from hydrajax.types import DataError, Query, Split
 
 TASKS = ("LaMP_2M", "LaMP_2N", "LaMP_3", "LaMP_7")
 EVERYBODY = drawn.Size(users=(None, None), queries=1000, pseudo=2)
@@ -92,15 +95,34 @@ class Options:
         """How much of a task is used: all of it, or with strategies what `families` asks the LLM about.
 
         Raises:
-          SystemExit: there is no size for the task.
+          DataError: there is no size for the task.
         """
         if self.smoke:
             return dataclasses.replace(drawn.SMOKE, users=(12, 8))
         if not self.strategies:
             return dataclasses.replace(EVERYBODY, pseudo=self.pseudo)
         if task not in drawn.SIZES["sampled"]:
-            raise SystemExit(f"no candidates are planned for {task!r}; valid are {', '.join(drawn.SIZES['sampled'])}")
+            raise DataError(f"no candidates are planned for {task!r}; valid are {', '.join(drawn.SIZES['sampled'])}")
         return drawn.SIZES["sampled"][task]
+
+    def check(self) -> None:
+        """Refuses what cannot be run.
+
+        Raises:
+          DataError: a task or strategy that there is not or that does not fit, a number that there cannot be, a folder
+            nobody can write.
+        """
+        _mains.check_tasks(self.tasks)
+        _mains.check_numbers(self, candidates=1, pseudo=1, folds=2, seed=0)
+        for name in self.strategies:
+            if registry.get(name).compares:
+                raise DataError(
+                    f"strategy {name!r} compares users, and users of all folds share one lab here; leave it out"
+                )
+        for task in self.tasks:
+            self.size(task)
+        if not self.report:
+            _mains.check_out(self.out)
 
 
 class Refusing:
@@ -144,9 +166,9 @@ def bench(task_name: str, options: Options, llm: sampler.Sampler) -> tuple[lab.L
     return lab.Lab(ctx=ctx, users=whole.users, settings=chosen, seed=options.seed), whole
 
 
-def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
-    """Every fold of a task that is not in `out`, into it."""
-    todo = [fold for fold in range(options.folds) if not fold_file(task_name, fold, options).exists()]
+def run(task_name: str, options: Options, machine: pipeline.Machine, kept: Sequence[pathlib.Path]) -> None:
+    """Every fold of a task that is not there, into its file of `kept`."""
+    todo = [fold for fold, path in enumerate(kept) if not path.exists()]
     if not todo:
         return
     held = store.Store(machine.store) if options.strategies else None
@@ -184,9 +206,7 @@ def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
                 fits=union.configs(options.losses),
             )
             options.out.mkdir(parents=True, exist_ok=True)
-            files.write_json(
-                fold_file(task_name, fold, options), {"rows": prediction_rows(made, asked, found), **chosen(found)}
-            )
+            files.write_json(kept[fold], {"rows": prediction_rows(made, asked, found), **chosen(found)})
     finally:
         if held is not None:
             llm.close()
@@ -226,14 +246,23 @@ def chosen(found: union.Result) -> dict[str, Any]:
     }
 
 
-def fold_file(task_name: str, fold: int, options: Options) -> pathlib.Path:
-    """Where a fold is kept; another configuration has another file."""
-    spoken = "+".join(options.strategies) or "no-llm"
+def fold_files(task_name: str, options: Options) -> list[pathlib.Path]:
+    """Where folds are kept; another configuration, another LLM and other data have other files."""
+    spoken = "+".join((*options.strategies, pathlib.Path(options.llm).stem)) if options.strategies else "no-llm"
     how = f"{'thompson' if options.thompson else 'even'}{options.candidates}" if options.strategies else "all"
     kind = "smoke" if options.smoke else how
     read = "+".join((*options.losses, *(["base"] if options.base else [])))
-    name = f"{task_name}-{spoken}-{kind}-{read}-p{options.pseudo}-s{options.seed}-{fold}of{options.folds}.json"
-    return options.out / name
+    name = f"{task_name}-{spoken}-{kind}-{read}-p{options.pseudo}-s{options.seed}-{_digest(task_name, options)}"
+    return [options.out / f"{name}-{fold}of{options.folds}.json" for fold in range(options.folds)]
+
+
+def _digest(task_name: str, options: Options) -> str:
+    """Eight hexadecimal digits of the task's data, and of the LLM where there is one."""
+    found = hashlib.sha256(options.llm.encode() if options.strategies else b"")
+    for path in sorted((pathlib.Path(options.data_dir) / task_name).glob("*.json")):
+        with open(path, "rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()[:8]
 
 
 def _say(line: str) -> None:
@@ -242,14 +271,18 @@ def _say(line: str) -> None:
 
 def main(options: Options) -> None:
     """Runs the tasks one after another and prints the tables."""
-    machine = pipeline.Machine(store=options.store, cache=options.cache)
-    found: dict[str, Sequence[Mapping[str, Any]]] = {}
-    for task in options.tasks:
-        if not options.report:
-            run(task, options, machine)
-        parts = [fold_file(task, fold, options) for fold in range(options.folds)]
-        found[task] = [files.read_json(path) for path in parts if path.exists()]
-    print(report.tables({task: parts for task, parts in found.items() if parts}, options.seed))
+    with _mains.one_sentence("union"):
+        options.check()
+        machine = pipeline.Machine(store=options.store, cache=options.cache)
+        found: dict[str, Sequence[Mapping[str, Any]]] = {}
+        for task in options.tasks:
+            kept = fold_files(task, options)
+            if not options.report:
+                run(task, options, machine, kept)
+            found[task] = [files.read_json(path) for path in kept if path.exists()]
+        if not any(found.values()):
+            raise DataError(f"{options.out}: holds no predictions of these tasks, data and options")
+        print(report.tables({task: parts for task, parts in found.items() if parts}, options.seed))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import pytest
 from experiments import _union_report, union
 from hydrajax.data import tasks
 from hydrajax.evaluation import intervals
-from hydrajax.llm import request
 from hydrajax.runs import pipeline
 from tests.runs.conftest import encoders, write_lamp
 
@@ -39,12 +38,48 @@ def test_the_smoke_size_runs_and_a_finished_fold_is_not_computed_again(options, 
     assert capsys.readouterr().out == said
 
 
+def refused(options, capsys):
+    with pytest.raises(SystemExit) as ended:
+        union.main(options)
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("union: ") == 1
+    return said.partition("union: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tasks": ("LaMP_99",)}, "unknown task 'LaMP_99'; valid are LaMP_1"),
+        ({"strategies": ("none",)}, "unknown prompt strategy 'none'; valid are "),
+        ({"strategies": ("rag", "cfrag")}, "strategy 'cfrag' compares users"),
+        ({"strategies": ("rag",), "tasks": ("LaMP_7",), "smoke": False}, "no candidates are planned for 'LaMP_7'"),
+        ({"folds": 1}, "--folds is 1, expected at least 2"),
+        ({"seed": -1}, "--seed is -1, expected at least 0"),
+        ({"report": True}, "out: holds no predictions"),
+        ({"data_dir": "nowhere"}, "nowhere"),
+    ],
+)
+def test_what_cannot_be_run_is_one_sentence(options, change, sentence, capsys):
+    assert sentence in refused(dataclasses.replace(options, **change), capsys)
+    assert not options.out.exists()
+
+
+def test_another_llm_and_other_data_have_other_folds(options, tmp_path):
+    spoken = dataclasses.replace(options, strategies=("rag",))
+    first = [path for changed in (options, spoken) for path in union.fold_files("LaMP_2M", changed)]
+    other = dataclasses.replace(spoken, llm=str(tmp_path / "a" / "local"))
+    assert not {*first} & {*union.fold_files("LaMP_2M", other)}
+    assert union.fold_files("LaMP_2M", dataclasses.replace(options, llm="other")) == first[:2]  # nobody is asked
+    questions = tmp_path / "data" / "LaMP_2M" / "dev_questions.json"
+    questions.write_text(questions.read_text().replace("a", "b", 1))
+    assert not {*first} & {path for changed in (options, spoken) for path in union.fold_files("LaMP_2M", changed)}
+
+
 @pytest.mark.slow
-def test_without_ask_an_answer_that_is_not_stored_is_an_error(options, tmp_path):
+def test_without_ask_an_answer_that_is_not_stored_is_an_error(options, tmp_path, capsys):
     store = str(tmp_path / "answers.sqlite")
     asking = dataclasses.replace(options, strategies=("zero_shot",), candidates=1, llm="scripted", store=store)
-    with pytest.raises(request.LLMError, match="--ask"):
-        union.main(asking)
+    assert "--ask" in refused(asking, capsys)
     union.main(dataclasses.replace(asking, ask=True))
     union.main(dataclasses.replace(asking, out=tmp_path / "again"))
 
