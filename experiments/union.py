@@ -113,7 +113,7 @@ class Options:
             nobody can write.
         """
         _mains.check_tasks(self.tasks)
-        _mains.check_numbers(self, candidates=1, pseudo=1, folds=2, seed=0)
+        _mains.check_numbers(self, candidates=1, pseudo=0, folds=2, seed=0)
         for name in self.strategies:
             if registry.get(name).compares:
                 raise DataError(

@@ -48,14 +48,15 @@ def look_after(chosen: UserModels, console: rich.console.Console) -> None:
         raise DataError(f"{chosen.run}: holds no user models (there is no {library.FILE}){hint}")
     models = library.Library(path)
     if chosen.action != "list" and chosen.user is None:
-        raise DataError(f"hydrajax user-models {chosen.action} needs --user")
+        raise DataError(f"user-models {chosen.action} needs --user")
     if chosen.action != "edit" and (chosen.text is not None or chosen.file is not None):
-        raise DataError(f"hydrajax user-models {chosen.action} takes no --text or --file; edit does")
+        raise DataError(f"user-models {chosen.action} takes no --text or --file; edit does")
     if chosen.action == "edit":
-        print(models.edit(_key(chosen), _new_text(chosen)).text)
+        print(_beginning(models.edit(_key(chosen), _new_text(chosen)).text))
     elif chosen.action == "delete":
         print(f"{models.delete(chosen.user or '', chosen.strategy)} deleted")
     else:
+        _check_strategy(chosen, models)
         of = [(k, m) for k, m in models.items() if chosen.user in (None, k.user_id)]
         found = [(k, m) for k, m in of if chosen.strategy in (None, k.strategy)]
         if chosen.action == "list":
@@ -68,15 +69,22 @@ def look_after(chosen: UserModels, console: rich.console.Console) -> None:
             console.print(model.text, markup=False)
 
 
+def _check_strategy(chosen: UserModels, models: library.Library) -> None:
+    there = sorted({key.strategy for key, _ in models.items()})
+    if chosen.strategy is not None and chosen.strategy not in there:
+        has = f"there are those of {', '.join(there)}" if there else "there are none at all"
+        raise DataError(f"there are no user models of strategy {chosen.strategy!r}; {has}")
+
+
 def _key(chosen: UserModels) -> library.Key:
     if chosen.strategy is None:
-        raise DataError("hydrajax user-models edit needs --strategy")
+        raise DataError("user-models edit needs --strategy")
     return library.Key(chosen.strategy, chosen.user or "", chosen.part)
 
 
 def _new_text(chosen: UserModels) -> str:
     if (chosen.text is None) == (chosen.file is None):
-        raise DataError("hydrajax user-models edit needs either --text or --file")
+        raise DataError("user-models edit needs either --text or --file")
     if chosen.text is not None:
         return chosen.text
     assert chosen.file is not None
@@ -97,6 +105,10 @@ def _table(found: list[tuple[library.Key, library.UserModel]]) -> rich.table.Tab
         table.add_column(name, no_wrap=name in ("strategy", "user", "part"))
     for key, model in found:
         part = "" if key.part == halves.WHOLE else key.part
-        text = model.text if len(model.text) <= 160 else model.text[:157] + "..."
-        table.add_row(*(rich.text.Text(cell) for cell in (key.strategy, key.user_id, part, text, _provenance(model))))
+        cells = (key.strategy, key.user_id, part, _beginning(model.text), _provenance(model))
+        table.add_row(*(rich.text.Text(cell) for cell in cells))
     return table
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -45,6 +45,12 @@ def test_edit_by_text_and_by_file(folder, tmp_path, capsys):
     assert capsys.readouterr().out.count("edited") == 2
 
 
+def test_a_long_text_is_kept_whole_and_not_said_again(folder, capsys):
+    call("edit", folder, "--user", "u", "--strategy", "hypotheses", "--text", "word " * 2000)
+    assert len(capsys.readouterr().out) < 200
+    assert text_of(folder) == " ".join(["word"] * 2000)
+
+
 def test_delete_takes_the_halves_along(folder, capsys):
     call("delete", folder, "--user", "u")
     assert "2 deleted" in capsys.readouterr().out
@@ -54,11 +60,13 @@ def test_delete_takes_the_halves_along(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["show"], "show needs --user"),
+        (["show"], "hydrajax: user-models show needs --user"),
+        (["list", "--strategy", "nope"], "there are no user models of strategy 'nope'; there are those of hypotheses"),
+        (["edit", "--user", "u", "--strategy", "hypotheses", "--text", "word " * 3001], "has about 3,001 tokens, expe"),
         (["show", "--user", "w"], "there is no user model of user 'w'"),
         (["delete", "--user", "w"], "there is no user model of user 'w'"),
         (["delete", "--user", "u", "--text", "x"], "delete takes no --text"),
-        (["edit", "--user", "u", "--text", "x"], "edit needs --strategy"),
+        (["edit", "--user", "u", "--text", "x"], "hydrajax: user-models edit needs --strategy"),
         (["edit", "--user", "u", "--strategy", "hypotheses"], "needs either --text or --file"),
         (["edit", "--user", "u", "--strategy", "hypotheses", "--text", " "], "is empty"),
         (["edit", "--user", "u", "--strategy", "pag", "--text", "x"], "there is no user model of user 'u'"),

@@ -11,9 +11,10 @@ from rich import box, table
 
 from hydrajax import files
 from hydrajax.evaluation import authorship_results as results_lib
-from hydrajax.evaluation import markup, plots, report_tables
+from hydrajax.evaluation import markup, plots, report_tables, report_users
 from hydrajax.evaluation import rows as rows_lib
 from hydrajax.methods import shuffled
+from hydrajax.prompting import library
 
 element = markup.element
 Values = Mapping[str, Any]
@@ -30,11 +31,12 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
     """
     config, results = files.read_json(folder / "config.json"), files.read_json(folder / "results.json")
     path = folder / "report.html"
-    files.write_text(path, render(config, results, rows_lib.read(folder / "predictions.jsonl")))
+    learned = files.read_lines(folder / library.FILE)
+    files.write_text(path, render(config, results, rows_lib.read(folder / "predictions.jsonl"), learned))
     return path
 
 
-def render(config: Values, results: Values, rows: Sequence[Values]) -> str:
+def render(config: Values, results: Values, rows: Sequence[Values], user_models: Sequence[Values] = ()) -> str:
     """The report as HTML, from the contents of a run folder."""
     style = importlib.resources.files("hydrajax.evaluation").joinpath("report.css").read_text(encoding="utf-8")
     head = element(
@@ -51,7 +53,7 @@ def render(config: Values, results: Values, rows: Sequence[Values]) -> str:
         _judge(results),
         _win_rates(results),
         _copied(results),
-        _user_models(results),
+        _user_models(results, user_models),
         _examples(rows),
         _settings(config, results),
     )
@@ -231,17 +233,24 @@ def _copied(results: Values) -> markup.Markup:
     return markup.join([element("h2", "Lengths and copies"), element("p", words, class_="note"), _table(heads, rows)])
 
 
-def _user_models(results: Values) -> markup.Markup | None:
+def _user_models(results: Values, lines: Sequence[Values]) -> markup.Markup | None:
     parts = [
         element(
             "details",
             element("summary", f"{author} ", element("span", strategy, class_="soft")),
-            element("div", [element("p", line) for line in text.splitlines() if line.strip()], class_="inside"),
+            element(
+                "div",
+                [element("p", line) for line in report_users.shortened(text).splitlines() if line.strip()],
+                class_="inside",
+            ),
         )
         for author, own in results["user_models"].items()
         for strategy, text in own.items()
     ]
-    return markup.join([element("h2", "What was learned of authors"), *parts]) if parts else None
+    changed = report_users.by_hand(lines)
+    if not parts and changed is None:
+        return None
+    return markup.join([element("h2", "What was learned of authors"), changed, *parts])
 
 
 def _examples(rows: Sequence[Values]) -> markup.Markup:

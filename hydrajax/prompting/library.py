@@ -19,11 +19,13 @@ import filelock
 
 from hydrajax import files
 from hydrajax.data.halves import WHOLE
+from hydrajax.llm import request
 from hydrajax.prompting import texts
 from hydrajax.prompting.contract import Context, UserModel
 from hydrajax.types import DataError, User
 
 FILE = "user_models.jsonl"  # in a run's folder
+MOST_TOKENS = 3000  # of an edited text, which every prompt of the user then holds: about 2,000 words
 _LOCK = ".user_models.lock"  # beside it
 
 
@@ -136,10 +138,16 @@ class Library:
         """Another text for a user model; from then on it is used instead.
 
         Raises:
-          DataError: there is no such user model, or the text is empty.
+          DataError: there is no such user model, or the text is empty or too long.
         """
         if not text.strip():
             raise DataError(f"the new text for {_name(key)} is empty; to have none, delete the user model")
+        size = request.count_tokens(text)
+        if size > MOST_TOKENS:
+            raise DataError(
+                f"the new text for {_name(key)} has about {size:,} tokens, expected at most {MOST_TOKENS:,} (about "
+                "2,000 words)"
+            )
         with self._changing() as there:
             if key not in there:
                 raise DataError(f"there is no user model of {_name(key)}")

@@ -65,6 +65,14 @@ def test_the_page_holds_everything_and_escapes_texts(results):
     assert page.count("word") < 200
 
 
+def test_what_was_changed_by_hand_is_said_and_long_texts_are_cut(results):
+    results["user_models"]["ann"]["pag"] = "long " * 5000
+    line = {"strategy": "pag", "user_id": "<i>ann</i>", "part": "whole", "model": {"edited": True}}
+    page = report.render({}, results, ROWS, [line])
+    assert "pag, edited: &lt;i&gt;ann" in page and page.count("long") < 500
+    assert "edited" not in report.render({}, results, ROWS)
+
+
 def test_the_table_has_a_row_a_strategy(results):
     table = report.text_table(results)
     assert table.row_count == 2

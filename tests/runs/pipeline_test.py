@@ -28,8 +28,8 @@ METHODS = {
 
 
 def whole_files(folder):
-    """Every file of a run folder; those of JSON are read, so that half of one would raise."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
+    """Every file of a run folder but locks; those of JSON are read, so that half of one would raise."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
     for path in files:
         if path.suffix == ".json":
             json.loads(path.read_text())
