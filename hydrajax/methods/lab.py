@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from hydrajax import metrics, retrieval
 from hydrajax.data import draws, halves, pseudo
@@ -208,13 +209,14 @@ class Lab:
             found = registry.get(strategy).learn(
                 [user for user in users if user.profile], dataclasses.replace(self.ctx, llm=noted)
             )
-            cost = _spent(noted.users, noted.answers)
-            entries = {}
-            for user in users:
-                key = library_lib.Key(strategy, user.id, part)
-                spent = cost.get(user.id, collections.Counter())
-                entries[key] = library_lib.Entry(model=found.get(user.id), fingerprint=self._fingerprint(key), **spent)
-            self.library.add(entries)
+            cost: Mapping[str, Mapping[str, Any]] = _spent(noted.users, noted.answers)
+            learned = {library_lib.Key(strategy, user.id, part): found.get(user.id) for user in users}
+            self.library.add(
+                {
+                    key: library_lib.Entry(model=model, fingerprint=self._fingerprint(key), **cost.get(key.user_id, {}))
+                    for key, model in learned.items()
+                }
+            )
         for key in set(keys.values()) - self._booked:
             entry = self.library[key]
             if entry.calls:

@@ -26,7 +26,7 @@ from hydrajax.types import DataError, User
 
 FILE = "user_models.jsonl"  # in a run's folder
 MOST_TOKENS = 3000  # of an edited text, which every prompt of the user then holds: about 2,000 words
-_LOCK = ".user_models.lock"  # beside it
+_LOCK = "user_models.lock"  # beside it
 
 
 class Key(NamedTuple):
@@ -128,7 +128,8 @@ class Library:
 
     def add(self, entries: Mapping[Key, Entry]) -> None:
         """Keeps what was learned, on the disk before anything uses it; what a person has left there stays."""
-        if not any(_worth_keeping(entry) for entry in entries.values()):
+        before = [self._entries[key] for key in entries if key in self._entries]
+        if not any(_worth_keeping(entry) for entry in (*entries.values(), *before)):
             self._entries = {**self._entries, **entries}
             return
         with self._changing() as there:

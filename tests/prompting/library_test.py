@@ -80,6 +80,11 @@ def test_what_a_person_changes_during_a_run_wins(path, filled):
     assert library.Library(path)[OTHERS[2]].calls == 1
 
 
+def test_a_user_of_whom_nothing_is_learned_any_more_leaves_the_file(path, filled):
+    filled.add({KEY: library.Entry(model=None, fingerprint="abc")})
+    assert KEY in filled and KEY not in library.Library(path) and OTHERS[0] in library.Library(path)
+
+
 def test_what_was_made_of_the_same_fits_and_so_does_what_is_a_persons(path, filled):
     filled.add({OTHERS[0]: dataclasses.replace(ENTRY, fingerprint="abc"), OTHERS[1]: ENTRY})
     assert filled.fits(OTHERS[0], "abc") and not filled.fits(OTHERS[0], "abd")

@@ -18,7 +18,7 @@ WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "si
 HABITS = ["indeed", "however", "meanwhile", "perhaps", "certainly", "suddenly", "frankly"]
 FILES = {
     "config.json", "invocations.jsonl", "predictions.jsonl", "results.json", "report.html", "user_models.jsonl",
-    ".user_models.lock",
+    "user_models.lock",
 }  # fmt: skip
 STRATEGIES = ("zero_shot", "icl_random", "pag")
 
