@@ -109,8 +109,8 @@ class Options:
         """Refuses what cannot be run.
 
         Raises:
-          DataError: a task or strategy that there is not or that does not fit, a number that there cannot be, a folder
-            nobody can write.
+          DataError: a task, strategy or loss that there is not or that does not fit, a number that there cannot be, a
+            folder nobody can write.
         """
         _mains.check_tasks(self.tasks)
         _mains.check_numbers(self, candidates=1, pseudo=0, folds=2, seed=0)
@@ -119,6 +119,8 @@ class Options:
                 raise DataError(
                     f"strategy {name!r} compares users, and users of all folds share one lab here; leave it out"
                 )
+        if not self.losses or not {*self.losses} <= {*union.RIDGES}:
+            raise DataError(f"--losses are {', '.join(self.losses) or 'none'}; valid are {', '.join(union.RIDGES)}")
         for task in self.tasks:
             self.size(task)
         if not self.report:

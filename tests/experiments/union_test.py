@@ -53,6 +53,7 @@ def refused(options, capsys):
         ({"strategies": ("none",)}, "unknown prompt strategy 'none'; valid are "),
         ({"strategies": ("rag", "cfrag")}, "strategy 'cfrag' compares users"),
         ({"strategies": ("rag",), "tasks": ("LaMP_7",), "smoke": False}, "no candidates are planned for 'LaMP_7'"),
+        ({"losses": ("none",)}, "--losses are none; valid are "),
         ({"folds": 1}, "--folds is 1, expected at least 2"),
         ({"seed": -1}, "--seed is -1, expected at least 0"),
         ({"report": True}, "out: holds no predictions"),
