@@ -56,6 +56,7 @@ def test_a_plan_counts_the_calls_of_a_run_with_the_union(tmp_path, lamp, config,
     assert "choice among the candidates" in planned and "rag: candidates to learn from" in planned
 
 
+@pytest.mark.slow
 def test_without_cross_user_what_looks_at_others_is_left_out_and_said(
     tmp_path, lamp, config, settings, machine, untrained
 ):
