@@ -263,6 +263,8 @@ def _run(experiment: _Common, command: str, console: rich.console.Console) -> No
     config = _run_config(experiment)
     machine = experiment.machine()
     if experiment.plan:
+        for sentence in pipeline.left_out(config):
+            print(sentence, file=sys.stderr)
         console.print(_plan_table(pipeline.plan(config, machine=machine)))
         return
     digest = hashlib.sha256(json.dumps(config_lib.to_json(config), sort_keys=True).encode()).hexdigest()[:8]

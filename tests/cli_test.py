@@ -291,6 +291,7 @@ def test_a_run_prints_its_table_and_where_it_lies(data, capfd, untrained):
     assert command.startswith("hydrajax run lamp --task LaMP_3")
 
 
+@pytest.mark.slow
 def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, capfd, untrained):
     places = []
     for more in ([], [], ["--seed", "1"], ["--settings.samples", "2"]):

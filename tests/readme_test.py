@@ -17,6 +17,7 @@ def test_every_example_is_one_that_says_what_it_prints():
     assert len(EXAMPLES) == README.count("```python") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "says"), EXAMPLES, ids=["library", "bases"])
 def test_an_example_prints_what_the_readme_says(code, says):
     printed = io.StringIO()

@@ -182,6 +182,10 @@ def _chosen(choices: Mapping[str, Any]) -> markup.Markup | None:
         heads = f"{epochs} epochs of personalisation" if epochs else "no personalisation: everybody has the pooled head"
         family = f"family {scorer['family']}, " if "family" in scorer else ""
         said.append(f"{name}: {family}{scorer['loss'].replace('_', '-')} loss, {heads}.")
+    union = choices.get("union")
+    if union:
+        spread = ", ".join(f"{name} {n:.1f}" for name, n in union["candidates"].items())
+        said.append(f"union: {union['settings']['union']}; candidates of a question: {spread}.")
     shown = ", ".join(f"{name} {prompt['k']}" for name, prompt in choices["shown"].items())
     said += [f"Records shown: {shown}.", *(f"Note: {note}." for note in choices.get("notes", ()))]
     return markup.join([element("h2", "What was chosen"), *(element("p", sentence) for sentence in said)])

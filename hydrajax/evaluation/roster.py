@@ -58,7 +58,7 @@ EXPLAINED = {
     "hydra": "the adapter chooses among candidates made with reranked records",
     "union": "an adapter chooses among the answers of several prompt strategies and proposals without a call",
     "union_pooled": "the same adapter with one head shared by all users",
-    "union_own_heads": "the same adapter with a head of each user's own, whatever served training users best",
+    "union_own_heads": "the same adapter with a head of each user's own, even where training users did better without",
     "union_random": "a random answer of the union, by its votes",
     "union_oracle": "the best of the union's answers: it looks at the gold, and is the ceiling there",
     "union_vote": "what the union's sources agree on",

@@ -20,6 +20,9 @@ TITLES = {
 }
 
 
+MOST_NAMED = 8  # methods in a sentence
+
+
 def metric_names(results: Mapping[str, Any]) -> tuple[str, ...]:
     """The metrics of a run; the first decides."""
     return tuple(next(iter(results["methods"].values()), {}))
@@ -119,9 +122,12 @@ def _union(results: Mapping[str, Any], metric: str) -> str:
     rivals = [c for c in union["comparisons"] if c["b"] not in roster.CEILINGS]
     value = results["methods"]["union"][metric]
     said = [f"The union reaches {number(value['value'], metric)} {span(value['low'], value['high'], metric)}".rstrip()]
-    for words, kind in (("better than", "better"), ("worse than", "worse"), ("undecided beside", "not shown")):
+    better = sum(verdict(c) == "better" for c in rivals)
+    said.append(f"better than {better} of the {len(rivals)} other methods")
+    for words, kind in (("worse than", "worse"), ("undecided beside", "not shown")):
         names = [c["b"] for c in rivals if verdict(c) == kind]
-        said += [f"{words} {_and(names)}"] if names else []
+        named = _and(names) if 0 < len(names) <= MOST_NAMED else f"{len(names)} that its table names"
+        said += [f"{words} {named}"] if names else []
     return "; ".join(said) + "."
 
 

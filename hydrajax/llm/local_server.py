@@ -20,6 +20,7 @@ import urllib.request
 
 import psutil
 
+import hydrajax
 from hydrajax.llm import local_child, local_shared, messages, repack
 from hydrajax.llm.request import Answer, Limits, LLMError, Request, Transient
 
@@ -153,7 +154,7 @@ class LocalServer:
         port, lease_port = _free_ports(2)
         api_key = secrets.token_hex(16)
         command = [
-            sys.executable, "-m", "hydrajax.llm.local_child", str(served),
+            sys.executable, "-P", "-m", "hydrajax.llm.local_child", str(served),
             "--port", str(port), "--lease-port", str(lease_port),
             "--threads", str(self._threads or free_threads()), "--slots", str(self.parallel),
         ]  # fmt: skip
@@ -163,7 +164,7 @@ class LocalServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env={**os.environ, local_child.KEY_VARIABLE: api_key},
+                env={**os.environ, local_child.KEY_VARIABLE: api_key, "PYTHONPATH": _own_path()},
                 start_new_session=True,  # Ctrl-C in a terminal reaches the runs alone, which then give it back
             )
         address = local_shared.Address(
@@ -183,6 +184,12 @@ class LocalServer:
         process.returncode = 0  # nobody waits for it: it ends with its last lease, which may be another run's
         local_shared.write(address)
         return address, held
+
+
+def _own_path() -> str:
+    """PYTHONPATH with which a child finds this very package; -P leaves out whatever lies in the current folder."""
+    root = str(pathlib.Path(hydrajax.__file__).parent.parent)
+    return os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 
 def _free_ports(count: int) -> list[int]:

@@ -72,12 +72,13 @@ Rewards = Mapping[str, Sequence[Sequence[float]]]  # user id -> strategy -> rewa
 
 
 def prior(task: tasks.Task, strategies: int, rewards: Rewards) -> Belief:
-    """What is believed of a new user: every strategy's mean over training users, worth `WORTH` pseudo-queries.
+    """What is believed of a user before the user's own rewards: every strategy's mean over other, training users, worth
+    `WORTH` pseudo-queries.
 
     Args:
       task: right or wrong (classification) or graded.
       strategies: A.
-      rewards: of training users; without any, all strategies are alike.
+      rewards: of training users but the one it is about; without any, all strategies are alike.
     """
     by_strategy = [[r for own in rewards.values() for r in own[a]] for a in range(strategies)]
     everything = [r for own in by_strategy for r in own]

@@ -207,7 +207,7 @@ class Lab:
             users = [halves.half(self.users[key.user_id], part) for key in missing if key.part == part]
             noted = _Noted(self.ctx.llm)
             found = registry.get(strategy).learn(
-                [user for user in users if user.profile], dataclasses.replace(self.ctx, llm=noted)
+                [user for user in users if user.profile], dataclasses.replace(self.ctx, llm=noted, whole=self.users)
             )
             cost: Mapping[str, Mapping[str, Any]] = _spent(noted.users, noted.answers)
             learned = {library_lib.Key(strategy, user.id, part): found.get(user.id) for user in users}

@@ -72,6 +72,9 @@ class Settings:
             if value is not None and value < least:
                 also = "None or " if name in optional else ""
                 raise ValueError(f"{name} is {value}, expected {also}at least {least}")
+        if self.strategies and self.candidates < len(self.strategies):
+            wanted = f"at least one for each of the {len(self.strategies)} strategies"
+            raise ValueError(f"candidates is {self.candidates}, expected {wanted}")
         if not math.isfinite(self.temperature):
             raise ValueError(f"temperature is {self.temperature}, expected a finite number")
         if self.retriever not in retrieval.names():

@@ -39,6 +39,28 @@ def lent(queries: Sequence[Query], lender: Mapping[str, str]) -> tuple[Query, ..
     )
 
 
+def apart(strategy: str, lab: Lab, queries: Sequence[Query]) -> list[tuple[Lab, list[Query]]]:
+    """Queries with the labs in which they are asked as somebody else's.
+
+    A strategy that compares users finds the asker's own records among others' where the population holds the asker:
+    each asker's queries are then asked in a lab whose population does not.
+
+    Args:
+      strategy: whose prompts.
+      lab: with everybody.
+      queries: of the askers themselves, as they are before they are lent.
+    """
+    population = lab.ctx.population
+    if population is None or not registry.get(strategy).compares:
+        return [(lab, list(queries))]
+    found = []
+    for asker in dict.fromkeys(query.user_id for query in queries):
+        others = {user_id: user for user_id, user in population.items() if user_id != asker}
+        here = dataclasses.replace(lab, ctx=dataclasses.replace(lab.ctx, population=others))
+        found.append((here, [query for query in queries if query.user_id == asker]))
+    return found
+
+
 def answers(lab: Lab, shown: Mapping[str, int], queries: Sequence[Query]) -> dict[str, dict[str, str]]:
     """The greedy answers of strategies with somebody else's records, by control and query id.
 
@@ -56,10 +78,11 @@ def answers(lab: Lab, shown: Mapping[str, int], queries: Sequence[Query]) -> dic
     ctx = dataclasses.replace(lab.ctx, cut=collections.Counter(), faults=collections.Counter())
     lab = dataclasses.replace(lab, ctx=ctx, ledger={})
     (lender,) = controls.derangements(users, seed=lab.seed, n=1)
-    asked = lent(queries, lender)
-    found = {}
+    found: dict[str, dict[str, str]] = {name(strategy): {} for strategy in personal(shown)}
     for strategy in personal(shown):
-        records = lab.shown(strategy, asked, shown[strategy])
-        said = lab.answers(strategy, records, asked, stage=name(strategy))
-        found[name(strategy)] = {own.id: said[other.id].text for own, other in zip(queries, asked, strict=True)}
+        for here, own in apart(strategy, lab, queries):
+            asked = lent(own, lender)
+            records = here.shown(strategy, asked, shown[strategy])
+            said = here.answers(strategy, records, asked, stage=name(strategy))
+            found[name(strategy)] |= {query.id: said[other.id].text for query, other in zip(own, asked, strict=True)}
     return found

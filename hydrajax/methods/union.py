@@ -202,11 +202,13 @@ def sample(
             for user_id in {query.user_id for query in (*pseudo, *real)}
         }
         learned = {user_id: own for user_id, own in rewards.items() if user_id in asked.train.users}
-        prior = bandit.prior(lab.ctx.task, len(strategies), learned)
-        counts |= {
-            query.id: bandit.spread(bandit.posterior(prior, rewards[query.user_id]), b, seed=lab.seed, name=query.id)
-            for query in real
+        beliefs = {
+            user_id: bandit.posterior(
+                bandit.prior(lab.ctx.task, len(strategies), {u: r for u, r in learned.items() if u != user_id}), own
+            )
+            for user_id, own in rewards.items()
         }
+        counts |= {q.id: bandit.spread(beliefs[q.user_id], b, seed=lab.seed, name=q.id) for q in real}
     for strategy, by_query in _ask(lab, real, strategies, shown, counts, stages.union_asked).items():
         said[strategy].update(by_query)
     return said, counts

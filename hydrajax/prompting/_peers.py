@@ -63,13 +63,20 @@ def unit(features: np.ndarray) -> np.ndarray:
     return found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
 
 
-def same_item(query: Query, ctx: Context) -> str:
-    """What a record is compared with to see whether it is about the very thing that a query asks."""
-    return pseudo.same_text(ctx.task.query_text(query))
+def items(query: Query, ctx: Context) -> frozenset[str]:
+    """What records of others must not be about: the very thing that a query asks, and each of its slots.
+
+    A pseudo-query's gold is among them: where it is a paraphrase, others' copies of what was paraphrased give the
+    answer away.
+    """
+    texts = [ctx.task.query_text(query), *query.inputs.values()]
+    if query.record_id is not None and query.gold is not None:
+        texts.append(query.gold)
+    return frozenset(map(pseudo.same_text, texts)) - {""}
 
 
 def about(record: Record, ctx: Context) -> str:
-    """What a record is about, comparable with `same_item`."""
+    """What a record is about, comparable with `items`."""
     return pseudo.same_text(pseudo.input_text(ctx.task, record))
 
 

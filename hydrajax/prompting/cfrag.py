@@ -38,8 +38,8 @@ class CollaborativeRecords(Strategy):
             records = [*one.profile, *(record for i in near for record in peers.records[i])]
             features = np.concatenate([own, *(peers.features[i] for i in near)])
             scores = features @ (weight * u + (1 - weight) * q)
-            item = _peers.same_item(one.query, ctx)
-            best = [i for i in np.argsort(-scores, kind="stable") if _peers.about(records[i], ctx) != item]
+            asked_about = _peers.items(one.query, ctx)
+            best = [i for i in np.argsort(-scores, kind="stable") if _peers.about(records[i], ctx) not in asked_about]
             found[one.query.id] = tuple(records[i] for i in best[:k])
         return found
 

@@ -1,7 +1,7 @@
 """`full_profile`: everything of the profile that fits into the prompt, the most relevant records first to stay.
 
-A control at equal cost in calls: what choosing records is worth beside showing all. Records that do not fit whole are
-left out, not shortened.
+A control at equal cost in calls: what choosing records is worth beside showing all. Records that do not fit any more
+are left out; none is shortened but to `max_record_tokens`, where that is set.
 """
 
 from collections.abc import Sequence

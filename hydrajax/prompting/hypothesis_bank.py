@@ -172,9 +172,12 @@ def _pair(record: Record, other: Record, user: User, ctx: Context) -> Pair:
 
 
 def _other(record: Record, user: User, ctx: Context) -> Record | None:
-    """A record of another user, drawn by seed, user and record, about nothing that the user has a record of."""
+    """A record of another user, drawn by seed, user and record, about nothing that the user has a record of.
+
+    Not in the other half of the profile either, whose records are asked as pseudo-queries.
+    """
     population = ctx.population or {}
-    known = {_peers.about(own, ctx) for own in user.profile}
+    known = {_peers.about(own, ctx) for own in ctx.whole.get(user.id, user).profile}
     ids = sorted(other_id for other_id in population if other_id != user.id)
     number = draws.number(ctx.seed, user.id, record.id, "other")
     for place in range(len(ids)):

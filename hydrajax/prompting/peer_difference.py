@@ -70,7 +70,7 @@ def _beside(
     nearest = retrieval.retrieve("bm25", ctx.task, one.query, user, ctx.settings.compared_records, ctx.seed)
     own = _peers.mean(_peers.record_features(one.profile, ctx))
     home = int(np.argmin(np.linalg.norm(centres - own, axis=1)))
-    item = _peers.same_item(one.query, ctx)
+    asked_about = _peers.items(one.query, ctx)
     found = []
     for record, features in zip(nearest, _peers.record_features(nearest, ctx), strict=True):
         others = []
@@ -80,7 +80,7 @@ def _beside(
                 for i in np.flatnonzero(labels == cluster)
                 if cluster != home and peers.ids[i] != one.query.user_id
                 for j, other in enumerate(peers.records[i])
-                if _peers.about(other, ctx) != item
+                if _peers.about(other, ctx) not in asked_about
             ]
             if best:
                 others.append(max(best, key=lambda pair: pair[0])[1])

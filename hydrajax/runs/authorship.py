@@ -20,7 +20,7 @@ from hydrajax.llm.request import Transport
 from hydrajax.methods import controls, hyperalign, shuffled
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
-from hydrajax.nn import encode
+from hydrajax.nn import encode, feature_cache
 from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import books, folder, pipeline
 from hydrajax.types import Query
@@ -137,12 +137,13 @@ def run(
     if judging is not None:
         judging.check()
     answers = store.Store(machine.store)
+    # Before anything is written: the base may be unknown.
+    embed = embedder(config, pipeline.cache_folder(machine, answers))
+    folder.prepare(out, config, command)
     llm = sampler.StoredSampler(transport, answers, budget=machine.budget)
     other = None
     if judging is not None:
         other = sampler.StoredSampler(judging, answers, budget=machine.budget, beside=llm)
-    folder.prepare(out, config, command)
-    embed = embedder(config, pipeline.cache_folder(machine, answers))
 
     try:
         bench = _lab(config, data, llm, embed=embed, path=out / library.FILE)
@@ -181,7 +182,8 @@ def plan(
     answers = store.Store.without_making(machine.store)
     counting = planner.Planner(transport.model, answers)
     other = None if judging is None else planner.Planner(judging.model, answers)
-    embed = embedder(config, pipeline.cache_folder(machine, answers))
+    loaded = functools.cache(lambda: embedder(config, None))  # only where a strategy compares
+    embed = feature_cache.in_memory(lambda texts: loaded()(texts))
     bench = _lab(config, data, counting, embed=embed)
     rows = _rows(config, data, bench)
     if config.judge == "llm":
@@ -237,11 +239,14 @@ def _rows(config: AuthorshipConfig, data: authorship.Authorship, bench: lab_lib.
     texts: dict[str, Mapping[str, Sequence[str]]] = {}
     for strategy in config.compared:
         texts[strategy] = hyperalign.hyperalign(bench, data.test, strategy=strategy, samples=config.samples)
-    lent = shuffled.lent(data.test, lender)
     for strategy in shuffled.personal(config.compared):
         name = shuffled.name(strategy)
-        found = hyperalign.hyperalign(bench, lent, strategy=strategy, samples=config.control_samples, stage=name)
-        texts[name] = {query.id: found[other.id] for query, other in zip(data.test, lent, strict=True)}
+        written: dict[str, list[str]] = {}
+        for here, own in shuffled.apart(strategy, bench, data.test):
+            lent = shuffled.lent(own, lender)
+            found = hyperalign.hyperalign(here, lent, strategy=strategy, samples=config.control_samples, stage=name)
+            written |= {query.id: found[other.id] for query, other in zip(own, lent, strict=True)}
+        texts[name] = written
     real = _golds(data.test)
     return [_row(query, texts, real, lender, bench) for query in data.test]
 
@@ -325,12 +330,16 @@ def _results(config, data: authorship.Authorship, bench, rows, facts, llm, other
     }
 
 
-def embedder(config: AuthorshipConfig, cache: pathlib.Path) -> contract.Embed:
-    """Embeddings by the base, which is loaded when they are first asked for."""
-    base = functools.cache(lambda: encode.load_base(config.base))
+def embedder(config: AuthorshipConfig, cache: pathlib.Path | None) -> contract.Embed:
+    """Embeddings by the base.
+
+    Raises:
+      DataError: there is no such base.
+    """
+    base = encode.load_base(config.base)
 
     def embed(texts: Sequence[str]) -> np.ndarray:
         with progress.bar("embeddings") as advance:
-            return encode.embed(base(), texts, cache=cache, progress=advance)
+            return encode.embed(base, texts, cache=cache, progress=advance)
 
     return embed

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from hydrajax.data import tasks
 from hydrajax.evaluation import roster
 from hydrajax.methods import baselines, controls, factorised_classifier, hydra, stages
 from hydrajax.methods.lab import Lab
 from hydrajax.runs import compare_union, prediction
-from hydrajax.types import Candidate, Query, Split
+from hydrajax.types import Candidate, Query, Record, Split
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 
@@ -23,12 +24,14 @@ class Compared:
       rows: prediction rows of the new users' queries.
       best_source, best_prompt: the best single source, and the best prompt baseline, by the validation users.
       validation: mean quality on the validation queries, by single source.
+      union: what the union's training users chose; None where there is no union.
     """
 
     rows: list[dict[str, Any]]
     best_source: str
     best_prompt: str
     validation: dict[str, float]
+    union: dict[str, Any] | None = None
 
 
 def compare(
@@ -69,11 +72,16 @@ def compare(
     }
     chosen = _choices(lab, people, result)
     rows = [_row(lab, query, prompts, result, single, chosen) for query in people.new_queries]
+    union = None
     if lab.settings.strategies:
         shown = {name: prompts[name].shown for name in lab.settings.strategies}
-        compare_union.add(lab, compare_union.questions(lab, people, both), shown, embed, rows)
+        union = compare_union.add(lab, compare_union.questions(lab, people, both), shown, embed, rows)
     return Compared(
-        rows=rows, best_source=best(validation), best_prompt=best(validation, roster.PROMPTS), validation=validation
+        rows=rows,
+        best_source=best(validation),
+        best_prompt=best(validation, roster.PROMPTS),
+        validation=validation,
+        union=union,
     )
 
 
@@ -205,14 +213,30 @@ def _row(
         texts = [result.pools[pool_name][query.id][i].text for i in picks]
         candidate = [pool_name, picks[0]] if len(picks) == 1 else None
         answers[method] = prediction.answer(lab, query, texts, candidate)
-    shown = {record.id: task.record_text(record) for own in records.values() for record in own}
+    names = _names(task, records)
     return {
         "query": query.id,
         "user": query.user_id,
         "input": task.query_text(query),
         "gold": query.gold,
-        "records": {method: [record.id for record in own] for method, own in records.items()},
-        "record_texts": shown,
+        "records": {method: [names[task.record_text(record)] for record in own] for method, own in records.items()},
+        "record_texts": {name: text for text, name in names.items()},
         "pools": pools,
         "answers": answers,
     }
+
+
+def _names(task: tasks.Task, records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """Names of records by text: their ids, told apart where records of several users have the same id."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for record in (record for own in records.values() for record in own):
+        text = task.record_text(record)
+        if text in found:
+            continue
+        name, other = record.id, 2
+        while name in taken:
+            name, other = f"{record.id} ({other})", other + 1
+        found[text] = name
+        taken.add(name)
+    return found

@@ -52,7 +52,7 @@ def add(
     shown: Mapping[str, int],
     embed: Embed,
     rows: Sequence[dict[str, Any]],
-) -> None:
+) -> dict[str, Any]:
     """Puts the answers of the union and of its controls, and its pools, into the rows of the new users' queries.
 
     Args:
@@ -61,6 +61,9 @@ def add(
       shown: records in a strategy's prompt, by strategy.
       embed: texts -> features, for proposals.
       rows: prediction rows, in the order of the new queries.
+
+    Returns:
+      what the training users chose: the best single source, the adapter's setting, and how the bandit spread b.
     """
     queries = asked.new.queries
     for method, by_query in shuffled.answers(lab, shown, queries).items():
@@ -87,6 +90,12 @@ def add(
             answers = [found.pools[variant][query.id][i].text for i in picks]
             place = [variant, picks[0]] if len(picks) == 1 else None
             row["answers"][method] = prediction.answer(lab, query, answers, place)
+    return {
+        "best_source": found.best_source,
+        "sources": dict(found.training),
+        "settings": {variant: choice.setting for variant, choice in found.choices.items()},
+        "candidates": dict(found.spread),
+    }
 
 
 def _merged(lab: Lab, query: Query, merged: union_pool.Merged) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from hydrajax.prompting import contract
 from hydrajax.training import fit
 from hydrajax.types import DataError
 
+Experiment = Literal["demo", "lamp", "custom"]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -39,7 +41,7 @@ class RunConfig:
       seed: of every draw.
     """
 
-    experiment: Literal["demo", "lamp", "custom"]
+    experiment: Experiment
     task: str
     data_dir: str | None = None
     train_users: int | None = None

@@ -1,6 +1,7 @@
 """The run folder: whose it is, and what the run was."""
 
 import pathlib
+import typing
 from typing import Any
 
 from hydrajax import files
@@ -27,6 +28,9 @@ def prepare(folder: pathlib.Path, config: Any, command: str) -> None:
     if path.exists():
         there = dict(files.read_json(path))
         there.pop("command", None)
+        if there.get("experiment") != wanted["experiment"]:
+            kind = there.get("experiment")
+            raise DataError(f"{folder}: holds a run of {kind!r}, not of {wanted['experiment']!r}; give another --out")
         # An option that is newer than the folder is None where it was not given.
         differing = sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))
         if differing:
@@ -50,4 +54,6 @@ def read_config(folder: pathlib.Path) -> config_lib.RunConfig:
         raise DataError(f"{folder}: holds no run (there is no config.json)")
     values = dict(files.read_json(path))
     values.pop("command", None)
+    if values.get("experiment") not in typing.get_args(config_lib.Experiment):
+        raise DataError(f"{folder}: holds a run of {values.get('experiment')!r}, of which this cannot be asked")
     return config_lib.from_json(values, str(path))

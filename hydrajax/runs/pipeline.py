@@ -97,8 +97,8 @@ def run(
     if config.folds and config.fold is None:
         return _run_folds(config, out, command=command, machine=machine, say=say)
     clock = books.Clock(say)
-    for name in sorted(set(config.settings.strategies) - set(strategies(config))):
-        say(f"note: {name} looks at other users' records, which is switched off: it is left out")
+    for sentence in left_out(config):
+        say(sentence)
     with clock.stage("data"):
         data = load.load(config)
         people = load.people(config, data)
@@ -220,6 +220,12 @@ def strategies(config: RunConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*baselines.STRATEGIES, *_chosen(config))))
 
 
+def left_out(config: RunConfig) -> list[str]:
+    """A sentence for each chosen strategy that is not run, since it looks at other users."""
+    names = sorted(set(config.settings.strategies) - set(strategies(config)))
+    return [f"note: {name} looks at other users' records, which is switched off: it is left out" for name in names]
+
+
 def _chosen(config: RunConfig) -> tuple[str, ...]:
     return registry.permitted(config.settings.strategies, cross_user=config.settings.cross_user)
 
@@ -242,7 +248,7 @@ def encoders(
 
 
 def cache_folder(machine: Machine, answers: store.Store) -> pathlib.Path:
-    """Where features of the base are kept."""
+    """Where features of the base are kept: the folder that is given, or one beside the store."""
     return pathlib.Path(machine.cache) if machine.cache else answers.path.parent / "features"
 
 
@@ -347,6 +353,7 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
         "single_sources": compared.validation,
         "best_source": compared.best_source,
         "best_prompt": compared.best_prompt,
+        "union": compared.union,
         "cut_from_records": dict(bench.ctx.cut),
         "faults": dict(bench.ctx.faults),
         "skipped": list(data.skipped),

@@ -16,6 +16,7 @@ def small(monkeypatch):
     monkeypatch.setattr(heads, "KEYS", {"linear": "flatness_linear_1e4_to_1e6"})
 
 
+@pytest.mark.slow
 def test_it_runs_and_its_last_line_is_json(small, capsys, tmp_path):
     heads.main(heads.Options(parts=("flatness",), smoke=True, json=True, plot=tmp_path / "curves.html"))
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -52,6 +53,7 @@ def test_without_pytorch_it_says_how_to_install_it(monkeypatch):
         heads.main(heads.Options(parts=("sparse",)))
 
 
+@pytest.mark.slow
 def test_a_bank_in_files_is_measured_and_removed(small, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     heads.main(heads.Options(parts=("shards",), smoke=True, json=True))

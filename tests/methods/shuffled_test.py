@@ -43,3 +43,15 @@ def test_what_is_the_same_for_everybody_is_the_same_with_other_records(world, be
     own = here.answers("rag", here.shown("rag", queries, 2), queries, stage="own")
     lent = shuffled.answers(here, {"rag": 2}, queries)["rag_shuffled"]
     assert lent == {query.id: own[query.id].text for query in queries}
+
+
+def test_a_strategy_that_compares_is_not_shown_the_asker_among_others(world, bench):
+    place = world(queries=2)
+    plain = bench(place)
+    here = dataclasses.replace(plain, ctx=dataclasses.replace(plain.ctx, population=place.users))
+    assert shuffled.apart("rag", here, place.people.new_queries) == [(here, place.people.new_queries)]
+    parts = shuffled.apart("cfrag", here, place.people.new_queries)
+    assert [query for _, own in parts for query in own] == list(place.people.new_queries)
+    for lab, own in parts:
+        (asker,) = {query.user_id for query in own}
+        assert set(lab.ctx.population) == set(place.users) - {asker}

@@ -251,3 +251,20 @@ def test_its_prompt_is_that_of_hypotheses(context):
     assert hypothesis_bank.STRATEGY.messages(query, (), model, context()) == hypotheses.STRATEGY.messages(
         query, (), model, context()
     )
+
+
+def test_pairs_are_about_nothing_in_the_other_half_of_the_profile(ctx):
+    """What the other half is about is asked as pseudo-queries, and another user's answer to it must not be seen."""
+    whole = person("u", 16)
+    half = dataclasses.replace(whole, profile=whole.profile[:8])
+    twin = dataclasses.replace(person("t", 16), profile=tuple(
+        dataclasses.replace(record, fields={"text": own.fields["text"], "title": f"twin {record.id}"})
+        for record, own in zip(person("t", 16).profile, whole.profile, strict=True)
+    ))  # fmt: skip
+    here = ctx(population={"t": twin, "z": OTHERS["z"]})
+    for known, seen in (({}, True), ({"u": whole}, False)):
+        trying = dataclasses.replace(here, whole=known)
+        hypothesis_bank.STRATEGY.learn([half], trying)
+        asked = [r.messages[0].text for r in here.llm.asked if kind_of(r) == "trial"]
+        assert any("twin" in text for text in asked) == seen
+        here.llm.asked.clear()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hydrajax.data import tasks
 from hydrajax.prompting import contract, registry
 from hydrajax.types import DataError, Query, Record, User
 
@@ -67,6 +68,19 @@ def test_what_is_asked_is_never_shown_whoever_has_it(ctx):
     assert "s0" not in found and "a3" not in found and "s1" in found
     registry.get("peer_difference").prepare([asked("boats two", without="a3")], here)
     assert all("s says 0" not in m.text for r in here.llm.asked for m in r.messages)
+
+
+def test_a_copy_of_what_was_paraphrased_is_never_shown(context, recorder):
+    """LaMP_7: the pseudo-query is a paraphrase of a tweet, and its gold is the tweet, which others may have, too."""
+    task = tasks.LAMP["LaMP_7"]
+    asker, other = (
+        User(id=name, profile=tuple(Record(id=f"{name}{i}", fields={"text": text}) for i, text in enumerate(texts)))
+        for name, texts in (("a", ["boats at sea", "soups at noon"]), ("b", ["Boats  at sea", "stars at night"]))
+    )
+    query = Query(id="q", user_id="a", inputs={"text": "ships on water"}, gold="boats at sea", record_id="a0")
+    here = contract.Context(task=task, llm=recorder(), embed=embed, population={"a": asker, "b": other})
+    found = chosen(here, contract.Asked(query=query, profile=asker.profile[1:]), k=9)
+    assert sorted(found) == ["a1", "b1"]
 
 
 def test_a_users_own_records_do_not_come_in_through_the_population(ctx):

@@ -27,6 +27,8 @@ def test_a_run_with_strategies_reports_the_union_beside_everything_else(tmp_path
         assert chosen["prediction"] == row["answers"]["union"]["predictions"][0]
         assert chosen["scores"]["union"] == max(c["scores"]["union"] for c in row["pools"][variant])
     text = (out / "report.html").read_text()
+    chosen = json.loads((out / "choices.json").read_text())["union"]
+    assert sum(chosen["candidates"].values()) == pytest.approx(3) and chosen["best_source"] in chosen["sources"]
     assert "The union against every other" in text and "Is the prompt personal?" in text
     # The choice by the LLM costs a call a query more than the union.
     calls = {method: cost["calls"] for method, cost in found["new_user"].items()}
@@ -54,6 +56,7 @@ def test_a_plan_counts_the_calls_of_a_run_with_the_union(tmp_path, lamp, config,
     assert "choice among the candidates" in planned and "rag: candidates to learn from" in planned
 
 
+@pytest.mark.slow
 def test_without_cross_user_what_looks_at_others_is_left_out_and_said(
     tmp_path, lamp, config, settings, machine, untrained
 ):

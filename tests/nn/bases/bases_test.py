@@ -242,6 +242,7 @@ def test_configurations_of_older_versions_are_read(tmp_path):
     assert weights.load_config(tmp_path).attention_window == (8, 8, 8)
 
 
+@pytest.mark.slow
 def test_longformer_without_global_attention_differs(tmp_path):
     shutil.copytree(FIXTURES / "longformer", tmp_path / "copy")
     raw = json.loads((FIXTURES / "longformer" / "config.json").read_text()) | {"global_attention": "none"}
