@@ -235,7 +235,8 @@ class Lab:
             of = registry.get(key.strategy)
             learns = type(of).learn is not contract.Strategy.learn
             user = halves.half(self.users[key.user_id], key.part)
-            others = self._population if learns and of.compares else ""
+            # What others say of the user's other half is kept from it (`Context.whole`), so that half matters too.
+            others = self._population + library_lib.digest([self.users[key.user_id]]) if learns and of.compares else ""
             self._fingerprints[key] = library_lib.fingerprint(user, self.ctx, others) if learns else ""
         return self._fingerprints[key]
 

@@ -84,7 +84,7 @@ def fingerprint(user: User, ctx: Context, others: str = "") -> str:
     Args:
       user: with the records that the model is made of.
       ctx: task, LLM, settings and seed.
-      others: `digest` of the users that the strategy compares with.
+      others: `digest` of whomever else the strategy looks at.
     """
     task, settings = dataclasses.asdict(ctx.task), dataclasses.asdict(ctx.settings)
     made_of = [digest([user]), others, task, settings, ctx.llm.model, ctx.seed, texts.version(*texts.names())]

@@ -141,6 +141,24 @@ def test_pairs_are_made_anew_where_other_people_have_changed(world, bench):
         assert (len(here.ctx.llm.seen) > before) == again
 
 
+def test_a_half_that_is_compared_is_learned_anew_where_the_other_half_has_changed(world, bench):
+    place = world(records=6)
+    here = bench(place)
+    here = dataclasses.replace(here, ctx=dataclasses.replace(here.ctx, population=place.users))
+    (query, *_) = here.pseudo_queries(["n0"])
+    user = place.users["n0"]
+    profile = tuple(_rewritten(record) if record.id == query.record_id else record for record in user.profile)
+    changed = {**place.users, "n0": dataclasses.replace(user, profile=profile)}
+    other = dataclasses.replace(here, users=changed)
+    part = halves.part_for(query, user)
+    assert halves.half(user, part) == halves.half(changed["n0"], part)
+    for strategy, again in (("hypothesis_bank", True), ("hypotheses", False)):
+        here.user_models(strategy, [query])
+        before = len(here.ctx.llm.seen)
+        other.user_models(strategy, [query])
+        assert (len(here.ctx.llm.seen) > before) == again
+
+
 def test_no_users_text_is_in_anothers_prompt(world, bench):
     """Of the strategies that do not say that they compare users."""
     place = world(records=5)
