@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hydrajax.methods import controls
 from hydrajax.methods.lab import Lab
-from hydrajax.prompting import registry
+from hydrajax.prompting import library, registry
 from hydrajax.types import Query
 
 _ENDING = "_shuffled"
@@ -43,7 +43,7 @@ def apart(strategy: str, lab: Lab, queries: Sequence[Query]) -> list[tuple[Lab, 
     """Queries with the labs in which they are asked as somebody else's.
 
     A strategy that compares users finds the asker's own records among others' where the population holds the asker:
-    each asker's queries are then asked in a lab whose population does not.
+    each asker's queries are then asked in a lab whose population does not, and which keeps what it learns to itself.
 
     Args:
       strategy: whose prompts.
@@ -56,7 +56,8 @@ def apart(strategy: str, lab: Lab, queries: Sequence[Query]) -> list[tuple[Lab, 
     found = []
     for asker in dict.fromkeys(query.user_id for query in queries):
         others = {user_id: user for user_id, user in population.items() if user_id != asker}
-        here = dataclasses.replace(lab, ctx=dataclasses.replace(lab.ctx, population=others))
+        ctx = dataclasses.replace(lab.ctx, population=others)
+        here = dataclasses.replace(lab, ctx=ctx, library=library.Library())
         found.append((here, [query for query in queries if query.user_id == asker]))
     return found
 

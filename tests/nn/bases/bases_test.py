@@ -291,7 +291,8 @@ def test_the_gradient_of_a_table_adds_up_what_its_rows_were_looked_up_for(dtype)
     )
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "bert")) for name in NAMES])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_arrays_of_the_host_have_a_gradient_traced_or_not(name):
     module, params = weights.from_pretrained(FIXTURES / name)
     args = tuple(np.asarray(x)[:2, :8] for x in inputs(name))
