@@ -386,6 +386,7 @@ def test_one_request_that_cannot_be_sent_does_not_stop_the_others(make, ask):
         assert outcome.answers[0] is not None and outcome.answers[2] is not None
 
 
+@pytest.mark.slow
 def test_the_key_is_nowhere(make, ask, answers, caplog):
     caplog.set_level(logging.DEBUG)
     faults = Faults(**dict.fromkeys(SIX, 0.1), rejected=lambda body: body["messages"][0]["content"] == "q1")

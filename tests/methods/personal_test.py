@@ -108,6 +108,7 @@ def test_untrained_says_nothing_of_anybody():
     assert personal.Untrained().scores(ASKED).tolist() == [0.0] * len(ASKED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"dropout": 0.5}, {"init": "fresh"}, {"batch_examples": 2}])
 def test_draws_for_a_head_do_not_depend_on_the_users_place(encode, change):
     config = dataclasses.replace(CONFIG, **change)

@@ -9,6 +9,7 @@ from hydrajax.methods import settings as settings_lib
         ({"retrieved": 0}, "retrieved is 0"),
         ({"samples": 0}, "samples is 0"),
         ({"derangements": 0}, "derangements is 0"),
+        ({"strategies": ("rag,pag",), "candidates": 1}, "at least one for each of the 2 strategies"),
         ({"shown": ()}, "shown is ()"),
         ({"shown": (0, 1)}, "shown is (0, 1)"),
         ({"shown": (1, 11)}, "shown is (1, 11)"),

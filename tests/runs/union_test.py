@@ -60,7 +60,7 @@ def test_a_plan_counts_the_calls_of_a_run_with_the_union(tmp_path, lamp, config,
 def test_without_cross_user_what_looks_at_others_is_left_out_and_said(
     tmp_path, lamp, config, settings, machine, untrained
 ):
-    told = settings(strategies=("cfrag", "rag", "peer_difference"), cross_user=False, candidates=2)
+    told = settings(strategies=("cfrag", "rag", "peer_difference"), cross_user=False, candidates=3)
     wanted, said = config(lamp(tmp_path / "data", "LaMP_4"), "LaMP_4", settings=told), []
     found = pipeline.run(wanted, tmp_path / "run", command="", machine=machine(tmp_path), say=said.append)
     assert {"cfrag", "peer_difference"} & set(found["methods"]) == set()

@@ -64,6 +64,7 @@ def test_users_who_differ_by_taste_are_served_better_than_by_one_head_for_all():
         assert own > shared + 0.1
 
 
+@pytest.mark.slow
 def test_the_generic_user_of_offsets_is_trained_and_serves_whoever_is_new():
     """Users of a common taste, each with an own one beside it: zeros would call half of the pairs right."""
     own, generic = on_new_users("generic_plus_offset:inner=linear", TASTES / 3 + 1.0)

@@ -99,6 +99,7 @@ def test_snapshots_of_a_convex_family(linear):
     assert found.curve[1] < found.curve[0]
 
 
+@pytest.mark.slow
 def test_one_user_after_another_equals_the_step_over_all(mlp):
     """With one mini-batch a user and epoch, the order of mini-batches is the same in both."""
     scorer_ = scorer.Scorer(family=mlp.family, dims=mlp.dims)
@@ -109,6 +110,7 @@ def test_one_user_after_another_equals_the_step_over_all(mlp):
     np.testing.assert_allclose(found.curve, curve, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "pairwise", "regression"])
 def test_own_heads_serve_users_of_different_tastes_better(loss):
     for config in (MLP, LINEAR) if loss == "pairwise" else (LINEAR,):
@@ -139,6 +141,7 @@ def test_a_strong_prior_holds_heads_at_the_pooled_one(linear):
     np.testing.assert_allclose(held["w"], np.tile(linear.generic["w"], (U, 1)), atol=1e-2)
 
 
+@pytest.mark.slow
 def test_several_users_at_once_equal_one_after_another(mlp):
     arrays = {name: getattr(NEW, name) for name in ("x", "extras", "user", "label", "score", "pool")}
     data = per_user.Data(**arrays, keys=np.arange(NEW.user.max() + 1, dtype=np.uint32))

@@ -73,6 +73,7 @@ def _after(grads):
     return jax.lax.scan(one, (params, tx.init(params)), grads)[0]
 
 
+@pytest.mark.slow
 def test_moments_in_bfloat16_follow_those_in_float32():
     grads = jnp.asarray(np.random.default_rng(0).normal(2.0, 1.0, size=(1000, 500)), jnp.float32)
     params, state = _after(grads)

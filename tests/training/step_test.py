@@ -207,6 +207,7 @@ def test_a_trained_base_learns_and_padding_does_not_teach_it(tiny_base):
     assert_equal(run(update, state, batch.replace(x=other)).base, after.base)
 
 
+@pytest.mark.slow
 def test_permuting_users_changes_a_trained_base_by_rounding_alone(tiny_base):
     """Sums over users are added up in another order. The gradient of the keys' bias is nothing but rounding, which Adam
     makes steps of."""

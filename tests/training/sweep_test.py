@@ -59,6 +59,7 @@ def test_every_setting_is_the_single_fit(family, loss, over):
     assert len({leaf[s, 2].sum() for leaf in [jax.tree.leaves(swept)[0]] for s in range(3)}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["map", "vmap"])
 def test_prior_strengths_of_a_convex_family(over):
     settings = sweep.product(prior_strength=(0.3, 3.0, 30.0))

@@ -308,6 +308,7 @@ def test_settings_that_are_none_of_the_choices_are_refused(settings, unchecked):
         blocks.Settings(**settings)
 
 
+@pytest.mark.slow
 def test_features_of_tokens_as_they_are_made_have_a_gradient():
     module, params = weights.from_pretrained(FIXTURES / "bert")
     made = tokens.pack([tokens.Encoding((7, 8, 9), (0, 0, 1)), tokens.Encoding((5,), (0,))], 4)
