@@ -40,6 +40,7 @@ from hydrajax.data import folds, tasks
 from hydrajax.evaluation import rows as rows_lib
 from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import controls, hydra, learner, personal
+from hydrajax.nn import feature_cache
 from hydrajax.runs import config, pipeline
 from hydrajax.training import fit
 from hydrajax.types import Query
@@ -318,7 +319,7 @@ def run(pool: candidates.Pool, task_name: str, options: Options, machine: pipeli
     if options.ask:
         return
     base = config.RunConfig(experiment="lamp", task=task_name, max_pair_tokens=PAIR_TOKENS)
-    encode = remembered(pipeline.encoders(base, pipeline.cache_folder(machine, held))[0])
+    encode = feature_cache.in_memory(pipeline.encoders(base, pipeline.cache_folder(machine, held))[0])
     answers, choices = choose(bench, options, encode, size)
     options.out.mkdir(parents=True, exist_ok=True)
     files.write_lines(_rows_file(pool, task_name, options), prediction_rows(bench, plain(bench, options) | answers))
@@ -345,19 +346,6 @@ def _choices_file(pool: candidates.Pool, task_name: str, options: Options) -> pa
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def remembered(encode: personal.Encode) -> personal.Encode:
-    """Features that stay in memory: families, folds and seeds ask for the same pairs."""
-    known: dict[tuple[str, str], np.ndarray] = {}
-
-    def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        missing = [pair for pair in dict.fromkeys(pairs) if pair not in known]
-        if missing:
-            known.update(zip(missing, encode(missing), strict=True))
-        return np.stack([known[pair] for pair in pairs])
-
-    return encode_pairs
 
 
 def main(options: Options) -> None:

@@ -31,6 +31,7 @@ from hydrajax.data import folds, lamp, tasks
 from hydrajax.evaluation import intervals, summary
 from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import controls, lab, settings, stages
+from hydrajax.nn import feature_cache
 from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import config, pipeline
 from hydrajax.types import DataError, Query, Split, User
@@ -286,7 +287,7 @@ def planned(task_name: str, options: Options, machine: pipeline.Machine) -> plan
     counting = planner.Planner(machine.connect(options.asked).model, held)
     train, dev = read(task, options)
     base = config.RunConfig(experiment="lamp", task=task_name)
-    embed = pipeline.encoders(base, pipeline.cache_folder(machine, held))[1]
+    embed = feature_cache.in_memory(pipeline.encoders(base, None)[1])  # a plan leaves nothing behind
     answer(bench(task, train, dev.users, options, counting, embed), dev.queries, options)
     return counting
 

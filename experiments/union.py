@@ -8,7 +8,7 @@ Expected  without an LLM, union minus best single source, average over four task
           (LaMP_3), ROUGE-1 level (LaMP_7), each within its standard error. Minus the best control, the factorised
           classifier for ratings among them: +.006 [-.007, .019]; without it +.022 [.008, .036], nearly all of which is
           what that classifier alone gains on LaMP_3 (it is better than the union), and trimmed tweets on LaMP_7.
-Cost      nothing in money; half an hour on two busy cores without an LLM. With strategies the calls of `families`
+Cost      nothing in money; four minutes on one core without an LLM. With strategies the calls of `families`
           (pool `sampled`), of whose store every answer is read: users, prompts and sample numbers are the same.
 Smoke     python -m experiments.union --data-dir DIR --tasks LaMP_2M --smoke        (a minute, a few users)
 

@@ -75,18 +75,13 @@ class HyperAlign(cli_llm.Llm):
         changed = {
             "data": data,
             "strategies": strategies,
-            "llm": _absolute(self.llm),
-            "judge_llm": None if self.judge_llm is None else _absolute(self.judge_llm),
+            "llm": config_lib.absolute_llm(self.llm),
+            "judge_llm": None if self.judge_llm is None else config_lib.absolute_llm(self.judge_llm),
             "base": base,
             "shown_words": words,
             "prompts": prompts,
         }
         return authorship.AuthorshipConfig(**values | changed)
-
-
-def _absolute(llm: str) -> str:
-    """The name of an LLM, a GGUF file's path made absolute."""
-    return str(pathlib.Path(llm).resolve()) if llm.endswith(".gguf") else llm
 
 
 def run(chosen: HyperAlign, command: str, console: rich.console.Console) -> None:

@@ -19,7 +19,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 import numpy as np
@@ -35,6 +35,8 @@ SECONDS = 20.0  # between two parts
 BYTES = 16 * 2**20  # of a part
 PARTS = 48  # beyond which they become one
 OLD = 3600.0  # seconds after which nobody writes a temporary file any more, unless its process still runs
+
+Asked = TypeVar("Asked", str, tuple[str, str])
 
 _log = logging.getLogger(__name__)
 # Files that were found sound, by path, time and size: their values are read through once a process.
@@ -261,18 +263,18 @@ def _remove_leftovers(folder: pathlib.Path) -> None:
                 left.unlink()
 
 
-def in_memory(embed: Callable[[Sequence[str]], np.ndarray]) -> Callable[[Sequence[str]], np.ndarray]:
-    """The same function, which remembers what it has computed, for texts that are asked for again and again.
+def in_memory(encode: Callable[[Sequence[Asked]], np.ndarray]) -> Callable[[Sequence[Asked]], np.ndarray]:
+    """The same function, which remembers what it has computed, for what is asked for again and again.
 
     Args:
-      embed: texts -> features [N, D].
+      encode: texts, or pairs of texts -> features [N, D].
     """
-    known: dict[str, np.ndarray] = {}
+    known: dict[Asked, np.ndarray] = {}
 
-    def remembered(texts: Sequence[str]) -> np.ndarray:
+    def remembered(texts: Sequence[Asked]) -> np.ndarray:
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing or not texts:
-            found = embed(missing)
+            found = encode(missing)
             known.update(zip(missing, found, strict=True))
         return np.stack([known[text] for text in texts]) if texts else found
 

@@ -183,7 +183,7 @@ def plan(
     counting = planner.Planner(transport.model, answers)
     other = None if judging is None else planner.Planner(judging.model, answers)
     loaded = functools.cache(lambda: embedder(config, None))  # only where a strategy compares
-    embed = feature_cache.in_memory(lambda texts: loaded()(texts))
+    embed: contract.Embed = feature_cache.in_memory(lambda texts: loaded()(texts))
     bench = _lab(config, data, counting, embed=embed)
     rows = _rows(config, data, bench)
     if config.judge == "llm":

@@ -112,12 +112,17 @@ def from_json(values: dict[str, Any], where: str) -> RunConfig:
         raise DataError(f"{where}: does not hold the configuration of a run ({error})") from error
 
 
+def absolute_llm(name: str) -> str:
+    """The name of an LLM; where it is a GGUF file, its absolute path."""
+    return str(pathlib.Path(name).resolve()) if name.endswith(".gguf") else name
+
+
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The configuration with its paths made absolute, so that a run folder can be used from anywhere."""
     return dataclasses.replace(
         config,
         data_dir=None if config.data_dir is None else str(pathlib.Path(config.data_dir).expanduser().resolve()),
         task=str(pathlib.Path(config.task).resolve()) if config.task.endswith(".toml") else config.task,
-        llm=str(pathlib.Path(config.llm).resolve()) if config.llm.endswith(".gguf") else config.llm,
+        llm=absolute_llm(config.llm),
         base=str(pathlib.Path(config.base).resolve()) if pathlib.Path(config.base).is_dir() else config.base,
     )
