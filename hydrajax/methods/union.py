@@ -99,7 +99,7 @@ def union(
     thompson: bool = True,
     fits: Sequence[fit_lib.FitConfig] = (),
 ) -> Result:
-    """union_pool.Pools, adapters and answers.
+    """Pools, adapters and answers.
 
     Args:
       lab: task, LLM, settings (`candidates` is b), seed.
