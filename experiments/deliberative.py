@@ -11,8 +11,8 @@ Cost      defaults: 8 x 20 answers with each strategy and as many with its mixed
           each and some twice: `--plan` tells. `--pairs 6` takes all prompts; eight users are few: `--users 24`.
 Smoke     python -m experiments.deliberative --smoke              (seconds, a scripted LLM)
 
-A repeated or interrupted command goes on from the store. `--out` gets results.json (see `evaluation.deliberation`) and
-predictions.jsonl: every answer with its judgements.
+A repeated or interrupted command goes on from the store. `--out` gets results.json (see
+`evaluation.safety.deliberation`) and predictions.jsonl: every answer with its judgements.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from experiments import _deliberative_users as people
 from experiments import _mains
 from hydrajax import cli_llm, files
 from hydrajax.data import simulated, tempting
-from hydrajax.evaluation import deliberation, rubrics
+from hydrajax.evaluation.safety import deliberation, rubrics
 from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import deliberative, lab, settings
 from hydrajax.prompting import contract

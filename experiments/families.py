@@ -37,9 +37,9 @@ from experiments import _families_pools as candidates
 from experiments import _families_report as report
 from hydrajax import files
 from hydrajax.data import folds, tasks
-from hydrajax.evaluation import rows as rows_lib
+from hydrajax.evaluation import predictions as rows_lib
 from hydrajax.llm import planner, sampler, store
-from hydrajax.methods import controls, hydra, learner, personal
+from hydrajax.methods import controls, hydra, scorers, selection
 from hydrajax.nn import feature_cache
 from hydrajax.runs import config, pipeline
 from hydrajax.training import fit
@@ -112,9 +112,9 @@ class Options:
 class Part:
     """One fold: rows by what they are for (see `hydra.Learner.fit`), and the held-out users' questions."""
 
-    train: Sequence[personal.Row]
-    heads: Sequence[personal.Row]
-    judged: Sequence[personal.Row]
+    train: Sequence[scorers.Row]
+    heads: Sequence[scorers.Row]
+    judged: Sequence[scorers.Row]
     held_out: Sequence[Query]
 
 
@@ -142,32 +142,32 @@ def parts(bench: candidates.Bench, options: Options) -> list[Part]:
 class Fitted:
     """A family on one fold: the scorer, what was chosen, and the configuration that was."""
 
-    scorer: personal.Personal
-    choice: learner.Choice
+    scorer: scorers.Personal
+    choice: selection.Choice
     config: fit.FitConfig
 
 
-def fit_family(name: str, part: Part, seed: int, encode: personal.Encode, options: Options) -> Fitted | None:
+def fit_family(name: str, part: Part, seed: int, encode: scorers.Encode, options: Options) -> Fitted | None:
     """Fits a row of the table; None where nothing in the training users' pools differs.
 
     Heads of a user's own get an epoch at least, or the families would hide behind the pooled head where validation
     users prefer it.
     """
-    epochs = (1,) if options.smoke else tuple(n for n in learner.EPOCHS if n)
+    epochs = (1,) if options.smoke else tuple(n for n in selection.EPOCHS if n)
     losses = ("cross_entropy",) if options.smoke else ("cross_entropy", "pairwise")
     small: dict[str, Any] = {"pooled_epochs": 1} if options.smoke else {}
     configs = {loss: fit.FitConfig(**FAMILIES[name], **small, loss=loss, seed=seed) for loss in losses}
-    chooses = learner.ValidatedLearner(encode, list(configs.values()), epochs=epochs)
+    chooses = selection.ValidatedLearner(encode, list(configs.values()), epochs=epochs)
     scorer = chooses.fit("adapter", train=part.train, heads=part.heads, judged=part.judged)
-    if not isinstance(scorer, personal.Personal):
+    if not isinstance(scorer, scorers.Personal):
         return None
     choice = chooses.choices["adapter"]
     return Fitted(scorer=scorer, choice=choice, config=configs[choice.loss])
 
 
 def with_records(
-    fitted: Fitted, part: Part, places: Mapping[str, int], n: int, encode: personal.Encode
-) -> personal.Personal:
+    fitted: Fitted, part: Part, places: Mapping[str, int], n: int, encode: scorers.Encode
+) -> scorers.Personal:
     """The scorer with heads of the held-out users that saw the first n of their records; settings as chosen.
 
     Args:
@@ -179,7 +179,7 @@ def with_records(
     """
     users = {query.user_id for query in part.held_out}
     rows = [row for row in part.heads if row.user_id in users and places[row.query_id] < n]
-    return personal.personalise(fitted.config, encode, fitted.scorer.fitted, rows, epochs=fitted.choice.epochs)
+    return scorers.personalise(fitted.config, encode, fitted.scorer.fitted, rows, epochs=fitted.choice.epochs)
 
 
 def places(bench: candidates.Bench) -> dict[str, int]:
@@ -192,16 +192,16 @@ def places(bench: candidates.Bench) -> dict[str, int]:
     return found
 
 
-def or_pooled(fitted: Fitted, part: Part) -> personal.Personal:
+def or_pooled(fitted: Fitted, part: Part) -> scorers.Personal:
     """The scorer, or its pooled head where validation users fare no worse with that.
 
-    They are asked what `learner.ValidatedLearner` asked them: their real questions, and each half of their records by
+    They are asked what `selection.ValidatedLearner` asked them: their real questions, and each half of their records by
     heads that learned from the other half, which for the pooled head is all of their records.
     """
     pooled = dataclasses.replace(fitted.scorer, heads=None, user_rows={})
     users = {row.user_id for row in part.judged}
     asked = [*part.judged, *(row for row in part.heads if row.user_id in users)]
-    qualities = learner.chosen_qualities(pooled, asked)
+    qualities = selection.chosen_qualities(pooled, asked)
     best = fitted.choice.quality[f"{fitted.choice.loss}/{fitted.choice.epochs}"]
     return fitted.scorer if qualities and np.mean(qualities) < best else pooled
 
@@ -215,13 +215,13 @@ Answers = dict[str, dict[str, list[str]]]
 
 
 def choose(
-    bench: candidates.Bench, options: Options, encode: personal.Encode, size: candidates.Size
+    bench: candidates.Bench, options: Options, encode: scorers.Encode, size: candidates.Size
 ) -> tuple[Answers, dict[str, list[str]]]:
     """Answers of all families by method and query id, one a seed; and what was chosen, by family."""
     answers: Answers = {}
     choices: dict[str, list[str]] = {}
 
-    def note(method: str, queries: Sequence[Query], scorer: personal.Scorer, **heads: Any) -> None:
+    def note(method: str, queries: Sequence[Query], scorer: scorers.Scorer, **heads: Any) -> None:
         scores = hydra.candidate_scores(bench.lab, scorer, queries, bench.pools, **heads)
         for query in queries:
             text = bench.pools[query.id][int(np.argmax(scores[query.id]))].text
@@ -237,7 +237,7 @@ def choose(
             _say(f"fold {number + 1} of {options.folds}: {name}")
             for seed in range(size.seeds if name in SEEDED else 1):
                 fitted = fit_family(name, part, seed, encode, options)
-                scorer = fitted.scorer if fitted else personal.Untrained()
+                scorer = fitted.scorer if fitted else scorers.Untrained()
                 note(name, part.held_out, scorer)
                 choices.setdefault(name, []).append(f"{fitted.choice.loss}/{fitted.choice.epochs}" if fitted else "")
                 if name == "mlp":

@@ -42,7 +42,8 @@ from experiments import _union_report as report
 from hydrajax import files
 from hydrajax.data import folds, tasks
 from hydrajax.llm import request, sampler, store
-from hydrajax.methods import lab, proposals, settings, union
+from hydrajax.methods import lab, settings
+from hydrajax.methods.union import proposals, union
 from hydrajax.nn import feature_cache
 from hydrajax.prompting import contract, registry
 from hydrajax.runs import config, pipeline

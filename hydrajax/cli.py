@@ -50,7 +50,7 @@ class _Common(cli_llm.Llm):
     """The head family of the adapter alone; by default that of the scorer."""
     losses: tuple[str, ...] = ("cross_entropy", "pairwise")
     """Losses to choose among."""
-    epochs: tuple[int, ...] = config_lib.learner.EPOCHS
+    epochs: tuple[int, ...] = config_lib.selection.EPOCHS
     """Epochs of personalisation to choose among; 0 is the pooled head."""
     seed: int = 0
     """Of every draw and initialisation. Stored answers of the LLM are shared by all seeds."""
@@ -228,9 +228,10 @@ def _carry_out(chosen, arguments: Sequence[str]) -> None:
         cli_hyperalign.report(chosen.run, console)
     elif isinstance(chosen, Report):
         from hydrajax import files
-        from hydrajax.evaluation import report, summary
+        from hydrajax.evaluation import summary
+        from hydrajax.evaluation.report import page
 
-        path = report.write_report(chosen.run)
+        path = page.write_report(chosen.run)
         console.print(summary.text_table(files.read_json(chosen.run / "results.json")))
         print(path)
     elif isinstance(chosen, Answer):

@@ -10,7 +10,7 @@ from typing import Literal
 import rich.console
 
 from hydrajax import cli_llm, files
-from hydrajax.evaluation import authorship_report
+from hydrajax.evaluation.authorship import report as authorship_report
 from hydrajax.runs import authorship
 from hydrajax.runs import config as config_lib
 

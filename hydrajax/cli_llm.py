@@ -9,7 +9,7 @@ import rich.console
 import rich.table
 import tyro
 
-from hydrajax.llm import batches, sampler, upkeep
+from hydrajax.llm import batches, maintenance, sampler
 from hydrajax.llm import store as store_lib
 from hydrajax.llm.budget import Budget
 from hydrajax.runs import pipeline
@@ -133,12 +133,12 @@ def look_after(chosen: Store, console: rich.console.Console) -> None:
         if chosen.action == "stats":
             console.print(_stats_table(answers))
         elif chosen.action == "export" and chosen.file is not None:
-            print(f"{upkeep.export(answers, chosen.file):,} answers written to {chosen.file}")
+            print(f"{maintenance.export(answers, chosen.file):,} answers written to {chosen.file}")
         elif chosen.action == "import" and chosen.file is not None:
-            found = upkeep.import_lines(answers, chosen.file)
+            found = maintenance.import_lines(answers, chosen.file)
             print(f"{found.new:,} new, {found.same:,} known, {found.different:,} known with another text (kept)")
         elif chosen.action == "gc":
-            removed = upkeep.collect_garbage(
+            removed = maintenance.collect_garbage(
                 answers, model=chosen.model, older_than_days=chosen.older_than_days, batches=chosen.batches
             )
             print(
@@ -146,7 +146,7 @@ def look_after(chosen: Store, console: rich.console.Console) -> None:
                 f"{removed.batches:,} notes of batches without a request"
             )
         else:
-            faults = upkeep.verify(answers)
+            faults = maintenance.verify(answers)
             print("\n".join(faults) if faults else f"{len(answers):,} answers, no fault")
             if faults:
                 raise SystemExit(1)
@@ -158,7 +158,7 @@ def _stats_table(answers: store_lib.Store) -> rich.table.Table:
     table = rich.table.Table(title=str(answers.path))
     for name in ("model", "answers", "refused", "cut off", "empty", "tokens in", "tokens out", "USD"):
         table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True, overflow="ignore")
-    for row in upkeep.stats(answers):
+    for row in maintenance.stats(answers):
         counts = (row.answers, row.refused, row.truncated, row.empty, row.input_tokens, row.output_tokens)
         cost = "unknown" if row.cost_usd is None else f"{row.cost_usd:,.{2 if row.cost_usd >= 1 else 4}f}"
         table.add_row(row.model, *(f"{n:,}" for n in counts), cost)

@@ -9,7 +9,7 @@ import rich.table
 import rich.text
 import tyro
 
-from hydrajax.data import halves
+from hydrajax.data import cross_fitting
 from hydrajax.prompting import library
 from hydrajax.types import DataError
 
@@ -104,7 +104,7 @@ def _table(found: list[tuple[library.Key, library.UserModel]]) -> rich.table.Tab
     for name in ("strategy", "user", "part", "text", "from"):
         table.add_column(name, no_wrap=name in ("strategy", "user", "part"))
     for key, model in found:
-        part = "" if key.part == halves.WHOLE else key.part
+        part = "" if key.part == cross_fitting.WHOLE else key.part
         cells = (key.strategy, key.user_id, part, _beginning(model.text), _provenance(model))
         table.add_row(*(rich.text.Text(cell) for cell in cells))
     return table

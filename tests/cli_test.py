@@ -13,7 +13,7 @@ import pytest
 
 from hydrajax.data import tasks
 from hydrajax.llm import scripted
-from hydrajax.methods import learner
+from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import pipeline
 from tests import unchecked
@@ -36,18 +36,18 @@ def _anywhere(monkeypatch, tmp_path):
 def untrained(monkeypatch):
     """Runs without base and training."""
 
-    class Learner(learner.ValidatedLearner):
+    class Learner(selection.ValidatedLearner):
         def __init__(self, *args, **rest):
             self.choices = {}
 
         def fit(self, name, **rows):
-            return learner.PlannedLearner().fit(name, **rows)
+            return selection.PlannedLearner().fit(name, **rows)
 
     def features(texts):
         drawn = [hashlib.sha256(repr(text).encode()).digest()[:8] for text in texts]
         return np.array([[byte / 128 - 1 for byte in row] for row in drawn], np.float32).reshape(len(drawn), 8)
 
-    monkeypatch.setattr(learner, "ValidatedLearner", Learner)
+    monkeypatch.setattr(selection, "ValidatedLearner", Learner)
     monkeypatch.setattr(pipeline, "encoders", lambda config, cache, base=None: (features, features))
 
 

@@ -31,7 +31,7 @@ import tyro
 
 from experiments.benchmarks import _machine
 from hydrajax.data import lamp, tasks
-from hydrajax.evaluation import plots
+from hydrajax.evaluation.report import plots
 from hydrajax.nn import encode, tokens, weights
 from hydrajax.training import optimizers
 

@@ -32,7 +32,8 @@ import psutil
 import tyro
 
 from experiments.benchmarks import _heads_ragged, _heads_shards, _machine
-from hydrajax.evaluation import markup, plots
+from hydrajax.evaluation import markup
+from hydrajax.evaluation.report import plots
 from hydrajax.nn import heads as families
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import losses, optimizers, step

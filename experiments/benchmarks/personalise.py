@@ -29,7 +29,7 @@ import rich.console
 import rich.table
 import tyro
 
-from hydrajax.evaluation import plots
+from hydrajax.evaluation.report import plots
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_

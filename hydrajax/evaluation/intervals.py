@@ -24,7 +24,7 @@ from scipy import stats
 
 from hydrajax import metrics
 from hydrajax.data import tasks
-from hydrajax.evaluation import rows as rows_lib
+from hydrajax.evaluation import predictions as rows_lib
 from hydrajax.metrics import statistics
 from hydrajax.types import DataError
 

@@ -32,7 +32,7 @@ import numpy as np
 from hydrajax import metrics
 from hydrajax.data import tasks
 from hydrajax.evaluation import captured, intervals, roster
-from hydrajax.evaluation import rows as rows_lib
+from hydrajax.evaluation import predictions as rows_lib
 from hydrajax.methods import shuffled
 
 

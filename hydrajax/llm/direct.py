@@ -5,8 +5,8 @@ import contextlib
 
 from hydrajax.llm import in_batches, models, request
 from hydrajax.llm.job import Job
-from hydrajax.llm.pace import Pace, backoff
 from hydrajax.llm.queue import Queue
+from hydrajax.llm.rate_limit import Pace, backoff
 from hydrajax.llm.request import Answer, LLMError, Rejected, Transient, Transport
 from hydrajax.llm.store import Key
 

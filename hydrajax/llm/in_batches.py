@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from hydrajax.llm import batches as batches_lib
 from hydrajax.llm import messages
 from hydrajax.llm.job import Job
-from hydrajax.llm.pace import backoff
+from hydrajax.llm.rate_limit import backoff
 from hydrajax.llm.request import Answer, LLMError, Rejected, Transient, Transport
 from hydrajax.llm.store import Batch, Key, process_lives
 

@@ -15,7 +15,7 @@ from hydrajax.llm import batches, direct, in_batches, request, store
 from hydrajax.llm.background import Background
 from hydrajax.llm.budget import Account, Budget
 from hydrajax.llm.job import Job
-from hydrajax.llm.pace import Pace
+from hydrajax.llm.rate_limit import Pace
 from hydrajax.llm.usage import Usage
 
 _log = logging.getLogger(__name__)

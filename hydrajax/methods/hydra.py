@@ -22,7 +22,7 @@ import numpy as np
 from hydrajax.methods import stages, surface
 from hydrajax.methods import trials as trials_lib
 from hydrajax.methods.lab import Lab
-from hydrajax.methods.personal import Row, Scorer
+from hydrajax.methods.scorers import Row, Scorer
 from hydrajax.types import Candidate, Feedback, Query, Record
 
 Pools = Mapping[str, Sequence[Candidate]]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydrajax import metrics, retrieval
-from hydrajax.data import draws, halves, pseudo
+from hydrajax.data import cross_fitting, draws, pseudo
 from hydrajax.llm import models, request, sampler
 from hydrajax.methods import settings as settings_lib
 from hydrajax.methods import stages
@@ -199,12 +199,12 @@ class Lab:
         does not hold the query's record: learned from the whole, the answer might have been seen.
         """
         keys = {
-            query.id: library_lib.Key(strategy, query.user_id, halves.part_for(query, self.users[query.user_id]))
+            query.id: library_lib.Key(strategy, query.user_id, cross_fitting.part_for(query, self.users[query.user_id]))
             for query in queries
         }
         missing = [key for key in dict.fromkeys(keys.values()) if not self.library.fits(key, self._fingerprint(key))]
         for part in dict.fromkeys(key.part for key in missing):
-            users = [halves.half(self.users[key.user_id], part) for key in missing if key.part == part]
+            users = [cross_fitting.half(self.users[key.user_id], part) for key in missing if key.part == part]
             noted = _Noted(self.ctx.llm)
             found = registry.get(strategy).learn(
                 [user for user in users if user.profile], dataclasses.replace(self.ctx, llm=noted, whole=self.users)
@@ -234,7 +234,7 @@ class Lab:
         if key not in self._fingerprints:
             of = registry.get(key.strategy)
             learns = type(of).learn is not contract.Strategy.learn
-            user = halves.half(self.users[key.user_id], key.part)
+            user = cross_fitting.half(self.users[key.user_id], key.part)
             # What others say of the user's other half is kept from it (`Context.whole`), so that half matters too.
             others = self._population + library_lib.digest([self.users[key.user_id]]) if learns and of.compares else ""
             self._fingerprints[key] = library_lib.fingerprint(user, self.ctx, others) if learns else ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from hydrajax.methods import controls, stages
 from hydrajax.methods.lab import Lab
-from hydrajax.prompting import texts, turns
+from hydrajax.prompting import templates, turns
 from hydrajax.types import Message, Query
 
 FAULT = "llm_choice: chosen by the vote"
@@ -63,9 +63,9 @@ def choose(
 def messages(lab: Lab, query: Query, candidates: Sequence[str], shown: int) -> tuple[Message, ...]:
     """The conversation of `rag` with the candidates under the question."""
     conversation = turns.conversation(query, lab.retrieve(query, shown), lab.ctx)
-    listed = "\n".join(f"{i}. {texts.tagged('answer', [text])}" for i, text in enumerate(candidates, start=1))
+    listed = "\n".join(f"{i}. {templates.tagged('answer', [text])}" for i, text in enumerate(candidates, start=1))
     slots = {"question": conversation[-1].text, "candidates": listed, "count": str(len(candidates))}
-    return (*conversation[:-1], dataclasses.replace(conversation[-1], text=texts.fill("choose.txt", slots)))
+    return (*conversation[:-1], dataclasses.replace(conversation[-1], text=templates.fill("choose.txt", slots)))
 
 
 def parse(answer: str, count: int) -> int | None:

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from hydrajax.prompting import shorten, texts, turns
+from hydrajax.prompting import shorten, templates, turns
 from hydrajax.prompting.contract import Context, Strategy, UserModel
 from hydrajax.types import Message, User
 
@@ -45,7 +45,10 @@ class Hypotheses(Strategy):
         said = ctx.ask(questions, max_tokens=limit, stage="hypotheses")
         found = {user_id: self.read(text) for user_id, text in said.items()}
         again = {
-            user_id: (user_id, texts.fill("hypotheses_repair.txt", {"answer": texts.tagged("notes", [said[user_id]])}))
+            user_id: (
+                user_id,
+                templates.fill("hypotheses_repair.txt", {"answer": templates.tagged("notes", [said[user_id]])}),
+            )
             for user_id, own in found.items()
             if not own.lines and said[user_id]
         }
@@ -61,7 +64,7 @@ class Hypotheses(Strategy):
             models[user.id] = UserModel(
                 text="\n".join(own.lines),
                 records=tuple(record.id for record in user.profile[-newest:]),
-                prompt=texts.version(*PROMPTS),
+                prompt=templates.version(*PROMPTS),
                 llm=ctx.llm.model,
                 fault=fault,
             )
@@ -75,8 +78,8 @@ class Hypotheses(Strategy):
         conversation = turns.conversation(query, records, ctx)
         if user_model is None:
             return conversation
-        lines = texts.tagged("hypothesis", user_model.text.splitlines())
-        text = texts.fill("with_hypotheses.txt", {"hypotheses": lines, "question": conversation[-1].text})
+        lines = templates.tagged("hypothesis", user_model.text.splitlines())
+        text = templates.fill("with_hypotheses.txt", {"hypotheses": lines, "question": conversation[-1].text})
         return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
 
 
@@ -103,7 +106,7 @@ def parse(answer: str) -> Parsed:
     for line in answer.splitlines():
         match = _LINE.match(line)
         if match and re.search(r"\w", match.group(2)):
-            found[match.group(1).lower()].append(texts.inert(match.group(2)).strip("* "))
+            found[match.group(1).lower()].append(templates.inert(match.group(2)).strip("* "))
     lines = [f"{kind}: {text}" for kind in KINDS for text in merged(found[kind])[:MOST_OF_A_KIND]]
     if not lines:
         return Parsed(fault="no hypotheses")
@@ -116,7 +119,7 @@ def parse(answer: str) -> Parsed:
 def prose(answer: str) -> Parsed:
     """The first sentences of an answer that is no list, as hypotheses of no kind; near-duplicates are merged."""
     ended = re.findall(r"[^.!?\n]+[.!?]", answer)
-    sentences = [texts.inert(sentence) for sentence in ended if len(sentence.split()) >= SHORTEST]
+    sentences = [templates.inert(sentence) for sentence in ended if len(sentence.split()) >= SHORTEST]
     if not sentences:
         return Parsed(fault="no hypotheses")
     if not _english(" ".join(sentences)):
@@ -142,8 +145,8 @@ def merged(hypotheses: Sequence[str], alike: float = ALIKE) -> list[str]:
 
 def _question(user: User, ctx: Context) -> str:
     records = shorten.shorten_records(user.profile[-ctx.settings.summary_records :], ctx)
-    listed = texts.tagged("record", (ctx.task.quoted(record) for record in records))
-    return texts.fill("hypotheses.txt", {"records": listed})
+    listed = templates.tagged("record", (ctx.task.quoted(record) for record in records))
+    return templates.fill("hypotheses.txt", {"records": listed})
 
 
 def _likeness(a: str, b: str) -> float:

@@ -18,7 +18,7 @@ from typing import Any
 
 from hydrajax.data import draws
 from hydrajax.llm import planner
-from hydrajax.prompting import _hypogenic, _peers, hypotheses, shorten, texts
+from hydrajax.prompting import _hypogenic, _peers, hypotheses, shorten, templates
 from hydrajax.prompting.contract import Context, UserModel
 from hydrajax.types import Record, User
 
@@ -57,7 +57,7 @@ class HypothesisBank(hypotheses.Hypotheses):
                 first[user_id],
                 text="\n".join(hypothesis.text for hypothesis in best(bank)),
                 records=(*first[user_id].records, *(pair.record_id for pair in parts[user_id].pairs)),
-                prompt=texts.version(*PROMPTS),
+                prompt=templates.version(*PROMPTS),
                 fault=", ".join(filter(None, (first[user_id].fault, trials.fault(user_id)))),
             )
             for user_id, bank in refined.items()
@@ -195,16 +195,18 @@ def _other(record: Record, user: User, ctx: Context) -> Record | None:
 def _which(hypothesis: str, pair: Pair) -> str:
     a, b = (pair.own, pair.other) if pair.first else (pair.other, pair.own)
     slots = {
-        "hypothesis": texts.tagged("hypothesis", [hypothesis]),
-        "a": texts.tagged("text", [a]),
-        "b": texts.tagged("text", [b]),
+        "hypothesis": templates.tagged("hypothesis", [hypothesis]),
+        "a": templates.tagged("text", [a]),
+        "b": templates.tagged("text", [b]),
     }
-    return texts.fill("which_person.txt", slots)
+    return templates.fill("which_person.txt", slots)
 
 
 def _more(pairs: Sequence[Pair]) -> str:
-    quoted = "\n\n".join(f"{texts.tagged('person', [p.own])}\n{texts.tagged('other', [p.other])}" for p in pairs)
-    return texts.fill("more_hypotheses.txt", {"pairs": quoted})
+    quoted = "\n\n".join(
+        f"{templates.tagged('person', [p.own])}\n{templates.tagged('other', [p.other])}" for p in pairs
+    )
+    return templates.fill("more_hypotheses.txt", {"pairs": quoted})
 
 
 STRATEGY = HypothesisBank()

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 from collections.abc import Sequence
 
-from hydrajax.prompting import texts, turns
+from hydrajax.prompting import templates, turns
 from hydrajax.prompting.contract import Asked, Context, Strategy
 from hydrajax.types import Message
 
@@ -25,7 +25,7 @@ class LabelHistogram(Strategy):
         conversation = turns.conversation(query, (), ctx)
         if not note:
             return conversation
-        text = texts.fill("with_histogram.txt", {"histogram": note, "question": conversation[-1].text})
+        text = templates.fill("with_histogram.txt", {"histogram": note, "question": conversation[-1].text})
         return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
 
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import filelock
 
 from hydrajax import files
-from hydrajax.data.halves import WHOLE
+from hydrajax.data.cross_fitting import WHOLE
 from hydrajax.llm import request
-from hydrajax.prompting import texts
+from hydrajax.prompting import templates
 from hydrajax.prompting.contract import Context, UserModel
 from hydrajax.types import DataError, User
 
@@ -87,7 +87,7 @@ def fingerprint(user: User, ctx: Context, others: str = "") -> str:
       others: `digest` of whomever else the strategy looks at.
     """
     task, settings = dataclasses.asdict(ctx.task), dataclasses.asdict(ctx.settings)
-    made_of = [digest([user]), others, task, settings, ctx.llm.model, ctx.seed, texts.version(*texts.names())]
+    made_of = [digest([user]), others, task, settings, ctx.llm.model, ctx.seed, templates.version(*templates.names())]
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from hydrajax.prompting import shorten, texts, turns
+from hydrajax.prompting import shorten, templates, turns
 from hydrajax.prompting.contract import Context, Strategy, UserModel
 from hydrajax.types import Message, User
 
@@ -23,7 +23,7 @@ class ProfileAugmented(Strategy):
             user.id: UserModel(
                 text=" ".join(said[user.id].split()),
                 records=tuple(record.id for record in user.profile[-newest:]),
-                prompt=texts.version("summary.txt"),
+                prompt=templates.version("summary.txt"),
                 llm=ctx.llm.model,
             )
             for user in users
@@ -36,15 +36,15 @@ class ProfileAugmented(Strategy):
             return conversation
         # The summary stands before the query, after the records: what varies least far from the answer is forgotten
         # first by small models, and a cached prefix of records stays valid.
-        slots = {"summary": texts.inert(user_model.text), "question": conversation[-1].text}
-        text = texts.fill("with_summary.txt", slots)
+        slots = {"summary": templates.inert(user_model.text), "question": conversation[-1].text}
+        text = templates.fill("with_summary.txt", slots)
         return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
 
 
 def _question(user: User, ctx: Context) -> str:
     records = shorten.shorten_records(user.profile[-ctx.settings.summary_records :], ctx)
-    listed = "\n".join(f"- {texts.inert(ctx.task.quoted(record))}" for record in records)
-    return texts.fill("summary.txt", {"records": listed})
+    listed = "\n".join(f"- {templates.inert(ctx.task.quoted(record))}" for record in records)
+    return templates.fill("summary.txt", {"records": listed})
 
 
 STRATEGY = ProfileAugmented()

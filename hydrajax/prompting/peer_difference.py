@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydrajax import retrieval
-from hydrajax.prompting import _peers, texts, turns
+from hydrajax.prompting import _peers, templates, turns
 from hydrajax.prompting.contract import Asked, Context, Strategy
 from hydrajax.types import Message, Record, User
 
@@ -43,7 +43,7 @@ class PeerDifference(Strategy):
         sums = {
             one.query.id: (
                 one.query.user_id,
-                texts.fill("differences.txt", {"differences": texts.tagged("difference", notes[one.query.id])}),
+                templates.fill("differences.txt", {"differences": templates.tagged("difference", notes[one.query.id])}),
             )
             for one in asked
             if notes[one.query.id]
@@ -57,8 +57,8 @@ class PeerDifference(Strategy):
         conversation = turns.conversation(query, records, ctx)
         if not note:
             return conversation
-        slots = {"difference": texts.tagged("difference", [note]), "question": conversation[-1].text}
-        text = texts.fill("with_difference.txt", slots)
+        slots = {"difference": templates.tagged("difference", [note]), "question": conversation[-1].text}
+        text = templates.fill("with_difference.txt", slots)
         return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
 
 
@@ -91,10 +91,10 @@ def _beside(
 
 def _compare(record: Record, others: Sequence[Record], ctx: Context) -> str:
     slots = {
-        "record": texts.tagged("person", [ctx.task.quoted(record)]),
-        "others": texts.tagged("other", [ctx.task.quoted(other) for other in others]),
+        "record": templates.tagged("person", [ctx.task.quoted(record)]),
+        "others": templates.tagged("other", [ctx.task.quoted(other) for other in others]),
     }
-    return texts.fill("difference.txt", slots)
+    return templates.fill("difference.txt", slots)
 
 
 def _clusters(means: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

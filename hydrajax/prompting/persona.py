@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from hydrajax import metrics
 from hydrajax.data import draws, tasks
-from hydrajax.prompting import shorten, texts, turns
+from hydrajax.prompting import shorten, templates, turns
 from hydrajax.prompting.contract import Asked, Context, Strategy, UserModel
 from hydrajax.types import Message, Query, Record, User
 
@@ -32,7 +32,7 @@ class Persona(Strategy):
             user_id: UserModel(
                 text=" ".join(said[user_id].split()),
                 records=tuple(record.id for record in plan.read),
-                prompt=texts.version(*PROMPTS),
+                prompt=templates.version(*PROMPTS),
                 llm=ctx.llm.model,
                 fault="" if said[user_id] else "no persona",
             )
@@ -79,8 +79,11 @@ class Persona(Strategy):
         conversation = turns.conversation(query, records, ctx)
         if user_model is None:
             return conversation
-        slots = {"persona": texts.tagged("person", [user_model.text]), "question": conversation[-1].text}
-        return (*conversation[:-1], dataclasses.replace(conversation[-1], text=texts.fill("with_persona.txt", slots)))
+        slots = {"persona": templates.tagged("person", [user_model.text]), "question": conversation[-1].text}
+        return (
+            *conversation[:-1],
+            dataclasses.replace(conversation[-1], text=templates.fill("with_persona.txt", slots)),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,7 @@ class _Plan:
     def question(self, ctx: Context) -> str:
         """What is asked for the persona."""
         listed = (ctx.task.quoted(record) for record in shorten.shorten_records(self.read, ctx))
-        return texts.fill("persona.txt", {"records": texts.tagged("record", listed)})
+        return templates.fill("persona.txt", {"records": templates.tagged("record", listed)})
 
 
 def _query(task: tasks.Task, user: User, record: Record) -> Query:

@@ -8,7 +8,7 @@ import hydrajax.prompting
 from hydrajax.prompting.contract import Strategy
 from hydrajax.types import DataError
 
-_PARTS = {"contract", "library", "registry", "shorten", "texts", "turns"}
+_PARTS = {"contract", "library", "registry", "shorten", "templates", "turns"}
 
 
 def names() -> tuple[str, ...]:

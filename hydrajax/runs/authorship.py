@@ -13,8 +13,9 @@ import numpy as np
 
 from hydrajax import files, progress
 from hydrajax.data import authorship, texts_by_author
-from hydrajax.evaluation import authorship_classifier, authorship_report, judges
-from hydrajax.evaluation import authorship_results as results_lib
+from hydrajax.evaluation.authorship import classifier as authorship_classifier
+from hydrajax.evaluation.authorship import judges, report
+from hydrajax.evaluation.authorship import results as results_lib
 from hydrajax.llm import models, planner, sampler, store
 from hydrajax.llm.request import Transport
 from hydrajax.methods import controls, hyperalign, shuffled
@@ -158,7 +159,7 @@ def run(
         files.write_lines(out / "predictions.jsonl", rows)
         files.write_json(out / "results.json", found)
         books.note(out, command, clock, llm, finished=True, judge=other)
-        authorship_report.write_report(out)
+        report.write_report(out)
         return found
     except BaseException:
         books.note(out, command, clock, llm, finished=False, judge=other)

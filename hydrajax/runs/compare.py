@@ -8,8 +8,9 @@ import numpy as np
 
 from hydrajax.data import tasks
 from hydrajax.evaluation import roster
-from hydrajax.methods import baselines, controls, factorised_classifier, hydra, stages
+from hydrajax.methods import baselines, controls, hydra, stages
 from hydrajax.methods.lab import Lab
+from hydrajax.methods.union import classifier
 from hydrajax.runs import compare_union, prediction
 from hydrajax.types import Candidate, Query, Record, Split
 
@@ -125,9 +126,9 @@ def _plain_controls(lab: Lab, queries: Sequence[Query], train: Split, embed: Emb
             found["query_first_sentence"] = {q.id: controls.query_first_sentence(task, q) for q in queries}
     labelled = (task.normalise(task.record_answer(r)) for user in train.users.values() for r in user.profile)
     if task.kind == "classification" and task.inputs and any(label in task.labels for label in labelled):
-        model = factorised_classifier.fit(task, train, embed, seed=lab.seed)
+        model = classifier.fit(task, train, embed, seed=lab.seed)
         users = [lab.users[q.user_id] for q in queries]
-        answers = factorised_classifier.predict(model, task, queries, users, embed)
+        answers = classifier.predict(model, task, queries, users, embed)
         found["factorised_classifier"] = {q.id: a for q, a in zip(queries, answers, strict=True)}
     return found
 

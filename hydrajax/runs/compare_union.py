@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydrajax.methods import hydra, llm_choice, proposals, shuffled, union_pool
-from hydrajax.methods import union as union_lib
+from hydrajax.methods import hydra, llm_choice, shuffled
 from hydrajax.methods.lab import Lab
+from hydrajax.methods.union import pool as union_pool
+from hydrajax.methods.union import proposals
+from hydrajax.methods.union import union as union_lib
 from hydrajax.prompting.contract import Embed
 from hydrajax.runs import prediction
 from hydrajax.types import Candidate, Query, Split

@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any, Literal
 
-from hydrajax.methods import learner
+from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
 from hydrajax.training import fit
@@ -58,7 +58,7 @@ class RunConfig:
     reranker_family: str | None = None
     adapter_family: str | None = None
     losses: tuple[str, ...] = ("cross_entropy", "pairwise")
-    epochs: tuple[int, ...] = learner.EPOCHS
+    epochs: tuple[int, ...] = selection.EPOCHS
     max_pair_tokens: int = 256
     skip_bad: bool = False
     seed: int = 0

@@ -14,11 +14,14 @@ import jax
 import numpy as np
 
 from hydrajax import files, progress
-from hydrajax.evaluation import report, results, rows
+from hydrajax.evaluation import predictions as rows
+from hydrajax.evaluation import results
+from hydrajax.evaluation.report import page
 from hydrajax.llm import connect, planner, sampler, store
 from hydrajax.llm.budget import Budget
 from hydrajax.llm.request import Transport
-from hydrajax.methods import baselines, hydra, lab, learner, personal
+from hydrajax.methods import baselines, hydra, lab, selection
+from hydrajax.methods import scorers as personal
 from hydrajax.nn import encode, feature_cache
 from hydrajax.nn.bases import blocks
 from hydrajax.prompting import contract, library, registry
@@ -163,7 +166,7 @@ def _run_folds(config: RunConfig, out: pathlib.Path, *, command: str, machine: M
         seed=config.seed,
     )
     files.write_json(out / "results.json", found)
-    report.write_report(out)
+    page.write_report(out)
     return found
 
 
@@ -197,7 +200,7 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> books.Plan:  # n
             prompts = {
                 name: baselines.answer(bench, name, people.validation_queries, asked) for name in strategies(config)
             }
-            hydra.hydra(bench, learner.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
+            hydra.hydra(bench, selection.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
             if bench.settings.strategies:
                 questions = compare_union.questions(bench, people, compare.together((data.train, data.validation)))
                 compare_union.plan(bench, questions, {s: prompts[s].shown for s in bench.settings.strategies})
@@ -288,7 +291,7 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
         )
         files.write_json(out / "results.json", found)
         books.note(out, command, clock, llm, finished=True)
-        report.write_report(out)
+        page.write_report(out)
     return found
 
 
@@ -300,9 +303,9 @@ def _keep_compiled(path: pathlib.Path) -> None:
 
 def _learner(
     config: RunConfig, encode_pairs: personal.Encode, *, folder: pathlib.Path | None
-) -> learner.ValidatedLearner:
+) -> selection.ValidatedLearner:
     adapter = dataclasses.replace(config.scorer, family=config.adapter_family or config.scorer.family, seed=config.seed)
-    return learner.ValidatedLearner(
+    return selection.ValidatedLearner(
         encode_pairs,
         [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
         families={"reranker": config.reranker_family or config.scorer.family},

@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 
 from hydrajax import files
-from hydrajax.methods import hydra, personal
+from hydrajax.methods import hydra
+from hydrajax.methods import scorers as personal
 from hydrajax.training import fit
 from hydrajax.types import DataError
 

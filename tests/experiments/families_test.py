@@ -8,7 +8,7 @@ import pytest
 from experiments import _families_pools, _families_report, families
 from hydrajax.data import folds, tasks
 from hydrajax.llm import planner, scripted, store
-from hydrajax.methods import personal
+from hydrajax.methods import scorers
 from hydrajax.runs import pipeline
 from tests.runs.conftest import encoders, features, write_lamp
 
@@ -100,12 +100,12 @@ def test_a_curve_takes_the_first_records_of_each_user_and_none_is_the_pooled_hea
     def personalise(config, encode, fitted, rows, *, epochs):
         taught[epochs] = {(row.user_id, row.query_id) for row in rows}
 
-    monkeypatch.setattr(personal, "personalise", personalise)
+    monkeypatch.setattr(scorers, "personalise", personalise)
     users = {query.user_id for query in part.held_out}
     for n in (0, 1, 2):
         choice = families.learner.Choice(epochs=n, loss="", family="", quality={}, curves={})
-        fitted = families.Fitted(scorer=personal.Untrained(), choice=choice, config=None)
-        monkeypatch.setattr(personal.Untrained, "fitted", None, raising=False)
+        fitted = families.Fitted(scorer=scorers.Untrained(), choice=choice, config=None)
+        monkeypatch.setattr(scorers.Untrained, "fitted", None, raising=False)
         families.with_records(fitted, part, order, n, features)
     asked = [(query.user_id, query.id) for query in bench.learned if query.user_id in users]
     assert taught == {0: set(), 1: set(asked[::2]), 2: set(asked)}

@@ -39,7 +39,19 @@ max_answer_tokens = 24
 """
 HABITS = ("indeed", "however", "meanwhile", "perhaps", "certainly", "suddenly")
 
-SIZES = ["--llm", "scripted", "--settings.pseudo-queries", "2", "--settings.derangements", "2", "--settings.samples", "2", "--epochs", "0", "2"]
+SIZES = [
+    "--llm",
+    "scripted",
+    "--settings.pseudo-queries",
+    "2",
+    "--settings.derangements",
+    "2",
+    "--settings.samples",
+    "2",
+    "--epochs",
+    "0",
+    "2",
+]
 FITS = ["--scorer.pooled-epochs", "2", "--scorer.dropout", "0", "--scorer.learning-rate", ".05", "--losses", "pairwise"]
 
 
@@ -240,9 +252,9 @@ def run_all(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
     make_base(folder / "base")
     for golden in RUNS:
         printed = io.StringIO()
-        with mock.patch.object(sys, "argv", ["hydrajax", *golden.arguments(folder)]):
-            with contextlib.redirect_stdout(printed):
-                entry.main()
+        arguments = ["hydrajax", *golden.arguments(folder)]
+        with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(printed):
+            entry.main()
         yield golden.name, outcome(golden, folder, printed.getvalue())
 
 

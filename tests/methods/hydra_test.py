@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hydrajax.methods import baselines, hydra, personal, surface
+from hydrajax.methods import baselines, hydra, scorers, surface
 from hydrajax.types import Candidate, Feedback
 
 TASKS = ("LaMP_4", "LaMP_2M", "LaMP_5", "LaMP_7")
@@ -198,7 +198,7 @@ def test_rerank_shows_the_k_records_of_the_highest_score(world, bench, scores):
 def test_records_of_equal_score_keep_the_retrievers_order(world, bench):
     place = world()
     here = bench(place)
-    chosen = hydra.rerank(here, personal.Untrained(), place.people.new_queries, 2)
+    chosen = hydra.rerank(here, scorers.Untrained(), place.people.new_queries, 2)
     for query in place.people.new_queries:
         assert chosen[query.id] == here.retrieve(query, 2)
 

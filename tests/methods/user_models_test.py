@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hydrajax.data import halves
+from hydrajax.data import cross_fitting
 from hydrajax.prompting import library
 
 LEARNING = ("pag", "hypotheses", "persona")
@@ -21,7 +21,7 @@ def test_nothing_made_for_a_pseudo_query_has_seen_its_record(strategy, world, be
     models = here.user_models(strategy, queries)
     for query in queries:
         secret = f"own{query.user_id}{query.record_id}z"
-        half = halves.half(place.users[query.user_id], halves.part_for(query, place.users[query.user_id]))
+        half = cross_fitting.half(place.users[query.user_id], cross_fitting.part_for(query, place.users[query.user_id]))
         texts = {r.fields[here.ctx.task.answer] for r in half.profile}
         assert all(secret not in text for text in texts)
         if query.id in models:
@@ -48,7 +48,7 @@ def test_pairs_for_a_pseudo_query_have_not_seen_its_record(world, bench, answeri
         before = len(here.ctx.llm.seen)
         (model,) = here.user_models("hypothesis_bank", [query]).values()
         user = place.users[query.user_id]
-        half = {r.id for r in halves.half(user, halves.part_for(query, user)).profile}
+        half = {r.id for r in cross_fitting.half(user, cross_fitting.part_for(query, user)).profile}
         assert set(model.records) == half and query.record_id not in half
         asked = "".join(r.messages[0].text for _, r, _ in here.ctx.llm.seen[before:])
         if asked:
@@ -67,7 +67,9 @@ def test_they_are_learned_once_a_user_and_part(strategy, world, bench):
     here.user_models(strategy, [*pseudo, *real])
     assert len(here.ctx.llm.seen) == asked
     assert all(library.Key(strategy, user, "whole") in here.library for user in ("n0", "n1", "n2"))
-    assert any(library.Key(strategy, "n0", half) in here.library for half in (halves.FIRST, halves.SECOND))
+    assert any(
+        library.Key(strategy, "n0", half) in here.library for half in (cross_fitting.FIRST, cross_fitting.SECOND)
+    )
 
 
 def test_an_edited_one_is_used_and_a_deleted_one_is_not_learned_again(world, bench, tmp_path):
@@ -150,8 +152,8 @@ def test_a_half_that_is_compared_is_learned_anew_where_the_other_half_has_change
     profile = tuple(_rewritten(record) if record.id == query.record_id else record for record in user.profile)
     changed = {**place.users, "n0": dataclasses.replace(user, profile=profile)}
     other = dataclasses.replace(here, users=changed)
-    part = halves.part_for(query, user)
-    assert halves.half(user, part) == halves.half(changed["n0"], part)
+    part = cross_fitting.part_for(query, user)
+    assert cross_fitting.half(user, part) == cross_fitting.half(changed["n0"], part)
     for strategy, again in (("hypothesis_bank", True), ("hypotheses", False)):
         here.user_models(strategy, [query])
         before = len(here.ctx.llm.seen)

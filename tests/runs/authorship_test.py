@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hydrajax.data import texts_by_author
-from hydrajax.evaluation import authorship_report
+from hydrajax.evaluation.authorship import report as authorship_report
 from hydrajax.llm import request, scripted
 from hydrajax.prompting import contract
 from hydrajax.runs import authorship, pipeline

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hydrajax.data import tasks
-from hydrajax.methods import learner
+from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
@@ -105,15 +105,15 @@ def _small_base(monkeypatch):
 def untrained(monkeypatch):
     """Runs without training and with an empty report: for what does not depend on them."""
 
-    class Learner(learner.ValidatedLearner):
+    class Learner(selection.ValidatedLearner):
         def __init__(self, *args, **rest):
             self.choices = {}
 
         def fit(self, name, **rows):
-            return learner.PlannedLearner().fit(name, **rows)
+            return selection.PlannedLearner().fit(name, **rows)
 
-    monkeypatch.setattr(learner, "ValidatedLearner", Learner)
-    monkeypatch.setattr(pipeline.report, "write_report", lambda out: (out / "report.html").write_text(""))
+    monkeypatch.setattr(selection, "ValidatedLearner", Learner)
+    monkeypatch.setattr(pipeline.page, "write_report", lambda out: (out / "report.html").write_text(""))
 
 
 @pytest.fixture

@@ -175,9 +175,9 @@ def test_a_run_whose_llm_goes_away_goes_on_and_ends_the_same(finished, tmp_path,
 @pytest.mark.parametrize("where", ["pretraining", "saving", "report"])
 def test_a_run_that_breaks_off_later_goes_on_without_a_call(finished, tmp_path, run, comparable, where, monkeypatch):
     names = {
-        "pretraining": (pipeline.learner.fit_lib, "pretrain"),
+        "pretraining": (pipeline.selection.fit_lib, "pretrain"),
         "saving": (saved, "save"),
-        "report": (pipeline.report, "write_report"),
+        "report": (pipeline.page, "write_report"),
     }
     out, machine = tmp_path / "run", copied(finished, tmp_path / "finished")[1]
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from hydrajax.methods import hydra, personal
+from hydrajax.methods import hydra
+from hydrajax.methods import scorers as personal
 from hydrajax.runs import saved
 from hydrajax.types import DataError
 
