@@ -1,6 +1,7 @@
 """Makes the golden runs: every kind of run on generated data, a tiny base and the scripted LLM, seeds fixed.
 
-    python -m tests.golden.runs            runs them all and writes tests/golden/expected/*.json anew (freezes)
+    python -m tests.golden.runs                    runs them all and writes tests/golden/expected/*.json anew (freezes)
+    python -m tests.golden.runs FOLDER [NAME ...]  writes there instead, all of them or these
 
 The commands are those of a person at the terminal, one after the other in one process.
 """
@@ -243,14 +244,14 @@ def _digest(hashes: Sequence[str]) -> dict[str, Any]:
     return {"count": len(hashes), "sha256": hashlib.sha256("\n".join(hashes).encode()).hexdigest()}
 
 
-def run_all(folder: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every golden run in `folder`, with what it gave."""
+def run_all(folder: pathlib.Path, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The golden runs of these names in `folder`, with what each gave."""
     from hydrajax import entry
 
     (folder / "data").mkdir(parents=True)
     make_data(folder / "data")
     make_base(folder / "base")
-    for golden in RUNS:
+    for golden in (golden for golden in RUNS if golden.name in names):
         printed = io.StringIO()
         arguments = ["hydrajax", *golden.arguments(folder)]
         with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(printed):
@@ -268,7 +269,8 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = scratch
         target = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else EXPECTED
         target.mkdir(parents=True, exist_ok=True)
-        for name, found in run_all(pathlib.Path(scratch) / "runs"):
+        names = sys.argv[2:] or [golden.name for golden in RUNS]
+        for name, found in run_all(pathlib.Path(scratch) / "runs", names):
             (target / f"{name}.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
