@@ -24,8 +24,9 @@ import numpy as np
 import optax
 
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import bank, checks, optimizers, step_checks
+from hydrajax.training import checks
 from hydrajax.training import step as steps
+from hydrajax.training.examples import Batch
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
@@ -73,7 +74,7 @@ def place(state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
     Raises:
       DataError: the capacity is no multiple of the number of shards.
     """
-    _per_shard(bank.capacity(state), mesh.size)
+    _per_shard(state.capacity, mesh.size)
     fields = {}
     for field in dataclasses.fields(state):
         sharding = jax.sharding.NamedSharding(mesh, getattr(SPECS, field.name))
@@ -81,7 +82,7 @@ def place(state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
     return TrainState(**fields)
 
 
-def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None = None) -> steps.Batch:
+def route(batch: Batch, capacity: int, shards: int, *, slots: int | None = None) -> Batch:
     """A batch in the order of the shards: the users whose rows are on shard s are in slots s * slots and following.
 
     Args:
@@ -136,7 +137,7 @@ def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None =
     return dataclasses.replace(jax.tree.map(move, batch), rows=local, ids=ids, routed=(capacity, shards))
 
 
-def put_batch(batch: steps.Batch, mesh: jax.sharding.Mesh) -> steps.Batch:
+def put_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     """A routed batch on the mesh. Of several processes each is given the same batch and sends the part of its devices.
 
     Raises:
@@ -167,7 +168,7 @@ def make_sharded_step(
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
 ) -> steps.Step:
-    """The step of `step.make_train_step` on every shard, and one reduce for what all users share; un-jitted.
+    """The step of `step.make_train_step` on every shard, with one sum over shards for what all users share; un-jitted.
 
     Parameters are those of the step on one device but for rounding, with dropout in the heads too. A base that is
     trained with dropout draws apart on each shard.
@@ -185,51 +186,25 @@ def make_sharded_step(
       `weight` of every shard, float32 [shards]: to add them up in the step would be a collective. It raises a DataError
       where the batch is not routed for the state's capacity and this mesh, and where `make_train_step` does.
     """
-    local = steps.make_train_step(scorer, _capture, head_tx, loss=loss, normaliser=normaliser)
+    local = steps.make_train_step(
+        scorer, base_tx, head_tx, loss=loss, normaliser=normaliser, reduce=lambda sums: jax.lax.psum(sums, AXES)
+    )
 
-    def on_shard(state: TrainState, batch: steps.Batch) -> tuple[TrainState, Any]:
-        learned = (state.base, state.shared)
-        after, metrics = local(state.replace(base_opt=_capture.init(learned)), dataclasses.replace(batch, routed=None))
-        base, shared, base_opt = *learned, state.base_opt
-        if jax.tree.leaves(learned):
-            # `local` has divided by its own shard's weight; the mean over all shards is of the sums.
-            weight = jnp.maximum(metrics["weight"], 1.0)
-            sums = jax.tree.map(lambda g: g * weight.astype(g.dtype), after.base_opt)
-            sums, total = jax.lax.psum((sums, metrics["weight"]), AXES)
-            mean = jax.tree.map(lambda g: g / jnp.maximum(total, 1.0).astype(g.dtype), sums)
-            updates, base_opt = optimizers.update(base_tx, mean, base_opt, learned)
-            base, shared = optax.apply_updates(learned, updates)
-        state = state.replace(
-            step=state.step + 1,
-            base=base,
-            shared=shared,
-            base_opt=base_opt,
-            bank=after.bank,
-            bank_opt=after.bank_opt,
-        )
+    def on_shard(state: TrainState, batch: Batch) -> tuple[TrainState, steps.Metrics]:
+        state, metrics = local(state, dataclasses.replace(batch, routed=None))
         return state, jax.tree.map(lambda value: value[None], metrics)
 
     # check_vma is off: gradients of replicated parameters are then those of the shard, not reduced leaf by leaf.
     mapped = jax.shard_map(on_shard, mesh=mesh, in_specs=(SPECS, SHARDED), out_specs=(SPECS, SHARDED), check_vma=False)
 
-    def step(state: TrainState, batch: steps.Batch) -> tuple[TrainState, Any]:
-        capacity, fits = bank.capacity(state), None if batch.routed is None else batch.routed[0]
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, steps.Metrics]:
+        capacity, fits = state.capacity, None if batch.routed is None else batch.routed[0]
         if batch.routed is None or batch.routed[1] != mesh.size or (capacity and fits != capacity):
-            told = "not routed" if batch.routed is None else f"routed for {fits} rows on {batch.routed[1]} shards"
-            raise DataError(f"the batch is {told}, the bank has {capacity} rows on {mesh.size}")
-        if jax.tree.leaves((state.base, state.shared)):
-            step_checks.check_base_optimizer(base_tx, state)
+            given = "not routed" if batch.routed is None else f"routed for {fits} rows on {batch.routed[1]} shards"
+            raise DataError(f"the batch is {given}, the bank has {capacity} rows on {mesh.size}")
         return mapped(state, batch)
 
     return step
-
-
-def _keep_gradient(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-    return jax.tree.map(jnp.zeros_like, grads), grads
-
-
-# In place of the base's optimizer on a shard: it changes nothing and hands the gradient out as its state.
-_capture = optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), _keep_gradient)
 
 
 def _per_shard(capacity: int, shards: int) -> int:
