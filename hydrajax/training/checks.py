@@ -203,9 +203,9 @@ def check_like(tree: Any, like: Any, what: str, *, lead: tuple[int, ...] = (), s
         raise DataError(f"{what}: {'have' if name in got else 'lack'} {name}: of another family or optimizer")
     for name, leaf in wanted.items():
         shape, kind = (*lead, *np.shape(leaf)[skip:]), _dtype(leaf)
-        own = np.shape(got[name]), _dtype(got[name])
-        if own != (shape, kind):
-            raise DataError(f"{what}: {name} is {own[1]}{list(own[0])}, expected {kind}{list(shape)}")
+        got_shape, got_kind = np.shape(got[name]), _dtype(got[name])
+        if (got_shape, got_kind) != (shape, kind):
+            raise DataError(f"{what}: {name} is {got_kind}{list(got_shape)}, expected {kind}{list(shape)}")
 
 
 def check_finite(tree: Any, what: str) -> None:
@@ -259,11 +259,11 @@ def check_step(
     shared = {name: leaf for name, leaf in leaves(state.shared).items() if name in wanted}
     check_like(shared, wanted, "the state's shared")
     if head_tx is not None:
-        made = jax.eval_shape(head_tx.init, user)
-        check_like(state.bank_opt, made, "the state's bank_opt for this head_tx", lead=(capacity,))
+        opt = jax.eval_shape(head_tx.init, user)
+        check_like(state.bank_opt, opt, "the state's bank_opt for this head_tx", lead=(capacity,))
     if base_tx is not None:
-        made = jax.eval_shape(base_tx.init, (state.base, state.shared))
-        check_like(state.base_opt, made, "the state's base_opt for this base_tx")
+        opt = jax.eval_shape(base_tx.init, (state.base, state.shared))
+        check_like(state.base_opt, opt, "the state's base_opt for this base_tx")
     if batch.routed is not None:
         raise DataError("the batch is routed for shards, expected one of the whole bank, or a step of `sharded`")
     widths = {"extras": (batch.extras, scorer.dims.extras)}

@@ -34,14 +34,10 @@ AXES = ("users", "data")
 SHARDED = jax.sharding.PartitionSpec(AXES)
 REPLICATED = jax.sharding.PartitionSpec()
 SPECS = TrainState(
-    step=REPLICATED,
-    base=REPLICATED,
-    shared=REPLICATED,
-    bank=SHARDED,
-    base_opt=REPLICATED,
-    bank_opt=SHARDED,
-    anchor=REPLICATED,
-    key=REPLICATED,
+    **{
+        field.name: SHARDED if field.name in ("bank", "bank_opt") else REPLICATED
+        for field in dataclasses.fields(TrainState)
+    }
 )
 
 
@@ -75,11 +71,12 @@ def place(state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
       DataError: the capacity is no multiple of the number of shards.
     """
     _per_shard(state.capacity, mesh.size)
-    fields = {}
-    for field in dataclasses.fields(state):
-        sharding = jax.sharding.NamedSharding(mesh, getattr(SPECS, field.name))
-        fields[field.name] = jax.tree.map(lambda leaf, to=sharding: _put(leaf, to), getattr(state, field.name))
-    return TrainState(**fields)
+
+    def put(spec: jax.sharding.PartitionSpec, part: Any) -> Any:
+        sharding = jax.sharding.NamedSharding(mesh, spec)
+        return jax.tree.map(lambda leaf: _put(leaf, sharding), part)
+
+    return jax.tree.map(put, SPECS, state)
 
 
 def route(batch: Batch, capacity: int, shards: int, *, slots: int | None = None) -> Batch:
@@ -124,17 +121,17 @@ def route(batch: Batch, capacity: int, shards: int, *, slots: int | None = None)
     source = np.full(shards * slots, -1)
     source[shard * slots + place_in] = order
 
-    def move(leaf: Any) -> np.ndarray:
+    taken = source >= 0
+
+    def move(leaf: Any, nobody: int = 0) -> np.ndarray:
         leaf = np.asarray(leaf)
-        moved = np.zeros((len(source), *leaf.shape[1:]), leaf.dtype)
-        moved[source >= 0] = leaf[source[source >= 0]]
+        moved = np.full((len(source), *leaf.shape[1:]), nobody, leaf.dtype)
+        moved[taken] = leaf[source[taken]]
         return moved
 
-    taken, chosen = source >= 0, source[source >= 0]
-    local, ids = np.full(len(source), per, np.int32), np.full(len(source), capacity, np.int32)
-    local[taken] = rows[chosen] % per
-    ids[taken] = (rows if batch.ids is None else np.asarray(batch.ids))[chosen]
-    return dataclasses.replace(jax.tree.map(move, batch), rows=local, ids=ids, routed=(capacity, shards))
+    local = move(rows % per, per)
+    ids = move(rows if batch.ids is None else np.asarray(batch.ids, np.int32), capacity)
+    return jax.tree.map(move, batch).replace(rows=local, ids=ids, routed=(capacity, shards))
 
 
 def put_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
@@ -148,9 +145,8 @@ def put_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     if batch.routed[1] != mesh.size:
         raise DataError(f"the batch is routed for {batch.routed[1]} shards, the mesh has {mesh.size} devices")
     sharding = jax.sharding.NamedSharding(mesh, SHARDED)
-    own = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
-    n = len(batch.rows)
-    mine = np.concatenate([np.arange(n).reshape(mesh.size, -1)[i] for i in own])
+    here = np.array([device.process_index == jax.process_index() for device in mesh.devices.flat])
+    mine = np.arange(len(batch.rows)).reshape(mesh.size, -1)[here].ravel()
 
     def send(leaf: Any) -> jax.Array:
         leaf = np.asarray(leaf)
@@ -161,7 +157,7 @@ def put_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
 
 def make_sharded_step(
     scorer: scorers.Scorer,
-    base_tx: optax.GradientTransformation,
+    base_tx: optax.GradientTransformation | None,
     head_tx: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
     *,
@@ -175,7 +171,7 @@ def make_sharded_step(
 
     Args:
       scorer: base and head family.
-      base_tx: optimizer of (base, shared); sees the mean gradient over all shards.
+      base_tx: optimizer of (base, shared), which sees the mean gradient over all shards; None: both are frozen.
       head_tx: optimizer of one head.
       mesh: of `make_mesh`.
       loss: a name of `losses.LOSSES`.
@@ -190,14 +186,14 @@ def make_sharded_step(
         scorer, base_tx, head_tx, loss=loss, normaliser=normaliser, reduce=lambda sums: jax.lax.psum(sums, AXES)
     )
 
-    def on_shard(state: TrainState, batch: Batch) -> tuple[TrainState, steps.Metrics]:
-        state, metrics = local(state, dataclasses.replace(batch, routed=None))
+    def on_shard(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+        state, metrics = local(state, batch.replace(routed=None))
         return state, jax.tree.map(lambda value: value[None], metrics)
 
     # check_vma is off: gradients of replicated parameters are then those of the shard, not reduced leaf by leaf.
     mapped = jax.shard_map(on_shard, mesh=mesh, in_specs=(SPECS, SHARDED), out_specs=(SPECS, SHARDED), check_vma=False)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, steps.Metrics]:
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         capacity, fits = state.capacity, None if batch.routed is None else batch.routed[0]
         if batch.routed is None or batch.routed[1] != mesh.size or (capacity and fits != capacity):
             given = "not routed" if batch.routed is None else f"routed for {fits} rows on {batch.routed[1]} shards"

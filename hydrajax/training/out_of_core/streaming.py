@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -21,14 +21,25 @@ from hydrajax.training import rows as rows_
 from hydrajax.training import state as states
 from hydrajax.training import step as steps
 from hydrajax.training.examples import Batch
-from hydrajax.training.out_of_core.row_store import RowStore
 from hydrajax.training.state import TrainState
+
+
+@runtime_checkable
+class ReadsAndWrites(Protocol):
+    """Where rows are kept: a `row_store.RowStore`, or what has these three."""
+
+    @property
+    def capacity(self) -> int: ...
+
+    def read(self, rows: np.ndarray) -> states.Rows: ...
+
+    def write(self, rows: np.ndarray, values: states.Rows) -> None: ...
 
 
 def stream(
     update: steps.Step,
     state: TrainState,
-    store: RowStore,
+    store: ReadsAndWrites,
     batches: Iterable[Batch],
     *,
     prefetch: bool = True,
@@ -43,7 +54,7 @@ def stream(
       update: a step, jitted by the caller; its state may be donated.
       state: base, shared parameters, their optimizer, anchor, key; its bank is not looked at, so that
         `init_state(..., num_users=1)` will do.
-      store: with the users' rows; whatever has `capacity`, `read` and `write` will do.
+      store: with the users' rows.
       batches: rows are those of the store; one of its capacity or more is a slot without a user.
       prefetch: False: fetch, compute, write, one after the other; for measurements.
 
@@ -58,7 +69,7 @@ def stream(
 
 
 def _stream(
-    update: steps.Step, state: TrainState, store: RowStore, batches: Iterable[Batch], prefetch: bool
+    update: steps.Step, state: TrainState, store: ReadsAndWrites, batches: Iterable[Batch], prefetch: bool
 ) -> Iterator[tuple[TrainState, steps.Metrics]]:
     worker: Any = concurrent.futures.ThreadPoolExecutor(1, "rows") if prefetch else _Here()
     writing: Any = None
@@ -92,11 +103,11 @@ def _stream(
             writing.result()
 
 
-def _rows(batch: Batch, store: RowStore) -> np.ndarray:
+def _rows(batch: Batch, store: ReadsAndWrites) -> np.ndarray:
     return checks.check_slots(batch.rows, store.capacity)
 
 
-def _fetch(store: RowStore, rows: np.ndarray) -> states.Rows:
+def _fetch(store: ReadsAndWrites, rows: np.ndarray) -> states.Rows:
     real = rows < store.capacity
     users = store.read(rows[real])
     if not real.all():
@@ -104,7 +115,7 @@ def _fetch(store: RowStore, rows: np.ndarray) -> states.Rows:
     return jax.device_put(users)
 
 
-def _write(store: RowStore, rows: np.ndarray, users: states.Rows) -> None:
+def _write(store: ReadsAndWrites, rows: np.ndarray, users: states.Rows) -> None:
     real = rows < store.capacity
     store.write(rows[real], jax.tree.map(lambda leaf: np.asarray(leaf)[real], users))
 
