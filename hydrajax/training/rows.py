@@ -22,6 +22,7 @@ SIDE_BY_SIDE_BYTES = 2**15
 # The heads that one call of a program returns: larger results come in fresh pages of the system every time, which cost
 # half as much as the fit (`mlp` at d = 384: 4.6 ms a user in groups of 8, 6.9 in groups of 64).
 RESULT_BYTES = 5 * 2**20
+SMALL_CALL = 16  # users, where there are too few for a large call on every core: two sizes, few programs
 
 
 def gather(bank: Any, rows: Any, *, instead: Any = None) -> Any:
@@ -110,14 +111,23 @@ def users_in_parallel(users: int = 64) -> int | None:
     return None if _on_cpu() else users
 
 
-def users_in_call(result_bytes: int) -> int:
-    """How many users one call of a per-user program takes, where each returns so many bytes."""
-    return max(1, (RESULT_BYTES if _on_cpu() else 2**28) // max(1, result_bytes))
-
-
 def calls_in_parallel() -> int:
     """How many calls of per-user programs run at once: a head's operations are too small to be divided among cores."""
     return min(8, os.cpu_count() or 1) if _on_cpu() else 1
+
+
+def users_in_call(num_users: int, user_bytes: int, most: int) -> int:
+    """How many of so many users one call of a per-user program takes.
+
+    Args:
+      num_users: there are in all.
+      user_bytes: that the program returns of one user: the heads under all settings.
+      most: users of a call.
+    """
+    if not _on_cpu():
+        return max(1, min(most, 1 << max(0, num_users - 1).bit_length(), 2**28 // max(1, user_bytes)))
+    enough = num_users >= most * calls_in_parallel()
+    return max(1, min(most, most if enough else SMALL_CALL, RESULT_BYTES // max(1, user_bytes)))
 
 
 def settings_over(head_bytes: int) -> Literal["vmap", "map"]:

@@ -53,9 +53,10 @@ def test_slots_without_a_user_read_as_zeros_or_as_what_stands_in():
 def test_a_cpu_takes_users_in_turn_and_large_heads_too(monkeypatch):
     assert rows.users_in_parallel() is None
     assert [rows.settings_over(size) for size in (2**15, 2**15 + 1)] == ["vmap", "map"]
-    assert [rows.users_in_call(size) for size in (2**18, 2**30)] == [20, 1]
     assert 1 <= rows.calls_in_parallel() <= 8
+    assert [rows.users_in_call(10**6, size, 64) for size in (1, 2**18, 2**30)] == [64, 20, 1]
+    assert rows.users_in_call(40, 1, 64) == rows.SMALL_CALL
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert rows.users_in_parallel(16) == 16 and rows.settings_over(2**30) == "vmap"
-    assert rows.calls_in_parallel() == 1 and rows.users_in_call(2**18) == 1024
+    assert rows.calls_in_parallel() == 1 and rows.users_in_call(40, 2**18, 64) == 64
     assert rows.group_size({"w": jax.ShapeDtypeStruct((10, 2**28), jnp.float32)}) == 2**20
