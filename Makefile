@@ -40,9 +40,10 @@ lint: install
 types: install
 	@$(BIN)/mypy
 
-# DISABLE_MKDOCS_2_WARNING: the theme's notice about a later version of mkdocs, which the constraints keep out.
+# NO_MKDOCS_2_WARNING: the theme's notice about a later version of mkdocs, which the constraints keep out.
 docs: .venv/.docs
-	@DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+	@! grep -rE --include='*.html' '(src=|<link[^>]*href=)"https?:' site  # the pages work offline
 	@echo site/index.html
 
 pictures: install

@@ -16,7 +16,7 @@ WIDTH = 560
 STYLE = """
   .panel { fill: #ffffff; stroke: #d0d7de }
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
-  .small { font-size: 11.5px; fill: #57606a }
+  .small { font-size: 12.5px; fill: #57606a }
   .bold { font-weight: 600 }
   .box { fill: #f3f6fb; stroke: #8c9bb0 }
   .learned { fill: #e4efff; stroke: #2f6fd0; stroke-width: 1.6 }
@@ -117,7 +117,9 @@ def way_of_the_data() -> str:
         _arrow(below("scorers"), above("adapter"), kind="dashed"),
     ]
     bottom = top + 3 * high + 2 * down
-    parts.append(_text(WIDTH / 2, bottom + 26, "blue: learned; the LLM is only asked, never changed", "small", "middle"))
+    parts.append(
+        _text(WIDTH / 2, bottom + 26, "blue: learned; the LLM is only asked, never changed", "small", "middle")
+    )
     title = "The way of the data: question, retriever, reranker, prompt strategy, black-box LLM, adapter, answer"
     return _svg(title, parts, bottom + 42)
 
@@ -139,7 +141,7 @@ def lamp() -> str:
     for column, title in enumerate(head[1:]):
         limits = (0.0, 4.0) if "MAE" in title else (0.0, 1.0) if "accuracy" in title else (0.0, 0.6)
         panels.append((title, limits, [found[name][column] for name, _ in names]))
-    note = "grey: prompts and bounds; blue: HYDRA and its controls; orange: without an LLM; 95 % intervals"
+    note = "grey: prompts, bounds; blue: HYDRA and its controls; orange: without an LLM"
     return _forest("Methods on six LaMP tasks with 95 % intervals", names, panels, note)
 
 
@@ -149,10 +151,10 @@ def strategies() -> str:
     names = [(row[0].strip("`"), "a") for row in rows if row[2].strip()]
     panels = []
     for column in (2, 4, 6, 8):
-        title = head[column - 1] + ", own − another's"
+        title = head[column - 1]
         limits = (-0.3, 0.5) if "accuracy" in title else (-0.2, 0.2)
         panels.append((title, limits, [number(row[column]) for row in rows if row[2].strip()]))
-    note = "right of the line: the user's own records help more than somebody else's; 95 % intervals"
+    note = "own records minus another user's; right of the line: the user's own help more"
     return _forest("Own records minus another user's, by prompt strategy", names, panels, note)
 
 
@@ -160,18 +162,19 @@ def records() -> str:
     """What heads gain with the records that teach them."""
     head, rows = table("choosing-a-family.md", "accuracy gained")
     x = [float(cell) for cell in head[1:]]
-    curves = [(row[0].strip("`"), kind, [number(cell).value for cell in row[1:]]) for row, kind in zip(rows, "ab")]
+    names = zip(rows, "ab", strict=True)
+    curves = [(row[0].strip("`"), kind, [number(cell).value for cell in row[1:]]) for row, kind in names]
     marks = [(v, f"{v:g}") for v in x]
-    title = "Accuracy gained over the shared head, by records that teach (LaMP_2M, all 15 labels)"
+    title = "Accuracy gained over the shared head (LaMP_2M, all labels)"
     return _plot(title, curves, [math.sqrt(v) for v in x], [(math.sqrt(v), label) for v, label in marks],
-                 (-0.05, 0.30), (0.0, 0.1, 0.2, 0.3), "records of the user")  # fmt: skip
+                 (-0.05, 0.30), (0.0, 0.1, 0.2, 0.3), "records that teach the user's head")  # fmt: skip
 
 
 def step() -> str:
     """What a step costs by the size of the bank."""
     _, rows = table("performance.md", "head", column="users in the bank")
     curves = []
-    for row, kind in zip(rows, "abcd"):
+    for row, kind in zip(rows, "abcd", strict=True):
         pairs = [pair.split(":") for pair in re.split(r",\s+", row[1])]
         points = [(math.log10(float(users.replace(",", ""))), math.log10(float(ms))) for users, ms in pairs]
         curves.append((row[0].split("`")[1], kind, points))
@@ -211,8 +214,8 @@ def _forest(
     note: str,
 ) -> str:
     """Panels in two columns; a row a name, a dot for the value, a line for its interval."""
-    label, gap, row, head, top = 146, 18, 17, 40, 12
-    wide = (WIDTH - label - 2 * gap - 12) / 2
+    label, gap, row, head, top = 152, 26, 18, 40, 12
+    wide = (WIDTH - label - gap - 22) / 2
     high = head + row * len(names) + 26
     parts = []
     for i, (panel, (least, most), values) in enumerate(panels):
@@ -283,7 +286,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2g}".replace("0.", ".")
+    return f"{value:.3g}".replace("0.", ".")
 
 
 def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start", *, size: int | None = None) -> str:
@@ -304,7 +307,10 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], kind: str = "li
     side = 4.5 * math.sin(angle), -4.5 * math.cos(angle)
     corners = (end, (base[0] + side[0], base[1] + side[1]), (base[0] - side[0], base[1] - side[1]))
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
-    return _line(start, base, kind) + f'<polygon class="{"head" if kind == "line" else kind + "-head"}" points="{points}"/>'
+    return (
+        _line(start, base, kind)
+        + f'<polygon class="{"head" if kind == "line" else kind + "-head"}" points="{points}"/>'
+    )
 
 
 def _svg(title: str, parts: Sequence[str], height: float) -> str:
