@@ -5,11 +5,9 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import anthropic
-
 from hydrajax.llm import messages
 from hydrajax.llm.request import Answer, Limits, LLMError, Rejected, Request, Transient
-from hydrajax.llm.store import Batch, Key
+from hydrajax.llm.store import Key, SubmittedBatch
 
 # Documented limits are 100,000 requests and 256 MB.
 MOST_REQUESTS = 100_000
@@ -65,7 +63,7 @@ class Batches:
 
     def size(self, request: Request) -> int:
         """Bytes of a request inside a batch, at most."""
-        texts = [*((m.role, m.text) for m in request.messages), request.system, request.schema]
+        texts = [*((m.role, m.text) for m in request.messages), request.system]
         return 600 + len(json.dumps(texts))
 
     async def submit(self, requests: Sequence[tuple[Key, Request]]) -> str:
@@ -81,6 +79,8 @@ class Batches:
 
     async def ended(self, batch_id: str) -> bool | None:
         """Whether all of a batch's results are there; None where the server knows no such batch (any more)."""
+        import anthropic
+
         with self._inner.errors():
             try:
                 batch = await self._inner.client().messages.batches.retrieve(batch_id)
@@ -98,6 +98,8 @@ class Batches:
         Raises:
           Gone: the server keeps results for 29 days.
         """
+        import anthropic
+
         with self._inner.errors():
             try:
                 stream = await self._inner.client().messages.batches.results(batch_id)
@@ -110,7 +112,7 @@ class Batches:
                 if entry.custom_id in keys:
                     yield keys[entry.custom_id], self._outcome(entry.result)
 
-    async def find(self, batch: Batch, known: frozenset[str]) -> str | None:
+    async def find(self, batch: SubmittedBatch, known: frozenset[str]) -> str | None:
         """The id of a batch whose submission was not seen to end, by its time and size; None where it never arrived.
 
         Args:
@@ -144,10 +146,7 @@ class Batches:
             case "errored":
                 detail = result.error.error
                 sentence = f"{self.model}: {self._inner.without_keys(detail.message)}"
-                if isinstance(detail, anthropic.types.InvalidRequestError) or detail.type in (
-                    "invalid_request_error",
-                    "not_found_error",
-                ):
+                if detail.type in ("invalid_request_error", "not_found_error"):
                     return Rejected(sentence)
                 return Transient(sentence, kind="server")
             case "canceled":

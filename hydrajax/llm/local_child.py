@@ -98,15 +98,7 @@ def _main() -> None:
     for name in ("--port", "--lease-port", "--threads"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--slots", type=int, default=1)
-    arguments = parser.parse_args()
-    serve(
-        arguments.weights,
-        arguments.port,
-        arguments.lease_port,
-        arguments.threads,
-        arguments.slots,
-        os.environ[KEY_VARIABLE],
-    )
+    serve(**vars(parser.parse_args()), api_key=os.environ[KEY_VARIABLE])
 
 
 if __name__ == "__main__":
