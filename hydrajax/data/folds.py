@@ -159,10 +159,10 @@ def asked_of_own_records(task: tasks.Task, split: Split) -> tuple[Query, ...]:
 
     Texts are compared as in `hold_out`.
     """
-    own = {
+    texts = {
         user_id: {_record_text(task, record) for record in user.profile} - {""} for user_id, user in split.users.items()
     }
-    return tuple(query for query in split.queries if own[query.user_id] & set(_held_out_texts(task, query)))
+    return tuple(query for query in split.queries if texts[query.user_id] & set(_held_out_texts(task, query)))
 
 
 def k_folds(task: tasks.Task, splits: Sequence[Split], *, folds: int, seed: int) -> tuple[Fold, ...]:

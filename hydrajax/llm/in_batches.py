@@ -43,7 +43,7 @@ async def send(job: Job, transport: batches_lib.Batches, *, wait_for_results: bo
     wait, spent = FIRST_LOOK, None
     try:
         while not job.stop:
-            # What is in a batch under way is not asked about one by one.
+            # What is in a batch under server is not asked about one by one.
             under_way = {f"batch:{batch.intent}" for batch in job.store.batches()}
             mine = job.claim(key for key in job.missing() if job.elsewhere.get(key) not in under_way)
             if spent is not None:
@@ -84,22 +84,20 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
       transport: batches, or messages to the same server.
       owners: `batch:INTENT` of each.
     """
-    way = transport if isinstance(transport, batches_lib.Batches) else None
-    if way is None:
-        if not isinstance(transport, messages.Messages):
-            return
-        way = batches_lib.Batches(transport)
+    server = batches_lib.Batches(transport) if isinstance(transport, messages.Messages) else transport
+    if not isinstance(server, batches_lib.Batches):
+        return
     for owner in owners:
         intent = owner.removeprefix("batch:")
         try:
-            batch_id = await _named(job, way, intent)
+            batch_id = await _named(job, server, intent)
             if batch_id is None:
                 continue
-            ended = await way.ended(batch_id)
+            ended = await server.ended(batch_id)
             if ended is None:
                 _unknown(job, intent, batch_id)
             elif ended:
-                await _take(job, way, intent, batch_id)
+                await _take(job, server, intent, batch_id)
             job.looks.pop(intent, None)
         except batches_lib.Gone as error:
             _log.warning("%s: its requests are sent again", error)
@@ -130,7 +128,7 @@ def _unknown(job: Job, intent: str, batch_id: str) -> None:
     job.store.end_batch(intent)
 
 
-async def _named(job: Job, way: batches_lib.Batches, intent: str) -> str | None:
+async def _named(job: Job, server: batches_lib.Batches, intent: str) -> str | None:
     """The server's id of a batch; None while its owner is submitting it. One that never arrived is forgotten."""
     batch = job.store.batch(intent)
     if batch is None:
@@ -143,7 +141,7 @@ async def _named(job: Job, way: batches_lib.Batches, intent: str) -> str | None:
         owner != job.store.owner and process_lives(owner, batch.created, trusted=batches_lib.SUBMITTED_WITHIN)
     ):
         return None
-    batch_id = await _find(job, way, batch)
+    batch_id = await _find(job, server, batch)
     if batch_id is None:
         job.store.end_batch(intent)
     else:
@@ -151,32 +149,32 @@ async def _named(job: Job, way: batches_lib.Batches, intent: str) -> str | None:
     return batch_id
 
 
-async def _find(job: Job, way: batches_lib.Batches, batch: SubmittedBatch) -> str | None:
+async def _find(job: Job, server: batches_lib.Batches, batch: SubmittedBatch) -> str | None:
     ids = {other.id for other in job.store.batches() if other.id} | job.strangers.get(batch.intent, set())
-    return await way.find(batch, frozenset(ids))
+    return await server.find(batch, frozenset(ids))
 
 
-async def _submit(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]) -> str:
+async def _submit(job: Job, server: batches_lib.Batches, chunk: Sequence[Key]) -> str:
     """Submits a batch, and returns the store's name for it."""
     intent = f"{job.store.owner}#{uuid.uuid4().hex[:12]}"
     batch = job.store.begin_batch(intent, job.model, chunk)
     _submitting.add(intent)
     try:
-        await _submit_noted(job, way, chunk, batch)
+        await _submit_noted(job, server, chunk, batch)
     finally:
         _submitting.discard(intent)
     return intent
 
 
-async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key], noted: SubmittedBatch) -> None:
+async def _submit_noted(job: Job, server: batches_lib.Batches, chunk: Sequence[Key], noted: SubmittedBatch) -> None:
     unsure = False
     for attempt in itertools.count(1):
         try:
             # Without an answer, the batch may have been taken all the same: it is looked for before it is sent again.
-            batch_id = await _find(job, way, noted) if unsure else None
+            batch_id = await _find(job, server, noted) if unsure else None
             unsure = False
             if batch_id is None:
-                batch_id = await way.submit([(key, job.wanted[key]) for key in chunk])
+                batch_id = await server.submit([(key, job.wanted[key]) for key in chunk])
                 job.submitted.add(batch_id)
             job.store.name_batch(noted.intent, batch_id)
             _log.info("batch %s with %d requests is submitted", batch_id, len(chunk))
@@ -198,14 +196,14 @@ async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]
             return
 
 
-async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) -> None:
+async def _take(job: Job, server: batches_lib.Batches, intent: str, batch_id: str) -> None:
     keys = {batches_lib.custom_id(key): key for key in job.store.batch_keys(intent)}
     left = set(keys.values())
     strange = bool(left) and batch_id not in job.submitted
     failed: dict[Key, LLMError] = {}
     portion: dict[Key, Answer] = {}
     try:
-        async for key, outcome in way.results(batch_id, keys):
+        async for key, outcome in server.results(batch_id, keys):
             strange = False
             left.discard(key)
             if isinstance(outcome, Answer):
@@ -248,21 +246,21 @@ def _failed(job: Job, failed: Mapping[Key, LLMError]) -> None:
 
 def _keep(job: Job, portion: dict[Key, Answer]) -> None:
     """Stores answers; those that another process has stored meanwhile are not counted as this one's."""
-    there = job.store.get_many(portion)
+    stored = job.store.get_many(portion)
     job.store.put_many(
-        ((key, job.model, answer) for key, answer in portion.items() if key not in there),
+        ((key, job.model, answer) for key, answer in portion.items() if key not in stored),
         expected={key: job.expected(key) for key in portion if key in job.wanted},
     )
     for key, answer in portion.items():
         if key in job.wanted and key not in job.answers:
             job.settle(key, answer)
-            if key not in there:
+            if key not in stored:
                 job.note("answered")
-            job.took(key, there.get(key, answer))
+            job.count(key, stored.get(key, answer))
     portion.clear()
 
 
-def _chunks(job: Job, way: batches_lib.Batches, keys: Sequence[Key]) -> Iterator[list[Key]]:
+def _chunks(job: Job, server: batches_lib.Batches, keys: Sequence[Key]) -> Iterator[list[Key]]:
     """Requests in batches within the limits, as far as the budget goes."""
     chunk: list[Key] = []
     size = 0
@@ -274,8 +272,8 @@ def _chunks(job: Job, way: batches_lib.Batches, keys: Sequence[Key]) -> Iterator
             job.stop = job.stop or f"the budget of {limit} is spent"
             return
         job.reserved.add(key)
-        weight = way.size(job.wanted[key])
-        if chunk and (len(chunk) >= way.most_requests or size + weight > batches_lib.MOST_BYTES):
+        weight = server.size(job.wanted[key])
+        if chunk and (len(chunk) >= server.most_requests or size + weight > batches_lib.MOST_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(key)

@@ -67,15 +67,15 @@ class Job:
     def claim(self, keys: Iterable[Key]) -> list[Key]:
         """Those that are now this process's to send; of the others the answer is taken, or noted who is at them."""
         mine = []
-        for key, there in self.store.claim_many(list(keys)).items():
+        for key, state in self.store.claim_many(list(keys)).items():
             self.elsewhere.pop(key, None)
-            if isinstance(there, Answer):
-                self.settle(key, there)  # of this run's batch, perhaps, whose results another process has stored
-                self.took(key, there)
-            elif there is None:
+            if isinstance(state, Answer):
+                self.settle(key, state)  # of this run's batch, perhaps, whose results another process has stored
+                self.count(key, state)
+            elif state is None:
                 mine.append(key)
             else:
-                self.elsewhere[key] = there
+                self.elsewhere[key] = state
         return mine
 
     def received(self, key: Key, answer: Answer) -> None:
@@ -83,7 +83,7 @@ class Job:
         tokens, limit = self.expected(key)
         stored = self.store.put(*key, self.model, answer, expected_tokens=tokens, max_tokens=limit)
         self.note("answered")
-        self.took(key, answer)
+        self.count(key, answer)
         self.answers[key] = stored  # another process's, perhaps, which was there first; this one was paid for
 
     def expected(self, key: Key) -> tuple[int, int]:
@@ -91,7 +91,7 @@ class Job:
         wanted = self.wanted[key]
         return request.estimate_input_tokens(wanted), models.find(self.model).limit(wanted.max_tokens)
 
-    def took(self, key: Key, answer: Answer) -> None:
+    def count(self, key: Key, answer: Answer) -> None:
         """Counts an answer that is stored already."""
         self.answers[key] = answer
         self.usage.add(answer)

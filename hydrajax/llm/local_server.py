@@ -132,23 +132,25 @@ class LocalServer:
         told = False
         while True:
             with local_shared.alone():
-                there = local_shared.read()
-                held = None if there is None else local_shared.lease(there)
-                if there is None or held is None:
-                    there, held = self._start(served)
-                if there.model == self.model:
+                address = local_shared.read()
+                held = None if address is None else local_shared.lease(address)
+                if address is None or held is None:
+                    address, held = self._start(served)
+                if address.model == self.model:
                     self._lease = held
                     break
                 held.close()
             if not told:
-                _log.warning("another run uses the embedded LLM with %s; this one waits until it is free", there.model)
+                _log.warning(
+                    "another run uses the embedded LLM with %s; this one waits until it is free", address.model
+                )
                 told = True
             time.sleep(1.0)
         self._client = messages.Messages(
             "local",
             name=self.model,
-            base_url=f"http://127.0.0.1:{there.port}",
-            api_key=there.api_key,
+            base_url=f"http://127.0.0.1:{address.port}",
+            api_key=address.api_key,
             parallel=1,
             in_turn=True,
         )
@@ -167,7 +169,7 @@ class LocalServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env={**os.environ, local_child.KEY_VARIABLE: api_key, "PYTHONPATH": _own_path()},
+                env={**os.environ, local_child.KEY_VARIABLE: api_key, "PYTHONPATH": _package_path()},
                 start_new_session=True,  # Ctrl-C in a terminal reaches the runs alone, which then give it back
             )
         address = local_shared.Address(
@@ -184,7 +186,7 @@ class LocalServer:
         return address, held
 
 
-def _own_path() -> str:
+def _package_path() -> str:
     """PYTHONPATH with which a child finds this very package; -P leaves out whatever lies in the current folder."""
     root = str(pathlib.Path(hydrajax.__file__).parent.parent)
     return os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))

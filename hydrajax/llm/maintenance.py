@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from hydrajax import files
@@ -86,11 +86,14 @@ def import_lines(answers: store.Store, path: pathlib.Path) -> Imported:
     """
     new = same = different = 0
     with answers.transaction():
-        for row in _lines(path):
+        for number, row in files.numbered_lines(path):
+            problem = _problem(row)
+            if problem:
+                raise DataError(f"{path}, line {number}: {problem}")
             key = (row["key"], row["sample"])
-            there = answers.get_many([key])
-            if there:
-                equal = there[key].text == row["text"]
+            stored = answers.get_many([key])
+            if stored:
+                equal = stored[key].text == row["text"]
                 same, different = same + equal, different + (not equal)
                 continue
             answers.execute(store.INSERT, row)
@@ -160,26 +163,12 @@ def collect_garbage(
         ended = answers.execute(
             "delete from batches where not exists (select 1 from claims where owner = 'batch:' || intent)"
         ).rowcount
-        conditions: list[str] = []
-        values: list[str | float] = []
-        if model is not None:
-            conditions.append("model = ?")
-            values.append(model)
-        if older_than_days is not None:
-            conditions.append("created < ?")
-            values.append(time.time() - older_than_days * 86400)
-        if conditions:
-            removed = answers.execute(f"delete from answers where {' and '.join(conditions)}", values).rowcount
+        if model is not None or older_than_days is not None:
+            before = math.inf if older_than_days is None else time.time() - older_than_days * 86400
+            statement = "delete from answers where model = coalesce(?, model) and created < ?"
+            removed = answers.execute(statement, (model, before)).rowcount
     answers.execute("vacuum")
     return Removed(answers=removed, claims=len(dead), batches=ended)
-
-
-def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    for number, row in files.numbered_lines(path):
-        problem = _problem(row)
-        if problem:
-            raise DataError(f"{path}, line {number}: {problem}")
-        yield row
 
 
 def _problem(row: dict[str, Any]) -> str | None:

@@ -106,8 +106,8 @@ class StoredSampler:
         if not isinstance(self._transport, batches.Batches):
             return
         wanted = {(request.key(self.model, r), r.sample): r for r in requests}
-        there = self.store.get_many(wanted)
-        job = self._job({k: r for k, r in wanted.items() if k not in there}, {}, progress.silent)
+        stored = self.store.get_many(wanted)
+        job = self._job({k: r for k, r in wanted.items() if k not in stored}, {}, progress.silent)
         self._run(job, in_batches.send(job, self._transport, wait_for_results=False))
 
     def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar | None = None) -> Outcome:
@@ -147,7 +147,7 @@ class StoredSampler:
     def _job(
         self,
         wanted: Mapping[store.Key, request.Request],
-        there: dict[store.Key, request.Answer],
+        answers: dict[store.Key, request.Answer],
         advance: progress.Advance,
     ) -> Job:
         return Job(
@@ -156,7 +156,7 @@ class StoredSampler:
             usage=self.usage,
             account=self._account,
             advance=advance,
-            answers=there,
+            answers=answers,
             reserved=self._reserved,
             submitted=self._submitted,
         )

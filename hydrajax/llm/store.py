@@ -123,8 +123,8 @@ class Store:
     @classmethod
     def without_making(cls, path: str | os.PathLike[str] | None = None) -> "Store":
         """The store of a file that exists, or an empty one in memory: for plans, which leave nothing behind."""
-        there = pathlib.Path(path) if path is not None else default_path()
-        return cls(there if there.exists() else ":memory:")
+        file = pathlib.Path(path) if path is not None else default_path()
+        return cls(file if file.exists() else ":memory:")
 
     def is_part(self, path: pathlib.Path) -> bool:
         """Whether a path is the store's file, or one that SQLite keeps beside it."""
@@ -185,17 +185,14 @@ class Store:
                 self._db.execute(INSERT, _row(key, model, answer, *(expected or {}).get(key, (None, None))))
         return self._db.total_changes - before
 
-    def claim(self, key: Key) -> Answer | str | None:
-        """Takes a request over before it is sent.
+    def claim_many(self, keys: Sequence[Key]) -> dict[Key, Answer | str | None]:
+        """Takes requests over before they are sent.
 
         Returns:
-          None where it is now this process's to send; the answer, where there is one; the owner, where another process
-          (or a batch: `batch:INTENT`) is at it.
+          for each None where it is now this process's to send; the answer, where there is one; the owner, where another
+          process (or a batch: `batch:INTENT`) is at it.
         """
-        return self.claim_many([key])[key]
-
-    def claim_many(self, keys: Sequence[Key]) -> dict[Key, Answer | str | None]:
-        """`claim` of each, in transactions of some hundred: a process that waits for its turn is not kept long."""
+        # In transactions of some hundred: a process that waits for its turn is not kept long.
         claimed: dict[Key, Answer | str | None] = {}
         for start in range(0, len(keys), CLAIMED_AT_ONCE):
             portion = keys[start : start + CLAIMED_AT_ONCE]
@@ -212,11 +209,6 @@ class Store:
             return row[0]
         self._db.execute("insert or replace into claims values (?, ?, ?, ?)", (*key, self.owner, time.time()))
         return None
-
-    def owner_of(self, key: Key) -> str | None:
-        """Who is at it, dead or alive."""
-        row = self._db.execute("select owner from claims where key = ? and sample = ?", key).fetchone()
-        return row[0] if row else None
 
     def release(self, keys: Iterable[Key]) -> None:
         """Frees claims of this process, of requests that came to nothing."""
@@ -312,9 +304,9 @@ class Store:
         self._db.close()
 
     def _add_columns(self) -> None:
-        there = {row[1] for row in self._db.execute("pragma table_info(answers)")}
+        present = {row[1] for row in self._db.execute("pragma table_info(answers)")}
         for name, kind in COLUMNS.items():
-            if name not in there:
+            if name not in present:
                 # Another process may be adding it at this moment.
                 with contextlib.suppress(sqlite3.OperationalError):
                     self._db.execute(f"alter table answers add column {name} {kind}")
