@@ -48,7 +48,6 @@ def validation_cut(split: Split, amount: float | int, seed: int) -> tuple[tuple[
       split: the training users.
       amount: how many validation users: a share of the users with queries if it is below 1, else a number. A share is
         rounded up.
-      seed: of the draw.
 
     Raises:
       ValueError: `amount` leaves no user with queries on one side.
@@ -172,7 +171,6 @@ def k_folds(task: tasks.Task, splits: Sequence[Split], *, folds: int, seed: int)
       task: decides what texts are compared.
       splits: usually train and dev, with different users.
       folds: how many; users with queries are divided evenly, and so are those without.
-      seed: of the division.
 
     Raises:
       DataError: a user or a query id is in two splits, or there are fewer users with queries than folds.

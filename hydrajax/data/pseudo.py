@@ -37,7 +37,6 @@ def pseudo_queries(
       task: decides how.
       user: whose profile; the draw does not depend on other users.
       count: how many at most, None for all. The first 4 of 8 are the draw of 4.
-      seed: of the draw.
       population: for `citation` tasks, the users among whom the other author is found; use training users. What the
         user's own profile holds is never taken from others, which are read in the order of their ids.
 

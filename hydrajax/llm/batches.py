@@ -50,11 +50,9 @@ class Batches:
         self._server = server
 
     def check(self) -> None:
-        """See `Transport.check`."""
         self._server.check()
 
     async def complete(self, request: Request) -> Answer:
-        """See `Transport.complete`."""
         return await self._server.complete(request)
 
     async def close(self) -> None:

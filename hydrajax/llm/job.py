@@ -116,7 +116,6 @@ class Job:
         self.stop, self.fatal = "an error", error
 
     def note(self, outcome: str) -> None:
-        """Counts an attempt."""
         self._outcomes[outcome] += 1
         if sum(self._outcomes.values()) >= NOTED_EVERY:
             self.flush()

@@ -70,7 +70,6 @@ class Leases:
 
 
 def serve(weights: str, port: int, lease_port: int, threads: int, slots: int, api_key: str) -> None:
-    """Serves until nobody holds a lease."""
     listening = socket.create_server(("127.0.0.1", lease_port))
     leases = Leases(listening, api_key)
     import xllamacpp

@@ -95,12 +95,10 @@ class LocalServer:
         self.model = f"local:{self._weights.stem}@{digest(self._weights)}" + ("/q8" if self._repack else "")
 
     def check(self) -> None:
-        """See `Transport.check`."""
         if importlib.util.find_spec("xllamacpp") is None:
             raise LLMError('the embedded LLM needs xllamacpp: pip install "hydrajax[local]"')
 
     async def complete(self, request: Request) -> Answer:
-        """See `Transport.complete`."""
         if self._client is None:
             await asyncio.to_thread(self._join)
         assert self._client is not None

@@ -139,7 +139,6 @@ def collect_garbage(
     """Removes claims of the dead, and the answers that are asked to go; gives the space back.
 
     Args:
-      answers: the store.
       model: answers of this model go.
       older_than_days: answers older than this go; with `model`, only those of that model.
       batches: batches under way are forgotten too; their requests will be sent, and paid for, again.

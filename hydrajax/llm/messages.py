@@ -97,7 +97,6 @@ class Messages:
             raise LLMError(_no_key(self.model))
 
     async def complete(self, request: Request) -> Answer:
-        """See `Transport.complete`."""
         start = time.monotonic()
         with self.errors():
             raw = await self.client().messages.with_raw_response.create(**self.body(request))
@@ -110,13 +109,11 @@ class Messages:
             )
 
     async def close(self) -> None:
-        """See `Transport.close`."""
         if self._client is not None:
             await self._client.close()
             self._client = None
 
     def body(self, request: Request) -> dict[str, Any]:
-        """See `body`."""
         user = None
         if self._salt is not None and request.group:
             user = hmac.new(self._salt, request.group.encode("utf-8", "replace"), hashlib.sha256).hexdigest()

@@ -200,5 +200,4 @@ def estimate_input_tokens(request: Request) -> int:
 
 
 def estimate_turn_tokens(text: str) -> int:
-    """See `estimate_input_tokens`: one turn."""
     return FRAME_TOKENS + sum(-(-len(piece) // LONG_PIECE) for piece in _PIECES.findall(text))

@@ -51,8 +51,6 @@ class StoredSampler:
     """Answers from the store; the rest from a transport, each stored as it arrives.
 
     Args:
-      transport: the way to the LLM.
-      answers: the store.
       budget: what may be spent by this sampler.
       beside: another LLM's sampler, which spends of the same budget.
       bar: makes a progress bar for a stage.
