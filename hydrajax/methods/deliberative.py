@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 
 from hydrajax.data import draws, tasks, tempting
 from hydrajax.methods.lab import Lab
-from hydrajax.prompting import contract, registry
+from hydrajax.prompting import registry
+from hydrajax.prompting.strategy import Strategy
 from hydrajax.types import DataError, Query, User
 
 PLAIN = "plain"
@@ -58,6 +59,7 @@ def ask_all(bench: Lab, prompts: Sequence[tempting.Prompt], strategies: Sequence
       DataError: a strategy says nothing without records, or there are no other users to mix.
     """
     check(strategies)
+    strategies = registry.permitted(strategies, cross_user=True)
     own = dict(bench.users)
     others = mix(own, bench.seed) if mixed and any(registry.get(name).alone for name in strategies) else {}
     bench = dataclasses.replace(bench, users={**own, **{user.id: user for user in others.values()}})
@@ -149,5 +151,5 @@ def mix(users: Mapping[str, User], seed: int) -> dict[str, User]:
     return found
 
 
-def _usable(strategy: contract.Strategy) -> bool:
+def _usable(strategy: Strategy) -> bool:
     return not strategy.compares and (strategy.alone or strategy.retriever is None)

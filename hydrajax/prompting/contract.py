@@ -1,6 +1,5 @@
-"""What a prompt strategy is, and what it is given."""
+"""What prompt strategies are given: the task, the LLM, how prompts are built, and what is known of a user."""
 
-import abc
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -175,49 +174,3 @@ class Asked:
     profile: tuple[Record, ...]
     records: Sequence[Record] = ()
     user_model: UserModel | None = None
-
-
-class Strategy(abc.ABC):
-    """From a query, records and what is known of the user to the messages for the LLM.
-
-    A strategy defines its name and `messages`, and of the rest what it does otherwise.
-
-    Attributes:
-      name: how it is chosen on the command line.
-      retriever: the retriever that picks its records, None where it shows none.
-      alone: whether it says something of the user without showing a record.
-      compares: whether it looks at other users' records, which `Context.population` then must hold.
-      personal: whether its prompts depend on the user at all.
-    """
-
-    name: str
-    retriever: str | None = None
-    alone: bool = False
-    compares: bool = False
-    personal: bool = True
-
-    def learn(self, users: Sequence[User], ctx: Context) -> Mapping[str, UserModel]:
-        """What the strategy wants to know of users, once a user, by user id. Batched, so that an API works in
-        parallel; users it learns nothing about are left out."""
-        return {}
-
-    def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> Mapping[str, Sequence[Record]]:
-        """The k records to show, most relevant first, by query id; queries left out get the retriever's."""
-        return {}
-
-    def prepare(self, asked: Sequence[Asked], ctx: Context) -> Mapping[str, str]:
-        """What the strategy asks the LLM about each query before it is put, by query id: handed to `messages`."""
-        return {}
-
-    @abc.abstractmethod
-    def messages(
-        self,
-        query: Query,
-        records: Sequence[Record],
-        user_model: UserModel | None,
-        ctx: Context,
-        *,
-        note: str = "",
-    ) -> tuple[Message, ...]:
-        """The conversation to send; records come most relevant first, `note` is what `prepare` found."""
-        ...

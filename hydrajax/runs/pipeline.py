@@ -225,7 +225,7 @@ def strategies(config: RunConfig) -> tuple[str, ...]:
 
 def left_out(config: RunConfig) -> list[str]:
     """A sentence for each chosen strategy that is not run, since it looks at other users."""
-    names = sorted(set(config.settings.strategies) - set(strategies(config)))
+    names = registry.left_out(config.settings.strategies, cross_user=config.settings.cross_user)
     return [f"note: {name} looks at other users' records, which is switched off: it is left out" for name in names]
 
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from hydrajax.prompting import _hypogenic as bank
+from hydrajax.prompting import hypogenic as bank
 
 NONE = bank.BankSettings(wrong=10**6)
 

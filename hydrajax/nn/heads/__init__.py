@@ -1,18 +1,12 @@
 """Head families: how a user's parameters turn features into a score.
 
-A family is one file in this folder with a `FAMILY`, a frozen dataclass that has the methods of `Family`; its file's
-name is its name. The maths is written for one user and one example; batching is `jax.vmap`'s, outside.
-
-A family is named with its settings behind a colon where they differ from the defaults: `low_rank_mlp:rank=4`,
-`simplex:bases=8`, `generic_plus_offset:inner=linear,alpha=0.3`.
+A family is one file, of this folder or of one's own, with a `FAMILY`, a frozen dataclass that has the methods of
+`Family`. The maths is written for one user and one example; batching is `jax.vmap`'s, outside.
 """
 
-import ast
 import copy
 import dataclasses
-import importlib
 import math
-import pkgutil
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +14,7 @@ import flax.struct
 import jax
 from jaxtyping import Array, Float
 
+from hydrajax.nn import families
 from hydrajax.types import DataError
 
 Shared = Any  # parameters that all users share, a tree of arrays, {} if none
@@ -116,43 +111,18 @@ class Encoded(Family, Protocol):
         ...
 
 
-def names() -> tuple[str, ...]:
-    """Every family there is."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
-
-
-def parse(name: str) -> tuple[str, dict[str, Any]]:
-    """(family, settings) of `family` or `family:setting=value,setting=value`.
-
-    Raises:
-      DataError: what stands behind the colon is no list of settings.
-    """
-    plain, colon, told = name.partition(":")
-    settings: dict[str, Any] = {}
-    for part in told.split(",") if colon else ():
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not key or not equals:
-            raise DataError(f"head family {name!r} has {part!r} behind the colon, expected setting=value,setting=value")
-        if key in settings:
-            raise DataError(f"head family {name!r} has {key} twice, expected it once")
-        try:
-            settings[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            settings[key] = value
-    return plain.strip(), settings
-
-
 def get(name: str, **settings: Any) -> Family:
     """The family of that name, with these settings; those behind the name's colon go before.
 
     Raises:
       DataError: there is no such family, it has no such setting, or the setting has no such value.
     """
-    plain, told = parse(name)
-    if plain not in names():
-        raise DataError(f"head family is {plain!r}, expected one of {', '.join(names())}")
-    family = importlib.import_module(f"{__name__}.{plain}").FAMILY
-    return family(**_checked(plain, family, {**settings, **told}))
+    plain, told = families.parse(name)
+    kind = families.KIND.load(plain)
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and issubclass(kind, Family)):
+        told = "expected a frozen dataclass with the methods of heads.Family"
+        raise DataError(f"head family {plain!r}: FAMILY is {kind!r:.80}, {told}")
+    return kind(**_checked(plain, kind, {**settings, **told}))
 
 
 def _checked(name: str, family: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,7 +197,7 @@ def has_dropout(family: Family) -> bool:
 def with_dropout(name: str, dropout: float | Float[Array, ""]) -> Family:
     """The family of that name, with this dropout where it has any and its name does not say another."""
     family = get(name)
-    return at_dropout(family, dropout) if has_dropout(family) and "dropout" not in parse(name)[1] else family
+    return at_dropout(family, dropout) if has_dropout(family) and "dropout" not in families.parse(name)[1] else family
 
 
 def at_dropout(family: Family, dropout: float | Float[Array, ""]) -> Family:

@@ -1,4 +1,4 @@
-"""`persona`: a description of the user, and demonstrations tried on records held out (SynthesizeMe, ACL 2025).
+"""A description of the user, and demonstrations tried on records held out (SynthesizeMe, ACL 2025).
 
 A call a user writes the persona from the records that are not held out; each of a few sets of demonstrations is then
 tried on the held-out ones, and the best set stays. Where a record holds no input that could be asked (LaMP_1, LaMP_7)
@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from hydrajax import metrics
 from hydrajax.data import draws, tasks
 from hydrajax.prompting import shorten, templates, turns
-from hydrajax.prompting.contract import Asked, Context, Strategy, UserModel
+from hydrajax.prompting.contract import Asked, Context, UserModel
+from hydrajax.prompting.strategy import Strategy
 from hydrajax.types import Message, Query, Record, User
 
 PROMPTS = ("persona.txt", "with_persona.txt")
@@ -20,7 +21,6 @@ PROMPTS = ("persona.txt", "with_persona.txt")
 class Persona(Strategy):
     """Puts a persona before the query, and shows the demonstrations that went best with it."""
 
-    name = "persona"
     retriever = "bm25"
     alone = True
 
@@ -76,14 +76,10 @@ class Persona(Strategy):
         return found
 
     def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
-        conversation = turns.conversation(query, records, ctx)
+        plain = super().messages(query, records, user_model, ctx)
         if user_model is None:
-            return conversation
-        slots = {"persona": templates.tagged("person", [user_model.text]), "question": conversation[-1].text}
-        return (
-            *conversation[:-1],
-            dataclasses.replace(conversation[-1], text=templates.fill("with_persona.txt", slots)),
-        )
+            return plain
+        return turns.introduced(plain, "with_persona.txt", persona=templates.tagged("person", [user_model.text]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`hypotheses`: what an LLM infers of a user from a few texts, put into the prompt (HyPerAlign, arXiv 2505.00038).
+"""What an LLM infers of a user from a few texts, put into the prompt (HyPerAlign, arXiv 2505.00038).
 
 The hypotheses are of four kinds: communication strategies, personality, writing style, and attributes. One call a user;
 where the answer cannot be read one more, which repairs it; where that cannot be read either, the first sentences of
@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from hydrajax.prompting import shorten, templates, turns
-from hydrajax.prompting.contract import Context, Strategy, UserModel
+from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.prompting.strategy import Strategy
 from hydrajax.types import Message, User
 
 KINDS = ("communication", "personality", "style", "attribute")
@@ -33,7 +34,6 @@ _LINE = re.compile(r"^[\s\-*#\d.)]*\**(" + "|".join(KINDS) + r")(?:s|ies)?\**\s*
 class Hypotheses(Strategy):
     """Puts hypotheses about the user before the query."""
 
-    name = "hypotheses"
     retriever = "bm25"
     alone = True
 
@@ -75,12 +75,11 @@ class Hypotheses(Strategy):
         return parse(answer)
 
     def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
-        conversation = turns.conversation(query, records, ctx)
+        plain = super().messages(query, records, user_model, ctx)
         if user_model is None:
-            return conversation
+            return plain
         lines = templates.tagged("hypothesis", user_model.text.splitlines())
-        text = templates.fill("with_hypotheses.txt", {"hypotheses": lines, "question": conversation[-1].text})
-        return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
+        return turns.introduced(plain, "with_hypotheses.txt", hypotheses=lines)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

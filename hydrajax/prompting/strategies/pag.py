@@ -1,17 +1,16 @@
-"""`pag`: a summary of the profile, written once a user by the LLM, plus k records (Richardson et al. 2023)."""
+"""A summary of the profile, written once a user by the LLM, plus k records (Richardson et al. 2023)."""
 
-import dataclasses
 from collections.abc import Sequence
 
 from hydrajax.prompting import shorten, templates, turns
-from hydrajax.prompting.contract import Context, Strategy, UserModel
+from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.prompting.strategy import Strategy
 from hydrajax.types import Message, User
 
 
 class ProfileAugmented(Strategy):
     """Puts a summary of the user before the query."""
 
-    name = "pag"
     retriever = "bm25"
     alone = True
 
@@ -31,14 +30,10 @@ class ProfileAugmented(Strategy):
         }
 
     def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
-        conversation = turns.conversation(query, records, ctx)
+        plain = super().messages(query, records, user_model, ctx)
         if user_model is None:
-            return conversation
-        # The summary stands before the query, after the records: what varies least far from the answer is forgotten
-        # first by small models, and a cached prefix of records stays valid.
-        slots = {"summary": templates.inert(user_model.text), "question": conversation[-1].text}
-        text = templates.fill("with_summary.txt", slots)
-        return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
+            return plain
+        return turns.introduced(plain, "with_summary.txt", summary=templates.inert(user_model.text))
 
 
 def _question(user: User, ctx: Context) -> str:

@@ -1,8 +1,8 @@
-"""`hypothesis_bank`: hypotheses that tell the user's records from other people's (HypoGeniC, arXiv 2404.04326).
+"""Hypotheses that tell the user's records from other people's (HypoGeniC, arXiv 2404.04326).
 
 The hypotheses of `hypotheses`, inferred from the older records, are tried on pairs: one of the newer records, and a
 record of another user about something else. The LLM is given one hypothesis and has to say which of the two is the
-user's. Where most hypotheses are wrong, new ones are made of the pairs that failed (`_hypogenic`). The best ones stand
+user's. Where most hypotheses are wrong, new ones are made of the pairs that failed (`hypogenic`). The best ones stand
 before the query, as those of `hypotheses` do.
 
 A user with fewer than four records gets what `hypotheses` makes of all of them, and so does everybody where there are
@@ -18,15 +18,16 @@ from typing import Any
 
 from hydrajax.data import draws
 from hydrajax.llm import planner
-from hydrajax.prompting import _hypogenic, _peers, hypotheses, shorten, templates
+from hydrajax.prompting import hypogenic, peers, shorten, templates
 from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.prompting.strategies import hypotheses
 from hydrajax.types import Record, User
 
 # A profile of 7 records leaves 3 pairs, one of 20 leaves 10. The bank begins with all that a first answer may hold, 12
 # lines; 3 pairs tried with 4 each are just enough to try all of them once. The paper's 10 failed examples (of 200)
 # would never come together: 2 pairs are 4 texts, which say something already. An answer has a line of each of 4 kinds.
 # Besides the first answer this is at most 12 + 9 calls for 3 pairs and 40 + 45 for 10, most of them for one letter.
-SETTINGS = _hypogenic.BankSettings(size=12, tried=4, wrong=2, proposed=len(hypotheses.KINDS))
+SETTINGS = hypogenic.BankSettings(size=12, tried=4, wrong=2, proposed=len(hypotheses.KINDS))
 LEAST_RECORDS = 4  # two to infer from, two to try on
 MOST_PAIRS = 10  # more records say little more, and every pair costs four calls
 SHOWN = 6  # lines of the user model
@@ -39,19 +40,18 @@ _LETTER = re.compile(r"\W*([AB])\W*")
 class HypothesisBank(hypotheses.Hypotheses):
     """Puts those hypotheses about the user before the query that tell the user from others."""
 
-    name = "hypothesis_bank"
     compares = True
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
         parts = {user.id: _Parts.of(user, ctx) for user in users if user.profile}
         first = super().learn([part.inferred for part in parts.values()], ctx)
         banks = {
-            user_id: _hypogenic.refine(first[user_id].text.splitlines(), part.pairs, SETTINGS)
+            user_id: hypogenic.refine(first[user_id].text.splitlines(), part.pairs, SETTINGS)
             for user_id, part in parts.items()
             if part.pairs and first[user_id].text
         }
         trials = _Trials(ctx, self)
-        refined = _hypogenic.together(banks, trials.reply)
+        refined = hypogenic.together(banks, trials.reply)
         return first | {
             user_id: dataclasses.replace(
                 first[user_id],
@@ -108,9 +108,9 @@ class _Parts:
         return cls(inferred=rest, pairs=pairs) if pairs else cls(inferred=user)
 
 
-def best(bank: Sequence[_hypogenic.Hypothesis]) -> tuple[_hypogenic.Hypothesis, ...]:
+def best(bank: Sequence[hypogenic.Hypothesis]) -> tuple[hypogenic.Hypothesis, ...]:
     """Those that are shown, the most dependable first, of equals that of the highest reward."""
-    return tuple(sorted(bank, key=lambda hypothesis: -_hypogenic.expected_accuracy(hypothesis))[:SHOWN])
+    return tuple(sorted(bank, key=lambda hypothesis: -hypogenic.expected_accuracy(hypothesis))[:SHOWN])
 
 
 class _Trials:
@@ -121,10 +121,10 @@ class _Trials:
         self._letters: collections.Counter[str] = collections.Counter()
         self._lists: collections.Counter[str] = collections.Counter()
 
-    def reply(self, asked: Mapping[str, _hypogenic.Step[Pair]]) -> dict[str, Any]:
-        """See `_hypogenic.together`: all trials in one batch, all proposals in another."""
-        trials = {user_id: step for user_id, step in asked.items() if isinstance(step, _hypogenic.Predict)}
-        failed = {user_id: step for user_id, step in asked.items() if isinstance(step, _hypogenic.Propose)}
+    def reply(self, asked: Mapping[str, hypogenic.Step[Pair]]) -> dict[str, Any]:
+        """See `hypogenic.together`: all trials in one batch, all proposals in another."""
+        trials = {user_id: step for user_id, step in asked.items() if isinstance(step, hypogenic.Predict)}
+        failed = {user_id: step for user_id, step in asked.items() if isinstance(step, hypogenic.Propose)}
         return self._tried(trials) | self._proposed(failed)
 
     def fault(self, user_id: str) -> str:
@@ -132,7 +132,7 @@ class _Trials:
         counts = {"unreadable trials": self._letters[user_id], "unreadable proposals": self._lists[user_id]}
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
-    def _tried(self, asked: Mapping[str, _hypogenic.Predict[Pair]]) -> dict[str, list[list[bool]]]:
+    def _tried(self, asked: Mapping[str, hypogenic.Predict[Pair]]) -> dict[str, list[list[bool]]]:
         questions = {
             (user_id, row, column): (user_id, _which(hypothesis, pair))
             for user_id, step in asked.items()
@@ -148,7 +148,7 @@ class _Trials:
             found[user_id][row][column] = letter is not None and letter.group(1) == right
         return found
 
-    def _proposed(self, asked: Mapping[str, _hypogenic.Propose[Pair]]) -> dict[str, list[str]]:
+    def _proposed(self, asked: Mapping[str, hypogenic.Propose[Pair]]) -> dict[str, list[str]]:
         questions = {user_id: (user_id, _more(step.examples)) for user_id, step in asked.items()}
         limit = self._ctx.settings.max_hypotheses_tokens
         said = self._ctx.ask(questions, max_tokens=limit, stage="more hypotheses")
@@ -177,15 +177,13 @@ def _other(record: Record, user: User, ctx: Context) -> Record | None:
     Not in the other half of the profile either, whose records are asked as pseudo-queries.
     """
     population = ctx.population or {}
-    known = {_peers.about(own, ctx) for own in ctx.whole.get(user.id, user).profile}
+    known = {peers.about(own, ctx) for own in ctx.whole.get(user.id, user).profile}
     ids = sorted(other_id for other_id in population if other_id != user.id)
     number = draws.number(ctx.seed, user.id, record.id, "other")
     for place in range(len(ids)):
         profile = population[ids[(number + place) % len(ids)]].profile
         usable = [
-            other
-            for other in profile
-            if ctx.task.record_answer(other).strip() and _peers.about(other, ctx) not in known
+            other for other in profile if ctx.task.record_answer(other).strip() and peers.about(other, ctx) not in known
         ]
         if usable:
             return draws.shuffled(usable, seed=number, name=lambda other: other.id)[0]

@@ -1,0 +1,63 @@
+"""What a prompt strategy is: one file that defines `STRATEGY`, of the folder `strategies` or of one's own.
+
+The first line of the file's docstring is what the command line says of it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from hydrajax.prompting import turns
+from hydrajax.prompting.contract import Asked, Context, UserModel
+from hydrajax.types import Message, Query, Record, User
+
+
+class Strategy:
+    """From a query, records and what is known of the user to the messages for the LLM.
+
+    As it stands it shows the records that its retriever finds. A strategy overrides what it does otherwise.
+
+    Attributes:
+      retriever: the retriever that picks its records, None where it shows none.
+      alone: whether it says something of the user without showing a record.
+      compares: whether it looks at other users' records, which `Context.population` then must hold.
+      personal: whether its prompts depend on the user at all.
+    """
+
+    retriever: str | None = None
+    alone: bool = False
+    compares: bool = False
+    personal: bool = True
+
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def learns(self) -> bool:
+        """Whether it learns anything of users."""
+        return type(self).learn is not Strategy.learn
+
+    def learn(self, users: Sequence[User], ctx: Context) -> Mapping[str, UserModel]:
+        """What the strategy wants to know of users, once a user, by user id. Batched, so that an API works in
+        parallel; users it learns nothing about are left out."""
+        return {}
+
+    def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> Mapping[str, Sequence[Record]]:
+        """The k records to show, most relevant first, by query id; queries left out get the retriever's."""
+        return {}
+
+    def prepare(self, asked: Sequence[Asked], ctx: Context) -> Mapping[str, str]:
+        """What the strategy asks the LLM about each query before it is put, by query id: handed to `messages`."""
+        return {}
+
+    def messages(
+        self,
+        query: Query,
+        records: Sequence[Record],
+        user_model: UserModel | None,
+        ctx: Context,
+        *,
+        note: str = "",
+    ) -> tuple[Message, ...]:
+        """The conversation to send; records come most relevant first, `note` is what `prepare` found."""
+        return turns.conversation(query, records if self.retriever else (), ctx)
