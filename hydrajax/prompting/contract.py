@@ -9,6 +9,7 @@ import numpy as np
 
 from hydrajax.data import tasks
 from hydrajax.llm import request, sampler
+from hydrajax.prompting import templates
 from hydrajax.types import Message, Query, Record, User
 
 Embed = Callable[[Sequence[str]], np.ndarray]
@@ -23,7 +24,7 @@ class UserModel:
       text: put into prompts; empty where nothing could be learned, and then the strategy goes without.
       records: ids of the records it was made of.
       shown: ids of records that are shown along with it, best first; empty where the query decides.
-      prompt: version of the prompts that it was made with (`prompts.version`).
+      prompt: version of the prompts that it was made with (`templates.version`).
       llm: the model that wrote it.
       fault: what was wrong with the LLM's answers, and what stands in for them; empty where nothing was.
       edited: whether a person has changed the text.
@@ -81,21 +82,10 @@ class PromptSettings:
     def __post_init__(self):
         if not 0 <= self.peer_weight <= 1:
             raise ValueError(f"peer_weight is {self.peer_weight}, expected 0 to 1")
-        for name in (
-            "max_prompt_tokens",
-            "max_record_tokens",
-            "max_answer_tokens",
-            "summary_records",
-            "max_summary_tokens",
-            "max_hypotheses_tokens",
-            "peers",
-            "compared_records",
-            "trials",
-            "demonstrations",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, expected at least 1")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name != "peer_weight" and type(value) is int and value < 1:
+                raise ValueError(f"{field.name} is {value}, expected at least 1")
         if self.form not in ("chat", "one_prompt"):
             raise ValueError(f"form is {self.form!r}, expected 'chat' or 'one_prompt'")
 
@@ -124,18 +114,27 @@ class Context:
     cut: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     faults: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
 
-    @property
-    def answer_tokens(self) -> int:
-        """The limit of an answer's length."""
-        return self.settings.max_answer_tokens or self.task.max_answer_tokens
-
     def request(
-        self, messages: tuple[Message, ...], *, sample: int = 0, temperature: float | None = 0.0, user_id: str = ""
+        self,
+        messages: tuple[Message, ...],
+        *,
+        sample: int = 0,
+        temperature: float | None = 0.0,
+        user_id: str = "",
+        max_tokens: int | None = None,
     ) -> request.Request:
-        """A request for an answer to the task's question; temperature 0 is greedy. Users take turns in being served."""
+        """A request that is booked on a user; users take turns in being served.
+
+        Args:
+          messages: of a strategy.
+          sample: the number of the sample.
+          temperature: 0 is greedy; None where the model takes none.
+          user_id: whose it is.
+          max_tokens: limit of the answer; None: that of an answer to the task's question.
+        """
         return request.Request(
             messages=messages,
-            max_tokens=self.answer_tokens,
+            max_tokens=max_tokens or self.settings.max_answer_tokens or self.task.max_answer_tokens,
             temperature=temperature,
             sample=sample,
             group=user_id,
@@ -150,13 +149,23 @@ class Context:
           stage: names the calls in progress and plans.
         """
         requests = [
-            request.Request(
-                messages=(Message(role="user", text=text),), max_tokens=max_tokens, temperature=0.0, group=user_id
-            )
+            self.request((Message(role="user", text=text),), user_id=user_id, max_tokens=max_tokens)
             for user_id, text in questions.values()
         ]
         answers = self.llm.sample(requests, stage=stage) if requests else []
         return {key: answer.text.strip() for key, answer in zip(questions, answers, strict=True)}
+
+    def user_model(self, text: str, records: Sequence[Record], prompts: Sequence[str], fault: str = "") -> UserModel:
+        """What the LLM wrote of a user.
+
+        Args:
+          text: put into prompts.
+          records: it was made of.
+          prompts: files of the folder `prompts` that it was made with.
+          fault: see `UserModel`.
+        """
+        ids = tuple(record.id for record in records)
+        return UserModel(text=text, records=ids, prompt=templates.version(*prompts), llm=self.llm.model, fault=fault)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,16 +6,19 @@ Each example i of N is tried with the k best hypotheses (all, where there are fe
 are wrong it goes to a list; at 10 of these, 5 new hypotheses are made of them, and the best 20 of all stay. A new
 hypothesis is tried on the examples that it was made of, which gives it a first reward.
 
-A bank is a generator, which is sent the answers to what it asks: many banks can be made side by side, their calls in
-one batch (`together`).
+The banks of all users are made side by side, so that what they ask the LLM goes out together.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 Example = TypeVar("Example")
+# By user: hypotheses and examples -> whether a hypothesis leads to the right label, [examples][hypotheses].
+Predict = Callable[[Mapping[str, tuple[list[str], list[Example]]]], Mapping[str, Sequence[Sequence[bool]]]]
+# By user: examples that most hypotheses were wrong about -> new hypotheses.
+Propose = Callable[[Mapping[str, list[Example]]], Mapping[str, Sequence[str]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,28 +60,6 @@ class Hypothesis:
     tried: int = 0
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Predict(Generic[Example]):
-    """Asks which hypotheses lead to the right label; the reply is a truth value by example and hypothesis."""
-
-    hypotheses: tuple[str, ...]
-    examples: tuple[Example, ...]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Propose(Generic[Example]):
-    """Asks for new hypotheses out of examples that most were wrong about; the reply is their texts.
-
-    What is beyond the settings' number, empty or known already is left out.
-    """
-
-    examples: tuple[Example, ...]
-
-
-Step = Predict[Example] | Propose[Example]
-Bank = Generator[Step[Example], Any, tuple[Hypothesis, ...]]
-
-
 def reward(hypothesis: Hypothesis, seen: int, alpha: float = 0.5) -> float:
     """accuracy + alpha sqrt(log t / n); infinite where it was never tried, so that everything is tried once."""
     if not hypothesis.tried:
@@ -96,77 +77,69 @@ def expected_accuracy(hypothesis: Hypothesis) -> float:
 
 
 def refine(
-    hypotheses: Sequence[str],
-    examples: Sequence[Example],
+    hypotheses: Mapping[str, Sequence[str]],
+    examples: Mapping[str, Sequence[Example]],
+    predict: Predict[Example],
+    propose: Propose[Example],
     settings: BankSettings = BankSettings(),  # noqa: B008 (frozen)
-) -> Bank[Example]:
-    """Asks step by step, and returns the bank after all examples, that of the highest reward first.
+) -> dict[str, tuple[Hypothesis, ...]]:
+    """The bank of every user after all examples, the hypothesis of the highest reward first.
+
+    Each step asks `predict` once and, where somebody has enough failed examples, `propose` and `predict` once more,
+    whatever the number of users; a user's bank depends on nobody else's.
 
     Args:
-      hypotheses: to begin with.
-      examples: labelled, none of which a hypothesis is later judged on.
+      hypotheses: to begin with, by user.
+      examples: labelled, by user; hypotheses are later judged on none of them.
+      predict, propose: ask the LLM. Of what is proposed, empty texts, known ones and those beyond the settings' number
+        are left out.
       settings: the numbers.
     """
-    bank = [Hypothesis(text=text) for text in dict.fromkeys(hypotheses)][: settings.size]
-    wrong: list[Example] = []
-    for seen, example in enumerate(examples, start=1):
-        bank = _ranked(bank, seen - 1, settings)
-        chosen, rest = bank[: settings.tried], bank[settings.tried :]
-        (verdicts,) = yield _predict(chosen, [example])
-        bank = [_told(h, right) for h, right in zip(chosen, verdicts, strict=True)] + rest
-        misses = sum(not right for right in verdicts)
-        if misses and misses >= settings.wrong_share * len(chosen) * seen / len(examples):
-            wrong.append(example)
-        if len(wrong) == settings.wrong:
-            new = yield from _new(bank, wrong, settings)
-            bank = _ranked([*bank, *new], seen, settings)[: settings.size]
-            wrong = []
-    return tuple(_ranked(bank, len(examples), settings))
+    banks = {
+        user: [Hypothesis(text=text) for text in dict.fromkeys(texts)][: settings.size]
+        for user, texts in hypotheses.items()
+    }
+    failed: dict[str, list[Example]] = {user: [] for user in banks}
+    for seen in range(1, 1 + max(map(len, examples.values()), default=0)):
+        here = {user: examples[user][seen - 1] for user in banks if seen <= len(examples[user])}
+        for user in here:
+            banks[user] = _ranked(banks[user], seen - 1, settings)
+        chosen = {user: banks[user][: settings.tried] for user in here}
+        tried = _tried(chosen, {user: [example] for user, example in here.items()}, predict)
+        for user, example in here.items():
+            wrong = sum(new.right == old.right for new, old in zip(tried[user], chosen[user], strict=True))
+            if wrong and wrong >= settings.wrong_share * len(chosen[user]) * seen / len(examples[user]):
+                failed[user].append(example)
+            banks[user] = [*tried[user], *banks[user][settings.tried :]]
+        full = {user: failed[user] for user in here if len(failed[user]) == settings.wrong}
+        if full:
+            proposed = propose(full)
+            new = {user: _unknown(proposed[user], banks[user])[: settings.proposed] for user in full}
+            for user, made in _tried({user: made for user, made in new.items() if made}, full, predict).items():
+                banks[user] = _ranked([*banks[user], *made], seen, settings)[: settings.size]
+            failed |= {user: [] for user in full}
+    return {user: tuple(_ranked(bank, len(examples[user]), settings)) for user, bank in banks.items()}
 
 
-def together(
-    banks: Mapping[str, Bank[Example]],
-    reply: Callable[[Mapping[str, Step[Example]]], Mapping[str, Any]],
-) -> dict[str, tuple[Hypothesis, ...]]:
-    """Makes banks side by side: in each round, every one that is not done yet asks one thing.
-
-    Args:
-      banks: by name.
-      reply: what each asks, by name -> what it is sent.
-    """
-    done: dict[str, tuple[Hypothesis, ...]] = {}
-    replies: Mapping[str, Any] = dict.fromkeys(banks)
-    while replies:
-        asked: dict[str, Step[Example]] = {}
-        for name, sent in replies.items():
-            try:
-                asked[name] = banks[name].send(sent)
-            except StopIteration as end:
-                done[name] = end.value
-        replies = reply(asked) if asked else {}
-    return done
+def _tried(
+    hypotheses: Mapping[str, Sequence[Hypothesis]], examples: Mapping[str, list[Example]], predict: Predict[Example]
+) -> dict[str, list[Hypothesis]]:
+    """The hypotheses with what they were right about counted."""
+    asked = {user: ([h.text for h in own], examples[user]) for user, own in hypotheses.items()}
+    verdicts = predict(asked) if asked else {}
+    return {
+        user: [
+            dataclasses.replace(h, right=h.right + sum(column), tried=h.tried + len(column))
+            for h, *column in zip(own, *verdicts[user], strict=True)
+        ]
+        for user, own in hypotheses.items()
+    }
 
 
-def _new(
-    bank: Sequence[Hypothesis], wrong: Sequence[Example], settings: BankSettings
-) -> Generator[Step[Example], Any, list[Hypothesis]]:
+def _unknown(texts: Sequence[str], bank: Sequence[Hypothesis]) -> list[Hypothesis]:
     known = {hypothesis.text for hypothesis in bank}
-    proposed = yield Propose(examples=tuple(wrong))
-    texts = [text for text in dict.fromkeys(proposed) if text.strip() and text not in known]
-    found = [Hypothesis(text=text) for text in texts[: settings.proposed]]
-    if found:
-        for verdicts in (yield _predict(found, wrong)):
-            found = [_told(h, right) for h, right in zip(found, verdicts, strict=True)]
-    return found
-
-
-def _predict(hypotheses: Sequence[Hypothesis], examples: Sequence[Example]) -> Predict[Example]:
-    return Predict(hypotheses=tuple(hypothesis.text for hypothesis in hypotheses), examples=tuple(examples))
+    return [Hypothesis(text=text) for text in dict.fromkeys(texts) if text.strip() and text not in known]
 
 
 def _ranked(bank: Sequence[Hypothesis], seen: int, settings: BankSettings) -> list[Hypothesis]:
     return sorted(bank, key=lambda hypothesis: -reward(hypothesis, seen, settings.alpha))
-
-
-def _told(hypothesis: Hypothesis, right: bool) -> Hypothesis:
-    return dataclasses.replace(hypothesis, right=hypothesis.right + bool(right), tried=hypothesis.tried + 1)

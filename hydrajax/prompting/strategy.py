@@ -5,7 +5,7 @@ The first line of the file's docstring is what the command line says of it.
 
 from collections.abc import Mapping, Sequence
 
-from hydrajax.prompting import turns
+from hydrajax.prompting import templates, turns
 from hydrajax.prompting.contract import Asked, Context, UserModel
 from hydrajax.types import Message, Query, Record, User
 
@@ -20,12 +20,14 @@ class Strategy:
       alone: whether it says something of the user without showing a record.
       compares: whether it looks at other users' records, which `Context.population` then must hold.
       personal: whether its prompts depend on the user at all.
+      template: of the folder `prompts`, for what is said of the user before the question; empty where nothing is.
     """
 
     retriever: str | None = None
     alone: bool = False
     compares: bool = False
     personal: bool = True
+    template: str = ""
 
     @property
     def name(self) -> str:
@@ -59,5 +61,25 @@ class Strategy:
         *,
         note: str = "",
     ) -> tuple[Message, ...]:
-        """The conversation to send; records come most relevant first, `note` is what `prepare` found."""
-        return turns.conversation(query, records if self.retriever else (), ctx)
+        """The conversation to send.
+
+        Args:
+          query: asked last.
+          records: most relevant first.
+          user_model: what `learn` found.
+          ctx: task and settings.
+          note: what `prepare` found.
+        """
+        conversation = turns.conversation(query, records if self.retriever else (), ctx)
+        known = note or (user_model.text if user_model else "")
+        if not (self.template and known):
+            return conversation
+        # What is known stands after the records: what varies least far from the answer is forgotten first by small
+        # models, and a cached prefix of records stays valid.
+        *before, last = conversation
+        text = templates.fill(self.template, {**self.slots(known), "question": last.text})
+        return (*before, Message(role=last.role, text=text))
+
+    def slots(self, known: str) -> Mapping[str, str]:
+        """What the template says of the user, made of the note, or of the user model's text."""
+        return {}

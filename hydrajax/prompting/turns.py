@@ -1,9 +1,8 @@
 """Conversations out of records and a query: as chat turns, or quoted in one prompt as LaMP does."""
 
-import dataclasses
 from collections.abc import Sequence
 
-from hydrajax.prompting import shorten, templates
+from hydrajax.prompting import shorten
 from hydrajax.prompting.contract import Context
 from hydrajax.types import Message, Query, Record
 
@@ -25,22 +24,6 @@ def conversation(query: Query, records: Sequence[Record], ctx: Context) -> tuple
     if ctx.settings.form == "one_prompt":
         return (Message(role="user", text=one_prompt(query, shown, ctx)),)
     return chat(query, shown, ctx)
-
-
-def introduced(conversation: tuple[Message, ...], template: str, **slots: str) -> tuple[Message, ...]:
-    """The conversation with something said before its last turn, the question.
-
-    What is known of a user stands there, after the records: what varies least far from the answer is forgotten first
-    by small models, and a cached prefix of records stays valid.
-
-    Args:
-      conversation: of `conversation`.
-      template: a file of the folder `prompts`, with a slot `question`.
-      slots: its other slots.
-    """
-    *before, last = conversation
-    text = templates.fill(template, {**slots, "question": last.text})
-    return (*before, dataclasses.replace(last, text=text))
 
 
 def chat(query: Query, shown: Sequence[Record], ctx: Context) -> tuple[Message, ...]:

@@ -11,10 +11,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from hydrajax.prompting import shorten, templates, turns
+from hydrajax.prompting import shorten, templates
 from hydrajax.prompting.contract import Context, UserModel
 from hydrajax.prompting.strategy import Strategy
-from hydrajax.types import Message, User
+from hydrajax.types import User
 
 KINDS = ("communication", "personality", "style", "attribute")
 MOST_OF_A_KIND = 3
@@ -36,50 +36,42 @@ class Hypotheses(Strategy):
 
     retriever = "bm25"
     alone = True
+    template = "with_hypotheses.txt"
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
-        newest = ctx.settings.summary_records
         limit = ctx.settings.max_hypotheses_tokens
         users = [user for user in users if user.profile]
         questions = {user.id: (user.id, _question(user, ctx)) for user in users}
-        said = ctx.ask(questions, max_tokens=limit, stage="hypotheses")
-        found = {user_id: self.read(text) for user_id, text in said.items()}
-        again = {
-            user_id: (
-                user_id,
-                templates.fill("hypotheses_repair.txt", {"answer": templates.tagged("notes", [said[user_id]])}),
-            )
-            for user_id, own in found.items()
-            if not own.lines and said[user_id]
+        answers = ctx.ask(questions, max_tokens=limit, stage="hypotheses")
+        parsed = {user_id: self.read(text) for user_id, text in answers.items()}
+        unread = {
+            user_id: (user_id, templates.fill("hypotheses_repair.txt", {"answer": templates.tagged("notes", [answer])}))
+            for user_id, answer in answers.items()
+            if answer and not parsed[user_id].lines
         }
-        answers = ctx.ask(again, max_tokens=limit, stage="hypotheses, repaired")
-        repaired = {user_id: self.read(text) for user_id, text in answers.items()}
-        models = {}
-        for user in users:
-            own = repaired.get(user.id, found[user.id])
-            fault = own.fault or ("repaired" if user.id in repaired else "")
-            if not own.lines:
-                own = prose(said[user.id])
-                fault = own.fault
-            models[user.id] = UserModel(
-                text="\n".join(own.lines),
-                records=tuple(record.id for record in user.profile[-newest:]),
-                prompt=templates.version(*PROMPTS),
-                llm=ctx.llm.model,
-                fault=fault,
+        for user_id, text in ctx.ask(unread, max_tokens=limit, stage="hypotheses, repaired").items():
+            repaired = self.read(text)
+            parsed[user_id] = (
+                Parsed(lines=repaired.lines, fault=repaired.fault or "repaired")
+                if repaired.lines
+                else prose(answers[user_id])
             )
-        return models
+        return {
+            user.id: ctx.user_model(
+                "\n".join(parsed[user.id].lines),
+                user.profile[-ctx.settings.summary_records :],
+                PROMPTS,
+                parsed[user.id].fault,
+            )
+            for user in users
+        }
 
     def read(self, answer: str) -> "Parsed":
         """See `parse`."""
         return parse(answer)
 
-    def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
-        plain = super().messages(query, records, user_model, ctx)
-        if user_model is None:
-            return plain
-        lines = templates.tagged("hypothesis", user_model.text.splitlines())
-        return turns.introduced(plain, "with_hypotheses.txt", hypotheses=lines)
+    def slots(self, known: str) -> dict[str, str]:
+        return {"hypotheses": templates.tagged("hypothesis", known.splitlines())}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

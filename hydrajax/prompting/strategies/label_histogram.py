@@ -7,21 +7,20 @@ record is not counted. Where records have no labels the query stands alone, as i
 import collections
 from collections.abc import Sequence
 
-from hydrajax.prompting import turns
 from hydrajax.prompting.contract import Asked, Context
 from hydrajax.prompting.strategy import Strategy
-from hydrajax.types import Message
 
 
 class LabelHistogram(Strategy):
     """Puts the counts before the query."""
 
-    def prepare(self, asked: Sequence[Asked], ctx: Context) -> dict[str, str]:
-        return {one.query.id: _histogram(one, ctx) for one in asked}
+    template = "with_histogram.txt"
 
-    def messages(self, query, records, user_model, ctx: Context, *, note="") -> tuple[Message, ...]:
-        plain = super().messages(query, records, user_model, ctx)
-        return turns.introduced(plain, "with_histogram.txt", histogram=note) if note else plain
+    def prepare(self, asked: Sequence[Asked], ctx: Context) -> dict[str, str]:
+        return {a.query.id: _histogram(a, ctx) for a in asked}
+
+    def slots(self, known: str) -> dict[str, str]:
+        return {"histogram": known}
 
 
 def _histogram(asked: Asked, ctx: Context) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from hydrajax.prompting import shorten, templates, turns
+from hydrajax.prompting import shorten, templates
 from hydrajax.prompting.contract import Context, UserModel
 from hydrajax.prompting.strategy import Strategy
-from hydrajax.types import Message, User
+from hydrajax.types import User
 
 
 class ProfileAugmented(Strategy):
@@ -13,27 +13,21 @@ class ProfileAugmented(Strategy):
 
     retriever = "bm25"
     alone = True
+    template = "with_summary.txt"
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
-        newest = ctx.settings.summary_records
         questions = {user.id: (user.id, _question(user, ctx)) for user in users if user.profile}
-        said = ctx.ask(questions, max_tokens=ctx.settings.max_summary_tokens, stage="summaries")
+        summaries = ctx.ask(questions, max_tokens=ctx.settings.max_summary_tokens, stage="summaries")
         return {
-            user.id: UserModel(
-                text=" ".join(said[user.id].split()),
-                records=tuple(record.id for record in user.profile[-newest:]),
-                prompt=templates.version("summary.txt"),
-                llm=ctx.llm.model,
+            user.id: ctx.user_model(
+                " ".join(summary.split()), user.profile[-ctx.settings.summary_records :], ["summary.txt"]
             )
             for user in users
-            if said.get(user.id)
+            if (summary := summaries.get(user.id))
         }
 
-    def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
-        plain = super().messages(query, records, user_model, ctx)
-        if user_model is None:
-            return plain
-        return turns.introduced(plain, "with_summary.txt", summary=templates.inert(user_model.text))
+    def slots(self, known: str) -> dict[str, str]:
+        return {"summary": templates.inert(known)}
 
 
 def _question(user: User, ctx: Context) -> str:

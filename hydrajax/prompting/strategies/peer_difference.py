@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydrajax import retrieval
-from hydrajax.prompting import peers, templates, turns
+from hydrajax.prompting import peers, templates
 from hydrajax.prompting.contract import Asked, Context
 from hydrajax.prompting.strategy import Strategy
-from hydrajax.types import Message, Record, User
+from hydrajax.types import Record, User
 
 
 class PeerDifference(Strategy):
@@ -22,6 +22,7 @@ class PeerDifference(Strategy):
     retriever = "bm25"
     alone = True
     compares = True
+    template = "with_difference.txt"
 
     def prepare(self, asked: Sequence[Asked], ctx: Context) -> dict[str, str]:
         asked = [a for a in asked if a.profile]
@@ -48,11 +49,8 @@ class PeerDifference(Strategy):
         ctx.faults.update({f"{self.name}: no difference": nothing} if nothing else {})
         return {query_id: " ".join(text.split()) for query_id, text in notes.items() if text}
 
-    def messages(self, query, records, user_model, ctx: Context, *, note="") -> tuple[Message, ...]:
-        plain = super().messages(query, records, user_model, ctx)
-        if not note:
-            return plain
-        return turns.introduced(plain, "with_difference.txt", difference=templates.tagged("difference", [note]))
+    def slots(self, known: str) -> dict[str, str]:
+        return {"difference": templates.tagged("difference", [known])}
 
 
 def _compared(
