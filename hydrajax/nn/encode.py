@@ -147,72 +147,17 @@ def features(
     return jnp.sum(x * keep, axis=1) / jnp.maximum(jnp.sum(keep, axis=1), 1.0)
 
 
-def encode_pairs(
-    base: Base,
-    pairs: Iterable[tuple[str, str]],
-    *,
-    max_tokens: int | None = None,
-    truncate: str = "second",
-    batch_tokens: int = 2048,
-    packing: int = 0,
-    cache: str | pathlib.Path | None = None,
-    progress: Progress | None = None,
-) -> Float[np.ndarray, "N D"]:
-    """Features of pairs of texts, in the order of the pairs; `encode` also says what was shortened.
+def encode_pairs(base: Base, pairs: Iterable[tuple[str, str]], **options: Any) -> Float[np.ndarray, "N D"]:
+    """Features of pairs of texts, float32 [N, D]; options as in `encode`, which also says what was shortened."""
+    return encode(base, pairs, **options).features
 
-    Args:
-      pairs: (first, second), joined as the base's tokenizer joins a pair.
-      max_tokens: longest encoding, special tokens included; by default 256, or as many positions as the base has.
-      truncate: the side that is cut first where a pair is too long; a quarter of the room stays its own.
-      batch_tokens: rows times padded length of a batch.
-      packing: length of rows in which several texts stand side by side (longer texts get a row of their own); 0: a
-        text a row, padded to the next of `tokens.LENGTHS`. Features then differ in the last digits.
-      cache: a folder that keeps features, so that no pair is computed twice; two processes that run at the same time
-        may both compute the same pairs.
-      progress: called with (texts done, texts in all).
 
-    Returns:
-      float32 [N, D].
+def embed(base: Base, texts: Iterable[str], **options: Any) -> Float[np.ndarray, "N D"]:
+    """Sentence embeddings, float32 [N, D]: mean over tokens, then length 1, as sentence-transformers' MiniLM has them.
+
+    An inner product of two of them is a cosine similarity. Options as in `encode`.
     """
-    return encode(
-        base,
-        pairs,
-        max_tokens=max_tokens,
-        truncate=truncate,
-        batch_tokens=batch_tokens,
-        packing=packing,
-        cache=cache,
-        progress=progress,
-    ).features
-
-
-def embed(
-    base: Base,
-    texts: Iterable[str],
-    *,
-    max_tokens: int | None = None,
-    batch_tokens: int = 2048,
-    packing: int = 0,
-    cache: str | pathlib.Path | None = None,
-    progress: Progress | None = None,
-) -> Float[np.ndarray, "N D"]:
-    """Sentence embeddings: mean over tokens, then length 1, as sentence-transformers' MiniLM has them.
-
-    An inner product of two of them is a cosine similarity.
-
-    Returns:
-      float32 [N, D].
-    """
-    base = dataclasses.replace(base, pooling="mean")
-    z = encode(
-        base,
-        texts,
-        max_tokens=max_tokens,
-        batch_tokens=batch_tokens,
-        packing=packing,
-        cache=cache,
-        progress=progress,
-    ).features
+    z = encode(dataclasses.replace(base, pooling="mean"), texts, **options).features
     return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
 
 
@@ -227,10 +172,21 @@ def encode(
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
-    """Features of texts or of pairs of texts; arguments as in `encode_pairs`.
+    """Features of texts or of pairs of texts, in their order.
 
     Equal texts are computed once. A text is padded to the next of `tokens.LENGTHS` and batched with texts of that
     length; each padded length is compiled once (twice where a small batch is left over).
+
+    Args:
+      texts: texts, or pairs (first, second), joined as the base's tokenizer joins a pair.
+      max_tokens: longest encoding, special tokens included; by default 256, or as many positions as the base has.
+      truncate: the side that is cut first where a pair is too long; a quarter of the room stays its own.
+      batch_tokens: rows times padded length of a batch.
+      packing: length of rows in which several texts stand side by side (longer texts get a row of their own); 0: a
+        text a row, padded to the next of `tokens.LENGTHS`. Features then differ in the last digits.
+      cache: a folder that keeps features, so that no text is computed twice; two processes that run at the same time
+        may both compute the same texts.
+      progress: called with (texts done, texts in all).
 
     Raises:
       DataError: an argument is not what it should be: the texts are none, `max_tokens` is more than the base has
@@ -353,7 +309,7 @@ def compute(
     batch_tokens: int = 2048,
     packing: int = 0,
 ) -> Float[np.ndarray, "N D"]:
-    """Features of encodings, float32 [N, D], in their order; arguments as in `encode_pairs`.
+    """Features of encodings, float32 [N, D], in their order; arguments as in `encode`.
 
     Raises:
       DataError: an encoding has no token, more than the base has positions, or an id or a type that the base does not

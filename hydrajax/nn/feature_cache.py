@@ -88,19 +88,8 @@ class FeatureCache:
         found = _files(folder, dim)
         if len(found) > PARTS:
             found = self._merged(found)
-        keys, places = [], []
-        for path in found:
-            one = _read(path, dim)
-            if one is None:
-                continue
-            keys.append(one.keys)
-            places.append(np.stack([np.full(len(one.keys), len(self._parts)), np.arange(len(one.keys))], axis=1))
-            self._parts.append(one)
-        if keys:
-            joined = np.concatenate(keys)
-            order = np.argsort(_start(joined), kind="stable")
-            self._keys, self._place = joined[order], np.concatenate(places)[order]
         self._starts = _start(self._keys)
+        self._add([one for path in found if (one := _read(path, dim)) is not None])
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Float[np.ndarray, " D"]]:
         """The features that are there, float32 [D] by key."""
@@ -133,14 +122,20 @@ class FeatureCache:
             values = np.stack(list(self._new.values()))
             with _own_faults(self._folder):
                 _write(self._folder, self._dim, keys, values)
-            starts = np.concatenate([self._starts, _start(keys)])
-            order = np.argsort(starts, kind="stable")
-            place = np.stack([np.full(len(keys), len(self._parts)), np.arange(len(keys))], axis=1)
-            self._keys, self._starts = np.concatenate([self._keys, keys])[order], starts[order]
-            self._place = np.concatenate([self._place, place])[order]
-            self._parts.append(Part(keys=keys, values=values))
+            self._add([Part(keys=keys, values=values)])
             self._new = {}
         self._written = time.monotonic()
+
+    def _add(self, parts: Sequence[Part]) -> None:
+        """Makes what is in these parts known, keys sorted by their beginning."""
+        places = [self._place]
+        for number, part in enumerate(parts, start=len(self._parts)):
+            places.append(np.stack([np.full(len(part.keys), number), np.arange(len(part.keys))], axis=1))
+        self._parts += parts
+        keys = np.concatenate([self._keys, *(part.keys for part in parts)])
+        starts = _start(keys)
+        order = np.argsort(starts, kind="stable")
+        self._keys, self._place, self._starts = keys[order], np.concatenate(places)[order], starts[order]
 
     def _merged(self, found: list[pathlib.Path]) -> list[pathlib.Path]:
         """One file in the place of many; the many where another process is at it."""

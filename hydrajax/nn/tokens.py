@@ -11,7 +11,6 @@ from typing import Any
 
 import flax.struct
 import numpy as np
-from jaxtyping import Bool, Int
 
 from hydrajax import files
 from hydrajax.types import DataError
@@ -244,14 +243,8 @@ def pack(encodings: Sequence[Encoding], length: int, rows: int | None = None) ->
     Raises:
       DataError: an encoding is longer than a row, or there are more of them than rows.
     """
-    rows = _rows([[encoding] for encoding in encodings], length, 1, rows)
-    ids: Int[np.ndarray, "B T"] = np.zeros((rows, length), np.int32)
-    types: Int[np.ndarray, "B T"] = np.zeros((rows, length), np.int32)
-    mask: Bool[np.ndarray, "B T"] = np.zeros((rows, length), bool)
-    for row, encoding in enumerate(encodings):
-        n = len(encoding.ids)
-        ids[row, :n], types[row, :n], mask[row, :n] = encoding.ids, encoding.types, True
-    return Tokens(ids=ids, types=types, mask=mask)
+    packed = side_by_side([[encoding] for encoding in encodings], length, 1, rows)
+    return Tokens(ids=packed.ids, types=packed.types, mask=packed.mask)
 
 
 def fill_rows(lengths: Sequence[int], length: int, texts: int) -> list[list[int]]:

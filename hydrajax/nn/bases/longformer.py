@@ -106,17 +106,13 @@ class Encoder(blocks.Encoder):
         if c.global_attention == "first":
             where = dataclasses.replace(where, leads=first_tokens(where, texts))
         x_BxTxD = bert.embedded(self, c, ids, types, where, train=train)
-        for i in range(c.num_hidden_layers):
-            attending = functools.partial(
-                WindowAttention,
-                c.num_attention_heads,
-                c.attention_window[i] // 2,
-                s,
-                c.attention_probs_dropout_prob,
-                train,
+        attending = [
+            functools.partial(
+                WindowAttention, c.num_attention_heads, window // 2, s, c.attention_probs_dropout_prob, train
             )
-            x_BxTxD = bert.post_norm(c, s, attending, i, train=train)(x_BxTxD, where)
-        return x_BxTxD
+            for window in c.attention_window
+        ]
+        return bert.layers(c, s, attending, x_BxTxD, where, train=train)
 
 
 def first_tokens(where: attention.Layout, texts: int) -> Int[Array, "B G"]:

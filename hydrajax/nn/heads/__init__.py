@@ -1,7 +1,8 @@
 """Head families: how a user's parameters turn features into a score.
 
 A family is one file, of this folder or of one's own, with a `FAMILY`, a frozen dataclass that has the methods of
-`Family`. The maths is written for one user and one example; batching is `jax.vmap`'s, outside.
+`Family`: its own, or those that it inherits. The maths is written for one user and one example; batching is
+`jax.vmap`'s, outside.
 """
 
 import copy
@@ -51,7 +52,7 @@ class Context:
 
 @runtime_checkable
 class Family(Protocol):
-    """What every family has.
+    """What every family has; those that inherit from it store nothing and share nothing unless they say so.
 
     A family may also have
       design(shared, x): see `Convex`;
@@ -66,11 +67,11 @@ class Family(Protocol):
 
     def init_shared(self, key: Array, dims: Dims) -> Shared:
         """Parameters that all users share, learned in pretraining."""
-        ...
+        return {}
 
     def init_user(self, key: Array, dims: Dims) -> User:
         """One user's stored parameters."""
-        ...
+        return {}
 
     def score(self, shared: Shared, user: User, x: Float[Array, " I"], key: Array | None = None) -> Float[Array, ""]:
         """The logit of one example; x is [D + X], `key` switches dropout on."""
@@ -83,7 +84,7 @@ class Family(Protocol):
         `shared["generic"]`, and this is it; a family whose `init_shared` has a "generic" of its own learns it with
         what else is shared.
         """
-        ...
+        return shared["generic"]
 
 
 @runtime_checkable
@@ -117,12 +118,12 @@ def get(name: str, **settings: Any) -> Family:
     Raises:
       DataError: there is no such family, it has no such setting, or the setting has no such value.
     """
-    plain, told = families.parse(name)
+    plain, named = families.parse(name)
     kind = families.KIND.load(plain)
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and issubclass(kind, Family)):
-        told = "expected a frozen dataclass with the methods of heads.Family"
-        raise DataError(f"head family {plain!r}: FAMILY is {kind!r:.80}, {told}")
-    return kind(**_checked(plain, kind, {**settings, **told}))
+        expected = "a frozen dataclass with the methods of heads.Family"
+        raise DataError(f"head family {plain!r}: FAMILY is {kind!r:.80}, expected {expected}")
+    return kind(**_checked(plain, kind, {**settings, **named}))
 
 
 def _checked(name: str, family: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,12 +182,12 @@ def rate(family: Family) -> float:
 
 def stores_users(family: Family, dims: Dims) -> bool:
     """Whether a user has parameters of their own."""
-    return bool(jax.tree.leaves(jax.eval_shape(lambda key: family.init_user(key, dims), jax.random.key(0))))
+    return bool(jax.tree.leaves(jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))))
 
 
 def shares_parameters(family: Family, dims: Dims) -> bool:
     """Whether there are parameters that all users share."""
-    return bool(jax.tree.leaves(jax.eval_shape(lambda key: family.init_shared(key, dims), jax.random.key(0))))
+    return bool(jax.tree.leaves(jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))))
 
 
 def has_dropout(family: Family) -> bool:

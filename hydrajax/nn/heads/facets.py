@@ -26,7 +26,7 @@ HIDDEN = -1e30  # of attention to padding; minus infinity would make NaN of a co
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Facets:
+class Facets(heads.Family):
     """The family; see the module.
 
     Attributes:
@@ -75,9 +75,6 @@ class Facets:
             "route": _dense(next(keys), 2 * d, self.facets),
             "decode": _dense(next(keys), 2 * d, d),
         }
-
-    def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
-        return {}
 
     def encode_user(self, shared: heads.Shared, context: heads.Context, key: Array | None = None) -> heads.User:
         """alpha [F] of one user's context."""
