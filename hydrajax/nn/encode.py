@@ -76,7 +76,7 @@ class Encoded:
 def load_base(
     name_or_folder: str | os.PathLike[str] = "minilm",
     pooling: str | None = None,
-    settings: blocks.Settings = blocks.USUAL,
+    compute: blocks.Compute = blocks.Compute(),  # noqa: B008 (frozen)
 ) -> Base:
     """A pretrained base with its tokenizer, from the disk alone.
 
@@ -84,7 +84,7 @@ def load_base(
       name_or_folder: a name of `weights.PACKAGES` or a Hugging Face folder.
       pooling: `cls` or `mean`; by default what the folder's `1_Pooling/config.json` says, else `cls`. Further modules
         of a sentence encoder, such as `Dense`, are not applied: with them a pooling has to be named.
-      settings: how it computes: in which type, with which form of attention.
+      compute: in which type, and with which form of attention.
 
     Raises:
       DataError: there is no such base, or its files do not fit each other.
@@ -93,7 +93,7 @@ def load_base(
         _check_pooling(pooling)
     folder = weights.find_base(name_or_folder)
     config = weights.load_config(folder)
-    module, params = bases.encoder(config, settings), weights.load_params(folder, config)
+    module, params = bases.encoder(config, compute), weights.load_params(folder, config)
     tokenizer = tokens.load_tokenizer(folder)
     tokens.check(tokenizer, folder, words=config.vocab_size, types=config.types)
     return Base(
@@ -103,7 +103,7 @@ def load_base(
         tokenizer=tokenizer,
         dim=config.hidden_size,
         pooling=pooling or weights.load_pooling(folder),
-        digest=weights.digest(folder) + ("" if settings.dtype == "float32" else f"/{settings.dtype}"),
+        digest=weights.digest(folder) + ("" if compute.dtype == "float32" else f"/{compute.dtype}"),
     )
 
 
@@ -133,18 +133,18 @@ def features(
     apply = functools.partial(module.apply, {"params": params}, train=key is not None, rngs=rngs)
     if isinstance(batch, tokens.Packed):
         where = {"positions": batch.positions, "segments": batch.segments, "texts": batch.texts}
-        x = jnp.asarray(apply(batch.ids, batch.types, batch.mask, **where), jnp.float32)
+        x_BxTxD = jnp.asarray(apply(batch.ids, batch.types, batch.mask, **where), jnp.float32)
         numbers = jnp.arange(1, batch.texts + 1, dtype=jnp.int32)
-        own = batch.segments[:, None, :] == numbers[None, :, None]
+        keep_BxSxT = batch.segments[:, None, :] == numbers[None, :, None]
         if pooling == "cls":
-            own &= (batch.positions == 0)[:, None, :]
-        share = own.astype(jnp.float32)
-        return jnp.matmul(share, x) / jnp.maximum(jnp.sum(share, axis=2), 1.0)[..., None]
-    x = jnp.asarray(apply(batch.ids, batch.types, batch.mask), jnp.float32)
+            keep_BxSxT &= (batch.positions == 0)[:, None, :]
+        share_BxSxT = keep_BxSxT.astype(jnp.float32)
+        return jnp.matmul(share_BxSxT, x_BxTxD) / jnp.maximum(jnp.sum(share_BxSxT, axis=2), 1.0)[..., None]
+    x_BxTxD = jnp.asarray(apply(batch.ids, batch.types, batch.mask), jnp.float32)
     if pooling == "cls":
-        return x[:, 0]
-    keep = batch.mask[..., None].astype(jnp.float32)
-    return jnp.sum(x * keep, axis=1) / jnp.maximum(jnp.sum(keep, axis=1), 1.0)
+        return x_BxTxD[:, 0]
+    keep_BxTx1 = batch.mask[..., None].astype(jnp.float32)
+    return jnp.sum(x_BxTxD * keep_BxTx1, axis=1) / jnp.maximum(jnp.sum(keep_BxTx1, axis=1), 1.0)
 
 
 def encode_pairs(base: Base, pairs: Iterable[tuple[str, str]], **options: Any) -> Float[np.ndarray, "N D"]:
@@ -205,14 +205,14 @@ def encode(
         used = _params_digest(base)
         keys = [feature_cache.key(base.digest, used, base.pooling, e.ids, e.types) for e in encodings]
         with feature_cache.opened(cache, base.dim) as kept:
-            found = kept.get(keys)
-            todo = [i for i, key in enumerate(keys) if key not in found]
+            cached = kept.get(keys)
+            todo = [i for i, key in enumerate(keys) if key not in cached]
 
             def keep(done: dict[int, np.ndarray]) -> None:
                 kept.put({keys[todo[i]]: row for i, row in done.items()})
 
             new = _compute(base, [encodings[i] for i in todo], batch_tokens, packing, progress, keep)
-        rows = {i: found[key] for i, key in enumerate(keys) if key in found}
+        rows = {i: cached[key] for i, key in enumerate(keys) if key in cached}
         rows |= {i: new[j] for j, i in enumerate(todo)}
         computed = len(todo)
     place = {text: i for i, text in enumerate(unique)}
@@ -273,8 +273,8 @@ def _longest(base: Base, max_tokens: int | None) -> int:
     if max_tokens is None:
         return min(MAX_TOKENS, limit)
     if not _whole(max_tokens) or max_tokens > limit:
-        told = f"expected a whole number up to the {limit} positions of base {base.name!r}"
-        raise DataError(f"max_tokens is {max_tokens!r:.80}, {told}")
+        expected = f"expected a whole number up to the {limit} positions of base {base.name!r}"
+        raise DataError(f"max_tokens is {max_tokens!r:.80}, {expected}")
     return int(max_tokens)
 
 
@@ -288,8 +288,8 @@ def _check(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, 
     if not _whole(batch_tokens) or batch_tokens < 1:
         raise DataError(f"batch_tokens is {batch_tokens!r:.80}, expected a whole number of 1 or more")
     if not _whole(packing) or not 0 <= packing <= limit:
-        told = f"expected a whole number from 0 to the {limit} positions of base {base.name!r}"
-        raise DataError(f"packing is {packing!r:.80}, {told}")
+        expected = f"expected a whole number from 0 to the {limit} positions of base {base.name!r}"
+        raise DataError(f"packing is {packing!r:.80}, {expected}")
     tokens.check_encodings(encodings, words=config.vocab_size, types=config.types, positions=limit)
 
 

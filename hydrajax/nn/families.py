@@ -29,9 +29,9 @@ def parse(name: str) -> tuple[str, dict[str, Any]]:
     Raises:
       DataError: what stands behind the colon is no list of settings.
     """
-    plain, colon, told = name.partition(":")
+    plain, colon, given = name.partition(":")
     settings: dict[str, Any] = {}
-    for part in told.split(",") if colon else ():
+    for part in given.split(",") if colon else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not key or not equals:
             raise DataError(f"head family {name!r} has {part!r} behind the colon, expected setting=value,setting=value")

@@ -125,14 +125,14 @@ def _tried(
     hypotheses: Mapping[str, Sequence[Hypothesis]], examples: Mapping[str, list[Example]], predict: Predict[Example]
 ) -> dict[str, list[Hypothesis]]:
     """The hypotheses with what they were right about counted."""
-    asked = {user: ([h.text for h in own], examples[user]) for user, own in hypotheses.items()}
+    asked = {user: ([h.text for h in listed], examples[user]) for user, listed in hypotheses.items()}
     verdicts = predict(asked) if asked else {}
     return {
         user: [
             dataclasses.replace(h, right=h.right + sum(column), tried=h.tried + len(column))
-            for h, *column in zip(own, *verdicts[user], strict=True)
+            for h, *column in zip(listed, *verdicts[user], strict=True)
         ]
-        for user, own in hypotheses.items()
+        for user, listed in hypotheses.items()
     }
 
 

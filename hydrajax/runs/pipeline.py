@@ -237,7 +237,7 @@ def encoders(
     config: RunConfig, cache: pathlib.Path | None, *, base: encode.Base | None = None
 ) -> tuple[personal.Encode, compare.Embed]:
     """Features of pairs, and embeddings of texts, of the run's frozen base."""
-    base = base or encode.load_base(config.base, config.pooling, blocks.Settings(dtype=config.base_dtype))
+    base = base or encode.load_base(config.base, config.pooling, blocks.Compute(dtype=config.base_dtype))
 
     def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:

@@ -49,7 +49,7 @@ class Encoder(blocks.Encoder):
     """The encoder; see `blocks.Encoder`."""
 
     def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
-        c, s = self.config, self.settings
+        c, s = self.config, self.compute
         x_BxTxD = embedded(self, c, ids, types, where, train=train)
         attending = functools.partial(
             blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
@@ -78,7 +78,7 @@ def embedded(
 
 
 def layers(
-    c: Any, s: blocks.Settings, attending: Sequence[Callable[..., nn.Module]], x_BxTxD: Array, *where: Any, train: bool
+    c: Any, s: blocks.Compute, attending: Sequence[Callable[..., nn.Module]], x_BxTxD: Array, *where: Any, train: bool
 ) -> Array:
     """All layers, each with an attention that is made so; `where` is what it is called with besides x."""
     kind = blocks.layer(blocks.PostNorm, s)
@@ -98,7 +98,7 @@ def tensors(c: Config) -> dict[str, bases.Tensor]:
 def shared_tensors(c: blocks.Shape, query: str, key: str, value: str, out: str, norm: str) -> dict[str, bases.Tensor]:
     """The tensors of all of BERT's relatives, which name the parts of their attention each in their own way."""
     d, wide = c.hidden_size, c.intermediate_size
-    found = {
+    table = {
         "embeddings.word_embeddings.weight": bases.Tensor(place="word", shape=(c.vocab_size, d)),
         "embeddings.position_embeddings.weight": bases.Tensor(place="position", shape=(c.max_position_embeddings, d)),
         **bases.layer_norm("embeddings.LayerNorm", "norm", d),
@@ -106,10 +106,10 @@ def shared_tensors(c: blocks.Shape, query: str, key: str, value: str, out: str, 
     for i in range(c.num_hidden_layers):
         name, place = f"encoder.layer.{i}", f"layer_{i}"
         for part in (query, key, value):
-            found |= bases.linear(f"{name}.attention.{part}", f"{place}.attention.qkv", d, d)
-        found |= bases.linear(f"{name}.attention.{out}", f"{place}.attention.out", d, d)
-        found |= bases.layer_norm(f"{name}.attention.{norm}", f"{place}.attention_norm", d)
-        found |= bases.linear(f"{name}.intermediate.dense", f"{place}.widen", wide, d)
-        found |= bases.linear(f"{name}.output.dense", f"{place}.narrow", d, wide)
-        found |= bases.layer_norm(f"{name}.output.LayerNorm", f"{place}.norm", d)
-    return found
+            table |= bases.linear(f"{name}.attention.{part}", f"{place}.attention.qkv", d, d)
+        table |= bases.linear(f"{name}.attention.{out}", f"{place}.attention.out", d, d)
+        table |= bases.layer_norm(f"{name}.attention.{norm}", f"{place}.attention_norm", d)
+        table |= bases.linear(f"{name}.intermediate.dense", f"{place}.widen", wide, d)
+        table |= bases.linear(f"{name}.output.dense", f"{place}.narrow", d, wide)
+        table |= bases.layer_norm(f"{name}.output.LayerNorm", f"{place}.norm", d)
+    return table

@@ -59,7 +59,7 @@ class Encoder(blocks.Encoder):
     """The encoder; see `blocks.Encoder`. Type ids are not looked at."""
 
     def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
-        c, s = self.config, self.settings
+        c, s = self.config, self.compute
         x_BxTxD = bert.embedded(self, c, ids, None, where, train=train)
         shape = (c.relative_attention_num_buckets, c.num_attention_heads)
         by_bucket = self.param("distance", nn.initializers.normal(0.02), shape)

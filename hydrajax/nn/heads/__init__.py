@@ -40,9 +40,9 @@ class Context:
     """What a user is encoded from: some of the user's own examples, without order.
 
     Attributes:
-      x: float32 [C, D + X], inputs as `score` gets them.
-      label: float32 [C] in [0, 1].
-      mask: bool [C], true = a real example; all false for a user without a profile.
+      x: float32 [E, D + X], inputs as `score` gets them.
+      label: float32 [E] in [0, 1].
+      mask: bool [E], true = a real example; all false for a user without a profile.
     """
 
     x: Any

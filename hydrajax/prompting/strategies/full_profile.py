@@ -19,7 +19,7 @@ class FullProfile(Strategy):
     retriever = "bm25"
 
     def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> dict[str, Sequence[Record]]:
-        return {one.query.id: self._fitting(one, ctx) for one in asked}
+        return {a.query.id: self._fitting(a, ctx) for a in asked}
 
     def _fitting(self, asked: Asked, ctx: Context) -> tuple[Record, ...]:
         user = User(id=asked.query.user_id, profile=asked.profile)

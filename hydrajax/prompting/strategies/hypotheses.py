@@ -93,17 +93,17 @@ def parse(answer: str) -> Parsed:
     A line counts that begins with one of the kinds; other lines are not looked at. Of more than three of a kind the
     first three stay. An answer in another language than English is none: the prompts are English.
     """
-    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    by_kind: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for line in answer.splitlines():
         match = _LINE.match(line)
         if match and re.search(r"\w", match.group(2)):
-            found[match.group(1).lower()].append(templates.inert(match.group(2)).strip("* "))
-    lines = [f"{kind}: {text}" for kind in KINDS for text in merged(found[kind])[:MOST_OF_A_KIND]]
+            by_kind[match.group(1).lower()].append(templates.inert(match.group(2)).strip("* "))
+    lines = [f"{kind}: {text}" for kind in KINDS for text in merged(by_kind[kind])[:MOST_OF_A_KIND]]
     if not lines:
         return Parsed(fault="no hypotheses")
     if not _english(" ".join(line.partition(":")[2] for line in lines)):
         return Parsed(fault="another language")
-    many = any(len(merged(own)) > MOST_OF_A_KIND for own in found.values())
+    many = any(len(merged(texts)) > MOST_OF_A_KIND for texts in by_kind.values())
     return Parsed(lines=tuple(lines), fault="too many" if many else "")
 
 

@@ -161,7 +161,7 @@ def _other(record: Record, user: User, ctx: Context) -> Record | None:
     Not in the other half of the profile either, whose records are asked as pseudo-queries.
     """
     population = ctx.population or {}
-    known = {peers.about(own, ctx) for own in ctx.whole.get(user.id, user).profile}
+    known = {peers.about(record_of_user, ctx) for record_of_user in ctx.whole.get(user.id, user).profile}
     ids = sorted(other_id for other_id in population if other_id != user.id)
     number = draws.number(ctx.seed, user.id, record.id, "other")
     for place in range(len(ids)):

@@ -94,8 +94,8 @@ def _clusters(means: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.
     from sklearn import cluster
 
     different = len(np.unique(means.round(6), axis=0))
-    found = cluster.KMeans(n_clusters=min(count, different), n_init=4, random_state=seed % 2**32).fit(means)
-    return found.labels_, found.cluster_centers_
+    fitted = cluster.KMeans(n_clusters=min(count, different), n_init=4, random_state=seed % 2**32).fit(means)
+    return fitted.labels_, fitted.cluster_centers_
 
 
 STRATEGY = PeerDifference()
