@@ -43,26 +43,24 @@ def _no_golds(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]
 
 
 _LIST = (
-    Statistic("accuracy", lambda task, *answers: labels.accuracy_counts(*answers), _sums.mean),
+    Statistic("accuracy", lambda task, p, g: labels.accuracy_counts(p, g), _sums.mean),
     Statistic(
         "macro_f1",
-        lambda task, *answers: labels.macro_f1_counts(*answers, task.labels),
+        lambda task, p, g: labels.macro_f1_counts(p, g, task.labels),
         labels.macro_f1_value,
         per_user=False,
     ),
-    Statistic(
-        "mae", lambda task, *answers: ratings.mae_counts(*answers, task.scale), _sums.mean, higher_is_better=False
-    ),
+    Statistic("mae", lambda task, p, g: ratings.mae_counts(p, g, task.scale), _sums.mean, higher_is_better=False),
     Statistic(
         "rmse",
-        lambda task, *answers: ratings.rmse_counts(*answers, task.scale),
+        lambda task, p, g: ratings.rmse_counts(p, g, task.scale),
         ratings.rmse_value,
         higher_is_better=False,
         per_user=False,
     ),
-    Statistic("rouge1", lambda task, *answers: rouge.rouge1_counts(*answers), _sums.mean),
-    Statistic("rougeL", lambda task, *answers: rouge.rougeL_counts(*answers), _sums.mean),
-    Statistic("bleu", lambda task, *answers: corpus_bleu.bleu_counts(*answers), corpus_bleu.bleu_value, per_user=False),
+    Statistic("rouge1", lambda task, p, g: rouge.rouge1_counts(p, g), _sums.mean),
+    Statistic("rougeL", lambda task, p, g: rouge.rougeL_counts(p, g), _sums.mean),
+    Statistic("bleu", lambda task, p, g: corpus_bleu.bleu_counts(p, g), corpus_bleu.bleu_value, per_user=False),
     Statistic("reward", _no_golds, _sums.mean),
 )
 STATISTICS: Mapping[str, Statistic] = {statistic.name: statistic for statistic in _LIST}
