@@ -5,6 +5,7 @@ import pytest
 
 from hydrajax import retrieval
 from hydrajax.data import tasks
+from hydrajax.methods import settings
 from hydrajax.nn import families, heads
 from hydrajax.prompting import registry
 from hydrajax.types import DataError, Query, Record, User
@@ -45,6 +46,7 @@ def test_a_strategy_of_ones_own_is_called_by_the_last_part_of_its_name(name, fol
     strategy = registry.get(name)
     assert strategy.name == "twice" and registry.get("twice") is strategy is registry.get(name)
     assert registry.permitted(["rag", name], cross_user=False) == ("rag", "twice")
+    assert registry.left_out([name, "cfrag"], cross_user=False) == ("cfrag",)
     assert "twice" not in registry.names()
 
 
@@ -53,8 +55,8 @@ def test_a_family_of_ones_own_takes_settings_too(name, folder):
     (folder / "plain.py").write_text(FAMILY)
     family = heads.get(name)
     assert isinstance(family, heads.Family) and hash(family) == hash(heads.get(name))
-    settings = {} if "=" in name else {"width": 3}
-    assert heads.get(name + ":width=3" if settings else name) == heads.get(name, **settings)
+    if ":" not in name:
+        assert heads.get(f"{name}:width=3") == heads.get(name, width=3) != family
 
 
 @pytest.mark.parametrize("name", ["mine.oldest", "mine/oldest.py"])
@@ -63,6 +65,7 @@ def test_a_retriever_of_ones_own(name, folder):
     user = User(id="u", profile=tuple(Record(id=i, fields={"text": "t", "title": "t"}) for i in ("1", "2", "3")))
     found = retrieval.retrieve(name, tasks.LAMP["LaMP_4"], QUERY, user, 2)
     assert [record.id for record in found] == ["1", "2"]
+    assert settings.Settings(retriever=name).retriever == name
 
 
 @pytest.mark.parametrize("get", [registry.get, heads.get, retrieval.retriever])

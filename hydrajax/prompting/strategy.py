@@ -4,6 +4,7 @@ The first line of the file's docstring is what the command line says of it.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hydrajax.prompting import templates, turns
 from hydrajax.prompting.contract import Asked, Context, UserModel
@@ -16,6 +17,7 @@ class Strategy:
     As it stands it shows the records that its retriever finds. A strategy overrides what it does otherwise.
 
     Attributes:
+      name: that of its file.
       retriever: the retriever that picks its records, None where it shows none.
       alone: whether it says something of the user without showing a record.
       compares: whether it looks at other users' records, which `Context.population` then must hold.
@@ -23,16 +25,16 @@ class Strategy:
       template: of the folder `prompts`, for what is said of the user before the question; empty where nothing is.
     """
 
+    name: str
     retriever: str | None = None
     alone: bool = False
     compares: bool = False
     personal: bool = True
     template: str = ""
 
-    @property
-    def name(self) -> str:
-        """The name of its file."""
-        return type(self).__module__.rpartition(".")[2]
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls.name = cls.__module__.rpartition(".")[2]
 
     @property
     def learns(self) -> bool:
