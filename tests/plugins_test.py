@@ -13,7 +13,7 @@ from hydrajax.types import DataError, Query, Record, User
 STRATEGY = '''
 """Asks twice."""
 
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Strategy
 
 
 class Twice(Strategy):

@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 
 from hydrajax.data import draws, tasks, tempting
 from hydrajax.methods.lab import Lab
-from hydrajax.prompting import registry
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting import contract, registry
 from hydrajax.types import DataError, Query, User
 
 PLAIN = "plain"
@@ -151,5 +150,5 @@ def mix(users: Mapping[str, User], seed: int) -> dict[str, User]:
     return found
 
 
-def _usable(strategy: Strategy) -> bool:
+def _usable(strategy: contract.Strategy) -> bool:
     return not strategy.compares and (strategy.alone or strategy.retriever is None)

@@ -21,7 +21,7 @@ from hydrajax import files
 from hydrajax.data.cross_fitting import WHOLE
 from hydrajax.llm import request
 from hydrajax.prompting import templates
-from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.prompting.context import Context, UserModel
 from hydrajax.types import DataError, User
 
 FILE = "user_models.jsonl"  # in a run's folder

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydrajax.data import pseudo
-from hydrajax.prompting.contract import Context
+from hydrajax.prompting.context import Context
 from hydrajax.types import DataError, Query, Record, User
 
 

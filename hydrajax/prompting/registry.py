@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hydrajax import plugins
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Strategy
 from hydrajax.types import DataError
 
 _KIND = plugins.Kind(what="prompt strategy", package="hydrajax.prompting.strategies", attribute="STRATEGY")
@@ -30,7 +30,7 @@ def get(name: str) -> Strategy:
         return _own[name]
     strategy, last = _KIND.load(name), plugins.last_part(name)
     if not isinstance(strategy, Strategy):
-        raise DataError(f"prompt strategy {name!r}: STRATEGY is {strategy!r:.80}, expected a strategy.Strategy")
+        raise DataError(f"prompt strategy {name!r}: STRATEGY is {strategy!r:.80}, expected a contract.Strategy")
     if last != name:
         if last in names() or _own.get(last, strategy) is not strategy:
             raise DataError(f"prompt strategy {name!r}: another one is called {last!r}, rename the file")

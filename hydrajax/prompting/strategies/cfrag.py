@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydrajax.prompting import peers
-from hydrajax.prompting.contract import Asked, Context
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Asked, Context, Strategy
 from hydrajax.types import Record
 
 

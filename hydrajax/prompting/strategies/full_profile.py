@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from hydrajax import retrieval
 from hydrajax.llm import request
-from hydrajax.prompting.contract import Asked, Context
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Asked, Context, Strategy
 from hydrajax.types import Record, User
 
 

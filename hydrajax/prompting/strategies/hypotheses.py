@@ -12,8 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from hydrajax.prompting import shorten, templates
-from hydrajax.prompting.contract import Context, UserModel
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Context, Strategy, UserModel
 from hydrajax.types import User
 
 KINDS = ("communication", "personality", "style", "attribute")

@@ -1,6 +1,6 @@
 """k records of the user drawn at random, as earlier turns."""
 
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Strategy
 
 
 class RandomRecords(Strategy):

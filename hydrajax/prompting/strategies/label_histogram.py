@@ -7,8 +7,7 @@ record is not counted. Where records have no labels the query stands alone, as i
 import collections
 from collections.abc import Sequence
 
-from hydrajax.prompting.contract import Asked, Context
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Asked, Context, Strategy
 
 
 class LabelHistogram(Strategy):

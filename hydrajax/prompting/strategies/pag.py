@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from hydrajax.prompting import shorten, templates
-from hydrajax.prompting.contract import Context, UserModel
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Context, Strategy, UserModel
 from hydrajax.types import User
 
 

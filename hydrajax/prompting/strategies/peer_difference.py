@@ -11,8 +11,7 @@ import numpy as np
 
 from hydrajax import retrieval
 from hydrajax.prompting import peers, templates
-from hydrajax.prompting.contract import Asked, Context
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Asked, Context, Strategy
 from hydrajax.types import Record, User
 
 

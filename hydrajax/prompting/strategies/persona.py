@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from hydrajax import metrics
 from hydrajax.data import draws, tasks
 from hydrajax.prompting import shorten, templates
-from hydrajax.prompting.contract import Asked, Context, UserModel
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Asked, Context, Strategy, UserModel
 from hydrajax.types import Query, Record, User
 
 PROMPTS = ("persona.txt", "with_persona.txt")

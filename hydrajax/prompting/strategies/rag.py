@@ -1,6 +1,6 @@
 """The k records most relevant to the query by BM25 (LaMP, Salemi et al. 2024)."""
 
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Strategy
 
 
 class RetrievedRecords(Strategy):

@@ -1,6 +1,6 @@
 """The query alone."""
 
-from hydrajax.prompting.strategy import Strategy
+from hydrajax.prompting.contract import Strategy
 
 
 class ZeroShot(Strategy):
