@@ -10,7 +10,8 @@ from hydrajax.data import tasks
 from hydrajax.llm import sampler, store
 from hydrajax.methods import hydra, lab
 from hydrajax.prompting import contract
-from hydrajax.runs import folder, load, pipeline, saved
+from hydrajax.runs import folder, load, saved, workbench
+from hydrajax.runs.machine import Machine
 from hydrajax.types import Candidate, DataError, Query, Record, User
 
 
@@ -36,7 +37,7 @@ class Explained:
 
 
 def answer(
-    run: pathlib.Path, user_id: str, text: str, *, llm: str | None = None, machine: pipeline.Machine | None = None
+    run: pathlib.Path, user_id: str, text: str, *, llm: str | None = None, machine: Machine | None = None
 ) -> Explained:
     """Answers as the run's HYDRA does.
 
@@ -50,7 +51,7 @@ def answer(
     Raises:
       DataError: no finished run, or an input that does not fit the task.
     """
-    machine = machine or pipeline.Machine()
+    machine = machine or Machine()
     config = folder.read_config(run)
     if config.folds and config.fold is None:
         raise DataError(f"{run}: holds {config.folds} folds; answer with one of them, {run / 'fold-0'} for example")
@@ -60,7 +61,7 @@ def answer(
     users.setdefault(user_id, User(id=user_id))
     query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
     answers = store.Store(machine.store)
-    encode, _ = pipeline.encoders(config, pipeline.cache_folder(machine, answers))
+    encode, _ = workbench.encoders(config.encoder, machine.features(answers.path))
     kept = saved.load(run / "scorers", encode)
     llm_sampler = sampler.StoredSampler(machine.connect(llm or config.llm), answers)
     try:

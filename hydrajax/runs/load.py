@@ -6,7 +6,7 @@ import pathlib
 from hydrajax.data import custom, folds, lamp, simulated, tasks
 from hydrajax.methods import hydra
 from hydrajax.methods.lab import Reward
-from hydrajax.runs.config import RunConfig
+from hydrajax.runs.config import Custom, Demo, Lamp, RunConfig
 from hydrajax.types import DataError, Feedback, Split, User
 
 DEMO_RECORDS = 14  # of each simulated user
@@ -50,11 +50,11 @@ def load(config: RunConfig) -> Data:
     Raises:
       DataError: unknown task, missing or faulty data, more users asked for than there are.
     """
-    if config.experiment == "demo":
+    if isinstance(config, Demo):
         simulation = simulated.simulate(
-            train_users=40 if config.train_users is None else config.train_users,
-            dev_users=20 if config.dev_users is None else config.dev_users,
-            queries=2 if config.queries_per_user is None else config.queries_per_user,
+            train_users=config.train_users,
+            dev_users=config.dev_users,
+            queries=config.queries_per_user,
             records=DEMO_RECORDS,
             alpha=DEMO_ALPHA,
             seed=config.seed,
@@ -68,6 +68,7 @@ def load(config: RunConfig) -> Data:
             reward=simulation.reward,
             feedback=tuple(said for own in simulation.feedback.values() for said in own),
         )
+    assert isinstance(config, Lamp)
     asked = task(config)
     train, dev, skipped = _read(config, asked)
     if config.folds:
@@ -103,9 +104,9 @@ def task(config: RunConfig) -> tasks.Task:
     Raises:
       DataError: there is none of this name, or its declaration is faulty.
     """
-    if config.experiment == "demo":
+    if not isinstance(config, Lamp):
         return simulated.TASK
-    if config.experiment == "custom":
+    if isinstance(config, Custom):
         return custom.read_task(pathlib.Path(config.task))
     if config.task not in tasks.LAMP:
         raise DataError(f"unknown task {config.task!r}; valid are {', '.join(tasks.LAMP)}")
@@ -172,15 +173,15 @@ def _disjoint(train: Split, dev: Split) -> None:
             )
 
 
-def _draw(split: Split, users: int | None, config: RunConfig) -> Split:
+def _draw(split: Split, users: int | None, config: Lamp) -> Split:
     if config.folds and users is not None:
         users = min(users, len({query.user_id for query in split.queries}))
     return folds.subset(split, users=users, queries_per_user=config.queries_per_user, seed=config.seed)
 
 
-def _read(config: RunConfig, asked: tasks.Task) -> tuple[Split, Split, tuple[str, ...]]:
+def _read(config: Lamp, asked: tasks.Task) -> tuple[Split, Split, tuple[str, ...]]:
     """Train, dev, and sentences on what was left out. LaMP without a folder is downloaded."""
-    if config.data_dir is None and config.experiment == "lamp":
+    if config.data_dir is None and not isinstance(config, Custom):
         from hydrajax.data import tfds_lamp  # only this way in needs TFDS
 
         splits, skipped = tfds_lamp.load(asked.name, skip_bad=config.skip_bad)
@@ -188,7 +189,7 @@ def _read(config: RunConfig, asked: tasks.Task) -> tuple[Split, Split, tuple[str
     if config.data_dir is None:
         raise DataError(f"experiment {config.experiment!r} reads data, give its folder with --data-dir")
     folder, reader = pathlib.Path(config.data_dir), custom.read_split
-    if config.experiment == "lamp":
+    if not isinstance(config, Custom):
         folder, reader = folder / config.task, lamp.read_split
     train, skipped_train = reader(folder, asked, "train", skip_bad=config.skip_bad)
     dev, skipped_dev = reader(folder, asked, "dev", skip_bad=config.skip_bad)

@@ -4,11 +4,11 @@ import dataclasses
 import pathlib
 from typing import Annotated, Literal
 
-import rich.console
 import rich.table
 import rich.text
 import tyro
 
+from hydrajax.cli import console
 from hydrajax.data import cross_fitting
 from hydrajax.prompting import library
 from hydrajax.types import DataError
@@ -34,39 +34,38 @@ class UserModels:
     file: pathlib.Path | None = None
     """For `edit`: a file with the new text."""
 
+    def __call__(self, command: str) -> None:
+        """Does what is asked.
 
-def look_after(chosen: UserModels, console: rich.console.Console) -> None:
-    """Does what is asked.
-
-    Raises:
-      DataError: the run has no user models, or not this one; an option is missing.
-    """
-    path = chosen.run / library.FILE
-    if not path.is_file():
-        folds = sorted(found.parent.name for found in chosen.run.glob(f"fold-*/{library.FILE}"))
-        hint = f"; its folds have: {', '.join(folds)}" if folds else ""
-        raise DataError(f"{chosen.run}: holds no user models (there is no {library.FILE}){hint}")
-    models = library.Library(path)
-    if chosen.action != "list" and chosen.user is None:
-        raise DataError(f"user-models {chosen.action} needs --user")
-    if chosen.action != "edit" and (chosen.text is not None or chosen.file is not None):
-        raise DataError(f"user-models {chosen.action} takes no --text or --file; edit does")
-    if chosen.action == "edit":
-        print(_beginning(models.edit(_key(chosen), _new_text(chosen)).text))
-    elif chosen.action == "delete":
-        print(f"{models.delete(chosen.user or '', chosen.strategy)} deleted")
-    else:
-        _check_strategy(chosen, models)
-        of = [(k, m) for k, m in models.items() if chosen.user in (None, k.user_id)]
-        found = [(k, m) for k, m in of if chosen.strategy in (None, k.strategy)]
-        if chosen.action == "list":
-            console.print(_table(found))
-            return
-        if not found:
-            raise DataError(f"there is no user model of user {chosen.user!r}")
-        for key, model in found:
-            console.print(f"{key.strategy}, {key.part}: {_provenance(model)}", markup=False, style="bold")
-            console.print(model.text, markup=False)
+        Raises:
+          DataError: the run has no user models, or not this one; an option is missing.
+        """
+        path = self.run / library.FILE
+        if not path.is_file():
+            folds = sorted(found.parent.name for found in self.run.glob(f"fold-*/{library.FILE}"))
+            hint = f"; its folds have: {', '.join(folds)}" if folds else ""
+            raise DataError(f"{self.run}: holds no user models (there is no {library.FILE}){hint}")
+        models = library.Library(path)
+        if self.action != "list" and self.user is None:
+            raise DataError(f"user-models {self.action} needs --user")
+        if self.action != "edit" and (self.text is not None or self.file is not None):
+            raise DataError(f"user-models {self.action} takes no --text or --file; edit does")
+        if self.action == "edit":
+            print(_beginning(models.edit(_key(self), _new_text(self)).text))
+        elif self.action == "delete":
+            print(f"{models.delete(self.user or '', self.strategy)} deleted")
+        else:
+            _check_strategy(self, models)
+            of = [(k, m) for k, m in models.items() if self.user in (None, k.user_id)]
+            found = [(k, m) for k, m in of if self.strategy in (None, k.strategy)]
+            if self.action == "list":
+                console.stdout().print(_table(found))
+                return
+            if not found:
+                raise DataError(f"there is no user model of user {self.user!r}")
+            for key, model in found:
+                console.stdout().print(f"{key.strategy}, {key.part}: {_provenance(model)}", markup=False, style="bold")
+                console.stdout().print(model.text, markup=False)
 
 
 def _check_strategy(chosen: UserModels, models: library.Library) -> None:

@@ -1,10 +1,15 @@
-"""What a new user costs, by method, from the lab's ledger."""
+"""What a run takes: the time of its stages, what it asked of LLMs or would ask, and what a new user costs."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from hydrajax import files
 from hydrajax.evaluation import results, roster
-from hydrajax.llm import models
+from hydrajax.llm import models, planner, sampler
 from hydrajax.methods import stages
 from hydrajax.methods.lab import Lab
 
@@ -18,6 +23,97 @@ _OWN_POOLS: Mapping[str, Sequence[str]] = {
     "hydra_adapter": (stages.PARAPHRASES, _ZERO, stages.ZERO_SHOT_ASKED),
     "hydra": (*_TRIALS, _SHOWN, _ASKED),
 }
+
+
+class Clock:
+    """Times stages and says when one is done."""
+
+    def __init__(self, say: Callable[[str], None]):
+        self.seconds: dict[str, float] = {}
+        self._say = say
+        self._start = time.monotonic()
+
+    @property
+    def total(self) -> float:
+        """Seconds since the clock was made."""
+        return time.monotonic() - self._start
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times what is done inside."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 2)
+        self._say(f"{name}: {self.seconds[name]:.1f} s")
+
+
+def llm(sampled: sampler.Sampler) -> results.Llm:
+    """What was asked so far."""
+    usage = dataclasses.asdict(sampled.usage)
+    return results.Llm(**{field.name: usage[field.name] for field in dataclasses.fields(results.Llm)})
+
+
+def note(
+    out: pathlib.Path,
+    command: str,
+    clock: Clock,
+    llms: Sequence[sampler.Sampler],
+    *,
+    finished: bool,
+) -> None:
+    """A line on what an invocation has cost so far, in the run's folder, also of one that is interrupted.
+
+    Args:
+      out: the run's folder.
+      command: of the invocation.
+      clock: of the invocation.
+      llms: what asked the LLM, and another one that judges where there is one.
+      finished: whether it came to its end.
+    """
+    line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
+    for name, asked in zip(("llm", "judge_llm"), map(llm, llms), strict=False):
+        line |= dataclasses.asdict(asked) if name == "llm" else {name: dataclasses.asdict(asked)}
+    files.append_line(out / "invocations.jsonl", line)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would ask for.
+
+    Attributes:
+      model: the LLM's name.
+      stages: by stage.
+      tokens: of prompts and answers together, if the least and if the most records are shown.
+      cost_usd: None where no price is known.
+      seconds: estimate of the time in calls.
+    """
+
+    model: str
+    stages: dict[str, planner.StagePlan]
+    tokens: tuple[int, int]
+    cost_usd: float | None
+    seconds: float
+
+
+def plan(counting: planner.Planner, *, parallel: int, batch: bool, tokens: tuple[int, int] | None = None) -> Plan:
+    """What a planner has counted.
+
+    Args:
+      counting: after everything was asked of it.
+      parallel: requests under way at once.
+      batch: whether they go in Message Batches, at half the price.
+      tokens: see `Plan`; by default those counted.
+    """
+    return Plan(
+        model=counting.model,
+        stages=counting.stages,
+        tokens=tokens or (counting.tokens, counting.tokens),
+        cost_usd=counting.cost(batch=batch),
+        seconds=sum(
+            models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
+            for s in counting.stages.values()
+        ),
+    )
 
 
 def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:

@@ -1,0 +1,193 @@
+"""HYDRA with all baselines and controls, on LaMP, on a task of one's own, or on simulated users: a kind of run."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from hydrajax import files
+from hydrajax.evaluation import predictions, results, summary
+from hydrajax.evaluation.report import page
+from hydrajax.llm import planner
+from hydrajax.methods import baselines, hydra, selection
+from hydrajax.methods import lab as lab_lib
+from hydrajax.prompting import registry
+from hydrajax.runs import accounts, compare, compare_union, saved, workbench
+from hydrajax.runs import load as load_lib
+from hydrajax.runs.config import RunConfig
+from hydrajax.runs.run import Rows, Say
+
+write_report, text_table, verdicts = page.write_report, summary.text_table, summary.verdicts
+
+
+def load(config: RunConfig, say: Say) -> load_lib.Data:
+    """See `run.Kind.load`."""
+    for name in sorted(set(config.settings.strategies) - set(_permitted(config))):
+        say(f"note: {name} looks at other users' records, which is switched off: it is left out")
+    data = load_lib.load(config)
+    load_lib.people(config, data)  # refuses what cannot be learned
+    for sentence in data.skipped:
+        say(f"skipped: {sentence}")
+    for sentence in data.notes:
+        say(f"note: {sentence}")
+    return data
+
+
+def compute(
+    config: RunConfig, data: load_lib.Data, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
+) -> tuple[Rows, dict[str, Any]]:
+    """See `run.Kind.compute`."""
+    lab = _lab(config, data, bench, out)
+    people = load_lib.people(config, data)
+    asked = [*people.validation_queries, *people.new_queries]
+    with clock.stage("prompt baselines"):
+        prompts = {name: baselines.answer(lab, name, people.validation_queries, asked) for name in strategies(config)}
+    learns = _learner(config, bench, out / "checkpoints")
+    with clock.stage("hydra"):
+        result = hydra.hydra(lab, learns, people, prompts["rag"].shown)
+    with clock.stage("controls"):
+        compared = compare.compare(lab, people, prompts, result, (data.train, data.validation), bench.embed)
+    saved.save(out / "scorers", result)
+    curves = {
+        name: {stage: [[i + 1, v] for i, v in enumerate(curve) if v == v] for stage, curve in choice.curves.items()}
+        for name, choice in learns.choices.items()
+    }
+    files.write_json(out / "curves.json", curves)
+    files.write_json(out / "choices.json", _choices(prompts, learns, compared, lab, data, people))
+    facts = results.RunFacts(
+        experiment=config.experiment,
+        split=config.split,
+        llm=accounts.llm(bench.llm),
+        best_source=compared.best_source,
+        best_prompt=compared.best_prompt,
+        new_user=accounts.new_user(lab, people.new),
+        seconds=dict(clock.seconds),
+    )
+    return compared.rows, results.build(data.task, compared.rows, facts, seed=config.seed)
+
+
+def together(
+    config: RunConfig, out: pathlib.Path, folders: Sequence[pathlib.Path], parts: Sequence[dict[str, Any]]
+) -> tuple[Rows, dict[str, Any]]:
+    """See `run.Kind.together`: one report over the users of all folds, each of whom was held out once."""
+    rows = [row for path in folders for row in predictions.read(path / "predictions.jsonl")]
+    curves = {path.name: files.read_json(path / "curves.json") for path in folders}
+    plots = {f"{fold}: {name}": plot for fold, own in curves.items() for name, plot in own.items()}
+    files.write_json(out / "curves.json", plots)
+    files.write_json(
+        out / "choices.json", {path.name: dict(files.read_json(path / "choices.json")) for path in folders}
+    )
+    facts = results.RunFacts(
+        experiment=config.experiment,
+        split=config.split,
+        llm=results.Llm(**accounts.summed([part["llm"] for part in parts])),
+        # Every user is reported lab, so nobody is left on whom a best source could be chosen.
+        new_user={
+            method: results.NewUser(**accounts.averaged([part["new_user"][method] for part in parts]))
+            for method in parts[0]["new_user"]
+        },
+        seconds=accounts.summed([part["seconds"] for part in parts]),
+    )
+    return rows, results.build(load_lib.task(config), rows, facts, seed=config.seed)
+
+
+def plan(config: RunConfig, bench: workbench.Workbench, say: Say) -> Sequence[accounts.Plan]:
+    """See `run.Kind.plan`.
+
+    What the answers will decide is guessed until they are there: which number of records validation users choose (the
+    middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers.
+    """
+    parts = config.parts() or [config]
+    divided = [(part, load(part, say if part is parts[0] else lambda sentence: None)) for part in parts]
+
+    def count(counting: workbench.Workbench) -> workbench.Workbench:
+        for part, data in divided:
+            _ask(part, data, counting)
+        return counting
+
+    (planned,) = count(bench).plans()
+    calls = sum(stage.calls for stage in planned.stages.values())
+    if len(config.settings.shown) > 1 and calls > 0:
+        least, most = sorted(count(bench.afresh(guess)).plans()[0].tokens[0] for guess in (min, max))
+        planned = dataclasses.replace(planned, tokens=(least, most))
+    return [planned]
+
+
+def _ask(config: RunConfig, data: load_lib.Data, bench: workbench.Workbench) -> None:
+    """Puts the run's requests to a workbench that counts them."""
+    lab, people = _lab(config, data, bench), load_lib.people(config, data)
+    asked = [*people.validation_queries, *people.new_queries]
+    prompts = {name: baselines.answer(lab, name, people.validation_queries, asked) for name in strategies(config)}
+
+    def known() -> hydra.Learner | None:
+        counting = bench.llm
+        assert isinstance(counting, planner.Planner)
+        return None if counting.calls else _learner(config, bench, None)
+
+    hydra.hydra(lab, selection.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
+    if lab.settings.strategies:
+        questions = compare_union.questions(lab, people, compare.together((data.train, data.validation)))
+        compare_union.plan(lab, questions, {s: prompts[s].shown for s in lab.settings.strategies})
+
+
+def strategies(config: RunConfig) -> tuple[str, ...]:
+    """The prompt strategies that a run compares.
+
+    Raises:
+      DataError: one of the chosen ones does not exist.
+    """
+    return tuple(dict.fromkeys((*baselines.STRATEGIES, *_permitted(config))))
+
+
+def _permitted(config: RunConfig) -> tuple[str, ...]:
+    return registry.permitted(config.settings.strategies, cross_user=config.settings.cross_user)
+
+
+def _lab(
+    config: RunConfig, data: load_lib.Data, bench: workbench.Workbench, folder: pathlib.Path | None = None
+) -> lab_lib.Lab:
+    return bench.lab(
+        data.task,
+        data.users,
+        dataclasses.replace(config.settings, strategies=_permitted(config)),
+        seed=config.seed,
+        population=data.train.users,
+        reward=data.reward,
+        folder=folder,
+    )
+
+
+def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path | None) -> selection.ValidatedLearner:
+    adapter = dataclasses.replace(config.scorer, family=config.adapter_family or config.scorer.family, seed=config.seed)
+    return selection.ValidatedLearner(
+        bench.encode,
+        [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
+        families={"reranker": config.reranker_family or config.scorer.family},
+        epochs=config.epochs,
+        folder=folder,
+    )
+
+
+def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:
+    """What validation users chose, and what was cut: enough to see why the run looks as it does."""
+    return {
+        "validation_users": len(people.validation),
+        "validation_queries": len(people.validation_queries),
+        "shown": {
+            name: {"k": prompt.shown, "quality": {str(k): v for k, v in prompt.validation.items()}}
+            for name, prompt in prompts.items()
+        },
+        "scorers": {
+            name: {"family": choice.family, "loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
+            for name, choice in learns.choices.items()
+        },
+        "single_sources": compared.validation,
+        "best_source": compared.best_source,
+        "best_prompt": compared.best_prompt,
+        "union": compared.union,
+        "cut_from_records": dict(lab.ctx.cut),
+        "faults": dict(lab.ctx.faults),
+        "skipped": list(data.skipped),
+        "notes": list(data.notes),
+        "removed": None if data.removed is None else dataclasses.asdict(data.removed),
+    }
