@@ -30,13 +30,15 @@ class Sample:
 
     def __call__(self, command: str) -> None:
         """Samples, prints what it took, and exits with 1 where a request failed for good."""
-        from hydrajax.llm import batches
+        from hydrajax.llm import batches, sampler
         from hydrajax.runs import sample, workbench
 
         # A batch takes its time, so as much as fits goes into one.
         portion = batches.MOST_REQUESTS if self.machine.transport == "batches" else sample.PORTION
         with workbench.opened(self.machine, [self.llm]) as bench:
-            sampled = sample.sample(self.input, self.output, bench.llm, portion=portion)
+            (asking,) = bench.llms
+            assert isinstance(asking, sampler.StoredSampler)
+            sampled = sample.sample(self.input, self.output, asking, portion=portion)
         usage = bench.llm.usage
         cost = "" if not usage.cost_usd else f", {usage.cost_usd:,.2f} USD"
         console.say(

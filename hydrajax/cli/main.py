@@ -5,8 +5,8 @@ import os
 import shlex
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import tyro
 
@@ -45,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end("interrupted; every answer received is stored, the same command goes on", 130)
 
 
-def _parse(arguments: Sequence[str]) -> Callable[[str], None]:
+def _parse(arguments: Sequence[str]) -> Any:
     """A command, to be called with the words of which it was made."""
     if arguments[:1] == ["run"]:
         return run.parse(arguments[1:])
     return tyro.cli(
-        _COMMANDS,  # type: ignore[arg-type]
+        _COMMANDS,
         args=arguments,
         prog="hydrajax",
         description="Personalise a black-box LLM: learn which records to show it and which answer to take.",
@@ -71,7 +71,3 @@ def _log_to_stderr(level: str) -> None:
     log.handlers = [logging.StreamHandler(sys.stderr)]
     log.handlers[0].setFormatter(logging.Formatter("hydrajax: %(message)s"))
     log.propagate = False
-
-
-if __name__ == "__main__":
-    main()

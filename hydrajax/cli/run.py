@@ -97,8 +97,9 @@ def parse(arguments: Sequence[str]) -> Command:
         )
     config = read(file.config, smoke=file.smoke)
     first, _ = tyro.cli(_First, args=arguments, default=_First(config.llm, getattr(config, "preset", "auto")), **taken)
+    form: Any = Command[type(config)]  # type: ignore[misc]
     return tyro.cli(
-        Command[type(config)],  # type: ignore[misc]
+        form,
         args=arguments,
         default=Command(config=_with_preset(config, first)),
         prog=f"hydrajax run --config {file.config}",

@@ -53,8 +53,10 @@ def answer(
     """
     machine = machine or Machine()
     config = folder.read_config(run)
-    if config.folds and config.fold is None:
-        raise DataError(f"{run}: holds {config.folds} folds; answer with one of them, {run / 'fold-0'} for example")
+    if config.parts():
+        raise DataError(
+            f"{run}: holds {len(config.parts())} folds; answer with one of them, {run / 'fold-0'} for example"
+        )
     data = load.load(config)
     users = data.users
     known = user_id in users

@@ -54,6 +54,7 @@ def load(config: Authorship, say: Say) -> authorship.Authorship:
     """See `run.Kind.load`."""
     for name in sorted(set(config.strategies) - set(config.compared)):
         say(f"note: {name} looks at other authors' texts, which is switched off: it is left out")
+    assert not isinstance(config.shown_words, str)
     data = authorship.draw(
         texts_by_author.read([pathlib.Path(path) for path in config.data]),
         authors=config.authors,

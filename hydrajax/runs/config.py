@@ -8,7 +8,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, TypeVar
 
 from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
@@ -16,6 +16,7 @@ from hydrajax.prompting import contract, registry
 from hydrajax.training.fit import FitConfig
 from hydrajax.types import DataError
 
+C = TypeVar("C", bound="Configuration")
 Preset = Literal["auto", "small", "default", "paper", "demo"]
 
 
@@ -76,13 +77,17 @@ class Configuration:
         """The base with its settings; None for a run that needs none."""
         return Base(name=self.base)
 
-    def parts(self) -> Sequence[Self]:
+    def parts(self) -> Sequence["Configuration"]:
         """The runs that this one consists of, each with a folder of its own; none where it is one by itself."""
         return ()
 
-    def resolved(self) -> Self:
+    def resolved(self: C) -> C:
         """The same with absolute paths, so that the run's folder can be used from anywhere."""
-        return dataclasses.replace(self, llm=_absolute_llm(self.llm), base=_absolute_folder(self.base))
+        return dataclasses.replace(self, **self.paths())
+
+    def paths(self) -> dict[str, Any]:
+        """The fields that hold paths, with these made absolute."""
+        return {"llm": _absolute_llm(self.llm), "base": _absolute_folder(self.base)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,6 +163,9 @@ class RunConfig(Configuration):
         """Who is reported."""
         return "dev"
 
+    def parts(self) -> Sequence["RunConfig"]:
+        return ()
+
     @classmethod
     def of_preset(cls, llm: str, preset: Preset) -> settings_lib.Settings:
         """The settings of a preset, for an LLM."""
@@ -223,33 +231,17 @@ class Lamp(RunConfig):
             return super().split
         return f"{self.folds} folds" if self.fold is None else f"fold {self.fold} of {self.folds}"
 
-    def parts(self) -> Sequence[Self]:
+    def parts(self) -> Sequence["Lamp"]:
         """A run for each fold."""
         if self.fold is not None:
             return ()
         return [dataclasses.replace(self, fold=fold) for fold in range(self.folds)]
 
-    def resolved(self) -> Self:
-        folder = None if self.data_dir is None else _absolute(self.data_dir)
-        return dataclasses.replace(super().resolved(), data_dir=folder)
+    def paths(self) -> dict[str, Any]:
+        return super().paths() | {"data_dir": None if self.data_dir is None else _absolute(self.data_dir)}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Custom(Lamp):
-    """A task of one's own: a TOML file declares it, and two files of JSON lines hold its users."""
-
-    experiment: ClassVar[str] = "custom"
-
-    task: str
-    """The TOML file that declares the task."""
-    data_dir: str | None = None
-    """Folder with train.jsonl and dev.jsonl."""
-    train_users: int | None = None
-    """Users who train what is shared; by default all."""
-    dev_users: int | None = None
-    """New users, who are reported; by default all."""
-
-    def resolved(self) -> Self:
+ resolved(self) -> "Custom":
         return dataclasses.replace(super().resolved(), task=_absolute(self.task))
 
 
@@ -337,9 +329,9 @@ class Authorship(Configuration):
     def llms(self) -> tuple[str, ...]:
         return (self.llm,) if self.judge_llm in (None, self.llm) else (self.llm, self.judge_llm)
 
-    def resolved(self) -> Self:
+    def paths(self) -> dict[str, Any]:
         judge_llm = None if self.judge_llm is None else _absolute_llm(self.judge_llm)
-        return dataclasses.replace(super().resolved(), data=tuple(map(_absolute, self.data)), judge_llm=judge_llm)
+        return super().paths() | {"data": tuple(map(_absolute, self.data)), "judge_llm": judge_llm}
 
 
 KINDS: dict[str, type[Configuration]] = {kind.experiment: kind for kind in (Demo, Lamp, Custom, Authorship)}

@@ -9,7 +9,7 @@ where pretraining is long; heads on frozen features take seconds and are fitted 
 import importlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import rich.table
 
@@ -22,6 +22,7 @@ Say = Callable[[str], None]
 Rows = Sequence[Mapping[str, Any]]
 
 
+@runtime_checkable
 class Kind(Protocol):
     """The functions of a module that carries out a kind of run (`Configuration.module`)."""
 

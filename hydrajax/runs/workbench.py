@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,8 @@ def opened(machine: Machine, llms: Sequence[str], base: Base | None = None) -> I
         answers = store.Store(machine.store) if llms else store.Store.without_making(machine.store)
         closing.callback(answers.close)
         features = machine.features(answers.path)
-        encode, embed = _without_base, _without_base
+        encode: Encode = _without_base
+        embed: contract.Embed = _without_base
         if base is not None:
             encode, embed = encoders(base, features)
             _keep_compiled(features.parent / "compiled")
@@ -206,7 +208,7 @@ class _Nobody:
         raise ValueError(f"{stage}: {len(requests)} requests, but the workbench was opened without an LLM")
 
 
-def _without_base(texts: Sequence[object]) -> np.ndarray:
+def _without_base(texts: Sequence[Any]) -> np.ndarray:
     raise ValueError(f"{len(texts)} texts are to be encoded, but the workbench was opened without a base")
 
 

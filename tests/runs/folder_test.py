@@ -7,7 +7,7 @@ from hydrajax.runs import config as config_lib
 from hydrajax.runs import folder
 from hydrajax.types import DataError
 
-CONFIG = config_lib.RunConfig(experiment="demo", task="demo", seed=3)
+CONFIG = config_lib.Demo(seed=3)
 
 
 def test_the_folder_of_the_same_run_is_taken_up_again(tmp_path):

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from hydrajax.runs import config as config_lib
 from hydrajax.runs import load
 from hydrajax.types import DataError, Query, Split, User
 
@@ -51,7 +52,7 @@ def test_what_validation_users_are_asked_is_in_no_training_users_data(tmp_path, 
 
 
 def test_the_demo_has_rewards_and_its_users_differ_between_groups(config):
-    wanted = config("", "demo", experiment="demo", data_dir=None, train_users=4, dev_users=3, queries_per_user=1)
+    wanted = config_lib.Demo(train_users=4, dev_users=3, queries_per_user=1)
     data = load.load(wanted)
     assert data.task.kind == "reward" and data.reward("dev-0", "a text") != data.reward("dev-1", "a text")
     assert len(data.users) == 7 and len(data.dev.queries) == 3
@@ -89,7 +90,7 @@ def test_own_tasks_are_read_from_their_declaration(tmp_path, config):
             for i in ids
         ]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    data = load.load(config(tmp_path, str(tmp_path / "tone.toml"), experiment="custom"))
+    data = load.load(config(tmp_path, str(tmp_path / "tone.toml"), kind=config_lib.Custom))
     assert data.task.name == "tone" and len(data.users) == 5
 
 
@@ -118,14 +119,14 @@ def test_a_question_id_belongs_to_one_side(tmp_path, config):
         ]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     with pytest.raises(DataError, match="q0"):
-        load.load(config(tmp_path, str(tmp_path / "tone.toml"), experiment="custom"))
+        load.load(config(tmp_path, str(tmp_path / "tone.toml"), kind=config_lib.Custom))
 
 
 def test_an_own_task_needs_a_folder(tmp_path, config):
     path = tmp_path / "tone.toml"
     path.write_text('name = "tone"\nkind = "generation"\ntemplate = "Answer: {message}"\n')
     with pytest.raises(DataError, match="--data-dir"):
-        load.load(config("", str(path), experiment="custom", data_dir=None))
+        load.load(config("", str(path), kind=config_lib.Custom, data_dir=None))
 
 
 def test_folds_keep_users_apart_and_clean(tmp_path, lamp, config):
