@@ -241,8 +241,23 @@ class Lamp(RunConfig):
         return super().paths() | {"data_dir": None if self.data_dir is None else _absolute(self.data_dir)}
 
 
- resolved(self) -> "Custom":
-        return dataclasses.replace(super().resolved(), task=_absolute(self.task))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Custom(Lamp):
+    """A task of one's own: a TOML file declares it, and two files of JSON lines hold its users."""
+
+    experiment: ClassVar[str] = "custom"
+
+    task: str
+    """The TOML file that declares the task."""
+    data_dir: str | None = None
+    """Folder with train.jsonl and dev.jsonl."""
+    train_users: int | None = None
+    """Users who train what is shared; by default all."""
+    dev_users: int | None = None
+    """New users, who are reported; by default all."""
+
+    def paths(self) -> dict[str, Any]:
+        return super().paths() | {"task": _absolute(self.task)}
 
 
 PROMPTS = contract.PromptSettings(max_answer_tokens=250)
@@ -253,8 +268,7 @@ COMPARED_WITH = ("zero_shot", "icl_random")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Authorship(Configuration):
-    """HyPerAlign's authorship task: articles from a first sentence in an author's style, win rates of strategies by a
-    judge."""
+    """Authorship: articles from a first sentence in an author's style, win rates of strategies by a judge."""
 
     experiment: ClassVar[str] = "hyperalign"
     module: ClassVar[str] = "hydrajax.runs.authorship"
