@@ -41,11 +41,6 @@ class Kind(Protocol):
     def plan(self, config: Any, bench: workbench.Workbench, say: Say) -> Sequence[accounts.Plan]:
         """What the run would ask of each LLM, by a workbench that counts."""
 
-    def together(
-        self, config: Any, out: pathlib.Path, folders: Sequence[pathlib.Path], results: Sequence[dict[str, Any]]
-    ) -> tuple[Rows, dict[str, Any]]:
-        """As `compute`, from the finished folders of the run's parts; only of kinds that have parts."""
-
     def write_report(self, out: pathlib.Path) -> pathlib.Path:
         """Writes the report of a finished run from its folder alone; returns its path."""
 
@@ -54,6 +49,16 @@ class Kind(Protocol):
 
     def verdicts(self, results: Mapping[str, Any]) -> Sequence[str]:
         """What they show, in sentences."""
+
+
+@runtime_checkable
+class KindInParts(Kind, Protocol):
+    """A kind whose runs may consist of parts (`Configuration.parts`)."""
+
+    def together(
+        self, config: Any, out: pathlib.Path, folders: Sequence[pathlib.Path], results: Sequence[dict[str, Any]]
+    ) -> tuple[Rows, dict[str, Any]]:
+        """As `compute`, from the finished folders of the run's parts and their results."""
 
 
 def kind(module: str) -> Kind:
@@ -88,6 +93,7 @@ def run(
     carries_out = kind(config.module)
     parts = config.parts()
     if parts:
+        assert isinstance(carries_out, KindInParts)
         # What cannot be run is reported before anything is written.
         carries_out.load(parts[0], lambda sentence: None)
         with workbench.opened(machine, config.llms, config.encoder):
