@@ -158,8 +158,8 @@ def _with_preset(config: C, first: Any) -> C:
     """The configuration with the settings of the preset and the LLM that are given; settings of its own it keeps."""
     if not isinstance(config, config_lib.RunConfig):
         return config
-    own = config.settings not in (None, config.of_preset(config.llm, config.preset))
-    if own and first.preset == config.preset:
+    has_own = config.settings not in (None, config.of_preset(config.llm, config.preset))
+    if has_own and first.preset == config.preset:
         return config
     changed = copy.copy(config)
     object.__setattr__(changed, "settings", config.of_preset(first.llm, first.preset))

@@ -102,8 +102,8 @@ def _rows(config: Authorship, data: authorship.Authorship, lab: lab_lib.Lab) -> 
 
 def _row(query: Query, texts, real, lender, lab: lab_lib.Lab) -> results_lib.Row:
     first = query.inputs["first_sentence"]
-    place = [own for owner, own in real if owner == query.user_id].index(query.gold)
-    rivals = [own for owner, own in real if owner == lender[query.user_id]]
+    place = [text for author, text in real if author == query.user_id].index(query.gold)
+    rivals = [text for author, text in real if author == lender[query.user_id]]
     written = {
         name: [authorship.without_first_sentence(text, first) for text in by_query[query.id]]
         for name, by_query in texts.items()
@@ -124,7 +124,7 @@ def _judge(config, data: authorship.Authorship, llm: sampler.Sampler, embed) -> 
         known = {author: text for author, text in reversed(_golds(data.validation))}
         temperature = 0.0 if models.find(llm.model).temperature else None
         return judges.LlmJudge(llm, known, temperature=temperature, words=config.judge_words)
-    unseen = {author: own[: config.judge_texts] for author, own in data.unseen.items()}
+    unseen = {author: texts[: config.judge_texts] for author, texts in data.unseen.items()}
     return judges.ClassifierJudge(
         authorship_classifier.fit(unseen, embed=embed, chunk_words=config.judge_words, seed=config.seed)
     )

@@ -72,7 +72,7 @@ def together(
     """See `run.Kind.together`: one report over the users of all folds, each of whom was held out once."""
     rows = [row for path in folders for row in predictions.read(path / "predictions.jsonl")]
     curves = {path.name: files.read_json(path / "curves.json") for path in folders}
-    plots = {f"{fold}: {name}": plot for fold, own in curves.items() for name, plot in own.items()}
+    plots = {f"{fold}: {name}": plot for fold, by_name in curves.items() for name, plot in by_name.items()}
     files.write_json(out / "curves.json", plots)
     files.write_json(
         out / "choices.json", {path.name: dict(files.read_json(path / "choices.json")) for path in folders}

@@ -66,7 +66,7 @@ def load(config: RunConfig) -> Data:
             validation=validation,
             dev=simulation.dev,
             reward=simulation.reward,
-            feedback=tuple(said for own in simulation.feedback.values() for said in own),
+            feedback=tuple(feedback for by_user in simulation.feedback.values() for feedback in by_user),
         )
     assert isinstance(config, Lamp)
     asked = task(config)
@@ -148,11 +148,11 @@ def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Spl
 
 def _notes(asked: tasks.Task, drawn: folds.Fold) -> tuple[str, ...]:
     notes = []
-    own = folds.asked_of_own_records(asked, drawn.held_out)
-    if own:
+    copies = folds.asked_of_own_records(asked, drawn.held_out)
+    if copies:
         notes.append(
-            f"{len(own)} of {len(drawn.held_out.queries)} questions of new users ask what a record of the asker's own "
-            f"profile answers, the first is {own[0].id!r}: copying that record is right there"
+            f"{len(copies)} of {len(drawn.held_out.queries)} questions of new users ask what a record of the asker's "
+            f"own profile answers, the first is {copies[0].id!r}: copying that record is right there"
         )
     removed = dataclasses.asdict(drawn.removed)
     if any(removed.values()):

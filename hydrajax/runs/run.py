@@ -99,11 +99,11 @@ def run(
         with workbench.opened(machine, config.llms, config.encoder):
             folder.prepare(out, config, command)
         folders = [out / f"fold-{i}" for i in range(len(parts))]
-        results = []
-        for i, (part, there) in enumerate(zip(parts, folders, strict=True)):
+        results_of_parts = []
+        for i, (part, part_out) in enumerate(zip(parts, folders, strict=True)):
             say(f"fold {i + 1} of {len(parts)}")
-            results.append(run(part, there, command=command, machine=machine, say=say))
-        return _write(carries_out, out, *carries_out.together(config, out, folders, results))
+            results_of_parts.append(run(part, part_out, command=command, machine=machine, say=say))
+        return _write(carries_out, out, *carries_out.together(config, out, folders, results_of_parts))
     clock = accounts.Clock(say)
     with clock.stage("data"):
         data = carries_out.load(config, say)
@@ -111,13 +111,13 @@ def run(
         folder.prepare(out, config, command)
         finished = False
         try:
-            rows, found = carries_out.compute(config, data, bench, out, clock)
+            rows, results = carries_out.compute(config, data, bench, out, clock)
             with clock.stage("report"):
-                _write(carries_out, out, rows, found)
+                _write(carries_out, out, rows, results)
             finished = True
         finally:
             accounts.note(out, command, clock, bench.llms, finished=finished)
-    return found
+    return results
 
 
 def plan(
