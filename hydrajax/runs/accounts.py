@@ -110,8 +110,11 @@ def plan(counting: planner.Planner, *, parallel: int, batch: bool, tokens: tuple
         tokens=tokens or (counting.tokens, counting.tokens),
         cost_usd=counting.cost(batch=batch),
         seconds=sum(
-            models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
-            for s in counting.stages.values()
+            (
+                models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
+                for s in counting.stages.values()
+            ),
+            start=0.0,
         ),
     )
 
