@@ -9,30 +9,32 @@ from hydrajax import retrieval
 from hydrajax.prompting import registry
 
 
-def text() -> str:
-    """Strategies, head families and retrievers, a line each."""
-    found = {
-        "prompt strategies": ("hydrajax.prompting", registry.names()),
-        "head families": ("hydrajax.nn.heads", names("hydrajax.nn.heads")),
-        "retrievers": ("hydrajax.retrieval", retrieval.names()),
-    }
-    parts = []
-    for title, (package, members) in found.items():
-        lines = [f"  {name}: {first_line(package, name)}" for name in members]
-        parts.append("\n".join([f"{title}:", *lines]))
-    return "\n\n".join(parts)
+def strategies() -> str:
+    """The prompt strategies, a line each."""
+    return _lines("prompt strategies", "hydrajax.prompting", registry.names())
 
 
-def names(package: str) -> Sequence[str]:
-    """The modules of a package, which is not imported."""
-    return sorted(module.name for module in pkgutil.iter_modules([str(_folder(package))]))
+def families() -> str:
+    """The head families."""
+    folder = _folder("hydrajax.nn.heads")
+    return _lines(
+        "head families", "hydrajax.nn.heads", sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
+    )
 
 
-def first_line(package: str, module: str) -> str:
-    """The first line of a module's docstring, without the module's own name."""
-    with open(_folder(package) / f"{module}.py", encoding="utf-8") as file:
-        line = file.readline().strip().strip('"')
-    return line.removeprefix(f"`{module}`: ").rstrip(".")
+def retrievers() -> str:
+    """The retrievers."""
+    return _lines("retrievers", "hydrajax.retrieval", retrieval.names())
+
+
+def _lines(title: str, package: str, names: Sequence[str]) -> str:
+    """Each with the first line of its file's docstring."""
+    lines = []
+    for name in names:
+        with open(_folder(package) / f"{name}.py", encoding="utf-8") as file:
+            first = file.readline().strip().strip('"')
+        lines.append(f"  {name}: {first.removeprefix(f'`{name}`: ').rstrip('.')}")
+    return "\n".join([f"{title}:", *lines])
 
 
 def _folder(package: str) -> pathlib.Path:

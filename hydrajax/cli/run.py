@@ -135,9 +135,7 @@ def default_folder(config: config_lib.Configuration) -> pathlib.Path:
 
 
 def _subcommand(config: config_lib.Configuration) -> Any:
-    options = tyro.conf.subcommand(
-        config.experiment, default=Command(config=config), description=f"{_document(config)}\n\n{catalogue.text()}"
-    )
+    options = tyro.conf.subcommand(config.experiment, default=Command(config=config), description=_document(config))
     return Annotated[Command[type(config)], options]  # type: ignore[misc]
 
 
@@ -163,7 +161,12 @@ def _with_preset(config: C, first: _First) -> C:
 
 
 def _document(config: config_lib.Configuration) -> str:
-    return inspect.cleandoc(type(config).__doc__ or "")
+    parts = [inspect.cleandoc(type(config).__doc__ or "")]
+    if hasattr(config, "strategies") or isinstance(config, config_lib.RunConfig):
+        parts.append(catalogue.strategies())
+    if isinstance(config, config_lib.RunConfig):
+        parts += [catalogue.families(), catalogue.retrievers()]
+    return "\n\n".join(parts)
 
 
 def _plan_table(plan: Any) -> rich.table.Table:

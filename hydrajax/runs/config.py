@@ -130,7 +130,8 @@ class RunConfig(Configuration):
     adapter_family: str | None = None
     """The head family of the adapter alone; by default that of the scorer."""
     losses: tuple[str, ...] = ("cross_entropy", "pairwise")
-    """Losses to choose among; `pairwise` learns the order inside a pool."""
+    """Losses to choose among: `cross_entropy` of each candidate's label, `pairwise` for the order of any two of a pool,
+    `regression` on the quality inside a pool, `listwise` for the choice of a pool's best."""
     epochs: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32)
     """Epochs of personalisation to choose among; 0 is the pooled head."""
 
@@ -192,7 +193,7 @@ class Demo(RunConfig):
     queries_per_user: int = 3
     """Questions of each."""
     losses: tuple[str, ...] = ("pairwise",)
-    """Losses to choose among; `pairwise` learns the order inside a pool."""
+    """Losses to choose among: `cross_entropy`, `pairwise`, `regression`, `listwise`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -353,6 +354,8 @@ class Authorship(Configuration):
         return super().paths() | {"data": tuple(map(_absolute, self.data)), "judge_llm": judge_llm}
 
 
+# Settings that runs did not have at first. As they were then they are not kept, so that folders are found again.
+NEWER: dict[str, dict[str, Any]] = {"scorer": {"moments": "float32"}}
 KINDS: dict[str, type[Configuration]] = {kind.experiment: kind for kind in (Demo, Lamp, Custom, Authorship)}
 
 
@@ -360,6 +363,9 @@ def to_json(config: Configuration) -> dict[str, Any]:
     """What the run is, as JSON values."""
     kept = [field.name for field in dataclasses.fields(config) if field.compare]
     values = {name: value for name, value in dataclasses.asdict(config).items() if name in kept}
+    for name, settings in NEWER.items():
+        if name in values:
+            values[name] = {key: value for key, value in values[name].items() if settings.get(key, ...) != value}
     return json.loads(json.dumps({"experiment": config.experiment, **values}))
 
 

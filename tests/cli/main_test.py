@@ -65,9 +65,15 @@ def loaded(arguments):
         (["run", "lamp", "--no-such-option"], 2, "no-such-option"),
         (["run", "lamp"], 2, "--task"),
         (["run", "lamp", "--task", "LaMP_3", "--seed", "-1"], 2, "seed is -1"),
+        (["run", "lamp", "--task", "LaMP_3", "--reranker-family", "forest"], 2, "forest"),
+        (["run", "lamp", "--task", "LaMP_9", "--data-dir", "nowhere"], 2, "unknown task 'LaMP_9'"),
+        (["run", "lamp", "--task", "LaMP_3", "--data-dir", "nowhere"], 2, "does not exist"),
+        (["run", "lamp", "--task", "LaMP_3", "--data-dir", "nowhere", "--plan"], 2, "does not exist"),
+        (["run", "hyperalign", "--data", "missing.jsonl"], 2, "missing.jsonl: cannot be read"),
+        (["sample", "--input", "i", "--output", "o", "--llm", "gpt", "--store", "{store}"], 2, "unknown LLM 'gpt'"),
         (["run", "--config", "missing.py"], 2, "missing.py"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_computes_nothing_imports_little(arguments, code, says, store, run):
     arguments = [argument.format(store=store, run=run) for argument in arguments]
