@@ -11,7 +11,8 @@ from hydrajax.prompting import contract, library
 
 # What may be imported by a command that computes nothing: small packages, none of which takes long.
 ALLOWED = {
-    "cython_runtime", "docstring_parser", "filelock", "hydrajax", "jaxtyping", "markdown_it", "mdurl", "numpy", "platformdirs", "psutil",
+    "cython_runtime", "docstring_parser", "filelock", "hydrajax", "jaxtyping", "markdown_it", "mdurl", "numpy",
+    "platformdirs", "psutil",
     "pygments", "rich", "safetensors", "shtab", "tyro", "typeguard", "typing_extensions", "wadler_lindig",
 }  # fmt: skip
 CODE = """
