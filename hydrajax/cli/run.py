@@ -150,13 +150,15 @@ def _unfinished(kind: type[C]) -> C:
 
 def _with_preset(config: C, first: _First) -> C:
     """The configuration with the settings of the preset and the LLM that are given; settings of its own it keeps."""
-    if not isinstance(config, config_lib.RunConfig) or first.preset not in get_args(config_lib.Preset):
-        return config  # what is no preset is refused with everything else
+    if not isinstance(config, config_lib.RunConfig):
+        return config
+    # What is no preset is refused with everything else.
+    preset = first.preset if first.preset in get_args(config_lib.Preset) else config.preset
     has_own = config.settings not in (None, config.of_preset(config.llm, config.preset))
-    if has_own and first.preset == config.preset:
+    if has_own and preset == config.preset:
         return config
     changed = copy.copy(config)
-    object.__setattr__(changed, "settings", config.of_preset(first.llm, first.preset))
+    object.__setattr__(changed, "settings", config.of_preset(first.llm, preset))
     return changed
 
 
