@@ -172,7 +172,7 @@ class RunConfig(Configuration):
         return ()
 
     @classmethod
-    def of_preset(cls, llm: str, preset: Preset) -> settings_lib.Settings:
+    def of_preset(cls, llm: str, preset: str) -> settings_lib.Settings:
         """The settings of a preset, for an LLM."""
         if preset == "auto":
             return settings_lib.PRESETS[cls.of_auto or ("default" if llm.startswith("claude") else "small")]
