@@ -14,13 +14,16 @@ import json
 import operator
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import rich.table
 import tyro
 
-from hydrajax.cli import catalogue, console
+from hydrajax import retrieval
+from hydrajax.cli import console
+from hydrajax.nn import families
+from hydrajax.prompting import registry
 from hydrajax.runs import config as config_lib
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
@@ -165,10 +168,15 @@ def _with_preset(config: C, first: _First) -> C:
 def _document(config: config_lib.Configuration) -> str:
     parts = [inspect.cleandoc(type(config).__doc__ or "")]
     if hasattr(config, "strategies") or isinstance(config, config_lib.RunConfig):
-        parts.append(catalogue.strategies())
+        parts.append(_listed("prompt strategies", registry.summaries()))
     if isinstance(config, config_lib.RunConfig):
-        parts += [catalogue.families(), catalogue.retrievers()]
+        parts.append(_listed("head families", families.summaries()))
+        parts.append(_listed("retrievers", retrieval.summaries()))
     return "\n\n".join(parts)
+
+
+def _listed(title: str, summaries: Mapping[str, str]) -> str:
+    return "\n".join([f"{title}:", *(f"  {name}: {summary}" for name, summary in summaries.items())])
 
 
 def _plan_table(plan: Any) -> rich.table.Table:

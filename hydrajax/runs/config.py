@@ -55,7 +55,8 @@ class Configuration:
     module: ClassVar[str]
 
     llm: str = "local"
-    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, or `scripted` (tests only)."""
+    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
+    `package.module:NAME` (an LLM of your own: `hydrajax/llm/connect.py`), or `scripted` (tests only)."""
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     seed: int = 0
@@ -404,4 +405,6 @@ def _absolute_folder(name: str) -> str:
 
 
 def _absolute_llm(name: str) -> str:
-    return str(pathlib.Path(name).resolve()) if name.endswith(".gguf") else name
+    """The name of an LLM; where it is a GGUF file, or in a Python file, with the absolute path."""
+    file, colon, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
+    return f"{pathlib.Path(file).resolve()}{colon}{attribute}" if file.endswith((".gguf", ".py")) else name
