@@ -18,7 +18,7 @@ from hydrajax.data import tasks
 from hydrajax.llm import scripted
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
-from hydrajax.nn import heads
+from hydrajax.nn import families
 from hydrajax.prompting import registry
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import run, workbench
@@ -439,7 +439,7 @@ def help_of(capfd, *arguments):
 
 def test_help_lists_what_there_is_to_choose_from_with_a_line_each(capfd):
     out = help_of(capfd, "run", "lamp")
-    for name in (*registry.names(), *heads.names(), *retrieval.names()):
+    for name in (*registry.names(), *families.names(), *retrieval.names()):
         line = next((line for line in out.splitlines() if line.strip("│ ").startswith(f"{name}: ")), "")
         assert len(line.strip("│ ")) > len(name) + 10, name
     assert all(f"`{loss}`" in out for loss in losses.LOSSES)
