@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from hydrajax.runs import authorship
-from tests import unchecked
+from hydrajax.cli import main, run
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import workbench
 
-cli = unchecked.load("cli")
 WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
 
 
@@ -20,7 +20,7 @@ def _anywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "there")
     monkeypatch.setenv("COLUMNS", "200")
     counts = lambda texts: np.array([[1.0, *(t.count(w) for w in WORDS)] for t in texts], np.float32)  # noqa: E731
-    monkeypatch.setattr(authorship, "embedder", lambda config, cache: counts)
+    monkeypatch.setattr(workbench, "encoders", lambda base, cache: (counts, counts))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def command(texts, *more):
 
 
 def test_a_run_prints_win_rates_and_its_report_can_be_written_again(texts, capfd):
-    cli.main(command(texts))
+    main.main(command(texts))
     out, err = capfd.readouterr()
     report = pathlib.Path(out.splitlines()[-1])
     assert report.name == "report.html" and report.is_file() and report.parent.parent == pathlib.Path("runs")
@@ -52,20 +52,20 @@ def test_a_run_prints_win_rates_and_its_report_can_be_written_again(texts, capfd
     assert config["shown_words"] == 120 and config["prompts"]["max_answer_tokens"] == 250
     before = report.read_text()
     report.unlink()
-    cli.main(["report", str(report.parent)])
+    main.main(["report", str(report.parent)])
     assert report.read_text() == before
     assert "win rates" in capfd.readouterr().out
 
 
 def test_a_plan_calls_nothing_and_leaves_nothing(texts, capfd):
-    cli.main(command(texts, "--judge", "llm", "--plan"))
+    main.main(command(texts, "--judge", "llm", "--plan"))
     out, _ = capfd.readouterr()
     assert "judge" in out and "nothing was called" in out
     assert list(pathlib.Path.cwd().iterdir()) == []
 
 
 def test_a_plan_shows_the_calls_of_both_llms(texts, capfd):
-    cli.main(command(texts, "--judge", "llm", "--judge-llm", "claude-haiku-4-5", "--plan"))
+    main.main(command(texts, "--judge", "llm", "--judge-llm", "claude-haiku-4-5", "--plan"))
     out, _ = capfd.readouterr()
     first, second = out.split("claude-haiku-4-5: nothing was called")
     assert "scripted: nothing was called" in first and "0.00 USD" in first
@@ -73,8 +73,8 @@ def test_a_plan_shows_the_calls_of_both_llms(texts, capfd):
 
 
 def test_the_path_of_a_judge_is_made_absolute():
-    chosen = cli.cli_hyperalign.HyperAlign(data=(pathlib.Path("a"),), judge="llm", judge_llm="j.gguf")
-    assert chosen.config().judge_llm == str(pathlib.Path("j.gguf").resolve())
+    config = config_lib.Authorship(data=("a",), judge="llm", judge_llm="j.gguf")
+    assert config.resolved().judge_llm == str(pathlib.Path("j.gguf").resolve())
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_path_of_a_judge_is_made_absolute():
 )
 def test_bad_input_is_one_sentence(texts, capfd, more, words):
     with pytest.raises(SystemExit) as stop:
-        cli.main(command(texts, *more))
+        main.main(command(texts, *more))
     out, err = capfd.readouterr()
     assert stop.value.code == 2 and words in err and "Traceback" not in err and out == ""
     assert list(pathlib.Path.cwd().iterdir()) == []
@@ -102,12 +102,4 @@ def test_bad_input_is_one_sentence(texts, capfd, more, words):
     [(["--shown-words", "all"], None), (["--shown-words", "50"], 50), (["--llm", "claude-haiku-4-5"], None), ([], 120)],
 )
 def test_how_much_of_a_shown_text_is_shown(more, words):
-    cli_hyperalign = cli.cli_hyperalign
-    options = dict(zip(more[::2], more[1::2], strict=True))
-    shown = options.get("--shown-words", "auto")
-    chosen = cli_hyperalign.HyperAlign(
-        data=(pathlib.Path("a"),),
-        llm=options.get("--llm", "local"),
-        shown_words=int(shown) if shown.isdigit() else shown,
-    )
-    assert chosen.config().shown_words == words
+    assert run.parse(["hyperalign", "--data", "a", *more]).config.shown_words == words

@@ -15,8 +15,13 @@ import pytest
 
 from hydrajax import files, retrieval
 from hydrajax.llm import request, scripted, store
-from hydrajax.runs import load, pipeline, saved
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import lamp as lamp_lib
+from hydrajax.runs import load, saved
+from hydrajax.runs import machine as machine_lib
+from hydrajax.runs import run as run_lib
 from hydrajax.types import DataError
+from tests.runs.conftest import SCORER, SETTINGS, quiet
 
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = {"config.json", "results.json", "predictions.jsonl", "report.html", "choices.json", "curves.json"}
@@ -25,6 +30,12 @@ METHODS = {
     "zero_shot", "icl_random", "rag", "pag", "hydra_reranker", "hydra_adapter", "hydra", "random", "oracle",
     "pooled_head", "shuffled_heads", "vote", "nearest_record",
 }  # fmt: skip
+
+
+def plan(config, machine):
+    """The plan of a run with one LLM, without a word."""
+    (planned,) = run_lib.plan(config, machine=machine, say=quiet)
+    return planned
 
 
 def whole_files(folder):
@@ -101,7 +112,7 @@ def test_a_user_without_a_profile_is_answered_by_the_pooled_head_without_records
 
 def test_the_reranker_has_a_say(finished):
     # Else nothing here could tell reranked records from retrieved ones.
-    data = load.load(finished.config)
+    data = load.read(finished.config)
     for row in finished.predictions():
         query = next(query for query in data.dev.queries if query.id == row["query"])
         found = retrieval.retrieve("bm25", data.task, query, data.users[query.user_id], len(row["records"]["hydra"]))
@@ -113,7 +124,7 @@ def test_the_reranker_has_a_say(finished):
 def copied(finished, folder):
     """The finished run and its store, for tests that go on with them."""
     shutil.copytree(finished.out, folder / "run")
-    machine = pipeline.Machine(store=str(folder / "answers.sqlite"), cache=finished.machine.cache)
+    machine = machine_lib.Machine(store=str(folder / "answers.sqlite"), cache=finished.machine.cache)
     shutil.copy(finished.machine.store, machine.store)
     return folder / "run", machine
 
@@ -175,9 +186,9 @@ def test_a_run_whose_llm_goes_away_goes_on_and_ends_the_same(finished, tmp_path,
 @pytest.mark.parametrize("where", ["pretraining", "saving", "report"])
 def test_a_run_that_breaks_off_later_goes_on_without_a_call(finished, tmp_path, run, comparable, where, monkeypatch):
     names = {
-        "pretraining": (pipeline.selection.fit_lib, "pretrain"),
+        "pretraining": (lamp_lib.selection.fit_lib, "pretrain"),
         "saving": (saved, "save"),
-        "report": (pipeline.page, "write_report"),
+        "report": (lamp_lib, "write_report"),
     }
     out, machine = tmp_path / "run", copied(finished, tmp_path / "finished")[1]
 
@@ -199,7 +210,7 @@ import asyncio, pathlib, sys
 sys.path.insert(0, {root!r})
 import numpy as np
 from hydrajax.llm import scripted
-from hydrajax.runs import folder, pipeline
+from hydrajax.runs import folder, machine, run, workbench
 
 async def slow(self, wanted, complete=scripted.Scripted.complete):
     scripted.Scripted.calls += 1
@@ -210,10 +221,10 @@ async def slow(self, wanted, complete=scripted.Scripted.complete):
 
 scripted.Scripted.calls = 0
 scripted.Scripted.complete = slow
-pipeline.encoders = lambda config, cache, base=None: (None, None)
+workbench.encoders = lambda base, cache: (None, None)
 config = folder.read_config(pathlib.Path({config!r}))
-machine = pipeline.Machine(store={store!r}, cache={cache!r})
-pipeline.run(config, pathlib.Path({out!r}), command="hydrajax run it", machine=machine, say=str)
+here = machine.Machine(store={store!r}, cache={cache!r})
+run.run(config, pathlib.Path({out!r}), command="hydrajax run it", machine=here, say=str)
 """
 
 
@@ -270,7 +281,7 @@ def test_a_plan_counts_the_calls_of_the_run(tmp_path, lamp, config, settings, ma
     here = machine(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripted.Scripted, "complete", never)
-        planned = pipeline.plan(wanted, machine=here)
+        planned = plan(wanted, machine=here)
     assert sorted(path.name for path in tmp_path.iterdir() if "answers" not in path.name) == ["data"]
     found = run(wanted, tmp_path / "run", here)
     calls = sum(stage.calls for stage in planned.stages.values())
@@ -280,12 +291,12 @@ def test_a_plan_counts_the_calls_of_the_run(tmp_path, lamp, config, settings, ma
 
 def test_a_plan_of_a_broken_off_run_counts_what_is_left(tmp_path, lamp, config, settings, machine, run, untrained):
     wanted, here = config(lamp(tmp_path / "data"), settings=settings(shown=(2,))), machine(tmp_path)
-    whole = pipeline.plan(wanted, machine=here)
+    whole = plan(wanted, machine=here)
     with pytest.MonkeyPatch.context() as patch:
         Dies(patch, 12)
         with pytest.raises(request.LLMError):
             run(wanted, tmp_path / "run", here)
-    rest = pipeline.plan(wanted, machine=here)
+    rest = plan(wanted, machine=here)
     assert sum(s.calls for s in rest.stages.values()) == sum(s.calls for s in whole.stages.values()) - 12
     assert sum(s.cached for s in rest.stages.values()) == 12
 
@@ -294,7 +305,7 @@ def test_a_plan_of_a_broken_off_run_counts_what_is_left(tmp_path, lamp, config, 
 def test_a_plan_does_not_promise_less_than_is_sent(tmp_path, lamp, config, machine, run, untrained, task):
     # Whichever number of records validation users will choose.
     wanted, here = config(lamp(tmp_path / "data", task), task), machine(tmp_path)
-    planned = sum(stage.calls for stage in pipeline.plan(wanted, machine=here).stages.values())
+    planned = sum(stage.calls for stage in plan(wanted, machine=here).stages.values())
     assert planned >= 0.95 * run(wanted, tmp_path / "run", here)["llm"]["calls"]
 
 
@@ -303,20 +314,20 @@ def test_a_plan_says_how_far_its_tokens_depend_on_the_records_shown(
 ):
     folder = lamp(tmp_path / "data", "LaMP_3")
     least, middle, most = (
-        pipeline.plan(config(folder, "LaMP_3", settings=settings(shown=shown)), machine=machine(tmp_path)).tokens
+        plan(config(folder, "LaMP_3", settings=settings(shown=shown)), machine=machine(tmp_path)).tokens
         for shown in [(1,), (1, 2), (2,)]
     )
     assert least[0] == least[1] < most[0] == most[1] and middle[0] < middle[1]
     wanted, here = config(folder, "LaMP_3", settings=settings(shown=(1, 2))), machine(tmp_path)
     run(wanted, tmp_path / "run", here)
-    assert pipeline.plan(wanted, machine=here).tokens == (0, 0)
+    assert plan(wanted, machine=here).tokens == (0, 0)
 
 
 @pytest.mark.slow
 def test_a_plan_of_all_folds_counts_what_they_share_once(tmp_path, lamp, config, settings, machine, run, untrained):
     folder = lamp(tmp_path / "data", "LaMP_3", train=5, dev=4)
     wanted = config(folder, "LaMP_3", folds=3, settings=settings(shown=(2,)))
-    planned = sum(stage.calls for stage in pipeline.plan(wanted, machine=machine(tmp_path)).stages.values())
+    planned = sum(stage.calls for stage in plan(wanted, machine=machine(tmp_path)).stages.values())
     sent = run(wanted, tmp_path / "run", machine(tmp_path))["llm"]["calls"]
     assert abs(planned - sent) <= 0.05 * sent
 
@@ -349,7 +360,9 @@ def test_one_fold_holds_its_own_users_out(tmp_path, lamp, config, machine, run, 
 
 
 def test_the_demo_is_judged_by_what_its_users_want(tmp_path, config, machine, run, untrained):
-    wanted = config("", "demo", experiment="demo", data_dir=None, train_users=4, dev_users=3, queries_per_user=1)
+    wanted = config_lib.Demo(
+        llm="scripted", settings=SETTINGS, scorer=SCORER, train_users=4, dev_users=3, queries_per_user=1
+    )
     found = run(wanted, tmp_path / "run", machine(tmp_path))
     assert (found["task"], found["users"]) == ("demo", 3)
     assert all(set(values) == {"reward"} for values in found["methods"].values())
@@ -381,7 +394,7 @@ def test_what_was_skipped_is_said_and_kept(tmp_path, lamp, config, machine, untr
     path.write_text(json.dumps(outputs))
     said = []
     wanted = config(folder, skip_bad=True)
-    found = pipeline.run(wanted, tmp_path / "run", command="c", machine=machine(tmp_path), say=said.append)
+    found = run_lib.run(wanted, tmp_path / "run", command="c", machine=machine(tmp_path), say=said.append)
     assert found["users"] == 2
     skipped = json.loads((tmp_path / "run" / "choices.json").read_text())["skipped"]
     assert len(skipped) == 1 and "no such tag" in skipped[0] and "dev0" in skipped[0]

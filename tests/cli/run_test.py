@@ -11,14 +11,19 @@ import jax
 import numpy as np
 import pytest
 
+from hydrajax import retrieval
+from hydrajax.cli import main
+from hydrajax.cli import run as run_command
 from hydrajax.data import tasks
 from hydrajax.llm import scripted
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
-from hydrajax.runs import pipeline
-from tests import unchecked
+from hydrajax.nn import families
+from hydrajax.prompting import registry
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import run, workbench
+from hydrajax.training import losses
 
-cli = unchecked.load("cli")
 TASK = tasks.LAMP["LaMP_3"]
 
 
@@ -48,7 +53,7 @@ def untrained(monkeypatch):
         return np.array([[byte / 128 - 1 for byte in row] for row in drawn], np.float32).reshape(len(drawn), 8)
 
     monkeypatch.setattr(selection, "ValidatedLearner", Learner)
-    monkeypatch.setattr(pipeline, "encoders", lambda config, cache, base=None: (features, features))
+    monkeypatch.setattr(workbench, "encoders", lambda base, cache: (features, features))
 
 
 class Data:
@@ -93,7 +98,7 @@ def lamp(data, *more, llm="scripted"):
 def refused(arguments, capfd):
     """What is said on standard error by a command that exits with 2 and leaves nothing behind."""
     with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
+        main.main(arguments)
     assert stop.value.code == 2
     out, err = capfd.readouterr()
     assert "Traceback" not in err and "hydrajax" in err and out == ""
@@ -227,7 +232,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(data, tmp_path, capfd)
 
 def test_a_folder_of_another_run_is_left_alone(data, tmp_path, capfd, untrained):
     out = tmp_path / "mine"
-    cli.main(lamp(data, "--out", str(out)))
+    main.main(lamp(data, "--out", str(out)))
     capfd.readouterr()
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     said = refused(lamp(data, "--out", str(out), "--seed", "1"), capfd)
@@ -259,7 +264,7 @@ def test_a_run_that_was_only_begun_cannot_be_used(data, tmp_path, capfd, untrain
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with pytest.raises(SystemExit) as stop:
-                cli.main(lamp(data, "--out", str(out)))
+                main.main(lamp(data, "--out", str(out)))
         finally:
             signal.signal(signal.SIGINT, before)
     assert stop.value.code == 130
@@ -271,7 +276,7 @@ def test_a_run_that_was_only_begun_cannot_be_used(data, tmp_path, capfd, untrain
 def test_skip_bad_lists_and_goes_on(data, capfd, untrained):
     SPOILT["unknown label"][0](data)
     SPOILT["no required field"][0](data)
-    cli.main(lamp(data, "--skip-bad", "--out", "run"))
+    main.main(lamp(data, "--skip-bad", "--out", "run"))
     out, err = capfd.readouterr()
     skipped = [line for line in err.splitlines() if line.startswith("skipped:")]
     assert len(skipped) == 2
@@ -281,7 +286,7 @@ def test_skip_bad_lists_and_goes_on(data, capfd, untrained):
 
 
 def test_a_run_prints_its_table_and_where_it_lies(data, capfd, untrained):
-    cli.main(lamp(data))
+    main.main(lamp(data))
     out = capfd.readouterr().out
     for method in ("zero_shot", "hydra", "oracle", "shuffled_heads"):
         assert f"  {method} " in out
@@ -295,14 +300,26 @@ def test_a_run_prints_its_table_and_where_it_lies(data, capfd, untrained):
 def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, capfd, untrained):
     places = []
     for more in ([], [], ["--seed", "1"], ["--settings.samples", "2"]):
-        cli.main(lamp(data, *more))
+        main.main(lamp(data, *more))
         places.append(capfd.readouterr().out.splitlines()[-1])
     assert places[0] == places[1]
     assert len(set(places)) == 3
 
 
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-58cd0b8c"),
+        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-6a5386f9"),
+        (config_lib.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")), "hyperalign-300623c8"),
+    ],
+)
+def test_folders_are_called_as_they_always_were(config, name):
+    assert run_command.default_folder(config) == pathlib.Path("runs") / name
+
+
 def test_head_families_are_named_for_both_scorers_or_apart(data, capfd, untrained):
-    cli.main(lamp(data, "--scorer.family", "simplex:bases=4", "--adapter-family", "facets", "--out", "run"))
+    main.main(lamp(data, "--scorer.family", "simplex:bases=4", "--adapter-family", "facets", "--out", "run"))
     config = json.loads(pathlib.Path("run/config.json").read_text())
     assert config["scorer"]["family"] == "simplex:bases=4"
     assert (config["reranker_family"], config["adapter_family"]) == (None, "facets")
@@ -315,23 +332,23 @@ def test_an_unknown_head_family_names_the_valid_ones(option, data, capfd):
 
 
 def test_a_report_is_written_again_from_the_folder_alone(data, capfd, untrained, tmp_path):
-    cli.main(lamp(data, "--out", "run"))
+    main.main(lamp(data, "--out", "run"))
     said = capfd.readouterr().out
     pathlib.Path("run/report.html").unlink()
-    cli.main(["report", "run"])
+    main.main(["report", "run"])
     again = capfd.readouterr().out
     assert pathlib.Path("run/report.html").is_file()
     assert again.splitlines()[:5] == said.splitlines()[:5]
 
 
 def test_an_answer_can_be_had_and_explained(data, capfd, untrained):
-    cli.main(lamp(data, "--out", "run"))
+    main.main(lamp(data, "--out", "run"))
     capfd.readouterr()
     question = ["run", "--user", "dev0", "--input", "lantern and copper"]
-    cli.main(["answer", *question])
+    main.main(["answer", *question])
     answered = capfd.readouterr().out.strip()
     assert answered in TASK.labels
-    cli.main(["answer", *question, "--explain"])
+    main.main(["answer", *question, "--explain"])
     lines = capfd.readouterr().out.splitlines()
     assert lines[0] == answered
     assert any(line.startswith("record ") and "of dev 0" in line for line in lines)
@@ -339,16 +356,16 @@ def test_an_answer_can_be_had_and_explained(data, capfd, untrained):
 
 
 def test_a_stranger_is_answered_without_a_profile(data, capfd, untrained):
-    cli.main(lamp(data, "--out", "run"))
+    main.main(lamp(data, "--out", "run"))
     capfd.readouterr()
-    cli.main(["answer", "run", "--user", "nobody we know", "--input", "lantern", "--explain"])
+    main.main(["answer", "run", "--user", "nobody we know", "--input", "lantern", "--explain"])
     out, err = capfd.readouterr()
     assert "pooled head" in out and "record " not in out
     assert err == "hydrajax: 'nobody we know' is no user of this run: answered without a profile\n"
 
 
 def test_an_empty_question_is_refused(data, capfd, untrained, tmp_path):
-    cli.main(lamp(data, "--out", str(tmp_path / "run")))
+    main.main(lamp(data, "--out", str(tmp_path / "run")))
     capfd.readouterr()
     said = refused(["answer", str(tmp_path / "run"), "--user", "dev0", "--input", " "], capfd)
     assert "input is empty" in said
@@ -359,7 +376,7 @@ def test_a_plan_writes_nothing_and_calls_nobody(data, capfd, monkeypatch):
         raise AssertionError("the LLM was called")
 
     monkeypatch.setattr(scripted.Scripted, "complete", never)
-    cli.main(lamp(data, "--plan", "--out", "run", "--store", "answers.sqlite"))
+    main.main(lamp(data, "--plan", "--out", "run", "--store", "answers.sqlite"))
     out, err = capfd.readouterr()
     assert list(pathlib.Path.cwd().iterdir()) == []
     assert "nothing was called" in out and "record trials" in out and "h of calls" in out
@@ -374,11 +391,11 @@ def test_a_plan_of_bad_data_is_refused_too(data, capfd):
 def test_presets_follow_the_llm_and_single_settings_override_them(data, capfd, monkeypatch):
     seen = []
 
-    def planned(config, *, machine):
+    def planned(config, **rest):
         seen.append(config.settings)
         raise ValueError("seen enough")
 
-    monkeypatch.setattr(pipeline, "plan", planned)
+    monkeypatch.setattr(run, "plan", planned)
     for llm, *more in (
         ("local",),
         ("claude-haiku-4-5",),
@@ -407,18 +424,40 @@ def test_presets_follow_the_llm_and_single_settings_override_them(data, capfd, m
 )
 def test_help_teaches(capfd, arguments, words):
     with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
+        main.main(arguments)
     assert stop.value.code == 0
     out = capfd.readouterr().out
     for word in words:
         assert word in out
 
 
+def help_of(capfd, *arguments):
+    with pytest.raises(SystemExit):
+        main.main([*arguments, "--help"])
+    return capfd.readouterr().out
+
+
+def test_help_lists_what_there_is_to_choose_from_with_a_line_each(capfd):
+    out = help_of(capfd, "run", "lamp")
+    for name in (*registry.names(), *families.names(), *retrieval.names()):
+        line = next((line for line in out.splitlines() if line.strip("│ ").startswith(f"{name}: ")), "")
+        assert len(line.strip("│ ")) > len(name) + 10, name
+    assert all(f"`{loss}`" in out for loss in losses.LOSSES)
+    assert all(f"`{preset}`" in out for preset in ("auto", "small", "default", "paper"))
+    assert "hypotheses: " in (own := help_of(capfd, "run", "hyperalign")) and "head families" not in own
+
+
+def test_a_subcommands_help_is_its_own(capfd):
+    custom, demo = help_of(capfd, "run", "custom"), help_of(capfd, "run", "demo")
+    assert "train.jsonl" in custom and "train_questions.json" not in custom and "LaMP_2N" not in custom
+    assert "--task" not in demo and "--data-dir" not in demo and "--folds" not in demo
+
+
 @pytest.mark.parametrize("written", [["--strategies", "rag,persona"], ["--strategies", "rag", "persona"]])
 def test_strategies_of_the_union_are_options_of_the_run(written, monkeypatch):
     seen = []
-    monkeypatch.setattr(pipeline, "plan", lambda config, machine: seen.append(config) or sys.exit(0))
+    monkeypatch.setattr(run, "plan", lambda config, **rest: seen.append(config) or sys.exit(0))
     with pytest.raises(SystemExit):
-        cli.main(["run", "lamp", "--task", "LaMP_3", *written, "--candidates", "5", "--no-cross-user", "--plan"])
+        main.main(["run", "lamp", "--task", "LaMP_3", *written, "--candidates", "5", "--no-cross-user", "--plan"])
     chosen = seen[0].settings
     assert (chosen.strategies, chosen.candidates, chosen.cross_user) == (("rag", "persona"), 5, False)

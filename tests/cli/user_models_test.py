@@ -1,9 +1,7 @@
 import pytest
 
+from hydrajax.cli import main
 from hydrajax.prompting import contract, library
-from tests import unchecked
-
-cli = unchecked.load("cli")
 
 
 @pytest.fixture
@@ -17,7 +15,7 @@ def folder(tmp_path):
 
 
 def call(*words):
-    cli.main(["user-models", *map(str, words)])
+    main.main(["user-models", *map(str, words)])
 
 
 def text_of(folder, user="u", part="whole"):

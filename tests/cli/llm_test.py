@@ -6,15 +6,12 @@ import pathlib
 
 import pytest
 
+from hydrajax.cli import main
 from hydrajax.llm import direct, in_batches, store
-from tests import unchecked
 from tests.llm.fault_server import Faults, FaultServer
 
 SECRET = "sk-ant-secret-of-this-test"
 CLAUDE = "claude-haiku-4-5"
-
-
-cli = unchecked.load("cli")
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +56,7 @@ def hydrajax_(capsys):
     def call(*arguments):
         code = 0
         try:
-            cli.main([str(argument) for argument in arguments])
+            main.main([str(argument) for argument in arguments])
         except SystemExit as end:
             code = end.code
         out, error = capsys.readouterr()

@@ -4,11 +4,11 @@ import dataclasses
 import pathlib
 from typing import Annotated, Literal
 
-import rich.console
 import rich.table
 import rich.text
 import tyro
 
+from hydrajax.cli import console
 from hydrajax.data import cross_fitting
 from hydrajax.prompting import library
 from hydrajax.types import DataError
@@ -34,45 +34,47 @@ class UserModels:
     file: pathlib.Path | None = None
     """For `edit`: a file with the new text."""
 
+    def __call__(self, command: str) -> None:
+        """Does what is asked.
 
-def look_after(chosen: UserModels, console: rich.console.Console) -> None:
-    """Does what is asked.
-
-    Raises:
-      DataError: the run has no user models, or not this one; an option is missing.
-    """
-    path = chosen.run / library.FILE
-    if not path.is_file():
-        folds = sorted(found.parent.name for found in chosen.run.glob(f"fold-*/{library.FILE}"))
-        hint = f"; its folds have: {', '.join(folds)}" if folds else ""
-        raise DataError(f"{chosen.run}: holds no user models (there is no {library.FILE}){hint}")
-    models = library.Library(path)
-    if chosen.action != "list" and chosen.user is None:
-        raise DataError(f"user-models {chosen.action} needs --user")
-    if chosen.action != "edit" and (chosen.text is not None or chosen.file is not None):
-        raise DataError(f"user-models {chosen.action} takes no --text or --file; edit does")
-    if chosen.action == "edit":
-        print(_beginning(models.edit(_key(chosen), _new_text(chosen)).text))
-    elif chosen.action == "delete":
-        print(f"{models.delete(chosen.user or '', chosen.strategy)} deleted")
-    else:
-        _check_strategy(chosen, models)
-        of = [(k, m) for k, m in models.items() if chosen.user in (None, k.user_id)]
-        found = [(k, m) for k, m in of if chosen.strategy in (None, k.strategy)]
-        if chosen.action == "list":
-            console.print(_table(found))
-            return
-        if not found:
-            raise DataError(f"there is no user model of user {chosen.user!r}")
-        for key, model in found:
-            console.print(f"{key.strategy}, {key.part}: {_provenance(model)}", markup=False, style="bold")
-            console.print(model.text, markup=False)
+        Raises:
+          DataError: the run has no user models, or not this one; an option is missing.
+        """
+        path = self.run / library.FILE
+        if not path.is_file():
+            folds = sorted(path.parent.name for path in self.run.glob(f"fold-*/{library.FILE}"))
+            hint = f"; its folds have: {', '.join(folds)}" if folds else ""
+            raise DataError(f"{self.run}: holds no user models (there is no {library.FILE}){hint}")
+        models = library.Library(path)
+        if self.action != "list" and self.user is None:
+            raise DataError(f"user-models {self.action} needs --user")
+        if self.action != "edit" and (self.text is not None or self.file is not None):
+            raise DataError(f"user-models {self.action} takes no --text or --file; edit does")
+        if self.action == "edit":
+            print(_beginning(models.edit(_key(self), _new_text(self)).text))
+        elif self.action == "delete":
+            print(f"{models.delete(self.user or '', self.strategy)} deleted")
+        else:
+            _check_strategy(self, models)
+            chosen = [
+                (key, model)
+                for key, model in models.items()
+                if self.user in (None, key.user_id) and self.strategy in (None, key.strategy)
+            ]
+            if self.action == "list":
+                console.stdout().print(_table(chosen))
+                return
+            if not chosen:
+                raise DataError(f"there is no user model of user {self.user!r}")
+            for key, model in chosen:
+                console.stdout().print(f"{key.strategy}, {key.part}: {_provenance(model)}", markup=False, style="bold")
+                console.stdout().print(model.text, markup=False)
 
 
 def _check_strategy(chosen: UserModels, models: library.Library) -> None:
-    there = sorted({key.strategy for key, _ in models.items()})
-    if chosen.strategy is not None and chosen.strategy not in there:
-        has = f"there are those of {', '.join(there)}" if there else "there are none at all"
+    known = sorted({key.strategy for key, _ in models.items()})
+    if chosen.strategy is not None and chosen.strategy not in known:
+        has = f"there are those of {', '.join(known)}" if known else "there are none at all"
         raise DataError(f"there are no user models of strategy {chosen.strategy!r}; {has}")
 
 
@@ -99,11 +101,11 @@ def _provenance(model: library.UserModel) -> str:
     return ", ".join(filter(None, [*notes, model.fault, "edited" if model.edited else ""]))
 
 
-def _table(found: list[tuple[library.Key, library.UserModel]]) -> rich.table.Table:
+def _table(models: list[tuple[library.Key, library.UserModel]]) -> rich.table.Table:
     table = rich.table.Table()
     for name in ("strategy", "user", "part", "text", "from"):
         table.add_column(name, no_wrap=name in ("strategy", "user", "part"))
-    for key, model in found:
+    for key, model in models:
         part = "" if key.part == cross_fitting.WHOLE else key.part
         cells = (key.strategy, key.user_id, part, _beginning(model.text), _provenance(model))
         table.add_row(*(rich.text.Text(cell) for cell in cells))
