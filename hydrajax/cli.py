@@ -16,12 +16,11 @@ import rich.console
 import rich.table
 import tyro
 
-from hydrajax import cli_hyperalign, cli_llm, cli_user_models
+from hydrajax import cli_hyperalign, cli_llm, cli_user_models, training
 from hydrajax.llm import planner, request
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import books, pipeline
 from hydrajax.runs import config as config_lib
-from hydrajax.training import fit
 from hydrajax.types import DataError
 
 Preset = Literal["auto", "small", "default", "paper", "demo"]
@@ -41,7 +40,7 @@ class _Common(cli_llm.Llm):
     Single settings override it."""
     settings: settings_lib.Settings = settings_lib.Settings()
     """Retrieval, sampling and what is learned from."""
-    scorer: fit.FitConfig = fit.FitConfig()
+    scorer: training.FitConfig = training.FitConfig()
     """The heads of reranker and adapter; loss and epochs are chosen on validation users. Settings of a family stand
     behind a colon: --scorer.family low_rank_mlp:rank=4"""
     reranker_family: str | None = None

@@ -5,10 +5,11 @@ import json
 import pathlib
 from typing import Any, Literal
 
+from hydrajax import training
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
-from hydrajax.training import fit
+from hydrajax.training import config as fits
 from hydrajax.types import DataError
 
 Experiment = Literal["demo", "lamp", "custom"]
@@ -54,7 +55,7 @@ class RunConfig:
     pooling: Literal["cls", "mean"] | None = None
     base_dtype: Literal["float32", "bfloat16"] = "float32"
     settings: settings_lib.Settings = settings_lib.Settings()
-    scorer: fit.FitConfig = fit.FitConfig()
+    scorer: training.FitConfig = training.FitConfig()
     reranker_family: str | None = None
     adapter_family: str | None = None
     losses: tuple[str, ...] = ("cross_entropy", "pairwise")
@@ -70,7 +71,7 @@ class RunConfig:
             )
         for loss in self.losses:
             for family in (self.reranker_family, self.adapter_family):
-                fit.check_config(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
+                fits.check(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds is {self.folds}, expected 0 (the given train and dev) or at least 2")
         if self.fold is not None and not 0 <= self.fold < self.folds:
@@ -103,7 +104,7 @@ def from_json(values: dict[str, Any], where: str) -> RunConfig:
             settings[name] = tuple(settings.get(name, ()))
         return RunConfig(
             settings=settings_lib.Settings(prompts=prompts, **settings),
-            scorer=fit.FitConfig(**values.pop("scorer")),
+            scorer=training.FitConfig(**values.pop("scorer")),
             losses=tuple(values.pop("losses")),
             epochs=tuple(values.pop("epochs")),
             **values,

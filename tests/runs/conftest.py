@@ -10,13 +10,13 @@ import jax
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.data import tasks
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import pipeline
-from hydrajax.training import fit
 
 WORDS = (
     "harbour", "lantern", "meadow", "copper", "violin", "glacier", "orchard", "compass", "thunder", "velvet", "saddle",
@@ -26,7 +26,7 @@ SETTINGS = settings_lib.Settings(
     retrieved=3, shown=(1, 2), samples=2, temperature=0.7, pseudo_queries=2, label_queries=1, adapter_pools="shared",
     validation=0.34, derangements=2,
 )  # fmt: skip
-SCORER = fit.FitConfig(pooled_epochs=2, dropout=0.0, fit_bank=False, learning_rate=0.05)
+SCORER = training.FitConfig(pooled_epochs=2, dropout=0.0, fit_bank=False, learning_rate=0.05)
 
 
 def features(texts):

@@ -175,7 +175,7 @@ def test_a_run_whose_llm_goes_away_goes_on_and_ends_the_same(finished, tmp_path,
 @pytest.mark.parametrize("where", ["pretraining", "saving", "report"])
 def test_a_run_that_breaks_off_later_goes_on_without_a_call(finished, tmp_path, run, comparable, where, monkeypatch):
     names = {
-        "pretraining": (pipeline.selection.fit_lib, "pretrain"),
+        "pretraining": (pipeline.selection.training, "pretrain"),
         "saving": (saved, "save"),
         "report": (pipeline.page, "write_report"),
     }
