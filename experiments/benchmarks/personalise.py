@@ -33,13 +33,13 @@ from hydrajax.evaluation.report import plots
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
-from hydrajax.training import losses, optimizers, per_user, personalisation, step, sweep, user_fit
+from hydrajax.training import head_fits, losses, optimizers, programs, step
 
 WORDS = (20, 150)  # of a pair of texts
 VMAPPED = (2, 8, 16, 64)
 BATCHES = (20, 25, 50, 100)
-RATES = user_fit.Rates(learning_rate=3e-4, weight_decay=0.01, prior_strength=10.0)
-TX = optimizers.adamw(RATES.learning_rate, RATES.weight_decay)
+SETTING = head_fits.Setting()
+TX = optimizers.adamw(SETTING.learning_rate, SETTING.weight_decay)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,19 +122,18 @@ def parts(name: str, features: int) -> tuple[heads.Family, Any, Any]:
 def together(data: examples_.Examples, options: Options, *, users: int, batch: int, parallel: int | None) -> Any:
     """The fit of all users, `parallel` side by side."""
     family, shared, start = parts(options.family, options.features)
-    problem = per_user.Problem(
+    problem = head_fits.Problem(
         family=family,
-        dims=heads.Dims(features=options.features),
         loss="cross_entropy",
-        data=per_user.of_examples(data, np.arange(users, dtype=np.uint32)),
+        examples=data,
         num_users=users,
-        normaliser=None,
+        keys=head_fits.checked_keys(None, users),
         shared=shared,
         anchor=start,
-        generic=start,
+        epochs=(options.epochs,),
+        batch_examples=batch,
     )
-    schedule = per_user.Schedule(epochs=(options.epochs,), batch_examples=batch, parallel=parallel)
-    return per_user.fit(problem, schedule, RATES, seed=0)
+    return head_fits.solve(problem, [SETTING], parallel=parallel)
 
 
 def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) -> list[Any]:
@@ -167,7 +166,7 @@ def _update(family: heads.Family, examples: int) -> Any:
             return losses.cross_entropy(scorers.logits(family, shared, head, x, key=key), targets)
 
         grad, weight = jax.grad(loss, has_aux=True)(head)
-        pull = jnp.float32(RATES.prior_strength / examples)
+        pull = jnp.float32(SETTING.prior_strength / examples)
         return step.update_head(TX, start, head, opt, grad, weight, pull)
 
     return update
@@ -193,9 +192,9 @@ def sweeps(options: Options) -> dict[str, Any]:
     """Every family's settings in one program, over as many warm fits."""
     found: dict[str, Any] = {}
     side = max(1, round(options.settings**0.5))
-    grid = sweep.product(learning_rate=np.geomspace(1e-4, 1e-2, side), weight_decay=np.linspace(0.0, 0.3, side))
+    grid = head_fits.product(learning_rate=np.geomspace(1e-4, 1e-2, side), weight_decay=np.linspace(0.0, 0.3, side))
     settings = {
-        "linear": sweep.product(prior_strength=np.geomspace(0.3, 100.0, side * side)),
+        "linear": head_fits.product(prior_strength=np.geomspace(0.3, 100.0, side * side)),
         "simplex": grid,
         "mlp": grid,
     }
@@ -207,12 +206,12 @@ def sweeps(options: Options) -> dict[str, Any]:
         arrays = {field: getattr(data, field) for field in ("x", "user", "label")}
 
         def one_program(family=family, data=data, chosen=chosen, common=common):
-            return sweep.sweep_heads(family, data, chosen, **common)
+            return head_fits.sweep_heads(family, data, chosen, **common)
 
         def warm_fits(family=family, arrays=arrays, chosen=chosen, common=common):
             for one in chosen:
                 values = {key: value for key, value in vars(one).items() if key != "dropout"}
-                personalisation.fit_heads(family, **arrays, **common, **values)
+                head_fits.fit_heads(family, **arrays, **common, **values)
 
         before = _programs(family, options)
         start_time = time.perf_counter()
@@ -234,10 +233,10 @@ def sweeps(options: Options) -> dict[str, Any]:
 
 def _programs(family: heads.Family, options: Options) -> int:
     dims = heads.Dims(features=options.features)
-    over = sweep.choose(family, dims)
+    over = head_fits.layout(family, dims)
     if not isinstance(family, heads.Convex):
-        return user_fit.gradient(family, dims, "cross_entropy", False, None, over)._cache_size()
-    return sum(user_fit.exact(family, "cross_entropy", few, over)._cache_size() for few in (True, False))
+        return programs.gradient(family, dims, "cross_entropy", over=over)._cache_size()
+    return sum(programs.exact(family, "cross_entropy", few=few, over=over)._cache_size() for few in (True, False))
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -264,7 +263,7 @@ def measure(options: Options) -> dict[str, Any]:
                 options,
                 users=options.users,
                 batch=batch,
-                parallel=per_user.parallel_users(),
+                parallel=head_fits.parallel_users(),
             )
             for batch in sorted({BATCHES[0], chosen})
         },

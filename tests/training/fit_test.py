@@ -175,8 +175,8 @@ def test_moments_of_half_the_memory_give_nearly_the_same_heads(mlp):
     small = fit.personalise(dataclasses.replace(MLP, moments="bfloat16"), mlp, NEW, U)
     whole = fit.personalise(MLP, mlp, NEW, U)
     assert not np.array_equal(small["w1"], whole["w1"])
-    assert_close(small, whole, atol=0.02)
-    assert np.abs(whole["w1"][0] - mlp.generic["w1"]).max() > 0.1
+    assert_close(small, whole, atol=0.01)
+    assert np.abs(whole["w1"][0] - mlp.generic["w1"]).max() > 0.05
     assert_equal(head(small, 1), mlp.generic)
     program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", moments="bfloat16")
     assert program._cache_size() == 1
