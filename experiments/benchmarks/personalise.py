@@ -235,8 +235,8 @@ def _programs(family: heads.Family, options: Options) -> int:
     dims = heads.Dims(features=options.features)
     over = head_fits.layout(family, dims)
     if not isinstance(family, heads.Convex):
-        return programs.gradient(family, dims, "cross_entropy", over=over)._cache_size()
-    return sum(programs.exact(family, "cross_entropy", few=few, over=over)._cache_size() for few in (True, False))
+        return programs.gradient(family, dims, "cross_entropy", False, "float32", None, over)._cache_size()
+    return sum(programs.exact(family, "cross_entropy", few, over)._cache_size() for few in (True, False))
 
 
 def measure(options: Options) -> dict[str, Any]:

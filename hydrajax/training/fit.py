@@ -119,7 +119,7 @@ def pretrain(
         head, curve = _pooled(fitted, encoded, progress)
         fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
     if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
-        found = _personal(config, fitted, encoded, num_users, (config.epochs,), None, progress)
+        found = _personal(fitted, encoded, num_users, (config.epochs,), None, progress)
         fitted = _with(fitted, "personal", found.curve, bank=found.heads[config.epochs])
     return fitted
 
@@ -188,7 +188,7 @@ def personalise_snapshots(
     _check_widths(fitted.dims, examples.x, examples.extras)
     family = fitted.family
     if heads.stores_users(family, fitted.dims):
-        return _personal(config, fitted, examples, num_users, tuple(epochs), user_keys, progress)
+        return _personal(dataclasses.replace(fitted, config=config), examples, num_users, epochs, user_keys, progress)
     if not isinstance(family, heads.Encoded):
         return Snapshots(heads={n: {} for n in epochs}, curve=())
     encoded = programs.encode_users(family, fitted.shared, examples, num_users, normaliser=fitted.normaliser)
@@ -314,63 +314,70 @@ def train_jointly(
 
 def _pooled(fitted: Fitted, examples: Examples, progress: Progress | None) -> tuple[heads.User, tuple[float, ...]]:
     """One head on everybody's examples: the fit of a single user to whom they all belong."""
-    config, family = fitted.config, fitted.family
-    problem = head_fits.Problem(
-        family=family,
-        loss=config.loss,
-        examples=dataclasses.replace(examples, user=np.zeros_like(examples.user)),
-        num_users=1,
+    config = fitted.config
+    everybody = dataclasses.replace(examples, user=np.zeros_like(examples.user))
+    strength = config.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
+    problem, setting = _problem(
+        fitted,
+        everybody,
+        1,
+        config.pooled_learning_rate,
+        strength,
         keys=head_fits.checked_keys(None, 1),
-        normaliser=fitted.normaliser,
-        shared=fitted.shared,
         epochs=(config.pooled_epochs,),
         batch_examples=POOLED_BATCH,
         decays=True,
     )
-    setting = head_fits.Setting(
-        learning_rate=config.pooled_learning_rate,
-        weight_decay=config.weight_decay,
-        prior_strength=config.pooled_ridge if isinstance(family, heads.Convex) else 0.0,
-        seed=config.seed,
-    )
-    found = head_fits.solve(problem, [setting], progress=progress)
-    return jax.tree.map(lambda leaf: leaf[0, 0], found.heads[config.pooled_epochs]), tuple(found.curve[0].tolist())
+    found, curve = head_fits.solve(problem, [setting], progress=progress)
+    return jax.tree.map(lambda leaf: leaf[0, 0], found[config.pooled_epochs]), tuple(curve[0].tolist())
 
 
 def _personal(
-    config: FitConfig,
     fitted: Fitted,
     examples: Examples,
     num_users: int,
-    epochs: tuple[int, ...],
+    epochs: Sequence[int],
     user_keys: np.ndarray | None,
     progress: Progress | None,
 ) -> Snapshots:
-    problem = head_fits.Problem(
+    config, generic = fitted.config, fitted.generic
+    pulled = isinstance(fitted.family, heads.Convex) or config.init == "pooled"
+    problem, setting = _problem(
+        fitted,
+        examples,
+        num_users,
+        config.learning_rate,
+        config.prior_strength if pulled else 0.0,
+        keys=head_fits.checked_keys(user_keys, num_users),
+        anchor=generic if config.init == "pooled" else None,
+        generic=generic,
+        epochs=tuple(epochs),
+        batch_examples=config.batch_examples,
+        moments=config.moments,
+    )
+    group = config.users_per_batch
+    parallel = head_fits.parallel_users(group)
+    found, curve = head_fits.solve(problem, [setting], parallel=parallel, group=group, progress=progress)
+    users = {n: jax.tree.map(lambda leaf: leaf[0], stack) for n, stack in found.items()}
+    return Snapshots(heads=users, curve=tuple(curve[0].tolist()))
+
+
+def _problem(
+    fitted: Fitted, examples: Examples, num_users: int, learning_rate: float, prior_strength: float, **fields: Any
+) -> tuple[head_fits.Problem, head_fits.Setting]:
+    """Heads beside the frozen parts of a scorer, and the numbers by which they are fitted."""
+    config = fitted.config
+    return head_fits.Problem(
         family=fitted.family,
         loss=config.loss,
         examples=examples,
         num_users=num_users,
-        keys=head_fits.checked_keys(user_keys, num_users),
         normaliser=fitted.normaliser,
         shared=fitted.shared,
-        anchor=fitted.generic if config.init == "pooled" else None,
-        generic=fitted.generic,
-        epochs=epochs,
-        batch_examples=config.batch_examples,
-        moments=config.moments,
+        **fields,
+    ), head_fits.Setting(
+        learning_rate=learning_rate, weight_decay=config.weight_decay, prior_strength=prior_strength, seed=config.seed
     )
-    pulled = isinstance(problem.family, heads.Convex) or config.init == "pooled"
-    setting = head_fits.Setting(
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        prior_strength=config.prior_strength if pulled else 0.0,
-        seed=config.seed,
-    )
-    parallel = head_fits.parallel_users(config.users_per_batch)
-    found = head_fits.solve(problem, [setting], parallel=parallel, group=config.users_per_batch, progress=progress)
-    users = {n: jax.tree.map(lambda leaf: leaf[0], stack) for n, stack in found.heads.items()}
-    return Snapshots(heads=users, curve=tuple(found.curve[0].tolist()))
 
 
 def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+from flax import traverse_util
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
@@ -73,7 +74,7 @@ def save_fitted(folder: str | pathlib.Path, fitted: Fitted, user_heads: Any = No
     tree = {"normaliser": normaliser, "shared": fitted.shared, "bank": fitted.bank, "base": fitted.base}
     if user_heads is not None:
         tree["heads"] = user_heads
-    data = safetensors.numpy.save(_flat(tree))
+    data = safetensors.numpy.save(jax.tree.map(np.ascontiguousarray, traverse_util.flatten_dict(tree, sep="/")))
     note = {
         "format": FORMAT,
         "config": dataclasses.asdict(fitted.config),
@@ -103,7 +104,7 @@ def load_fitted(folder: str | pathlib.Path) -> tuple[Fitted, Any]:
             raise DataError(f"{folder / 'scorer.json'}: format is {note['format']!r}, expected {FORMAT}")
         if hashlib.sha256(data).hexdigest() != note["sha256"]:
             raise DataError(f"{folder / 'scorer.safetensors'}: is damaged or not the one of scorer.json")
-        tree = _nested(safetensors.numpy.load(data))
+        tree = traverse_util.unflatten_dict(safetensors.numpy.load(data), sep="/")
         fitted = Fitted(
             config=FitConfig(**note["config"]),
             dims=heads.Dims(**note["dims"]),
@@ -124,19 +125,3 @@ def _write(path: pathlib.Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(data)
     os.replace(temporary, path)
-
-
-def _flat(tree: Any) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(str(part.key) for part in path): np.ascontiguousarray(leaf) for path, leaf in leaves}
-
-
-def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, leaf in flat.items():
-        *branch, last = name.split("/")
-        node = tree
-        for part in branch:
-            node = node.setdefault(part, {})
-        node[last] = leaf
-    return tree

@@ -114,20 +114,6 @@ class Problem:
         return jax.eval_shape(lambda: self.family.init_user(jax.random.key(0), self.dims))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Solution:
-    """Heads under S settings.
-
-    Attributes:
-      heads: number of epochs -> heads, numpy, every leaf [S, U, ...].
-      curve: mean training loss per epoch over all users, float32 [S, epochs], NaN for an epoch without any loss; convex
-        families: before and after.
-    """
-
-    heads: dict[int, heads.User]
-    curve: np.ndarray
-
-
 def fit_heads(
     family: str | heads.Family,
     x: Float[np.ndarray, "N D"],
@@ -209,8 +195,8 @@ def fit_heads(
         family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
     )
     _check_setting(problem.family, setting)
-    found = solve(problem, [setting], parallel=parallel_users(), progress=progress)
-    return _checked_heads(problem.family, jax.tree.map(lambda leaf: leaf[0], found.heads[epochs]))
+    found, _ = solve(problem, [setting], parallel=parallel_users(), progress=progress)
+    return _checked_heads(problem.family, jax.tree.map(lambda leaf: leaf[0], found[epochs]))
 
 
 def sweep_heads(
@@ -261,10 +247,11 @@ def sweep_heads(
     _check_settings(problem.family, settings)
     if over not in (None, "vmap", "map"):
         raise DataError(f"over is {over!r}, expected 'vmap', 'map' or None")
-    found = solve(problem, settings, over=over, parallel=parallel_users(), progress=progress).heads[epochs]
+    found, _ = solve(problem, settings, over=over, parallel=parallel_users(), progress=progress)
     for i in range(len(settings)):
-        _checked_heads(problem.family, jax.tree.map(lambda leaf: leaf[i], found), f"setting {i} of the sweep: ")  # noqa: B023
-    return found
+        heads_i = jax.tree.map(lambda leaf: leaf[i], found[epochs])  # noqa: B023
+        _checked_heads(problem.family, heads_i, f"setting {i} of the sweep: ")
+    return found[epochs]
 
 
 def product(**values: Iterable[Any]) -> list[Setting]:
@@ -280,7 +267,7 @@ def solve(
     parallel: int | None = None,
     group: int = 64,
     progress: Progress | None = None,
-) -> Solution:
+) -> tuple[dict[int, heads.User], np.ndarray]:
     """The heads of all users under every setting.
 
     Args:
@@ -290,6 +277,10 @@ def solve(
       parallel: users fitted side by side; None: one after another.
       group: most users between two calls of `progress`.
       progress: called with (users done, users).
+
+    Returns:
+      (number of epochs -> heads, numpy, every leaf [S, U, ...]; mean training loss per epoch over all users [S,
+      epochs], NaN for an epoch without any loss, of convex families before and after).
 
     Raises:
       DataError: a convex family without a prior, or whose heads did not converge.
@@ -338,7 +329,20 @@ def solve(
         lead = (len(settings), num_users)
         found[0] = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*lead, *np.shape(leaf))).copy(), fallback)
     sums, weights = np.moveaxis(np.stack([curve[place] for place in places]), -1, 0)
-    return Solution(heads=found, curve=np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan))
+    return found, np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
+
+
+def family_of(family: Any) -> heads.Family:
+    """The family, which may be given by name.
+
+    Raises:
+      DataError: there is no such family, or it is neither.
+    """
+    if isinstance(family, str):
+        return heads.get(family)
+    if isinstance(family, type) or not isinstance(family, heads.Family):
+        raise DataError(f"family is {family!r}, expected a family or one of {', '.join(heads.names())}")
+    return family
 
 
 def layout(family: heads.Family, dims: heads.Dims) -> programs.Over:
@@ -386,15 +390,8 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterato
         for seed in seeds
     ]
     total = max(1, int((orders[0].stop - orders[0].start).sum(axis=0).max(initial=0))) if problem.decays else np.inf
-    run = programs.gradient(
-        problem.family,
-        problem.dims,
-        problem.loss,
-        fresh=problem.anchor is None,
-        moments=problem.moments,
-        parallel=parallel,
-        over=over,
-    )
+    fresh = problem.anchor is None
+    run = programs.gradient(problem.family, problem.dims, problem.loss, fresh, problem.moments, parallel, over)
     table = programs.Table.of(examples, problem.keys, orders)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
@@ -419,7 +416,7 @@ def _exact(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_
             size=limit or problem.batch_examples,
             whole_pools=problem.loss in losses.WITHIN_POOL,
         )
-        run = programs.exact(family, problem.loss, few=limit is not None, over=over)
+        run = programs.exact(family, problem.loss, limit is not None, over)
         table = programs.Table.of(examples, problem.keys, [order])
         yield functools.partial(run, problem.normaliser, problem.shared, *ends, table, rates), users
 
@@ -484,10 +481,7 @@ def _checked_problem(
     family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
 ) -> Problem:
     """The problem of `fit_heads` and of `sweep_heads`, from their arguments."""
-    if isinstance(family, str):
-        family = heads.get(family)
-    elif isinstance(family, type) or not isinstance(family, heads.Family):
-        raise DataError(f"family is {family!r}, expected a family or one of {', '.join(heads.names())}")
+    family = family_of(family)
     losses.get(loss)
     configs.check_numbers(epochs=epochs, batch_examples=batch_examples)
     checks.number(num_users, "num_users", 0)

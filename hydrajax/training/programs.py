@@ -117,11 +117,10 @@ def gradient(
     family: heads.Family,
     dims: heads.Dims,
     loss: str,
-    *,
-    fresh: bool = False,
-    moments: str = "float32",
-    parallel: int | None = None,
-    over: Over | None = None,
+    fresh: bool,
+    moments: str,
+    parallel: int | None,
+    over: Over | None,
 ) -> Any:
     """The program of AdamW steps.
 
@@ -198,7 +197,7 @@ def gradient(
 
 
 @functools.lru_cache(maxsize=64)
-def exact(family: heads.Convex, loss: str, *, few: bool, over: Over | None = None) -> Any:
+def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
     """The program of Newton's method.
 
     Args:

@@ -157,14 +157,15 @@ def test_several_users_at_once_equal_one_after_another(mlp):
         batch_examples=4,
     )
     setting = head_fits.Setting(learning_rate=0.02, weight_decay=0.01, prior_strength=1.0)
-    both = [head_fits.solve(problem, [setting], parallel=parallel).heads[2] for parallel in (None, 3)]
+    both = [head_fits.solve(problem, [setting], parallel=parallel)[0][2] for parallel in (None, 3)]
     assert_close(*both, atol=1e-5)
 
 
 def test_other_rates_and_seeds_compile_nothing_new(mlp):
     fit.personalise(MLP, mlp, NEW, U)
-    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy")
+    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "float32", None, None)
     before = program._cache_size()
+    assert before > 0
     other = dataclasses.replace(MLP, learning_rate=0.3, weight_decay=0.2, prior_strength=5.0, seed=4)
     changed = fit.personalise(other, mlp, only(NEW, NEW.user != 3), 3)
     assert program._cache_size() == before
@@ -178,7 +179,7 @@ def test_moments_of_half_the_memory_give_nearly_the_same_heads(mlp):
     assert_close(small, whole, atol=0.01)
     assert np.abs(whole["w1"][0] - mlp.generic["w1"]).max() > 0.05
     assert_equal(head(small, 1), mlp.generic)
-    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", moments="bfloat16")
+    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "bfloat16", None, None)
     assert program._cache_size() == 1
 
 

@@ -78,9 +78,10 @@ def test_users_without_examples_get_the_start_or_zeros(family):
 @pytest.mark.slow
 def test_one_program_whatever_the_numbers():
     dims = heads.Dims(features=D, extras=2)
-    program = programs.gradient(heads.get(MLP["family"]), dims, "cross_entropy", fresh=True)
+    program = programs.gradient(heads.get(MLP["family"]), dims, "cross_entropy", True, "float32", None, None)
     fitted()
     before = program._cache_size()
+    assert before > 0
     fitted(seed=5, learning_rate=0.3, weight_decay=0.2, prior_strength=0.0)
     assert program._cache_size() == before
 
@@ -177,10 +178,11 @@ def test_what_is_not_there_is_an_attribute_error():
 def test_a_family_is_one_or_its_name():
     for family in (7, heads.Family, None):
         with pytest.raises(DataError, match="expected a family or one of facets"):
-            fitted(family=family)
-    assert_equal(fitted(family="linear"), fitted(family=heads.get("linear")))
+            head_fits.family_of(family)
+    assert head_fits.family_of("linear") == head_fits.family_of(heads.get("linear"))
 
 
+SWEPT = make_examples((10, 0, 16, 6))
 DIMS = heads.Dims(features=D, extras=X)
 SEVERAL = [
     head_fits.Setting(learning_rate=0.02, dropout=0.0),
@@ -194,8 +196,8 @@ def one_by_one(family, setting, **options):
     chosen = heads.get(family)
     if setting.dropout is not None:
         chosen = dataclasses.replace(chosen, dropout=setting.dropout)
-    arrays = {name: getattr(NEW, name) for name in ("x", "user", "label", "extras", "score", "pool")}
-    return fit_heads(chosen, **arrays, num_users=U, **values, **options)
+    arrays = {name: getattr(SWEPT, name) for name in ("x", "user", "label", "extras", "score", "pool")}
+    return fit_heads(chosen, **arrays, num_users=4, **values, **options)
 
 
 def family_parts(name):
@@ -218,8 +220,8 @@ def family_parts(name):
 def test_every_setting_is_the_single_fit(family, loss, over):
     shared, start = family_parts(family)
     options = {"start": start, "shared": shared, "epochs": 3, "batch_examples": 4, "loss": loss}
-    program = programs.gradient(heads.get(family), DIMS, loss, over=over or "vmap")
-    swept = head_fits.sweep_heads(family, NEW, SEVERAL, num_users=U, over=over, **options)
+    program = programs.gradient(heads.get(family), DIMS, loss, False, "float32", None, over or "vmap")
+    swept = head_fits.sweep_heads(family, SWEPT, SEVERAL, num_users=4, over=over, **options)
     assert program._cache_size() == 1
     for s, setting in enumerate(SEVERAL):
         single = one_by_one(family, setting, **options)
@@ -232,7 +234,7 @@ def test_every_setting_is_the_single_fit(family, loss, over):
 @pytest.mark.slow
 def test_prior_strengths_of_a_convex_family(over):
     settings = head_fits.product(prior_strength=(0.3, 3.0, 30.0))
-    swept = head_fits.sweep_heads("linear", NEW, settings, num_users=U, over=over)
+    swept = head_fits.sweep_heads("linear", SWEPT, settings, num_users=4, over=over)
     for s, setting in enumerate(settings):
         assert_close(jax.tree.map(lambda leaf, s=s: leaf[s], swept), one_by_one("linear", setting), atol=1e-4)
     sizes = np.linalg.norm(swept["w"], axis=-1)
@@ -243,7 +245,7 @@ def test_prior_strengths_of_a_convex_family(over):
 @pytest.mark.slow
 def test_fresh_heads_are_each_seeds_own():
     settings = head_fits.product(seed=(0, 7), learning_rate=(1e-9, 0.01))
-    swept = head_fits.sweep_heads("mlp:width=3", NEW, settings, num_users=U, epochs=1)
+    swept = head_fits.sweep_heads("mlp:width=3", SWEPT, settings, num_users=4, epochs=1)
     first, _, third, _ = swept["w1"]
     np.testing.assert_allclose(first[0], one_by_one("mlp:width=3", settings[0], epochs=1)["w1"][0], atol=1e-6)
     assert not np.allclose(first[0], third[0], atol=1e-2)
@@ -268,21 +270,21 @@ def test_products_of_values():
 )
 def test_settings_that_cannot_be_fitted_are_refused(settings, says):
     with pytest.raises(DataError, match=says):
-        head_fits.sweep_heads("mlp", NEW, settings, num_users=U)
+        head_fits.sweep_heads("mlp", SWEPT, settings, num_users=4)
 
 
 def test_what_has_no_dropout_or_no_heads_is_refused():
     with pytest.raises(DataError, match="Linear has none"):
-        head_fits.sweep_heads("linear", NEW, [head_fits.Setting(dropout=0.1)], num_users=U)
+        head_fits.sweep_heads("linear", SWEPT, [head_fits.Setting(dropout=0.1)], num_users=4)
     with pytest.raises(DataError, match="stores nothing of a user"):
-        head_fits.sweep_heads("shared", NEW, [head_fits.Setting()], num_users=U)
+        head_fits.sweep_heads("shared", SWEPT, [head_fits.Setting()], num_users=4)
     with pytest.raises(DataError, match="over is 'foo', expected 'vmap', 'map' or None"):
-        head_fits.sweep_heads("mlp", NEW, [head_fits.Setting()], num_users=U, over="foo")
+        head_fits.sweep_heads("mlp", SWEPT, [head_fits.Setting()], num_users=4, over="foo")
     with pytest.raises(DataError, match="setting 1 of the sweep: the head of user . is not finite"):
         settings = [head_fits.Setting(), head_fits.Setting(learning_rate=900.0, weight_decay=1e6)]
-        head_fits.sweep_heads("mlp:width=3", NEW, settings, num_users=U)
+        head_fits.sweep_heads("mlp:width=3", SWEPT, settings, num_users=4)
     with pytest.raises(DataError, match="less than 2 users"):
-        head_fits.sweep_heads("mlp", NEW, [head_fits.Setting()], num_users=2)
+        head_fits.sweep_heads("mlp", SWEPT, [head_fits.Setting()], num_users=2)
 
 
 def test_everything_public_is_found_and_nothing_else():
