@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.nn import heads
 from hydrajax.training import fit, programs
 from hydrajax.training.config import FitConfig
@@ -64,8 +65,8 @@ def test_every_family_is_pretrained_personalised_and_scored(name):
 def test_a_scorer_of_any_family_is_kept_and_comes_back(name, tmp_path):
     fitted = pretrained(name)
     users = fit.personalise(config(name), fitted, NEW, U)
-    fitted.save_fitted(tmp_path, fitted, users)
-    again, loaded = fitted.load_fitted(tmp_path)
+    training.save_fitted(tmp_path, fitted, users)
+    again, loaded = training.load_fitted(tmp_path)
     scores = [fit.predict(f, u, NEW.user, NEW.x, NEW.extras) for f, u in ((fitted, users), (again, loaded))]
     np.testing.assert_array_equal(*scores)
 
