@@ -33,7 +33,7 @@ from hydrajax.evaluation.report import plots
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
-from hydrajax.training import head_fits, losses, optimizers, programs, step
+from hydrajax.training import head_fits, losses, optimizers, programs, rows
 
 WORDS = (20, 150)  # of a pair of texts
 VMAPPED = (2, 8, 16, 64)
@@ -148,11 +148,14 @@ def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) 
         opt = TX.init(head)
         key = jax.random.key(user)
         for _ in range(options.epochs):
-            for rows in np.array_split(rng.permutation(own), -(-len(own) // batch)):
+            for part in np.array_split(rng.permutation(own), -(-len(own) // batch)):
                 targets = losses.Targets(
-                    label=data.label[rows], score=data.score[rows], pool=data.pool[rows], mask=np.ones(len(rows), bool)
+                    label=data.label[part],
+                    score=data.score[part],
+                    pool=data.pool[part],
+                    mask=np.ones(len(part), bool),
                 )
-                head, opt = update(shared, start, head, opt, data.x[rows], targets, key)
+                head, opt = update(shared, start, head, opt, data.x[part], targets, key)
                 key = jax.random.fold_in(key, 0)
         found.append(jax.device_get(head))
     return found
@@ -167,7 +170,7 @@ def _update(family: heads.Family, examples: int) -> Any:
 
         grad, weight = jax.grad(loss, has_aux=True)(head)
         pull = jnp.float32(SETTING.prior_strength / examples)
-        return step.update_head(TX, start, head, opt, grad, weight, pull)
+        return optimizers.update_head(TX, start, head, opt, grad, weight, pull)
 
     return update
 
@@ -263,7 +266,7 @@ def measure(options: Options) -> dict[str, Any]:
                 options,
                 users=options.users,
                 batch=batch,
-                parallel=head_fits.parallel_users(),
+                parallel=rows.users_in_parallel(),
             )
             for batch in sorted({BATCHES[0], chosen})
         },

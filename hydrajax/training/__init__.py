@@ -45,32 +45,28 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:  # what is looked up below, for type checkers
-    from hydrajax.training.bank import initial, put_users, take_users
-    from hydrajax.training.batch import Batch
     from hydrajax.training.checks import check_batch
     from hydrajax.training.config import FitConfig
     from hydrajax.training.directory import Directory, add_users, remove_users
-    from hydrajax.training.examples import Examples
+    from hydrajax.training.examples import Batch, Examples
     from hydrajax.training.fit import Snapshots, personalise, personalise_snapshots, predict, pretrain
     from hydrajax.training.fitted import Fitted, load_fitted, save_fitted
     from hydrajax.training.head_fits import Setting, fit_heads, product, sweep_heads
     from hydrajax.training.optimizers import adamw
-    from hydrajax.training.state import TrainState
-    from hydrajax.training.step import init_state, make_eval_step, make_train_step
+    from hydrajax.training.state import TrainState, init_state, initial, put_users, take_users
+    from hydrajax.training.step import make_eval_step, make_train_step
 
 _NAMES = {
-    "bank": ("initial", "put_users", "take_users"),
-    "batch": ("Batch",),
     "checks": ("check_batch",),
     "config": ("FitConfig",),
     "directory": ("Directory", "add_users", "remove_users"),
-    "examples": ("Examples",),
+    "examples": ("Batch", "Examples"),
     "fit": ("Snapshots", "personalise", "personalise_snapshots", "predict", "pretrain"),
     "fitted": ("Fitted", "load_fitted", "save_fitted"),
     "head_fits": ("Setting", "fit_heads", "product", "sweep_heads"),
     "optimizers": ("adamw",),
-    "state": ("TrainState",),
-    "step": ("init_state", "make_eval_step", "make_train_step"),
+    "state": ("TrainState", "init_state", "initial", "put_users", "take_users"),
+    "step": ("make_eval_step", "make_train_step"),
 }
 # Where each public function lives.
 PUBLIC = {name: module for module, names in _NAMES.items() for name in names}

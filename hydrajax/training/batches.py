@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 from hydrajax.nn import tokens
-from hydrajax.training import batch as batch_
 from hydrajax.training import examples as examples_
 from hydrajax.training import losses
 
@@ -47,7 +46,7 @@ class Plan:
         """Batches before the first epoch, and up to the end of each."""
         return list(itertools.accumulate(map(len, self.epochs), initial=0))
 
-    def batch(self, slots: Slots) -> batch_.Batch:
+    def batch(self, slots: Slots) -> examples_.Batch:
         """The arrays of one batch."""
         examples = self.examples
         take, mask = np.maximum(slots.rows, 0), slots.rows >= 0
@@ -57,7 +56,7 @@ class Plan:
             x = x.replace(mask=x.mask & mask[..., None])
         else:
             x = examples.x[take]
-        return batch_.Batch(
+        return examples_.Batch(
             rows=slots.users,
             x=x,
             extras=examples.extras[take],

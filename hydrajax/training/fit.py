@@ -23,13 +23,13 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import batches, checks, head_fits, loop, losses, optimizers, programs, step
+from hydrajax.training import batches, checks, head_fits, loop, losses, optimizers, programs, rows, step
 from hydrajax.training import config as configs
+from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted, family_of
 from hydrajax.training.head_fits import Progress
-from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
 POOLED_BATCH = 256  # examples of all users in one update of the pooled head
@@ -220,20 +220,20 @@ def predict(
     """
     x, extras = np.asarray(x, np.float32), np.asarray(extras, np.float32)
     _check_widths(fitted.dims, x, extras)
-    rows = checks.whole(user_rows, "predict: user rows").astype(np.int32)
-    if not len(x) == len(extras) == len(rows):
-        raise DataError(f"predict: {len(rows)} user rows, {len(x)} features, {len(extras)} extras, expected as many")
+    numbers = checks.whole(user_rows, "predict: user rows").astype(np.int32)
+    if not len(x) == len(extras) == len(numbers):
+        raise DataError(f"predict: {len(numbers)} user rows, {len(x)} features, {len(extras)} extras, expected as many")
     if user_heads is None:
         user_heads = jax.tree.map(lambda leaf: np.asarray(leaf)[None], fitted.generic)
-        rows = np.zeros_like(rows)
+        numbers = np.zeros_like(numbers)
     sizes = {len(leaf) for leaf in jax.tree.leaves(user_heads)}
     if not sizes:
-        rows = np.zeros_like(rows)
-    elif len(rows) and not 0 <= rows.min() <= rows.max() < min(sizes):
-        raise DataError(f"predict: user rows from {rows.min()} to {rows.max()}, expected 0 to {min(sizes) - 1}")
+        numbers = np.zeros_like(numbers)
+    elif len(numbers) and not 0 <= numbers.min() <= numbers.max() < min(sizes):
+        raise DataError(f"predict: user rows from {numbers.min()} to {numbers.max()}, expected 0 to {min(sizes) - 1}")
     if not len(x):
         return np.zeros(0, np.float32)
-    return programs.score(fitted.family, fitted.shared, user_heads, x, extras, rows, normaliser=fitted.normaliser)
+    return programs.score(fitted.family, fitted.shared, user_heads, x, extras, numbers, normaliser=fitted.normaliser)
 
 
 def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
@@ -258,7 +258,7 @@ def train_jointly(
     head: heads.User | None = None,
     checkpoint: str | pathlib.Path | None = None,
     progress: Progress | None = None,
-) -> tuple[TrainState, list[float]]:
+) -> tuple[states.TrainState, list[float]]:
     """Updates over batches of users, in which base, shared parameters and heads learn at once.
 
     Where the base is frozen, an update sees about as many examples as one of the pooled head: shared parameters then
@@ -298,7 +298,7 @@ def train_jointly(
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
     if base is not None:
         scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling)
-    state = step.init_state(
+    state = states.init_state(
         scorer,
         base_tx,
         head_tx,
@@ -356,7 +356,7 @@ def _personal(
         moments=config.moments,
     )
     group = config.users_per_batch
-    parallel = head_fits.parallel_users(group)
+    parallel = rows.users_in_parallel(group)
     found, curve = head_fits.solve(problem, [setting], parallel=parallel, group=group, progress=progress)
     users = {n: jax.tree.map(lambda leaf: leaf[0], stack) for n, stack in found.items()}
     return Snapshots(heads=users, curve=tuple(curve[0].tolist()))

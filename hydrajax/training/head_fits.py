@@ -20,7 +20,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -31,7 +30,7 @@ from jaxtyping import Bool, Float, Num
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import checks, losses, newton, programs
+from hydrajax.training import checks, losses, newton, programs, rows
 from hydrajax.training import config as configs
 from hydrajax.training import examples as examples_
 from hydrajax.types import DataError
@@ -39,11 +38,6 @@ from hydrajax.types import DataError
 Progress = Callable[[int, int], None]
 # Examples up to which users of a convex family are fitted in one chunk, in a program for each number.
 FEW = (32, 128, 512)
-# A group's heads, under all settings, on a CPU: larger results come in fresh pages of the system every time, which cost
-# half as much as the fit (`mlp` at d = 384: 4.6 ms a user in groups of 8, 6.9 in groups of 64).
-GROUP_BYTES = 5 * 2**20
-SMALL_GROUP = 16  # users, where there are too few for a large group on every core: two sizes, few programs
-SIDE_BY_SIDE = 2**15  # bytes of a head up to which settings are fitted side by side on a CPU
 CHECKED_AT_ONCE = 256  # users
 
 
@@ -195,7 +189,7 @@ def fit_heads(
         family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
     )
     _check_setting(problem.family, setting)
-    found, _ = solve(problem, [setting], parallel=parallel_users(), progress=progress)
+    found, _ = solve(problem, [setting], parallel=rows.users_in_parallel(), progress=progress)
     return _checked_heads(problem.family, jax.tree.map(lambda leaf: leaf[0], found[epochs]))
 
 
@@ -247,7 +241,7 @@ def sweep_heads(
     _check_settings(problem.family, settings)
     if over not in (None, "vmap", "map"):
         raise DataError(f"over is {over!r}, expected 'vmap', 'map' or None")
-    found, _ = solve(problem, settings, over=over, parallel=parallel_users(), progress=progress)
+    found, _ = solve(problem, settings, over=over, parallel=rows.users_in_parallel(), progress=progress)
     for i in range(len(settings)):
         heads_i = jax.tree.map(lambda leaf: leaf[i], found[epochs])  # noqa: B023
         _checked_heads(problem.family, heads_i, f"setting {i} of the sweep: ")
@@ -309,7 +303,8 @@ def solve(
     }
     curve, done = np.zeros((*grid.shape, 0, 2), np.float32), 0
     rates = _rates(problem.family, settings, grid)
-    group = _group_size(group, num_users, 4 * grid.size * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(zeros)))
+    user_bytes = 4 * grid.size * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(zeros))
+    group = rows.users_in_call(num_users, user_bytes, group)
     fits = (_exact if convex else _gradient)(problem, rates, (anchor, fallback), seeds, snapshots, parallel, over)
     for users, (made, losses_, left) in _computed(fits if snapshots else (), group):
         if convex:
@@ -346,15 +341,9 @@ def family_of(family: Any) -> heads.Family:
 
 
 def layout(family: heads.Family, dims: heads.Dims) -> programs.Over:
-    """How settings are fitted in one program: side by side on an accelerator, on a CPU where heads are small."""
+    """How settings are fitted in one program; see `rows.settings_over`."""
     template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
-    return "vmap" if size <= SIDE_BY_SIDE or jax.default_backend() != "cpu" else "map"
-
-
-def parallel_users(users: int = 64) -> int | None:
-    """How many users one device fits side by side: one after another keeps a head in the cache of a CPU (None)."""
-    return None if jax.default_backend() == "cpu" else users
+    return rows.settings_over(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template)))
 
 
 def checked_keys(user_keys: Any, num_users: int) -> np.ndarray:
@@ -427,7 +416,7 @@ def _computed(fits: Iterable[_Fit], group: int) -> Iterator[tuple[np.ndarray, An
     On a CPU as many groups as there are cores run at once: a head's operations are too small to be divided among cores.
     """
     waiting: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
-    threads = _threads()
+    threads = rows.calls_in_parallel()
 
     def finish() -> tuple[np.ndarray, Any]:
         users, future = waiting.popleft()
@@ -440,8 +429,8 @@ def _computed(fits: Iterable[_Fit], group: int) -> Iterator[tuple[np.ndarray, An
                 jax.block_until_ready(run(np.full(group, -1, np.int32)))
             for first in range(0, len(everybody), group):
                 users = everybody[first : first + group]
-                rows = examples_.pad(users, group, -1)
-                waiting.append((users, pool.submit(lambda run, rows: jax.device_get(run(rows)), run, rows)))
+                padded = examples_.pad(users, group, -1)
+                waiting.append((users, pool.submit(lambda run, users: jax.device_get(run(users)), run, padded)))
                 if len(waiting) > threads:
                     yield finish()
         while waiting:
@@ -450,17 +439,6 @@ def _computed(fits: Iterable[_Fit], group: int) -> Iterator[tuple[np.ndarray, An
 
 def _put(out: np.ndarray, users: np.ndarray, new: np.ndarray) -> None:
     out[users] = new
-
-
-def _threads() -> int:
-    return min(8, os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
-
-
-def _group_size(most: int, num_users: int, user_bytes: int) -> int:
-    """Users in one call of a program, of whom each has heads of so many bytes under all settings."""
-    if jax.default_backend() != "cpu":
-        return min(most, examples_.padded(num_users), max(1, 2**28 // user_bytes))
-    return min(most, most if num_users >= most * _threads() else SMALL_GROUP, max(1, GROUP_BYTES // user_bytes))
 
 
 def _rates(family: heads.Family, settings: Sequence[Setting], grid: np.ndarray) -> programs.Rates:

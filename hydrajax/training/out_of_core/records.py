@@ -1,4 +1,4 @@
-"""Where the rows of a bank lie outside the device: one record a user, in host memory or in files. See `shards`."""
+"""Where the rows of a bank lie outside the device: one record a user, in host memory or in files. See `row_store`."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from hydrajax import files
-from hydrajax.training import bank, checks
+from hydrajax.training import checks
+from hydrajax.training import state as states
 from hydrajax.types import DataError
 
 FORMAT = 1
@@ -34,11 +35,11 @@ class Layout:
       size: bytes of a record, stamps included; a multiple of 64.
     """
 
-    like: bank.Rows
+    like: states.Rows
     offsets: tuple[int, ...]
     size: int
 
-    def pack(self, rows: bank.Rows, stamp: int) -> np.ndarray:
+    def pack(self, rows: states.Rows, stamp: int) -> np.ndarray:
         """Records of rows (every leaf [n, ...]), uint8 [n, size]."""
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(rows)]
         records = np.zeros((len(leaves[0]), self.size), np.uint8)
@@ -49,7 +50,7 @@ class Layout:
         records[:, -STAMP:].view(np.uint64)[:] = stamp
         return records
 
-    def unpack(self, records: np.ndarray) -> bank.Rows:
+    def unpack(self, records: np.ndarray) -> states.Rows:
         """Rows of records, every leaf a new array [n, ...]."""
         out = []
         for offset, leaf in zip(self.offsets, jax.tree.leaves(self.like), strict=True):
@@ -66,19 +67,19 @@ def stamps(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, last
 
 
-def layout(fresh: bank.Initial) -> Layout:
+def layout_of(fresh: states.Initial) -> Layout:
     """The layout of rows that start as `fresh` says.
 
     Raises:
       DataError: there is nothing to store.
     """
-    one = fresh(np.zeros(1, np.int32))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), one)
+    row = fresh(np.zeros(1, np.int32))
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), row)
     offsets, end = [], STAMP
     for leaf in jax.tree.leaves(like):
         offsets.append(end)
         end += -(-_bytes(leaf) // STAMP) * STAMP
-    if not jax.tree.leaves(one[0]):
+    if not jax.tree.leaves(row[0]):
         raise DataError("the head family stores nothing per user: it needs no bank")
     return Layout(like=like, offsets=tuple(offsets), size=-(-(end + STAMP) // 64) * 64)
 
@@ -123,22 +124,21 @@ class Memory:
 class Files:
     """Records in files of equal size, and `bank.json`, which says how many and what is in them."""
 
-    def __init__(self, folder: pathlib.Path, form: Layout):
+    def __init__(self, folder: pathlib.Path, layout: Layout):
         self.name = str(folder)
         self._folder = folder
-        self._layout = form
+        self._layout = layout
         self._per_file = 1
         self._descriptors: list[int] = []
         self._maps: list[mmap.mmap] = []
         self._records: list[np.ndarray] = []  # the maps as uint8 [rows_per_file, size]
         self._known = np.zeros(0, np.uint8)  # of each row of the files: _UNKNOWN, _BLANK or _WRITTEN
         self._lock = filelock.FileLock(folder / "lock", thread_local=False)
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise DataError(f"{folder}: the bank is in use by another process") from error
-        except OSError as error:
-            raise DataError(f"{folder}: the bank cannot be locked ({error.strerror})") from error
+        with files.in_a_sentence(folder, "the bank cannot be locked"):
+            try:
+                self._lock.acquire(timeout=0)
+            except filelock.Timeout as error:
+                raise DataError(f"{folder}: the bank is in use by another process") from error
 
     def create(self, capacity: int, rows_per_file: int) -> None:
         if (self._folder / "bank.json").exists():
@@ -150,9 +150,8 @@ class Files:
 
     def reopen(self) -> int:
         path = self._folder / "bank.json"
-        capacity, self._per_file, found = _noted(path, files.read_json(path))
-        if found != checks.leaves(self._layout.like):
-            checks.check_like(found, checks.leaves(self._layout.like), self.name)
+        capacity, self._per_file, leaves = _noted(path, files.read_json(path))
+        checks.check_like(leaves, checks.leaves(self._layout.like), self.name)
         self._open(self._count(capacity))
         return capacity
 
@@ -176,7 +175,7 @@ class Files:
         number, place = divmod(row, self._per_file)
         offset = place * self._layout.size
         descriptor = self._descriptors[number]
-        with sentence(self._path(number), f"row {row} cannot be written"):
+        with files.in_a_sentence(self._path(number), f"row {row} cannot be written"):
             if self._known[row] != _WRITTEN and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(descriptor, offset, self._layout.size)
             self._known[row] = _WRITTEN
@@ -202,7 +201,7 @@ class Files:
                     made.append(number)
             self._open(after, made)
             # The note comes last: a bank that it describes is complete.
-            with sentence(self._folder, "cannot be written"):
+            with files.in_a_sentence(self._folder, "cannot be written"):
                 files.write_json(self._folder / "bank.json", note)
         except BaseException:
             self._close_behind(before)
@@ -213,7 +212,7 @@ class Files:
     def _make(self, number: int) -> bool:
         """Whether the file is new. One that exists is never cut: its rows may be somebody's."""
         path = self._path(number)
-        with sentence(path, "cannot be made"):
+        with files.in_a_sentence(path, "cannot be made"):
             try:
                 with open(path, "xb") as file:
                     file.truncate(self._per_file * self._layout.size)
@@ -225,7 +224,7 @@ class Files:
         size = self._per_file * self._layout.size
         for number in range(len(self._descriptors), count):
             path = self._path(number)
-            with sentence(path, "cannot be opened"):
+            with files.in_a_sentence(path, "cannot be opened"):
                 descriptor = os.open(path, os.O_RDWR)
                 self._descriptors.append(descriptor)
                 if (got := os.fstat(descriptor).st_size) != size:
@@ -240,7 +239,7 @@ class Files:
 
     def flush(self) -> None:
         for number, descriptor in enumerate(self._descriptors):
-            with sentence(self._path(number), "cannot be written"):
+            with files.in_a_sentence(self._path(number), "cannot be written"):
                 os.fsync(descriptor)
 
     def close(self) -> None:
@@ -272,14 +271,6 @@ class Files:
 
     def _count(self, capacity: int) -> int:
         return -(-capacity // self._per_file)
-
-
-@contextlib.contextmanager
-def sentence(path: pathlib.Path, what: str):
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: {what} ({error.strerror})") from error
 
 
 def _bytes(leaf: Any) -> int:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import heads, scorer
-from hydrajax.training import bank, optimizers, shards, step, streaming
+from hydrajax.training import optimizers, out_of_core, step
+from hydrajax.training import state as states
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_equal, edited, make_batch
 
@@ -28,18 +29,18 @@ def build(family="linear", **settings):
 @functools.cache
 def start(capacity=C, **settings):
     one, _, _ = build(**settings)
-    return step.init_state(one, TX, TX, num_users=capacity, key=jax.random.key(0))
+    return states.init_state(one, TX, TX, num_users=capacity, key=jax.random.key(0))
 
 
 @functools.cache
 def initial(**settings):
     """Every row has the initialisation that `start` gives it."""
     one, _, _ = build(**settings)
-    return bank.initial(one, TX, key=jax.random.key(0))
+    return states.initial(one, TX, key=jax.random.key(0))
 
 
 def empty(**settings):
-    return shards.in_memory(C, initial(**settings))
+    return out_of_core.in_memory(C, initial(**settings))
 
 
 def copied(state):
@@ -70,7 +71,7 @@ def in_memory(batches, **settings):
 def run(store, batches, prefetch=True, **settings):
     first, metrics = copied(start(capacity=1, **settings)), []
     last = first
-    for state, one in streaming.stream(build(**settings)[2], first, store, iter(batches), prefetch=prefetch):
+    for state, one in out_of_core.stream(build(**settings)[2], first, store, iter(batches), prefetch=prefetch):
         last = state
         metrics.append(jax.device_get(one))
     return last, metrics
@@ -104,7 +105,11 @@ class Slow:
 def test_a_random_run_is_bit_identical_to_the_bank_in_memory(tmp_path, where, dropout, prefetch):
     batches, settings = random_batches(25), {"family": "mlp", "dropout": dropout}
     fresh = initial(**settings)
-    store = shards.in_memory(C, fresh) if where == "memory" else shards.create(tmp_path, C, fresh, rows_per_file=4)
+    store = (
+        out_of_core.in_memory(C, fresh)
+        if where == "memory"
+        else out_of_core.create(tmp_path, C, fresh, rows_per_file=4)
+    )
     with store:
         state, metrics = run(store, batches, prefetch, **settings)
         expected, expected_metrics = in_memory(batches, **settings)
@@ -140,25 +145,25 @@ def test_shared_parameters_learn_too():
 
     one = scorer.Scorer(family=Both(), dims=DIMS)
     update = jax.jit(step.make_train_step(one, TX, TX))
-    make = functools.partial(step.init_state, one, TX, TX, key=jax.random.key(0))
+    make = functools.partial(states.init_state, one, TX, TX, key=jax.random.key(0))
     state, batches = make(num_users=C), random_batches(8)
     for batch in batches:
         state, _ = update(state, batch)
-    store = shards.in_memory(C, bank.initial(one, TX, key=jax.random.key(0)))
-    *_, (last, _) = streaming.stream(update, make(num_users=1), store, batches)
+    store = out_of_core.in_memory(C, states.initial(one, TX, key=jax.random.key(0)))
+    *_, (last, _) = out_of_core.stream(update, make(num_users=1), store, batches)
     assert_equal(store.read(np.arange(C)), (state.bank, state.bank_opt))
     assert_equal((last.shared, last.base_opt), (state.shared, state.base_opt))
 
 
 def test_what_was_computed_is_written_where_the_loop_ends_early():
     batches, store = random_batches(6), empty()
-    steps = streaming.stream(build()[2], copied(start(capacity=1)), Slow(store, write=0.02), batches)
+    steps = out_of_core.stream(build()[2], copied(start(capacity=1)), Slow(store, write=0.02), batches)
     for _ in range(3):
         next(steps)
     steps.close()
     expected, _ = in_memory(batches[:3])
     assert_equal(store.read(np.arange(C)), (expected.bank, expected.bank_opt))
-    assert list(streaming.stream(build()[1], start(), store, [])) == []
+    assert list(out_of_core.stream(build()[1], start(), store, [])) == []
 
 
 @pytest.mark.parametrize("prefetch", [True, False])
@@ -190,7 +195,7 @@ def test_the_step_is_traced_once_for_batches_of_one_shape():
     long = [make_batch([1, 4], size=12, seed=i, capacity=C) for i in range(3)]
     batches = [*random_batches(5), *long, *random_batches(5)]
     store = empty()
-    for _ in streaming.stream(jax.jit(counted), start(), store, batches):
+    for _ in out_of_core.stream(jax.jit(counted), start(), store, batches):
         pass
     # The state before the first step has another bank than the state between two steps, not another shape of rows.
     assert traces == [(4, 6, D), (4, 12, D)]
@@ -199,7 +204,7 @@ def test_the_step_is_traced_once_for_batches_of_one_shape():
 def test_a_store_is_not_closed_under_a_stream():
     batches, store = random_batches(3), empty()
     expected = in_memory(batches[:1])[0]
-    steps = streaming.stream(build()[2], copied(start(capacity=1)), store, iter(batches))
+    steps = out_of_core.stream(build()[2], copied(start(capacity=1)), store, iter(batches))
     next(steps)
     with pytest.raises(DataError, match="a stream goes over the bank, leave its loop before you close it"):
         store.close()
@@ -207,4 +212,4 @@ def test_a_store_is_not_closed_under_a_stream():
     assert_equal(store.read(np.arange(C)), (expected.bank, expected.bank_opt))
     store.close()
     with pytest.raises(DataError, match="the bank is closed"):
-        next(streaming.stream(build()[2], copied(start(capacity=1)), store, iter(batches)))
+        next(out_of_core.stream(build()[2], copied(start(capacity=1)), store, iter(batches)))

@@ -27,16 +27,20 @@ import numpy as np
 from jaxtyping import Int
 
 from hydrajax import files
-from hydrajax.training import bank, checks, records
+from hydrajax.training import checks
+from hydrajax.training import state as states
+from hydrajax.training.out_of_core import records
 from hydrajax.types import DataError
 
 
 class RowStore:
     """Rows of a bank outside the device; of `in_memory`, `create` or `reopen`. One thread at a time may use it."""
 
-    def __init__(self, where: records.Memory | records.Files, form: records.Layout, capacity: int, fresh: bank.Initial):
-        self._where = where
-        self._layout = form
+    def __init__(
+        self, held: records.Memory | records.Files, layout: records.Layout, capacity: int, fresh: states.Initial
+    ):
+        self._held = held
+        self._layout = layout
         self._capacity = capacity
         self._fresh = fresh
         self._closed = False
@@ -54,7 +58,7 @@ class RowStore:
         """Bytes of one row."""
         return self._layout.size
 
-    def read(self, rows: checks.RowNumbers) -> bank.Rows:
+    def read(self, rows: checks.RowNumbers) -> states.Rows:
         """(parameters, optimizer states) of these rows, numpy, every leaf a new array [U, ...].
 
         Raises:
@@ -62,24 +66,24 @@ class RowStore:
         """
         self._check_open()
         rows = checks.check_rows(rows, self._capacity)
-        found = np.empty((len(rows), self._layout.size), np.uint8)
-        self._where.fetch(rows.tolist(), found)
-        first, last = records.stamps(found)
+        packed = np.empty((len(rows), self._layout.size), np.uint8)
+        self._held.fetch(rows.tolist(), packed)
+        first, last = records.stamps(packed)
         if (torn := rows[first != last]).size:
             raise DataError(
-                f"{self._where.name}: row {torn[0]} is torn, its writer was killed: reset the row or restore a copy"
+                f"{self._held.name}: row {torn[0]} is torn, its writer was killed: reset the row or restore a copy"
             )
-        users = self._layout.unpack(found)
+        users = self._layout.unpack(packed)
         if (untouched := np.flatnonzero(first == 0)).size:
             for leaf, new in zip(jax.tree.leaves(users), jax.tree.leaves(self._fresh(rows[untouched])), strict=True):
                 leaf[untouched] = new
         return users
 
-    def write(self, rows: checks.RowNumbers, values: bank.Rows) -> None:
+    def write(self, rows: checks.RowNumbers, values: states.Rows) -> None:
         """Replaces these rows by values, every leaf [U, ...].
 
-        Numbers that are not finite are taken, unlike in `bank.put_users`: a stream writes after every step, and to look
-        at each number would cost as much as to write it. `checks.check_finite` tells of rows that were read.
+        Numbers that are not finite are taken, unlike in `put_users`: a stream writes after every step, and to look at
+        each number would cost as much as to write it. `checks.check_finite` tells of rows that were read.
 
         Raises:
           DataError: a row out of range or twice, leaves of other shapes, or the disk is full.
@@ -89,7 +93,7 @@ class RowStore:
         checks.check_like(values, self._layout.like, "the users", lead=(len(rows),))
         self._stamp += 1
         for row, record in zip(rows.tolist(), self._layout.pack(values, self._stamp), strict=True):
-            self._where.put(row, record)
+            self._held.put(row, record)
 
     def reset(self, rows: checks.RowNumbers) -> None:
         """Rows as before their first update: zeros take the place of every byte of who had them.
@@ -102,15 +106,15 @@ class RowStore:
         self._check_open()
         rows = checks.check_rows(rows, self._capacity)
         for row in rows.tolist():
-            if self._where.record(row).any():
-                self._where.put(row, np.zeros(self._layout.size, np.uint8))
+            if self._held.record(row).any():
+                self._held.put(row, np.zeros(self._layout.size, np.uint8))
 
     def torn(self) -> Int[np.ndarray, " n"]:
         """The rows that a killed writer left half-written; reads two pages of every record."""
         self._check_open()
         bad = []
         for row in range(self._capacity):
-            first, last = records.stamps(self._where.record(row)[None])
+            first, last = records.stamps(self._held.record(row)[None])
             if first[0] != last[0]:
                 bad.append(row)
         return np.array(bad, np.int32)
@@ -122,9 +126,8 @@ class RowStore:
           DataError: the store is larger already, or files cannot be made.
         """
         self._check_open()
-        if checks.number(capacity, "the capacity", 0) < self._capacity:
-            raise DataError(f"{self._where.name} has {self._capacity} rows, it cannot grow to {capacity}")
-        self._where.grow(capacity)
+        checks.check_growth(self._capacity, capacity, self._held.name)
+        self._held.grow(capacity)
         self._capacity = capacity
 
     def flush(self) -> None:
@@ -134,7 +137,7 @@ class RowStore:
           DataError: the disk failed.
         """
         self._check_open()
-        self._where.flush()
+        self._held.flush()
 
     def close(self) -> None:
         """Flushes, and lets go of files and memory. A closed store cannot be used; closing again does nothing.
@@ -143,7 +146,7 @@ class RowStore:
           DataError: a stream goes over the store, whose last rows would be lost, or the disk failed.
         """
         if self._streams:
-            raise DataError(f"{self._where.name}: a stream goes over the bank, leave its loop before you close it")
+            raise DataError(f"{self._held.name}: a stream goes over the bank, leave its loop before you close it")
         self._release()
 
     @contextlib.contextmanager
@@ -169,15 +172,15 @@ class RowStore:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise DataError(f"{self._where.name}: the bank is closed")
+            raise DataError(f"{self._held.name}: the bank is closed")
 
     def _release(self) -> None:
         if not self._closed:
             self._closed = True
-            self._where.close()
+            self._held.close()
 
 
-def in_memory(capacity: int, fresh: bank.Initial) -> RowStore:
+def in_memory(capacity: int, fresh: states.Initial) -> RowStore:
     """A bank in the host's memory; rows that nobody touched take none.
 
     Args:
@@ -188,14 +191,14 @@ def in_memory(capacity: int, fresh: bank.Initial) -> RowStore:
       DataError: a capacity below 0, or a family that stores nothing.
     """
     checks.number(capacity, "the capacity", 0)
-    form = records.layout(fresh)
-    where = records.Memory(form.size)
-    where.grow(capacity)
-    return RowStore(where, form, capacity, fresh)
+    layout = records.layout_of(fresh)
+    held = records.Memory(layout.size)
+    held.grow(capacity)
+    return RowStore(held, layout, capacity, fresh)
 
 
 def create(
-    folder: str | pathlib.Path, capacity: int, fresh: bank.Initial, *, rows_per_file: int | None = None
+    folder: str | pathlib.Path, capacity: int, fresh: states.Initial, *, rows_per_file: int | None = None
 ) -> RowStore:
     """A bank in files of a new folder. Next to nothing is written: the files are holes until users learn.
 
@@ -211,17 +214,17 @@ def create(
     checks.number(capacity, "the capacity", 0)
     if rows_per_file is not None:
         checks.number(rows_per_file, "rows_per_file", 1)
-    form = records.layout(fresh)
+    layout = records.layout_of(fresh)
     folder = pathlib.Path(folder).expanduser()
-    with records.sentence(folder, "cannot be made"):
+    with files.in_a_sentence(folder, "cannot be made"):
         folder.mkdir(parents=True, exist_ok=True)
-    where = records.Files(folder, form)
-    with where.closed_on_error():
-        where.create(capacity, rows_per_file or max(1, records.FILE_BYTES // form.size))
-    return RowStore(where, form, capacity, fresh)
+    held = records.Files(folder, layout)
+    with held.closed_on_error():
+        held.create(capacity, rows_per_file or max(1, records.FILE_BYTES // layout.size))
+    return RowStore(held, layout, capacity, fresh)
 
 
-def reopen(folder: str | pathlib.Path, fresh: bank.Initial) -> RowStore:
+def reopen(folder: str | pathlib.Path, fresh: states.Initial) -> RowStore:
     """A bank that `create` made.
 
     Args:
@@ -231,10 +234,10 @@ def reopen(folder: str | pathlib.Path, fresh: bank.Initial) -> RowStore:
     Raises:
       DataError: no bank, one of another family, width or optimizer, a missing or cut file, or another process has it.
     """
-    form = records.layout(fresh)
+    layout = records.layout_of(fresh)
     folder = pathlib.Path(folder).expanduser()
     files.read_json(folder / "bank.json")  # where there is no bank, no lock is made either
-    where = records.Files(folder, form)
-    with where.closed_on_error():
-        capacity = where.reopen()
-    return RowStore(where, form, capacity, fresh)
+    held = records.Files(folder, layout)
+    with held.closed_on_error():
+        capacity = held.reopen()
+    return RowStore(held, layout, capacity, fresh)

@@ -11,8 +11,9 @@ import optax
 import pytest
 
 from hydrajax.nn import heads, scorer
-from hydrajax.training import bank, optimizers, row_file, shards, step
 from hydrajax.training import directory as directories
+from hydrajax.training import optimizers, out_of_core, row_file
+from hydrajax.training import state as states
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_equal
 
@@ -22,7 +23,7 @@ LINEAR = heads.get("linear")
 ONE = scorer.Scorer(family=LINEAR, dims=DIMS)
 TX = optimizers.adamw(0.05, 0.1)
 HEAD = {"w": np.arange(D + X, dtype=np.float32), "b": np.float32(3)}
-FRESH = bank.initial(ONE, TX, head=HEAD)
+FRESH = states.initial(ONE, TX, head=HEAD)
 
 
 def users(rows, seed=0):
@@ -38,9 +39,9 @@ def rows(*numbers):
 @pytest.fixture(params=["memory", "files"])
 def store(request, tmp_path):
     if request.param == "memory":
-        made = shards.in_memory(C, FRESH)
+        made = out_of_core.in_memory(C, FRESH)
     else:
-        made = shards.create(tmp_path / "bank", C, FRESH, rows_per_file=4)
+        made = out_of_core.create(tmp_path / "bank", C, FRESH, rows_per_file=4)
     with made:
         yield made
 
@@ -97,7 +98,7 @@ def test_values_that_do_not_fit_are_refused(store):
     with pytest.raises(DataError, match=r"the users: 0/b is float32\[1\], expected float32\[2\]"):
         store.write(rows(1, 2), users(rows(1)))
     with pytest.raises(DataError, match="the head family stores nothing per user"):
-        shards.in_memory(C, lambda rows: ({}, {"count": np.zeros(len(rows))}))
+        out_of_core.in_memory(C, lambda rows: ({}, {"count": np.zeros(len(rows))}))
 
 
 def test_a_row_moves_between_a_store_and_a_file(store, tmp_path):
@@ -113,8 +114,8 @@ def test_rows_of_their_own_initialisation_and_of_bfloat16():
     tx = optax.scale_by_adam(mu_dtype=jnp.bfloat16)
     one = scorer.Scorer(family=heads.get("mlp"), dims=DIMS)
     key = jax.random.key(5)
-    state = step.init_state(one, tx, tx, num_users=C, key=key)
-    store = shards.in_memory(C, bank.initial(one, tx, key=key))
+    state = states.init_state(one, tx, tx, num_users=C, key=key)
+    store = out_of_core.in_memory(C, states.initial(one, tx, key=key))
     assert_equal(store.read(np.arange(C)), (state.bank, state.bank_opt))
     half = store.read(rows(1, 8))
     half[1].mu["w1"][:] = 0.1
@@ -124,13 +125,13 @@ def test_rows_of_their_own_initialisation_and_of_bfloat16():
 
 
 def test_a_bank_is_found_again_as_it_was(tmp_path):
-    with shards.create(tmp_path, C, FRESH, rows_per_file=4) as store:
+    with out_of_core.create(tmp_path, C, FRESH, rows_per_file=4) as store:
         store.write(rows(7, 2), users(rows(7, 2)))
         store.grow(13)
         with pytest.raises(DataError, match="in use by another process"):
-            shards.reopen(tmp_path, FRESH)
+            out_of_core.reopen(tmp_path, FRESH)
     store.close()
-    with shards.reopen(tmp_path, FRESH) as store:
+    with out_of_core.reopen(tmp_path, FRESH) as store:
         assert store.capacity == 13
         assert_equal(store.read(rows(7, 2)), users(rows(7, 2)))
         assert_equal(store.read(rows(12)), FRESH(rows(12)))
@@ -138,7 +139,7 @@ def test_a_bank_is_found_again_as_it_was(tmp_path):
 
 def test_a_large_bank_takes_no_room_until_users_learn(tmp_path):
     capacity = 10**7
-    with shards.create(tmp_path, capacity, FRESH) as store:
+    with out_of_core.create(tmp_path, capacity, FRESH) as store:
         size = capacity * store.row_bytes
         assert sum(path.stat().st_size for path in tmp_path.glob("rows-*")) >= size > 10**9
         store.write(rows(capacity - 1), users(rows(0)))
@@ -148,39 +149,39 @@ def test_a_large_bank_takes_no_room_until_users_learn(tmp_path):
 
 def test_what_is_not_this_bank_is_one_sentence(tmp_path):
     with pytest.raises(DataError, match=r"bank.json: cannot be read \(No such file"):
-        shards.reopen(tmp_path / "nothing", FRESH)
+        out_of_core.reopen(tmp_path / "nothing", FRESH)
     folder = tmp_path / "bank"
-    shards.create(folder, C, FRESH, rows_per_file=4).close()
+    out_of_core.create(folder, C, FRESH, rows_per_file=4).close()
     with pytest.raises(DataError, match="holds a bank already"):
-        shards.create(folder, C, FRESH)
+        out_of_core.create(folder, C, FRESH)
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot be made \((Not a directory|File exists)"):
-        shards.create(tmp_path / "file" / "bank", C, FRESH)
+        out_of_core.create(tmp_path / "file" / "bank", C, FRESH)
 
     wide = scorer.Scorer(family=LINEAR, dims=heads.Dims(features=D + 1, extras=X))
     with pytest.raises(DataError, match=r"0/w is float32\[7\], expected float32\[8\]"):
-        shards.reopen(folder, bank.initial(wide, TX, key=jax.random.key(0)))
+        out_of_core.reopen(folder, states.initial(wide, TX, key=jax.random.key(0)))
     with pytest.raises(DataError, match="have 1/1/count: of another family or optimizer"):
-        shards.reopen(folder, bank.initial(ONE, optax.sgd(0.1), head=HEAD))
+        out_of_core.reopen(folder, states.initial(ONE, optax.sgd(0.1), head=HEAD))
 
     os.truncate(folder / "rows-00001.bin", 100)
     with pytest.raises(DataError, match="rows-00001.bin: has 100 bytes, expected"):
-        shards.reopen(folder, FRESH)
+        out_of_core.reopen(folder, FRESH)
     (folder / "rows-00001.bin").unlink()
     with pytest.raises(DataError, match=r"rows-00001.bin: cannot be opened \(No such file"):
-        shards.reopen(folder, FRESH)
+        out_of_core.reopen(folder, FRESH)
     note = json.loads((folder / "bank.json").read_text())
     (folder / "bank.json").write_text(json.dumps(note | {"format": 9}))
     with pytest.raises(DataError, match="format is 9, expected 1"):
-        shards.reopen(folder, FRESH)
+        out_of_core.reopen(folder, FRESH)
 
 
 def test_a_closed_store_refuses_every_use_and_harms_no_file(tmp_path):
-    closed = shards.create(tmp_path, C, FRESH, rows_per_file=4)
+    closed = out_of_core.create(tmp_path, C, FRESH, rows_per_file=4)
     closed.write(rows(1, 9), users(rows(1, 9)))
     closed.close()
     closed.close()
-    with shards.reopen(tmp_path, FRESH) as other:  # who has the lock now
+    with out_of_core.reopen(tmp_path, FRESH) as other:  # who has the lock now
         for use in (
             lambda: closed.grow(30),
             lambda: closed.read([1]),
@@ -193,25 +194,25 @@ def test_a_closed_store_refuses_every_use_and_harms_no_file(tmp_path):
             with pytest.raises(DataError, match="the bank is closed"):
                 use()
         assert_equal(other.read(rows(1, 9)), users(rows(1, 9)))
-    with shards.in_memory(C, FRESH) as store:
+    with out_of_core.in_memory(C, FRESH) as store:
         pass
     with pytest.raises(DataError, match="the bank in memory: the bank is closed"):
         store.read([0])
 
 
 def test_rows_without_a_note_are_never_overwritten(tmp_path):
-    with shards.create(tmp_path, C, FRESH, rows_per_file=4) as store:
+    with out_of_core.create(tmp_path, C, FRESH, rows_per_file=4) as store:
         older = (tmp_path / "bank.json").read_text()
         store.grow(20)
         store.write(rows(3, 11, 17), users(rows(3, 11, 17)))
     kept = {path.name: path.read_bytes() for path in tmp_path.glob("rows-*")}
     (tmp_path / "bank.json").unlink()
     with pytest.raises(DataError, match="holds files of rows and no bank.json: restore it or name another folder"):
-        shards.create(tmp_path, C, FRESH, rows_per_file=4)
+        out_of_core.create(tmp_path, C, FRESH, rows_per_file=4)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("rows-*")} == kept
     # An older note, which knows of fewer rows: those behind come back as they were.
     (tmp_path / "bank.json").write_text(older)
-    with shards.reopen(tmp_path, FRESH) as store:
+    with out_of_core.reopen(tmp_path, FRESH) as store:
         assert store.capacity == C
         before = store.read(rows(3, 1))
         store.grow(24)
@@ -219,7 +220,7 @@ def test_rows_without_a_note_are_never_overwritten(tmp_path):
         assert_equal(store.read(rows(12, 23)), FRESH(rows(12, 23)))
     (tmp_path / "bank.json").write_text(older)
     os.truncate(tmp_path / "rows-00004.bin", 100)
-    with shards.reopen(tmp_path, FRESH) as store:
+    with out_of_core.reopen(tmp_path, FRESH) as store:
         with pytest.raises(DataError, match="rows-00004.bin: has 100 bytes, expected"):
             store.grow(24)
         assert_equal(store.read(rows(3, 1)), before)
@@ -227,10 +228,10 @@ def test_rows_without_a_note_are_never_overwritten(tmp_path):
 
 
 def test_a_bank_in_use_is_not_made_anew(tmp_path):
-    with shards.create(tmp_path, C, FRESH):
+    with out_of_core.create(tmp_path, C, FRESH):
         (tmp_path / "bank.json").unlink()
         with pytest.raises(DataError, match="in use by another process"):
-            shards.create(tmp_path, C, FRESH)
+            out_of_core.create(tmp_path, C, FRESH)
 
 
 @pytest.mark.parametrize(
@@ -245,22 +246,25 @@ def test_a_bank_in_use_is_not_made_anew(tmp_path):
     ],
 )
 def test_a_faulty_note_is_one_sentence(tmp_path, change, says):
-    shards.create(tmp_path, C, FRESH).close()
+    out_of_core.create(tmp_path, C, FRESH).close()
     note = json.loads((tmp_path / "bank.json").read_text())
     (tmp_path / "bank.json").write_text(json.dumps(note | change))
     with pytest.raises(DataError, match=says):
-        shards.reopen(tmp_path, FRESH)
+        out_of_core.reopen(tmp_path, FRESH)
     del note["leaves"]
     (tmp_path / "bank.json").write_text(json.dumps(note))
     with pytest.raises(DataError, match="bank.json: has no leaves: restore a copy"):
-        shards.reopen(tmp_path, FRESH)
+        out_of_core.reopen(tmp_path, FRESH)
 
 
 def test_numbers_out_of_range_make_no_bank(tmp_path):
     for make, says in (
-        (lambda: shards.create(tmp_path / "a", -2, FRESH), "the capacity is -2, expected a whole number, 0 or more"),
-        (lambda: shards.create(tmp_path / "a", C, FRESH, rows_per_file=0), "rows_per_file is 0, expected"),
-        (lambda: shards.in_memory(-1, FRESH), "the capacity is -1"),
+        (
+            lambda: out_of_core.create(tmp_path / "a", -2, FRESH),
+            "the capacity is -2, expected a whole number, 0 or more",
+        ),
+        (lambda: out_of_core.create(tmp_path / "a", C, FRESH, rows_per_file=0), "rows_per_file is 0, expected"),
+        (lambda: out_of_core.in_memory(-1, FRESH), "the capacity is -1"),
     ):
         with pytest.raises(DataError, match=says):
             make()
@@ -291,7 +295,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_row_as_it_was(tmp_path, monk
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with shards.create(tmp_path, C, FRESH, rows_per_file=4) as store:
+    with out_of_core.create(tmp_path, C, FRESH, rows_per_file=4) as store:
         with monkeypatch.context() as patched:
             patched.setattr(os, "posix_fallocate", full)
             with pytest.raises(DataError, match=r"rows-00001.bin: row 5 cannot be written \(No space left on device"):
@@ -314,9 +318,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_row_as_it_was(tmp_path, monk
 KILLED = """
 import os, sys
 import numpy as np
-from hydrajax.training import shards
+from hydrajax.training import out_of_core
 
-store = shards.create(sys.argv[1], 9, lambda rows: ({"w": np.zeros((len(rows), 50), np.float32)}, ()))
+store = out_of_core.create(sys.argv[1], 9, lambda rows: ({"w": np.zeros((len(rows), 50), np.float32)}, ()))
 for number in range(9):
     store.write(np.array([number]), ({"w": np.full((1, 50), number + 1, np.float32)}, ()))
 os._exit(9)  # neither flush nor close
@@ -325,5 +329,5 @@ os._exit(9)  # neither flush nor close
 
 def test_a_killed_process_loses_nothing_that_it_wrote(tmp_path):
     assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)]).returncode == 9
-    with shards.reopen(tmp_path, lambda rows: ({"w": np.zeros((len(rows), 50), np.float32)}, ())) as store:
+    with out_of_core.reopen(tmp_path, lambda rows: ({"w": np.zeros((len(rows), 50), np.float32)}, ())) as store:
         np.testing.assert_array_equal(store.read(np.arange(9))[0]["w"][:, 7], np.arange(1, 10))

@@ -16,28 +16,31 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 
-from hydrajax.training import bank, checks
+from hydrajax.training import checks
+from hydrajax.training import rows as rows_
+from hydrajax.training import state as states
 from hydrajax.training import step as steps
+from hydrajax.training.examples import Batch
 from hydrajax.training.state import TrainState
 
 
 @runtime_checkable
-class Store(Protocol):
-    """Where rows are kept: a `shards.RowStore`, or what has these three."""
+class ReadsAndWrites(Protocol):
+    """Where rows are kept: a `row_store.RowStore`, or what has these three."""
 
     @property
     def capacity(self) -> int: ...
 
-    def read(self, rows: np.ndarray) -> bank.Rows: ...
+    def read(self, rows: np.ndarray) -> states.Rows: ...
 
-    def write(self, rows: np.ndarray, values: bank.Rows) -> None: ...
+    def write(self, rows: np.ndarray, values: states.Rows) -> None: ...
 
 
 def stream(
     update: steps.Step,
     state: TrainState,
-    store: Store,
-    batches: Iterable[steps.Batch],
+    store: ReadsAndWrites,
+    batches: Iterable[Batch],
     *,
     prefetch: bool = True,
 ) -> Iterator[tuple[TrainState, steps.Metrics]]:
@@ -50,7 +53,7 @@ def stream(
     Args:
       update: a step, jitted by the caller; its state may be donated.
       state: base, shared parameters, their optimizer, anchor, key; its bank is not looked at, so that
-        `step.init_state(..., num_users=1)` will do.
+        `init_state(..., num_users=1)` will do.
       store: with the users' rows.
       batches: rows are those of the store; one of its capacity or more is a slot without a user.
       prefetch: False: fetch, compute, write, one after the other; for measurements.
@@ -66,11 +69,11 @@ def stream(
 
 
 def _stream(
-    update: steps.Step, state: TrainState, store: Store, batches: Iterable[steps.Batch], prefetch: bool
+    update: steps.Step, state: TrainState, store: ReadsAndWrites, batches: Iterable[Batch], prefetch: bool
 ) -> Iterator[tuple[TrainState, steps.Metrics]]:
     worker: Any = concurrent.futures.ThreadPoolExecutor(1, "rows") if prefetch else _Here()
     writing: Any = None
-    last: tuple[np.ndarray, bank.Rows] | None = None
+    last: tuple[np.ndarray, states.Rows] | None = None
     try:
         feed = iter(batches)
         batch = next(feed, None)
@@ -85,10 +88,10 @@ def _stream(
                 # Before the step is dispatched: small programs run on the thread that dispatches them.
                 reading = worker.submit(_fetch, store, _rows(following, store))
             slots = np.where(rows < store.capacity, np.arange(len(rows)), len(rows)).astype(np.int32)
-            state = state.replace(bank=users[0], bank_opt=users[1])
+            state = state.with_stored(users)
             ids = rows if batch.ids is None else batch.ids
             state, metrics = update(state, dataclasses.replace(batch, rows=slots, ids=ids))
-            last = rows, (state.bank, state.bank_opt)
+            last = rows, state.stored
             if writing is not None:
                 writing.result()
             writing = worker.submit(_write, store, *last)
@@ -100,24 +103,26 @@ def _stream(
             writing.result()
 
 
-def _rows(batch: steps.Batch, store: Store) -> np.ndarray:
+def _rows(batch: Batch, store: ReadsAndWrites) -> np.ndarray:
     return checks.check_slots(batch.rows, store.capacity)
 
 
-def _fetch(store: Store, rows: np.ndarray) -> bank.Rows:
+def _fetch(store: ReadsAndWrites, rows: np.ndarray) -> states.Rows:
     real = rows < store.capacity
-    found = store.read(rows[real])
+    users = store.read(rows[real])
     if not real.all():
-        found = jax.tree.map(lambda leaf: _spread(leaf, real), found)
-    return jax.device_put(found)
+        users = jax.tree.map(lambda leaf: _spread(leaf, real), users)
+    return jax.device_put(users)
 
 
-def _write(store: Store, rows: np.ndarray, users: bank.Rows) -> None:
+def _write(store: ReadsAndWrites, rows: np.ndarray, users: states.Rows) -> None:
     real = rows < store.capacity
     store.write(rows[real], jax.tree.map(lambda leaf: np.asarray(leaf)[real], users))
 
 
-def _hand_over(users: bank.Rows, rows: np.ndarray, last_rows: np.ndarray, last: bank.Rows, capacity: int) -> bank.Rows:
+def _hand_over(
+    users: states.Rows, rows: np.ndarray, last_rows: np.ndarray, last: states.Rows, capacity: int
+) -> states.Rows:
     """The fetched users, but those of the last batch as its step has left them."""
     both, here, there = np.intersect1d(rows[rows < capacity], last_rows, return_indices=True)
     if not len(both):
@@ -129,8 +134,8 @@ def _hand_over(users: bank.Rows, rows: np.ndarray, last_rows: np.ndarray, last: 
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _copy_rows(users: bank.Rows, last: bank.Rows, to: jax.Array, source: jax.Array) -> bank.Rows:
-    return steps.scatter(users, to, steps.gather(last, source))
+def _copy_rows(users: states.Rows, last: states.Rows, to: jax.Array, source: jax.Array) -> states.Rows:
+    return rows_.scatter(users, to, rows_.gather(last, source))
 
 
 def _spread(leaf: np.ndarray, real: np.ndarray) -> np.ndarray:
