@@ -1,12 +1,11 @@
 """How a scorer is fitted. Configurations are read where nothing is computed yet: this file imports no JAX."""
 
 import dataclasses
-import importlib.util
 import math
 import numbers
-import pkgutil
 from typing import Any, Literal
 
+from hydrajax.nn import families
 from hydrajax.types import DataError
 
 LARGEST_RATE = 1000
@@ -18,7 +17,7 @@ class FitConfig:
     """How a scorer is fitted.
 
     Attributes:
-      family: a name of `heads.names()`, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
+      family: a name of `families.names()`, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
       loss: a name of `losses.LOSSES`.
       epochs: passes over a user's examples.
       learning_rate: of the heads, constant in personalisation; times the factor of a family that has one.
@@ -71,10 +70,10 @@ def check(config: FitConfig) -> None:
             raise DataError(f"{name} is {getattr(config, name)!r}, expected one of {', '.join(names)}")
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     check_numbers(**{name: value for name, value in values.items() if type(getattr(FitConfig, name)) in (int, float)})
-    folder = importlib.util.find_spec("hydrajax.nn.heads")
-    assert folder is not None
-    # The plain name of a family needs no look into its file, which imports JAX.
-    if config.family not in {module.name for module in pkgutil.iter_modules(folder.submodule_search_locations)}:
+    plain, settings = families.parse(config.family)
+    # The plain name of a family needs no look into its file, which imports JAX; nor does a name that there is not.
+    if settings or plain not in families.names():
+        families.KIND.load(plain)
         from hydrajax.nn import heads
 
         heads.get(config.family)

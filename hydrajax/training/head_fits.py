@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from hydrajax.nn import heads
+from hydrajax.nn import families, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import checks, losses, newton, programs, rows
 from hydrajax.training import config as configs
@@ -145,7 +145,7 @@ def fit_heads(
     for such inputs, and float32 cannot tell small features beside very large ones.
 
     Args:
-      family: a name of `heads.names()`, with its settings behind a colon, or a family that stores parameters.
+      family: a name of `families.names()`, with its settings behind a colon, or a family that stores parameters.
       x: features.
       user: which user each example is of, whole numbers 0..num_users-1, in any order.
       label: 0..1, or true and false.
@@ -214,7 +214,7 @@ def sweep_heads(
     Seeds cost most where settings go side by side: each seed has mini-batches of its own.
 
     Args:
-      family: a name of `heads.names()`, with its settings behind a colon, or a family that stores parameters.
+      family: a name of `families.names()`, with its settings behind a colon, or a family that stores parameters.
       examples: of features, of users 0..num_users-1.
       settings: S of `Setting`. All heads are kept: S x U of them must fit into the memory.
       num_users: U.
@@ -336,7 +336,7 @@ def family_of(family: Any) -> heads.Family:
     if isinstance(family, str):
         return heads.get(family)
     if isinstance(family, type) or not isinstance(family, heads.Family):
-        raise DataError(f"family is {family!r}, expected a family or one of {', '.join(heads.names())}")
+        raise DataError(f"family is {family!r}, expected a family or one of {', '.join(families.names())}")
     return family
 
 

@@ -38,7 +38,7 @@ def test_numbers_of_numpy_are_numbers():
         ({"loss": "hinge"}, "loss is 'hinge', expected one of cross_entropy, pairwise"),
         ({"init": "zeros"}, "init is 'zeros', expected one of pooled, fresh"),
         ({"moments": "float16"}, "moments is 'float16', expected one of float32, bfloat16"),
-        ({"family": "forest"}, "head family is 'forest', expected one of"),
+        ({"family": "forest"}, "unknown head family 'forest', expected one of"),
         ({"family": "mlp:width=0"}, "width of Mlp is 0, expected 1 or more"),
         ({"pooled_ridge": -1.0}, "pooled_ridge is -1.0"),
         ({"users_per_batch": 0}, "users_per_batch is 0"),
