@@ -7,7 +7,6 @@ import pathlib
 import signal
 import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -33,8 +32,6 @@ def _anywhere(monkeypatch, tmp_path):
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "there")
     monkeypatch.setenv("COLUMNS", "200")
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture

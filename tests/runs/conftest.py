@@ -6,7 +6,6 @@ import json
 import pathlib
 import random
 
-import jax
 import numpy as np
 import pytest
 
@@ -100,9 +99,6 @@ def quiet(line):
 @pytest.fixture(autouse=True)
 def _small_base(monkeypatch):
     monkeypatch.setattr(workbench, "encoders", encoders)
-    yield
-    # A run keeps compiled programs in its cache; the folder of a test does not outlive the test.
-    jax.config.update("jax_compilation_cache_dir", None)
 
 
 @pytest.fixture
@@ -186,5 +182,4 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workbench, "encoders", encoders)
         results = run_lib.run(config, folder / "run", command="hydrajax run it", machine=machine, say=quiet)
-    jax.config.update("jax_compilation_cache_dir", None)
     return Finished(out=folder / "run", config=config, machine=machine, results=results)
