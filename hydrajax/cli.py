@@ -314,7 +314,7 @@ def _answer(chosen: Answer, console: rich.console.Console) -> None:
     found = answer.answer(chosen.run, chosen.user, chosen.input, llm=chosen.llm, machine=machine)
     if not found.known:
         print(f"hydrajax: {chosen.user!r} is no user of this run: answered without a profile", file=sys.stderr)
-    print(found.text)
+    print(found.prediction)
     if not chosen.explain:
         return
     head = "the user's own head" if found.personal else "the pooled head (the user has none)"

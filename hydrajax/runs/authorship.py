@@ -24,6 +24,7 @@ from hydrajax.methods import settings as settings_lib
 from hydrajax.nn import encode, feature_cache
 from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import books, folder, pipeline
+from hydrajax.runs import plan as plan_lib
 from hydrajax.types import Query
 
 ALWAYS = ("zero_shot", "icl_random")  # what everything is compared with
@@ -185,7 +186,7 @@ def plan(
     other = None if judging is None else planner.Planner(judging.model, answers)
     loaded = functools.cache(lambda: embedder(config, None))  # only where a strategy compares
     embed: contract.Embed = feature_cache.in_memory(lambda texts: loaded()(texts))
-    bench = _lab(config, data, counting, embed=embed)
+    bench = dataclasses.replace(_lab(config, data, counting, embed=embed), strategy=plan_lib.strategy)
     rows = _rows(config, data, bench)
     if config.judge == "llm":
         _judged(config, data, _judge(config, data, other or counting, embed), rows, embed)

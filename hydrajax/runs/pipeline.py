@@ -20,12 +20,12 @@ from hydrajax.evaluation.report import page
 from hydrajax.llm import connect, planner, sampler, store
 from hydrajax.llm.budget import Budget
 from hydrajax.llm.request import Transport
-from hydrajax.methods import baselines, hydra, lab, selection
-from hydrajax.methods import scorers as personal
+from hydrajax.methods import baselines, comparison, hydra, lab, scorers, selection
 from hydrajax.nn import encode, feature_cache
 from hydrajax.nn.bases import blocks
 from hydrajax.prompting import contract, library, registry
-from hydrajax.runs import books, compare, compare_union, costs, folder, load, saved
+from hydrajax.runs import books, compare, costs, folder, load, saved
+from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
 
 _log = logging.getLogger(__name__)
@@ -186,29 +186,23 @@ def plan(config: RunConfig, *, machine: Machine = Machine()) -> books.Plan:  # n
     compares = any(registry.get(name).compares for name in strategies(config))
     embed = feature_cache.in_memory(encoders(config, None)[1]) if compares else None
 
-    def count(guess: Callable[[Sequence[int]], int] | None) -> planner.Planner:
-        counting = planner.Planner(transport.model, answers, guess=guess)
-
-        def known() -> hydra.Learner | None:
-            if counting.calls:
-                return None
-            return _learner(config, encoders(config, None)[0], folder=None)
-
+    def count(guess_k: plan_lib.GuessK) -> planner.Planner:
+        counting = planner.Planner(transport.model, answers)
         for data, people in zip(read, everybody, strict=True):
-            bench = _lab(config, data, counting, embed=embed)
-            asked = [*people.validation_queries, *people.new_queries]
-            prompts = {
-                name: baselines.answer(bench, name, people.validation_queries, asked) for name in strategies(config)
-            }
-            hydra.hydra(bench, selection.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
-            if bench.settings.strategies:
-                questions = compare_union.questions(bench, people, compare.together((data.train, data.validation)))
-                compare_union.plan(bench, questions, {s: prompts[s].shown for s in bench.settings.strategies})
+            plan_lib.ask(
+                _lab(config, data, counting, embed=embed),
+                counting,
+                people,
+                strategies(config),
+                (data.train, data.validation),
+                lambda: _learner(config, encoders(config, None)[0], folder=None),
+                guess_k,
+            )
         return counting
 
-    counting = count(None)
+    counting = count(plan_lib.middle)
     several = len(config.settings.shown) > 1 and counting.calls > 0
-    tokens = sorted(count(guess).tokens for guess in (min, max)) if several else [counting.tokens] * 2
+    tokens = sorted(count(guess_k).tokens for guess_k in (min, max)) if several else [counting.tokens] * 2
     answers.close()
     batch = machine.transport == "batches"
     return books.plan(counting, parallel=transport.parallel, batch=batch, tokens=(tokens[0], tokens[1]))
@@ -235,7 +229,7 @@ def _chosen(config: RunConfig) -> tuple[str, ...]:
 
 def encoders(
     config: RunConfig, cache: pathlib.Path | None, *, base: encode.Base | None = None
-) -> tuple[personal.Encode, compare.Embed]:
+) -> tuple[scorers.Encode, contract.Embed]:
     """Features of pairs, and embeddings of texts, of the run's frozen base."""
     base = base or encode.load_base(config.base, config.pooling, blocks.Settings(dtype=config.base_dtype))
 
@@ -258,17 +252,19 @@ def cache_folder(machine: Machine, answers: store.Store) -> pathlib.Path:
 def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, clock, command) -> dict[str, Any]:
     encode_pairs, embed = encoded
     bench = _lab(config, data, llm, embed=embed, out=out)
-    asked = [*people.validation_queries, *people.new_queries]
     with clock.stage("prompt baselines"):
-        prompts = {name: baselines.answer(bench, name, people.validation_queries, asked) for name in strategies(config)}
+        prompts = {
+            name: baselines.answer(bench, name, people.validation_queries, people.asked) for name in strategies(config)
+        }
     learns = _learner(config, encode_pairs, folder=out / "checkpoints")
     with clock.stage("hydra"):
-        result = hydra.hydra(bench, learns, people, prompts["rag"].shown)
+        result = hydra.hydra(bench, learns, people, prompts["rag"].k)
     with clock.stage("controls"):
-        compared = compare.compare(bench, people, prompts, result, (data.train, data.validation), embed)
+        compared = comparison.compare(bench, people, prompts, result, (data.train, data.validation), embed)
+        predicted = compare.rows(bench, compared)
     with clock.stage("report"):
-        saved.save(out / "scorers", result)
-        files.write_lines(out / "predictions.jsonl", compared.rows)
+        saved.save(out / "scorers", result.system)
+        files.write_lines(out / "predictions.jsonl", predicted)
         curves = {
             name: {stage: [[i + 1, v] for i, v in enumerate(curve) if v == v] for stage, curve in choice.curves.items()}
             for name, choice in learns.choices.items()
@@ -277,7 +273,7 @@ def _compute(config, out, data: load.Data, people: hydra.People, llm, encoded, c
         files.write_json(out / "choices.json", _choices(prompts, learns, compared, bench, data, people))
         found = results.build(
             data.task,
-            compared.rows,
+            predicted,
             results.RunFacts(
                 experiment=config.experiment,
                 split="dev" if not config.folds else f"fold {config.fold} of {config.folds}",
@@ -302,7 +298,7 @@ def _keep_compiled(path: pathlib.Path) -> None:
 
 
 def _learner(
-    config: RunConfig, encode_pairs: personal.Encode, *, folder: pathlib.Path | None
+    config: RunConfig, encode_pairs: scorers.Encode, *, folder: pathlib.Path | None
 ) -> selection.ValidatedLearner:
     adapter = dataclasses.replace(config.scorer, family=config.adapter_family or config.scorer.family, seed=config.seed)
     return selection.ValidatedLearner(
@@ -319,7 +315,7 @@ def _lab(
     data: load.Data,
     llm: sampler.Sampler,
     *,
-    embed: compare.Embed | None = None,
+    embed: contract.Embed | None = None,
     out: pathlib.Path | None = None,
 ) -> lab.Lab:
     ctx = contract.Context(
@@ -346,7 +342,7 @@ def _choices(prompts, learns, compared, bench, data, people) -> dict[str, Any]:
         "validation_users": len(people.validation),
         "validation_queries": len(people.validation_queries),
         "shown": {
-            name: {"k": prompt.shown, "quality": {str(k): v for k, v in prompt.validation.items()}}
+            name: {"k": prompt.k, "quality": {str(k): v for k, v in prompt.validation.items()}}
             for name, prompt in prompts.items()
         },
         "scorers": {
