@@ -15,7 +15,7 @@ from hydrajax.data import tasks
 from hydrajax.llm import scripted
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
-from hydrajax.runs import pipeline
+from hydrajax.runs import pipeline, plan
 from tests import unchecked
 
 cli = unchecked.load("cli")
@@ -41,7 +41,7 @@ def untrained(monkeypatch):
             self.choices = {}
 
         def fit(self, name, **rows):
-            return selection.PlannedLearner().fit(name, **rows)
+            return plan.GuessingLearner().fit(name, **rows)
 
     def features(texts):
         drawn = [hashlib.sha256(repr(text).encode()).digest()[:8] for text in texts]

@@ -15,7 +15,7 @@ from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
-from hydrajax.runs import pipeline
+from hydrajax.runs import pipeline, plan
 from hydrajax.training import fit
 
 WORDS = (
@@ -110,7 +110,7 @@ def untrained(monkeypatch):
             self.choices = {}
 
         def fit(self, name, **rows):
-            return selection.PlannedLearner().fit(name, **rows)
+            return plan.GuessingLearner().fit(name, **rows)
 
     monkeypatch.setattr(selection, "ValidatedLearner", Learner)
     monkeypatch.setattr(pipeline.page, "write_report", lambda out: (out / "report.html").write_text(""))
