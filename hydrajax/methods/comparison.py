@@ -75,7 +75,7 @@ def compare(
     if lab.settings.strategies:
         ks = {name: prompts[name].k for name in lab.settings.strategies}
         new |= shuffled.answers(lab, ks, people.new_queries)
-        found = union_lib.union(
+        united = union_lib.union(
             lab,
             union_lib.questions(lab, people, train),
             proposals.Known(task=lab.ctx.task, embed=embed, seed=lab.seed),
@@ -83,15 +83,15 @@ def compare(
             strategies=lab.settings.strategies,
             ks=ks,
         )
-        pools = [answer for (answer,) in found.answers["union"]["union"]]
+        pools = [answer for (answer,) in united.answers["union"]["union"]]
         preferred = llm_choice.choose(lab, pools, lab.settings.shown[0])
-        chosen |= found.answers
+        chosen |= united.answers
         chosen["union"] = {**chosen["union"], "llm_choice": answers.one_draw(preferred)}
         union = {
-            "best_source": found.best_source,
-            "sources": dict(found.training),
-            "settings": {variant: choice.setting for variant, choice in found.choices.items()},
-            "candidates": dict(found.spread),
+            "best_source": united.best_source,
+            "sources": dict(united.training),
+            "settings": {variant: choice.setting for variant, choice in united.choices.items()},
+            "candidates": dict(united.spread),
         }
     return Compared(
         queries=people.new_queries,

@@ -77,7 +77,8 @@ def _ask_union(lab: Lab, asked: union.Questions, ks: dict[str, int]) -> None:
     pools = [
         Pool(
             query=query,
-            candidates=labels or [one for by_query in sampled.values() for one in by_query.get(query.id, ())],
+            candidates=labels
+            or [candidate for by_query in sampled.values() for candidate in by_query.get(query.id, ())],
         )
         for query in asked.new.queries
     ]

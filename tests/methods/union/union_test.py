@@ -83,7 +83,7 @@ def test_a_source_says_its_lowest_of_what_it_did_not_propose(world, bench):
         union_pool.Merged(text="comedy", numbers={"labels: prior": -2.0}),
         union_pool.Merged(text="fantasy"),
     ]
-    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=pool), (), ("labels",))
+    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=tuple(pool)), (), ("labels",))
     np.testing.assert_allclose(found, [[1, -1], [0, -2], [0, -2]])
 
 
@@ -91,7 +91,7 @@ def test_votes_read_as_smoothed_log_shares(world, bench):
     lab = bench(world("LaMP_2M"))
     query = world("LaMP_2M").people.new_queries[0]
     pool = [union_pool.Merged(text="action", samples={"rag": 3}, greedy_of=("rag",)), union_pool.Merged(text="comedy")]
-    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=pool), ("rag",), ())
+    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=tuple(pool)), ("rag",), ())
     total = 3 + proposals.SMOOTHING * len(lab.ctx.task.labels)
     np.testing.assert_allclose(found[:, 0], np.log([(3 + proposals.SMOOTHING) / total, proposals.SMOOTHING / total]))
     np.testing.assert_allclose(found[:, 1], [1, 0])
