@@ -54,10 +54,8 @@ def compare(
     """All answers, and the best single source.
 
     Args:
-      lab: task, LLM, settings, seed.
       people: validation queries choose the best source, new queries are answered.
       prompts: prompt baselines; their answers cover `people.asked`.
-      result: of HYDRA.
       train: training and validation users, for controls that learn from others. Validation queries are answered by
         what was learned from training users alone, new ones by what was learned from both.
       embed: texts -> features, for the factorised classifier.

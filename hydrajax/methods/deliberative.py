@@ -52,8 +52,6 @@ def ask_all(lab: Lab, prompts: Sequence[tempting.Prompt], strategies: Sequence[s
 
     Args:
       lab: its users ask; its task is of `request_task`.
-      prompts: what they ask.
-      strategies: by name.
       mixed: whether each strategy is also told of mixed users.
 
     Raises:
@@ -120,10 +118,6 @@ def check(strategies: Sequence[str]) -> None:
 
 def mix(users: Mapping[str, User], seed: int) -> dict[str, User]:
     """For every user a stand-in with as many records, drawn from all records of the others.
-
-    Args:
-      users: by id.
-      seed: of the draws.
 
     Returns:
       The stand-ins by the ids of those for whom they stand; their own ids are others.

@@ -105,15 +105,14 @@ def hydra(lab: Lab, learner: Learner, people: People, k: int) -> Result:
     """The whole system, from profiles to answers.
 
     Args:
-      lab: task, LLM, settings.
-      learner: fits scorers.
-      people: training, validation and new users.
-      k: records in a prompt.
+      k: records in a prompt, as validation users chose it (`selection.choose_k`).
     """
     pseudo = sampling.pseudo_queries(lab, people.everybody, population=people.train)
+    retrieved = retrieve(lab, people.asked)
     reranker = learn_reranker(lab, learner, people, pseudo)
+    reranked = rerank(lab, reranker, retrieved, k)
     zero_shot = sample(lab, without_records(people.asked), stages.ZERO_SHOT_ASKED, source="zero_shot")
-    pools = sample(lab, rerank(lab, reranker, retrieve(lab, people.asked), k))
+    pools = sample(lab, reranked)
     adapter, zero_shot_adapter = learn_adapters(lab, learner, people, pseudo, reranker, k, pools, zero_shot)
     return Result(
         system=System(reranker=reranker, adapter=adapter, k=k),
@@ -123,7 +122,7 @@ def hydra(lab: Lab, learner: Learner, people: People, k: int) -> Result:
 
 
 def answer(lab: Lab, system: System, queries: Sequence[Query]) -> list[Answer]:
-    """HYDRA's answers, once its scorers are trained."""
+    """HYDRA's answers, once its scorers are trained: the four steps."""
     retrieved = retrieve(lab, queries)
     reranked = rerank(lab, system.reranker, retrieved, system.k)
     pools = sample(lab, reranked)
@@ -146,10 +145,6 @@ def rerank(
     """Step 2, H*: the k records with the highest s_R(q, h), best first; records of equal score keep their order.
 
     Args:
-      lab: its task says what of a record is read.
-      reranker: scores.
-      retrieved: of `retrieve`.
-      k: how many.
       pooled: by the pooled head for everybody.
     """
     pairs = [rows.of_record(lab, prompt.query, record) for prompt in retrieved for record in prompt.records]
@@ -181,9 +176,6 @@ def adapt(
     """Step 4: the candidate with the highest s_A(q, o), the first of equals.
 
     Args:
-      lab: its settings say what of a candidate is read.
-      adapter: scores.
-      pools: candidates.
       heads: see `TrainedScorer.scores`.
       pooled: by the pooled head for everybody.
     """
@@ -210,8 +202,6 @@ def learn_adapters(
     """s_A, for candidates with reranked records and for those without any (see `Settings.adapter_pools`).
 
     Args:
-      lab: task, LLM, settings.
-      learner: fits scorers.
       people: who teaches, and what users said of answers.
       pseudo: everybody's records as queries.
       reranker, k: give the records of what is learned from.
@@ -224,12 +214,12 @@ def learn_adapters(
     judged_zero_shot = rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
     learned: list[Row] = []
     learned_zero_shot: list[Row] = []
-    retrieved = retrieve(lab, pseudo)
     if kind != "feedback":
         sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
         learned_zero_shot = rows.tried_candidates(lab, sampled, "zero-shot")
     if kind in ("shared", "reranked"):
-        prompts = rerank(lab, reranker if kind == "reranked" else Untrained(), retrieved, k)
+        # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
+        prompts = rerank(lab, reranker if kind == "reranked" else Untrained(), retrieve(lab, pseudo), k)
         sampled = sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples)
         learned = rows.tried_candidates(lab, sampled, "reranked")
 

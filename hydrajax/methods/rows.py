@@ -60,8 +60,6 @@ def of_candidates(lab: Lab, pool: Pool, name: str = "") -> list[Row]:
     """The pairs (query, candidate); extras: source, share of votes, whether it is greedy, and surface features.
 
     Args:
-      lab: its settings say whether surface features are read.
-      pool: candidates of one query.
       name: of this pool among several of the query.
     """
     task, query = lab.ctx.task, pool.query

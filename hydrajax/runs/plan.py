@@ -43,7 +43,6 @@ def ask(
 
     Args:
       lab: of the run; its LLM is `counting`.
-      counting: counts.
       people: who is who.
       strategies: the prompt strategies that are compared.
       train: training and validation users.

@@ -123,8 +123,6 @@ def predict(
     """The control's answers.
 
     Args:
-      model: as fitted.
-      task: the task that it was fitted for.
       queries: real ones or pseudo-queries, whose own record is left out of the label prior.
       users: who asks, one a query.
       embed: the function that the model was fitted with.

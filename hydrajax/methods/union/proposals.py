@@ -272,8 +272,6 @@ def propose(
     Args:
       known: with the models that `fit_models` made.
       users: who asks, by id; of a pseudo-query's user the sources get the other records alone.
-      queries: what is asked.
-      sources: by name.
     """
     asked = [Asked(query=query, profile=profile_for(query, users[query.user_id])) for query in queries]
     return {name: source.propose(known, asked) for name, source in sources.items()}
@@ -283,10 +281,8 @@ def fit_models(known: Known, train: Split, asked: Split, sources: Mapping[str, S
     """Models of the sources that learn from others, fitted on `train` for what `asked` asks.
 
     Args:
-      known: task, embedding.
       train: who is learned from; what `asked` asks is removed from their records and questions before.
       asked: other users and their queries, pseudo-queries too.
-      sources: to fit.
 
     Raises:
       DataError: a user is on both sides.
@@ -315,7 +311,6 @@ def out_of_fold(
       known: task, embedding; of models of all training users, the settings are taken over.
       train: the training users with their real queries.
       queries: what is asked: their real queries, and pseudo-queries.
-      sources: by name.
       parts: of the training users, each answered by models of the others.
     """
     part_of = parts_of(list(train.users), parts, known.seed)

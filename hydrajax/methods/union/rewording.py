@@ -101,7 +101,6 @@ def versions(model: Rewording, question: str, texts: Sequence[str]) -> list[tupl
     Words keep their order and form; what belongs to no word goes with the word before it.
 
     Args:
-      model: of other users.
       question: the text of the query.
       texts: what else the author wrote.
     """

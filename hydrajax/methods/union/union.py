@@ -91,8 +91,6 @@ def questions(lab: Lab, people: People, train: Sequence[Split]) -> Questions:
     """What is learned from, everybody but the new users and their own records, and what is answered.
 
     Args:
-      lab: makes pseudo-queries.
-      people: who is new.
       train: training and validation users.
     """
     pseudo = sampling.pseudo_queries(lab, people.everybody, population=people.train)
@@ -120,8 +118,6 @@ def union(
 
     Args:
       lab: task, LLM, settings (`candidates` is b), seed.
-      asked: who learns and who is answered.
-      known: what sources look at.
       encode: pairs -> features of the base that the adapter reads besides; `nothing` for none.
       strategies: of prompts; without any nobody is called.
       ks: records in a strategy's prompt, by strategy; by default the first of the settings.
