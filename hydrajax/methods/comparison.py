@@ -129,7 +129,7 @@ def _chosen(lab: Lab, people: hydra.People, result: hydra.Result) -> dict[str, d
     users = sorted({query.user_id for query in people.new_queries})
     if len(users) > 1:
         lent = controls.derangements(users, seed=lab.seed, n=lab.settings.derangements)
-        by_lent = [answers.unscored(hydra.adapt(lab, result.system.adapter, pools, heads=heads)) for heads in lent]
+        by_lent = [hydra.adapt(lab, result.system.adapter, pools, heads=heads) for heads in lent]
         with_records["shuffled_heads"] = list(zip(*by_lent, strict=True))
     with_records |= controls.unlearned(lab, pools)
     without_records: dict[str, Draws] = {

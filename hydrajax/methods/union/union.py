@@ -68,7 +68,7 @@ class Result:
 
     Attributes:
       answers: by variant (`union`, `union_no_llm`, `union_no_proposals`), whose pools they are from, and by method; the
-        candidates are `pool.Merged`, and those of the method `union` have scores.
+        candidates are `pool.Merged`.
       single: each source's and strategy's own answers, by name.
       training: mean quality of these on the training users' queries, by name.
       choices: what was chosen on the training users, by variant.
@@ -137,14 +137,13 @@ def union(
         pools = union_pool.merge(lab, new, samples_of, proposals_of)
         read = union_pool.rows(lab, pools, tuple(samples_of), tuple(proposals_of))
         choices[variant] = choice
-        best = answers.best_of_each(pools, choice.scorer.scores(read))
-        chosen[variant] = {variant: answers.one_draw(best if variant == "union" else answers.unscored(best))}
+        chosen[variant] = {variant: answers.one_draw(answers.best_of_each(pools, choice.scorer.scores(read)))}
         if variant == "union":
             pooled = answers.best_of_each(pools, choice.scorer.scores(read, pooled=True))
             headed = answers.best_of_each(pools, choice.headed.scores(read))
             chosen[variant] |= {
-                "union_pooled": answers.one_draw(answers.unscored(pooled)),
-                "union_own_heads": answers.one_draw(answers.unscored(headed)),
+                "union_pooled": answers.one_draw(pooled),
+                "union_own_heads": answers.one_draw(headed),
                 **{f"union_{name}": draws for name, draws in controls.unlearned(lab, pools).items()},
             }
     everybody: BySource = {**proposed, **sampled}
