@@ -146,16 +146,16 @@ def union(
                 "union_own_heads": answers.one_draw(headed),
                 **{f"union_{name}": draws for name, draws in controls.unlearned(lab, pools).items()},
             }
-    everybody: BySource = {**proposed, **sampled}
+    by_name: BySource = {**proposed, **sampled}
     train = asked.train_real or asked.train_pseudo
     return Result(
         answers=chosen,
-        single={name: _own_answers(lab, new, by_query) for name, by_query in everybody.items()},
+        single={name: _own_answers(lab, new, by_query) for name, by_query in by_name.items()},
         training={
             name: _mean(
                 [lab.quality(q, text) for q, text in zip(train, _own_answers(lab, train, by_query), strict=True)]
             )
-            for name, by_query in everybody.items()
+            for name, by_query in by_name.items()
         },
         choices=choices,
         spread={strategy: _mean([counts[query.id][a] for query in new]) for a, strategy in enumerate(strategies)},
