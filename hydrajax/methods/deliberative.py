@@ -58,6 +58,7 @@ def ask_all(lab: Lab, prompts: Sequence[tempting.Prompt], strategies: Sequence[s
       DataError: a strategy says nothing without records, or there are no other users to mix.
     """
     check(strategies)
+    strategies = registry.permitted(strategies, cross_user=True)
     others = mix(lab.users, lab.seed) if mixed and any(registry.get(name).alone for name in strategies) else {}
     askers = dict(lab.users)
     lab = dataclasses.replace(lab, users={**askers, **{user.id: user for user in others.values()}})

@@ -17,7 +17,8 @@ from hydrajax.methods.answers import Pool
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.methods.union import union
-from hydrajax.prompting import contract, hypotheses, hypothesis_bank, registry
+from hydrajax.prompting import contract, registry
+from hydrajax.prompting.strategies import hypotheses, hypothesis_bank
 from hydrajax.types import Candidate, Query, Split
 
 GuessK = Callable[[Sequence[int]], int]
@@ -91,6 +92,8 @@ def strategy(name: str) -> contract.Strategy:
 
 class GuessingBank(hypothesis_bank.HypothesisBank):
     """Reads a list of hypotheses, one of each kind, in an answer that is not there yet, so that trials are counted."""
+
+    name = hypothesis_bank.HypothesisBank.name
 
     def read(self, answer: str) -> hypotheses.Parsed:
         """See `Hypotheses.read`."""
