@@ -158,7 +158,9 @@ def union(
             for name, by_query in by_name.items()
         },
         choices=choices,
-        spread={strategy: _mean([counts[query.id][a] for query in new]) for a, strategy in enumerate(strategies)},
+        spread={
+            strategy: _mean([float(counts[query.id][a]) for query in new]) for a, strategy in enumerate(strategies)
+        },
     )
 
 
