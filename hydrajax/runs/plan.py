@@ -33,17 +33,16 @@ def middle(ks: Sequence[int]) -> int:
 
 def ask(
     lab: Lab,
-    counting: planner.Planner,
     people: hydra.People,
     strategies: Sequence[str],
     train: Sequence[Split],
     learner: Callable[[], hydra.Learner],
     guess_k: GuessK = middle,
 ) -> None:
-    """Puts to the planner what a run would ask its LLM.
+    """Puts to a planner what a run would ask its LLM.
 
     Args:
-      lab: of the run; its LLM is `counting`.
+      lab: of the run, with a planner for its LLM.
       people: who is who.
       strategies: the prompt strategies that are compared.
       train: training and validation users.
@@ -51,6 +50,8 @@ def ask(
         what the run will learn, and the count is exact.
       guess_k: which of several numbers of records is counted.
     """
+    counting = lab.ctx.llm
+    assert isinstance(counting, planner.Planner)
     lab = dataclasses.replace(lab, strategy=strategy)
 
     def choose_k(lab: Lab, name: str, validation: Sequence[Query]) -> tuple[int, dict[int, float]]:

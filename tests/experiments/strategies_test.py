@@ -9,7 +9,7 @@ import pytest
 from experiments import strategies
 from hydrajax.llm import planner, store
 from hydrajax.prompting import registry
-from hydrajax.runs import pipeline
+from hydrajax.runs import workbench
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def options(tmp_path, monkeypatch):
     def embed(texts):
         return np.array([[len(text) % 7, len(text) % 5, 1.0] for text in texts], np.float32)
 
-    monkeypatch.setattr(pipeline, "encoders", lambda *args, **rest: (None, embed))
+    monkeypatch.setattr(workbench, "encoders", lambda *args, **rest: (None, embed))
     return strategies.Options(
         data_dir=str(tmp_path / "data"),
         tasks=("LaMP_4",),
