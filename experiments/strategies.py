@@ -30,10 +30,10 @@ from hydrajax import files
 from hydrajax.data import folds, lamp, tasks
 from hydrajax.evaluation import intervals, summary
 from hydrajax.llm import planner, sampler, store
-from hydrajax.methods import controls, lab, settings, stages
+from hydrajax.methods import controls, lab, sampling, settings, stages
 from hydrajax.nn import feature_cache
 from hydrajax.prompting import contract, library, registry
-from hydrajax.runs import config, workbench
+from hydrajax.runs import config, plan, workbench
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError, Query, Split, User
 
@@ -149,9 +149,9 @@ def answer(here: lab.Lab, queries: Sequence[Query], options: Options) -> Answers
             if method == "zero_shot" + SHUFFLED:
                 continue
             _say(f"{here.ctx.task.name}: {method}")
-            shown = where.shown(name, queries, SHOWN)
-            answers = where.answers(name, shown, queries, stage=name)
-            found[method] = {query_id: candidate.text for query_id, candidate in answers.items()}
+            prompts = sampling.prompts(where, name, queries, SHOWN)
+            answers = sampling.answer(where, name, prompts, stage=name)
+            found[method] = {answer.query.id: answer.text for answer in answers}
     return found
 
 
@@ -289,7 +289,8 @@ def planned(task_name: str, options: Options, machine: Machine) -> planner.Plann
     train, dev = read(task, options)
     base = config.Base()
     embed = feature_cache.in_memory(workbench.encoders(base, None)[1])  # a plan leaves nothing behind
-    answer(bench(task, train, dev.users, options, counting, embed), dev.queries, options)
+    here = dataclasses.replace(bench(task, train, dev.users, options, counting, embed), strategy=plan.strategy)
+    answer(here, dev.queries, options)
     return counting
 
 

@@ -4,32 +4,25 @@ import dataclasses
 import json
 import pathlib
 
-import numpy as np
-
 from hydrajax.data import tasks
 from hydrajax.methods import hydra
+from hydrajax.methods.answers import Answer
 from hydrajax.runs import folder, load, saved, workbench
 from hydrajax.runs.machine import Machine
-from hydrajax.types import Candidate, DataError, Query, Record, User
+from hydrajax.types import DataError, Query, User
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Explained:
-    """An answer and how it came about.
+class Explained(Answer):
+    """An answer and how it came about; its scores are the adapter's.
 
     Attributes:
-      text: the chosen candidate, normalised.
-      records: shown to the LLM, most relevant first.
-      candidates: the pool.
-      scores: s_A of each, [len(candidates)].
+      prediction: the answer, normalised.
       personal: whether the user has a head; otherwise the pooled head chose.
       known: whether the user is in the run's data.
     """
 
-    text: str
-    records: tuple[Record, ...]
-    candidates: tuple[Candidate, ...]
-    scores: np.ndarray
+    prediction: str
     personal: bool
     known: bool
 
@@ -64,20 +57,13 @@ def answer(
     users.setdefault(user_id, User(id=user_id))
     query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
     with workbench.opened(machine, [llm or config.llm], config.encoder) as bench:
-        kept = saved.load(run / "scorers", bench.encode)
+        system = saved.load(run / "scorers", bench.encode)
         lab = bench.lab(data.task, users, config.settings, seed=config.seed, reward=data.reward)
-        records = hydra.rerank(lab, kept.reranker, [query], kept.shown)
-        pools = lab.pools(
-            "rag", records, [query], samples=config.settings.samples, source="reranked", stage="candidates"
-        )
-    pool = pools[query.id]
-    scores = hydra.candidate_scores(lab, kept.adapter, [query], pools)[query.id]
+        (answered,) = hydra.answer(lab, system, [query])
     return Explained(
-        text=data.task.normalise(pool[int(np.argmax(scores))].text),
-        records=records[query.id],
-        candidates=tuple(pool),
-        scores=scores,
-        personal=user_id in getattr(kept.adapter, "user_rows", {}),
+        **{field.name: getattr(answered, field.name) for field in dataclasses.fields(answered)},
+        prediction=data.task.normalise(answered.text),
+        personal=user_id in getattr(system.adapter, "user_rows", {}),
         known=known,
     )
 

@@ -1,6 +1,7 @@
 """HYDRA with all baselines and controls, on LaMP, on a task of one's own, or on simulated users: a kind of run."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +10,10 @@ from hydrajax import files
 from hydrajax.data import folds
 from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
-from hydrajax.llm import planner
-from hydrajax.methods import baselines, hydra, selection
+from hydrajax.methods import baselines, comparison, hydra, selection
 from hydrajax.methods import lab as lab_lib
-from hydrajax.runs import accounts, compare, compare_union, load, saved, workbench
+from hydrajax.runs import accounts, compare, load, saved, workbench
+from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
 from hydrajax.runs.run import Rows
 
@@ -25,15 +26,17 @@ def compute(
     """See `run.Kind.compute`."""
     lab = _lab(config, data, bench, out)
     people = people_of(config, data)
-    asked = [*people.validation_queries, *people.new_queries]
     with clock.stage("prompt baselines"):
-        prompts = {name: baselines.answer(lab, name, people.validation_queries, asked) for name in strategies(config)}
+        prompts = {
+            name: baselines.answer(lab, name, people.validation_queries, people.asked) for name in strategies(config)
+        }
     learns = _learner(config, bench, out / "checkpoints")
     with clock.stage("hydra"):
-        result = hydra.hydra(lab, learns, people, prompts["rag"].shown)
+        result = hydra.hydra(lab, learns, people, prompts["rag"].k)
     with clock.stage("controls"):
-        compared = compare.compare(lab, people, prompts, result, (data.train, data.validation), bench.embed)
-    saved.save(out / "scorers", result)
+        compared = comparison.compare(lab, people, prompts, result, (data.train, data.validation), bench.embed)
+        rows = compare.rows(lab, compared)
+    saved.save(out / "scorers", result.system)
     curves = {
         name: {stage: [[i + 1, v] for i, v in enumerate(curve) if v == v] for stage, curve in choice.curves.items()}
         for name, choice in learns.choices.items()
@@ -49,7 +52,7 @@ def compute(
         new_user=accounts.new_user(lab, people.new),
         seconds=dict(clock.seconds),
     )
-    return compared.rows, results.build(data.task, compared.rows, facts, seed=config.seed)
+    return rows, results.build(data.task, rows, facts, seed=config.seed)
 
 
 def together(
@@ -84,35 +87,25 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
     middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers.
     """
 
-    def count(counting: workbench.Workbench) -> accounts.Plan:
+    def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK = plan_lib.middle) -> accounts.Plan:
         for config, data in runs:
-            _ask(config, data, counting)
+            plan_lib.ask(
+                _lab(config, data, counting),
+                people_of(config, data),
+                strategies(config),
+                (data.train, data.validation),
+                functools.partial(_learner, config, counting, None),
+                guess_k,
+            )
         (planned,) = counting.plans()
         return planned
 
     planned = count(bench)
     calls = sum(stage.calls for stage in planned.stages.values())
     if len(runs[0][0].settings.shown) > 1 and calls > 0:
-        least, most = sorted(count(bench.afresh(guess)).tokens[0] for guess in (min, max))
+        least, most = sorted(count(bench.afresh(), guess_k).tokens[0] for guess_k in (min, max))
         planned = dataclasses.replace(planned, tokens=(least, most))
     return [planned]
-
-
-def _ask(config: RunConfig, data: load.Data, bench: workbench.Workbench) -> None:
-    """Puts the run's requests to a workbench that counts them."""
-    lab, people = _lab(config, data, bench), people_of(config, data)
-    asked = [*people.validation_queries, *people.new_queries]
-    prompts = {name: baselines.answer(lab, name, people.validation_queries, asked) for name in strategies(config)}
-
-    def known() -> hydra.Learner | None:
-        counting = bench.llm
-        assert isinstance(counting, planner.Planner)
-        return None if counting.calls else _learner(config, bench, None)
-
-    hydra.hydra(lab, selection.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
-    if lab.settings.strategies:
-        questions = compare_union.questions(lab, people, compare.together((data.train, data.validation)))
-        compare_union.plan(lab, questions, {s: prompts[s].shown for s in lab.settings.strategies})
 
 
 def strategies(config: RunConfig) -> tuple[str, ...]:
@@ -169,7 +162,7 @@ def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:
         "validation_users": len(people.validation),
         "validation_queries": len(people.validation_queries),
         "shown": {
-            name: {"k": prompt.shown, "quality": {str(k): v for k, v in prompt.validation.items()}}
+            name: {"k": prompt.k, "quality": {str(k): v for k, v in prompt.validation.items()}}
             for name, prompt in prompts.items()
         },
         "scorers": {

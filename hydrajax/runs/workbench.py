@@ -97,13 +97,9 @@ class Workbench:
         models = library.Library(None if folder is None else folder / library.FILE)
         return lab_lib.Lab(ctx=ctx, users=users, settings=settings, reward=reward, seed=seed, library=models)
 
-    def afresh(self, guess: Callable[[Sequence[int]], int] | None = None) -> "Workbench":
-        """For a plan: the same with counts from nothing.
-
-        Args:
-          guess: see `planner.Planner`.
-        """
-        planners = (planner.Planner(transport.model, self.store, guess=guess) for transport in self.transports)
+    def afresh(self) -> "Workbench":
+        """For a plan: the same with counts from nothing."""
+        planners = (planner.Planner(transport.model, self.store) for transport in self.transports)
         return dataclasses.replace(self, llms=tuple(planners))
 
     def plans(self) -> tuple[accounts.Plan, ...]:
