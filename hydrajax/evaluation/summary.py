@@ -50,6 +50,13 @@ def span(low: int | float | None, high: int | float | None, metric: str, *, sign
     return f"[{number(low, metric, signed=signed)}, {number(high, metric, signed=signed)}]"
 
 
+def with_interval(
+    value: int | float | None, low: int | float | None, high: int | float | None, metric: str, *, signed: bool = False
+) -> str:
+    """`value [low, high]`, the value alone where there is no interval."""
+    return f"{number(value, metric, signed=signed)} {span(low, high, metric, signed=signed)}".rstrip()
+
+
 def verdict(comparison: Mapping[str, Any]) -> str:
     """`better`, `worse` (the interval excludes zero), or `not shown`."""
     if comparison["low"] is None:

@@ -13,7 +13,8 @@ from hydrajax import files
 from hydrajax.evaluation import markup
 from hydrajax.evaluation import predictions as rows_lib
 from hydrajax.evaluation.authorship import results as results_lib
-from hydrajax.evaluation.report import plots, tables
+from hydrajax.evaluation.report import methods as report_methods
+from hydrajax.evaluation.report import plots
 from hydrajax.evaluation.report import users as report_users
 from hydrajax.methods import shuffled
 from hydrajax.prompting import library
@@ -140,7 +141,7 @@ def _what_was_run(config: Values, results: Values) -> markup.Markup:
         "calls sent": f"{llm['calls']:,}",
         "from the store": f"{llm['cached']:,}",
         "tokens in / out": f"{llm['input_tokens']:,} / {llm['output_tokens']:,}",
-        "cost": tables.dollars(llm["cost_usd"]),
+        "cost": report_methods.dollars(llm["cost_usd"]),
         **_judge_costs(results.get("judge_llm")),
         "time": f"{sum(results['seconds'].values()) / 60:.1f} min",
     }
@@ -162,7 +163,7 @@ def _judge_costs(llm: Values | None) -> dict[str, str]:
     return {
         "judge's calls sent": f"{llm['calls']:,}",
         "judge's from the store": f"{llm['cached']:,}",
-        "judge's cost": tables.dollars(llm["cost_usd"]),
+        "judge's cost": report_methods.dollars(llm["cost_usd"]),
     }
 
 

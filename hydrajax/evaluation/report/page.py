@@ -19,7 +19,8 @@ from typing import Any
 from hydrajax import files
 from hydrajax.evaluation import markup, roster, summary
 from hydrajax.evaluation import predictions as rows_lib
-from hydrajax.evaluation.report import plots, tables
+from hydrajax.evaluation.report import methods as report_methods
+from hydrajax.evaluation.report import plots
 from hydrajax.evaluation.report import queries as report_queries
 from hydrajax.evaluation.report import users as report_users
 from hydrajax.prompting import library
@@ -70,14 +71,14 @@ def render(
         "main",
         _what_was_run(config, results, invocations),
         _verdict(results),
-        tables.methods_table(results),
-        tables.comparisons_table(results),
-        tables.union_tables(results),
+        report_methods.methods_table(results),
+        report_methods.comparisons_table(results),
+        report_methods.union_tables(results),
         _gains(results),
         _captured(results),
         _chosen(choices or {}),
         _curves(curves),
-        tables.costs_table(results),
+        report_methods.costs_table(results),
         report_users.section(user_models, (choices or {}).get("faults", {})),
         report_queries.section(results, rows),
         _settings(config, results),
@@ -97,7 +98,7 @@ def _what_was_run(
         "calls sent": f"{llm['calls']:,}",
         "from the store": f"{llm['cached']:,}",
         "tokens in / out": f"{llm['input_tokens']:,} / {llm['output_tokens']:,}",
-        "cost": tables.dollars(llm["cost_usd"]),
+        "cost": report_methods.dollars(llm["cost_usd"]),
         "time": _duration(sum(results["seconds"].values())),
     }
     if len(invocations) > 1:
