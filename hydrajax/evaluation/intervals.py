@@ -85,7 +85,9 @@ class Measured:
     by_user: Mapping[tuple[str, str], np.ndarray]
 
 
-def measure(task: tasks.Task, rows: Iterable[predictions.Row], *, resamples: int = RESAMPLES, seed: int = 0) -> Measured:
+def measure(
+    task: tasks.Task, rows: Iterable[predictions.Row], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Measured:
     """Measures every method of the prediction rows on every metric of the task.
 
     Args:
