@@ -49,5 +49,5 @@ def grouped(
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; rows that are empty but for their first cell are left out."""
-    lines = [heads, ["---"] * len(heads), *(row for row in rows if any(row[1:]))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [f"| {' | '.join(line)} |" for line in (heads, *(row for row in rows if any(row[1:])))]
+    return "\n".join([lines[0], f"|{'---|' * len(heads)}", *lines[1:]])
