@@ -19,6 +19,7 @@ TITLES = {
     "reward": "reward",
 }
 Values = Mapping[str, Any]
+Number = int | float | None
 MOST_NAMED = 8  # methods in a sentence
 
 
@@ -32,7 +33,7 @@ def title(metric: str) -> str:
     return f"{TITLES[metric]} {'↑' if metrics.STATISTICS[metric].higher_is_better else '↓'}"
 
 
-def number(value: int | float | None, metric: str = "", *, signed: bool = False) -> str:
+def number(value: Number, metric: str = "", *, signed: bool = False) -> str:
     """A value with as many digits as the metric deserves; an en dash for what is not known."""
     if value is None:
         return "–"
@@ -42,21 +43,14 @@ def number(value: int | float | None, metric: str = "", *, signed: bool = False)
     return shown.lstrip("+-") if float(shown) == 0 else shown.replace("-", "−")
 
 
-def span(low: int | float | None, high: int | float | None, metric: str = "", *, signed: bool = False) -> str:
+def span(low: Number, high: Number, metric: str = "", *, signed: bool = False) -> str:
     """An interval in brackets, empty where there is none."""
     if low is None or high is None:
         return ""
     return f"[{number(low, metric, signed=signed)}, {number(high, metric, signed=signed)}]"
 
 
-def with_interval(
-    value: int | float | None,
-    low: int | float | None,
-    high: int | float | None,
-    metric: str = "",
-    *,
-    signed: bool = False,
-) -> str:
+def with_interval(value: Number, low: Number, high: Number, metric: str = "", *, signed: bool = False) -> str:
     """`value [low, high]`, the value alone where there is no interval."""
     return f"{number(value, metric, signed=signed)} {span(low, high, metric, signed=signed)}".rstrip()
 

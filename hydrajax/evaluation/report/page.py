@@ -19,7 +19,6 @@ from hydrajax.evaluation.report import methods, parts, plots, queries, users
 from hydrajax.prompting import library
 
 element = markup.element
-Curves = Mapping[str, Mapping[str, Sequence[Sequence[plots.Number]]]]
 
 
 def write_report(folder: pathlib.Path) -> pathlib.Path:
@@ -29,34 +28,11 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
       DataError: a file of the run is missing or broken.
     """
     config, results = files.read_json(folder / "config.json"), files.read_json(folder / "results.json")
-    page = render(
-        config,
-        results,
-        predictions.read(folder / "predictions.jsonl"),
-        curves=_optional(folder / "curves.json") or results.get("curves") or {},
-        invocations=files.read_lines(folder / "invocations.jsonl"),
-        choices=_optional(folder / "choices.json"),
-        user_models=files.read_lines(folder / library.FILE),
-    )
-    path = folder / "report.html"
-    files.write_text(path, page)
-    return path
-
-
-def render(
-    config: Mapping[str, Any],
-    results: Mapping[str, Any],
-    rows: Sequence[predictions.Row],
-    *,
-    curves: Curves,
-    invocations: Sequence[Mapping[str, Any]],
-    choices: Mapping[str, Any],
-    user_models: Sequence[Mapping[str, Any]],
-) -> str:
-    """The report as HTML, from the contents of a run folder."""
-    return parts.page(
+    rows = predictions.read(folder / "predictions.jsonl")
+    choices = _optional(folder / "choices.json")
+    page = parts.page(
         f"{results['experiment']}: {results['task']}",
-        _what_was_run(config, results, invocations),
+        _what_was_run(config, results, files.read_lines(folder / "invocations.jsonl")),
         parts.verdicts(summary.verdicts(results)),
         methods.values(results),
         methods.comparisons(results),
@@ -64,12 +40,15 @@ def render(
         _gains(results),
         _captured(results),
         _chosen(choices),
-        _curves(curves),
+        _curves(_optional(folder / "curves.json") or results.get("curves") or {}),
         methods.costs(results),
-        users.section(user_models, choices.get("faults", {})),
+        users.section(files.read_lines(folder / library.FILE), choices.get("faults", {})),
         queries.section(results, rows),
         parts.settings(config, results),
     )
+    path = folder / "report.html"
+    files.write_text(path, page)
+    return path
 
 
 def _optional(path: pathlib.Path) -> Mapping[str, Any]:
@@ -136,7 +115,7 @@ def _chosen(choices: Mapping[str, Any]) -> markup.Markup | None:
     return parts.section("What was chosen", *(element("p", sentence) for sentence in sentences))
 
 
-def _curves(curves: Curves) -> markup.Markup | None:
+def _curves(curves: Mapping[str, Mapping[str, plots.Curve]]) -> markup.Markup | None:
     drawn = []
     for name, series in curves.items():
         known = {label: curve for label, curve in series.items() if curve}
