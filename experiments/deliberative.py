@@ -26,22 +26,25 @@ import tyro
 
 from experiments import _deliberative_users as people
 from experiments import _mains
-from hydrajax import cli_llm, files
+from hydrajax import files
 from hydrajax.data import simulated, tempting
 from hydrajax.evaluation.safety import deliberation, rubrics
 from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import deliberative, lab, settings
 from hydrajax.prompting import contract
-from hydrajax.runs import books
+from hydrajax.runs import accounts
+from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
 
 RUBRICS = (rubrics.SAFETY, rubrics.HELPFULNESS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(cli_llm.Llm):
+class Options(Machine):
     """Does telling an LLM of the user raise its harmful rate, or its over-refusal?"""
 
+    llm: str = "local"
+    """`local`, a GGUF file, or a Claude model."""
     strategies: tuple[str, ...] = ("hypotheses",)
     """Prompt strategies that tell it; used without records."""
     data: tuple[pathlib.Path, ...] = ()
@@ -93,7 +96,7 @@ def judged(bench: lab.Lab, options: Options) -> tuple[deliberative.Result, list[
 
 def run(options: Options, command: str) -> dict[str, Any]:
     """Asks, judges and writes; returns the contents of results.json."""
-    machine = options.machine()
+    machine = options
     transport = machine.connect(options.llm)
     transport.check()
     held = store.Store(machine.store)
@@ -120,7 +123,7 @@ def run(options: Options, command: str) -> dict[str, Any]:
 
 def plan(options: Options) -> dict[str, Any]:
     """What a run would ask for; stored answers are left out. Second judgements are counted as if all were needed."""
-    machine = options.machine()
+    machine = options
     transport = machine.connect(options.llm)
     held = store.Store.without_making(machine.store)
     counting = planner.Planner(transport.model, held)
@@ -128,7 +131,7 @@ def plan(options: Options) -> dict[str, Any]:
         judged(prepared(options, counting), options)
     finally:
         held.close()
-    planned = books.plan(counting, parallel=transport.parallel, batch=machine.transport == "batches")
+    planned = accounts.plan(counting, parallel=transport.parallel, batch=machine.transport == "batches")
     return {
         "model": planned.model,
         "stages": {name: dataclasses.asdict(stage) for name, stage in counting.stages.items()},

@@ -41,7 +41,8 @@ from hydrajax.evaluation import predictions as rows_lib
 from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import controls, hydra, scorers, selection
 from hydrajax.nn import feature_cache
-from hydrajax.runs import config, pipeline
+from hydrajax.runs import config, workbench
+from hydrajax.runs.machine import Machine
 from hydrajax.training import fit
 from hydrajax.types import Query
 
@@ -304,7 +305,7 @@ def made(pool: candidates.Pool, task_name: str, options: Options, llm: sampler.S
     return candidates.make_bench(pool, tasks.LAMP[task_name], size, options.data_dir, options.seed, llm)
 
 
-def run(pool: candidates.Pool, task_name: str, options: Options, machine: pipeline.Machine) -> None:
+def run(pool: candidates.Pool, task_name: str, options: Options, machine: Machine) -> None:
     """One task and pool, into `out`."""
     size = options.size(pool, task_name)
     transport = machine.connect("scripted" if options.smoke else options.llm)
@@ -318,8 +319,8 @@ def run(pool: candidates.Pool, task_name: str, options: Options, machine: pipeli
     _say(f"{task_name}, {pool}: {llm.usage.calls:,} calls made, {llm.usage.cached:,} answers were stored")
     if options.ask:
         return
-    base = config.RunConfig(experiment="lamp", task=task_name, max_pair_tokens=PAIR_TOKENS)
-    encode = feature_cache.in_memory(pipeline.encoders(base, pipeline.cache_folder(machine, held))[0])
+    base = config.Base(max_pair_tokens=PAIR_TOKENS)
+    encode = feature_cache.in_memory(workbench.encoders(base, machine.features(held.path))[0])
     answers, choices = choose(bench, options, encode, size)
     options.out.mkdir(parents=True, exist_ok=True)
     files.write_lines(_rows_file(pool, task_name, options), prediction_rows(bench, plain(bench, options) | answers))
@@ -350,7 +351,7 @@ def _say(line: str) -> None:
 
 def main(options: Options) -> None:
     """Runs pools and tasks one after another and prints the tables."""
-    machine = pipeline.Machine(store=options.store, cache=options.cache)
+    machine = Machine(store=options.store, cache=options.cache)
     for pool in options.pools:
         for task in options.tasks:
             if options.plan:

@@ -19,7 +19,8 @@ import tyro
 
 from hydrajax.evaluation import summary
 from hydrajax.methods import settings
-from hydrajax.runs import config, pipeline
+from hydrajax.runs import config, run
+from hydrajax.runs.machine import Machine
 
 # Task -> training users, new users, questions of each at most.
 SIZES: Mapping[str, tuple[int, int, int]] = {
@@ -55,24 +56,21 @@ class Options:
     """A few users and a scripted LLM: shows that everything runs, says nothing of quality."""
 
 
-def run_config(task: str, options: Options) -> config.RunConfig:
+def run_config(task: str, options: Options) -> config.Lamp:
     """The configuration of one task."""
     train_users, dev_users, queries = SMOKE_SIZE if options.smoke else SIZES[task]
-    return config.with_absolute_paths(
-        config.RunConfig(
-            experiment="lamp",
-            task=task,
-            data_dir=options.data_dir,
-            train_users=train_users,
-            dev_users=dev_users,
-            queries_per_user=queries,
-            llm="scripted" if options.smoke else options.llm,
-            settings=settings.SMALL,
-            losses=("pairwise",) if options.smoke else ("cross_entropy", "pairwise"),
-            epochs=(0, 2) if options.smoke else config.RunConfig(experiment="lamp", task=task).epochs,
-            seed=options.seed,
-        )
-    )
+    return config.Lamp(
+        task=task,
+        data_dir=options.data_dir,
+        train_users=train_users,
+        dev_users=dev_users,
+        queries_per_user=queries,
+        llm="scripted" if options.smoke else options.llm,
+        settings=settings.SMALL,
+        losses=("pairwise",) if options.smoke else ("cross_entropy", "pairwise"),
+        epochs=(0, 2) if options.smoke else config.Lamp(task=task).epochs,
+        seed=options.seed,
+    ).resolved()
 
 
 def table(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -99,20 +97,20 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main(options: Options) -> None:
     """Runs the tasks one after another and prints the table."""
-    machine = pipeline.Machine(store=options.store)
+    machine = Machine(store=options.store)
     found = {}
     for task in options.tasks:
         if task not in SIZES:
             raise SystemExit(f"unknown task {task!r}; valid are {', '.join(SIZES)}")
         wanted = run_config(task, options)
         if options.plan:
-            plan = pipeline.plan(wanted, machine=machine)
+            (plan,) = run.plan(wanted, machine=machine)
             calls = sum(stage.calls for stage in plan.stages.values())
             print(f"{task}: {calls:,} calls, about {plan.seconds / 60:.0f} min")
             continue
         print(task, file=sys.stderr)
         command = f"python -m experiments.lamp_small --tasks {task} --data-dir DIR"
-        found[task] = pipeline.run(
+        found[task] = run.run(
             wanted, options.out / task, command=command, machine=machine, say=lambda line: print(line, file=sys.stderr)
         )
     if found:

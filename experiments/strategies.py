@@ -33,7 +33,8 @@ from hydrajax.llm import planner, sampler, store
 from hydrajax.methods import controls, lab, settings, stages
 from hydrajax.nn import feature_cache
 from hydrajax.prompting import contract, library, registry
-from hydrajax.runs import config, pipeline
+from hydrajax.runs import config, workbench
+from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError, Query, Split, User
 
 SHOWN = 2
@@ -194,7 +195,7 @@ def claim(task_name: str, options: Options, model: str) -> pathlib.Path:
     return folder
 
 
-def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
+def run(task_name: str, options: Options, machine: Machine) -> None:
     """One task, into its folder."""
     task = tasks.LAMP[task_name]
     train, dev = read(task, options)
@@ -203,8 +204,8 @@ def run(task_name: str, options: Options, machine: pipeline.Machine) -> None:
     held = store.Store(machine.store)
     llm = sampler.StoredSampler(transport, held)
     try:
-        base = config.RunConfig(experiment="lamp", task=task_name)
-        embed = pipeline.encoders(base, pipeline.cache_folder(machine, held))[1]
+        base = config.Base()
+        embed = workbench.encoders(base, machine.features(held.path))[1]
         here = bench(task, train, dev.users, options, llm, embed)
         answers = answer(here, dev.queries, options)
         files.write_lines(folder / "predictions.jsonl", prediction_rows(here, dev.queries, answers))
@@ -281,13 +282,13 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def planned(task_name: str, options: Options, machine: pipeline.Machine) -> planner.Planner:
+def planned(task_name: str, options: Options, machine: Machine) -> planner.Planner:
     """Counts what a task would ask for, and calls nothing."""
     task, held = tasks.LAMP[task_name], store.Store.without_making(options.store)
     counting = planner.Planner(machine.connect(options.asked).model, held)
     train, dev = read(task, options)
-    base = config.RunConfig(experiment="lamp", task=task_name)
-    embed = feature_cache.in_memory(pipeline.encoders(base, None)[1])  # a plan leaves nothing behind
+    base = config.Base()
+    embed = feature_cache.in_memory(workbench.encoders(base, None)[1])  # a plan leaves nothing behind
     answer(bench(task, train, dev.users, options, counting, embed), dev.queries, options)
     return counting
 
@@ -296,7 +297,7 @@ def main(options: Options) -> None:
     """Runs one task after another and prints the tables."""
     with _mains.one_sentence("strategies"):
         options.check()
-        machine = pipeline.Machine(store=options.store, cache=options.cache)
+        machine = Machine(store=options.store, cache=options.cache)
         for name in options.tasks:
             if options.plan:
                 counting = planned(name, options, machine)

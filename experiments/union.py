@@ -46,7 +46,8 @@ from hydrajax.methods import lab, settings
 from hydrajax.methods.union import proposals, union
 from hydrajax.nn import feature_cache
 from hydrajax.prompting import contract, registry
-from hydrajax.runs import config, pipeline
+from hydrajax.runs import config, workbench
+from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError, Query, Split
 
 TASKS = ("LaMP_2M", "LaMP_2N", "LaMP_3", "LaMP_7")
@@ -169,7 +170,7 @@ def bench(task_name: str, options: Options, llm: sampler.Sampler) -> tuple[lab.L
     return lab.Lab(ctx=ctx, users=whole.users, settings=chosen, seed=options.seed), whole
 
 
-def run(task_name: str, options: Options, machine: pipeline.Machine, kept: Sequence[pathlib.Path]) -> None:
+def run(task_name: str, options: Options, machine: Machine, kept: Sequence[pathlib.Path]) -> None:
     """Every fold of a task that is not there, into its file of `kept`."""
     todo = [fold for fold, path in enumerate(kept) if not path.exists()]
     if not todo:
@@ -183,11 +184,11 @@ def run(task_name: str, options: Options, machine: pipeline.Machine, kept: Seque
         made, whole = bench(task_name, options, llm)
         paraphrases = made.ctx.task.pseudo_query == "paraphrase"
         pseudo = [] if paraphrases and not options.strategies else made.pseudo_queries(tuple(whole.users))
-        base = config.RunConfig(experiment="lamp", task=task_name, max_pair_tokens=128)
+        base = config.Base(max_pair_tokens=128)
         cache = (
             pathlib.Path(machine.cache) if machine.cache else store.Store.without_making(None).path.parent / "features"
         )
-        encode, embed = pipeline.encoders(base, cache)
+        encode, embed = workbench.encoders(base, cache)
         known = proposals.Known(task=made.ctx.task, embed=feature_cache.in_memory(embed), seed=options.seed)
         for fold, part in enumerate(folds.k_folds(made.ctx.task, (whole,), folds=options.folds, seed=options.seed)):
             if fold not in todo:
@@ -276,7 +277,7 @@ def main(options: Options) -> None:
     """Runs the tasks one after another and prints the tables."""
     with _mains.one_sentence("union"):
         options.check()
-        machine = pipeline.Machine(store=options.store, cache=options.cache)
+        machine = Machine(store=options.store, cache=options.cache)
         found: dict[str, Sequence[Mapping[str, Any]]] = {}
         for task in options.tasks:
             kept = fold_files(task, options)

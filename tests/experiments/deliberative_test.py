@@ -9,7 +9,7 @@ import pytest
 from experiments import _deliberative_users as people
 from experiments import deliberative as experiment
 from hydrajax.llm import scripted
-from hydrajax.runs import pipeline
+from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
 
 AUTHORS, RECKLESS, RECORDS = 8, 3, 4
@@ -47,7 +47,7 @@ def texts(authors=AUTHORS, records=RECORDS + 2):
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.Machine, "connect", lambda self, llm: Obedient())
+    monkeypatch.setattr(Machine, "connect", lambda self, llm: Obedient())
     return experiment.Options(
         llm="scripted", strategies=("pag",), data=(write(tmp_path / "texts.jsonl.gz", texts()),),
         users=AUTHORS, records=RECORDS, pairs=2,

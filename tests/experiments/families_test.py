@@ -9,13 +9,13 @@ from experiments import _families_pools, _families_report, families
 from hydrajax.data import folds, tasks
 from hydrajax.llm import planner, scripted, store
 from hydrajax.methods import scorers
-from hydrajax.runs import pipeline
+from hydrajax.runs import workbench
 from tests.runs.conftest import encoders, features, write_lamp
 
 
 @pytest.fixture(autouse=True)
 def _small_base(monkeypatch):
-    monkeypatch.setattr(pipeline, "encoders", encoders)
+    monkeypatch.setattr(workbench, "encoders", encoders)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from experiments import strategies
 from hydrajax.llm import planner, store
 from hydrajax.prompting import registry
-from hydrajax.runs import pipeline
+from hydrajax.runs import workbench
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def options(tmp_path, monkeypatch):
     def embed(texts):
         return np.array([[len(text) % 7, len(text) % 5, 1.0] for text in texts], np.float32)
 
-    monkeypatch.setattr(pipeline, "encoders", lambda *args, **rest: (None, embed))
+    monkeypatch.setattr(workbench, "encoders", lambda *args, **rest: (None, embed))
     return strategies.Options(
         data_dir=str(tmp_path / "data"),
         tasks=("LaMP_4",),
@@ -91,7 +91,7 @@ def test_a_folder_of_another_run_is_refused_before_any_call(options, capsys):
     [
         ({"tasks": ("LaMP_99",)}, "unknown task 'LaMP_99'; valid are LaMP_1"),
         ({"tasks": ()}, "--tasks names none"),
-        ({"strategies": ("none",)}, "unknown prompt strategy 'none'; valid are "),
+        ({"strategies": ("none",)}, "unknown prompt strategy 'none', expected one of "),
         ({"strategies": ("cfrag",), "cross_user": False}, "no strategy is left"),
         ({"users": 0}, "--users is 0, expected at least 1"),
         ({"seed": -1}, "--seed is -1, expected at least 0"),

@@ -8,13 +8,13 @@ import pytest
 from experiments import _union_report, union
 from hydrajax.data import tasks
 from hydrajax.evaluation import intervals
-from hydrajax.runs import pipeline
+from hydrajax.runs import workbench
 from tests.runs.conftest import encoders, write_lamp
 
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "encoders", encoders)
+    monkeypatch.setattr(workbench, "encoders", encoders)
     write_lamp(tmp_path / "data", "LaMP_2M", train=12, dev=8, records=4, cold=0)
     return union.Options(
         data_dir=str(tmp_path / "data"), tasks=("LaMP_2M",), folds=2, pseudo=2, cache=str(tmp_path / "features"),
@@ -50,7 +50,7 @@ def refused(options, capsys):
     ("change", "sentence"),
     [
         ({"tasks": ("LaMP_99",)}, "unknown task 'LaMP_99'; valid are LaMP_1"),
-        ({"strategies": ("none",)}, "unknown prompt strategy 'none'; valid are "),
+        ({"strategies": ("none",)}, "unknown prompt strategy 'none', expected one of "),
         ({"strategies": ("rag", "cfrag")}, "strategy 'cfrag' compares users"),
         ({"strategies": ("rag",), "tasks": ("LaMP_7",), "smoke": False}, "no candidates are planned for 'LaMP_7'"),
         ({"losses": ("none",)}, "--losses are none; valid are "),

@@ -8,6 +8,7 @@ import pytest
 from hydrajax import files
 from hydrajax.llm import request, scripted
 from hydrajax.runs import answer, folder
+from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
 
@@ -105,10 +106,9 @@ def test_several_slots_are_given_as_json(tmp_path, finished, ask):
     )
     out = shutil.copytree(finished.out, tmp_path / "run")
     (out / "config.json").unlink()
-    config = dataclasses.replace(
-        finished.config, experiment="custom", task=str(tmp_path / "two.toml"), data_dir=str(tmp_path)
-    )
-    files.write_json(out / "config.json", {**json.loads(json.dumps(dataclasses.asdict(config))), "command": "c"})
+    values = {f.name: getattr(finished.config, f.name) for f in dataclasses.fields(finished.config)}
+    config = config_lib.Custom(**values | {"task": str(tmp_path / "two.toml"), "data_dir": str(tmp_path)})
+    files.write_json(out / "config.json", {**config_lib.to_json(config), "command": "c"})
     assert ask("d0", '{"a": "one", "b": "two"}', run=out).text in ("yes", "no")
     for text in ("no JSON", '{"a": "one"}', '["a", "b"]'):
         with pytest.raises(DataError, match=r"a, b"):
