@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich import box, table, text
+from rich import box, table
+from rich import text as rich_text
 
 from hydrajax import metrics
 from hydrajax.evaluation import intervals, roster
@@ -38,9 +39,9 @@ def number(value: Number, metric: str = "", *, signed: bool = False) -> str:
     if value is None:
         return "–"
     digits = 2 if metric == "bleu" else 3
-    shown = f"{value:{'+' if signed else ''}.{digits}f}"
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
     # A difference that rounds to zero has no sign.
-    return shown.lstrip("+-") if float(shown) == 0 else shown.replace("-", "−")
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
 def span(low: Number, high: Number, metric: str = "", *, signed: bool = False) -> str:
@@ -110,23 +111,20 @@ def verdicts(results: Values) -> list[str]:
 def text_table(results: Values) -> table.Table:
     """The methods with their metrics and 95 % intervals, grouped as in the report, for the terminal."""
     names = metric_names(results)
-    shown = table.Table(box=box.SIMPLE_HEAD, title=f"{results['task']}, {results['split']}: {results['users']} users")
-    shown.add_column("method")
-    for metric in names:
-        shown.add_column(title(metric), justify="right", no_wrap=True)
-    for name, methods in roster.groups(results["methods"]):
-        shown.add_row(text.Text(name, style="dim italic"))
+    heading = f"{results['task']}, {results['split']}: {results['users']} users"
+    columns = [table.Column(title(metric), justify="right", no_wrap=True) for metric in names]
+    rows = table.Table("method", *columns, box=box.SIMPLE_HEAD, title=heading)
+    for group, methods in roster.groups(results["methods"]):
+        rows.add_row(rich_text.Text(group, style="dim italic"))
         for method in methods:
-            values = results["methods"][method]
-            cells = [
-                text.Text.assemble(
-                    number(values[metric]["value"], metric),
-                    (f" {span(values[metric]['low'], values[metric]['high'], metric)}".rstrip(), "dim"),
-                )
-                for metric in names
-            ]
-            shown.add_row(text.Text(f"  {method}"), *cells, style="bold" if method == roster.REFERENCE else "")
-    return shown
+            cells = [_cell(results["methods"][method][metric], metric) for metric in names]
+            rows.add_row(rich_text.Text(f"  {method}"), *cells, style="bold" if method == roster.REFERENCE else "")
+    return rows
+
+
+def _cell(interval: Values, metric: str) -> rich_text.Text:
+    ends = span(interval["low"], interval["high"], metric)
+    return rich_text.Text.assemble(number(interval["value"], metric), (f" {ends}".rstrip(), "dim"))
 
 
 def captured(share_of: Values, oracle: str, method: str) -> str:
@@ -200,8 +198,8 @@ def _open(undecided: Sequence[Values], metric: str) -> str:
 
 def _elsewhere(comparisons: Sequence[Values], names: Sequence[str], reference: str) -> str:
     worse = [c for c in comparisons if verdict(c) == "worse"]
-    lost = {metric: [c for c in worse if c["metric"] == metric] for metric in names}
-    parts = [f"on {TITLES[metric]} to {_list(found, metric)}" for metric, found in lost.items() if found]
+    by_metric = {metric: [c for c in worse if c["metric"] == metric] for metric in names}
+    parts = [f"on {TITLES[metric]} to {_list(lost, metric)}" for metric, lost in by_metric.items() if lost]
     return f"On other metrics {reference} loses: {'; '.join(parts)}." if parts else ""
 
 

@@ -81,14 +81,14 @@ def verdicts(results: Values) -> list[str]:
 def text_table(results: Values) -> table.Table:
     """Win rates for the terminal: strategies in rows, against whom in columns."""
     names = [*results["win_rates"], SHUFFLED, results_lib.THE_AUTHOR, results_lib.ANOTHER_AUTHOR]
-    shown = table.Table(box=box.SIMPLE, title=f"{results['task']}: win rates over {results['users']} authors")
-    shown.add_column("strategy", no_wrap=True)
+    rates = table.Table(box=box.SIMPLE, title=f"{results['task']}: win rates over {results['users']} authors")
+    rates.add_column("strategy", no_wrap=True)
     for name in names:
-        shown.add_column(f"against {name}", justify="right")
+        rates.add_column(f"against {name}", justify="right")
     for strategy, against in results["win_rates"].items():
-        rates = [against.get(shuffled.name(strategy) if name == SHUFFLED else name) for name in names]
-        shown.add_row(strategy, *("–" if rate is None else summary.share(**rate) for rate in rates))
-    return shown
+        met = [against.get(shuffled.name(strategy) if name == SHUFFLED else name) for name in names]
+        rates.add_row(strategy, *("–" if rate is None else summary.share(**rate) for rate in met))
+    return rates
 
 
 def _share(judge: Values, name: str) -> str:
@@ -145,7 +145,7 @@ def _judge(results: Values) -> markup.Markup:
 
 
 def _win_rates(results: Values) -> markup.Markup:
-    words = (
+    note = parts.note(
         "How often the judge finds a strategy's text more likely by the author, averaged over authors; in brackets the "
         "95 % interval of a bootstrap over authors. The line is 50 %."
     )
@@ -157,10 +157,10 @@ def _win_rates(results: Values) -> markup.Markup:
             verdict = summary.verdict(rate, than=0.5)
             kind = "open" if verdict == "not shown" else verdict
             drawn = plots.interval_row(**rate, scale=(0.0, 1.0), line=0.5, kind=f"zeroline {kind}")
-            said = element("span", _verdict(rate), class_=kind)
-            rows.append((NAMES.get(other, other), summary.share(**rate), drawn, said))
+            words = element("span", _verdict(rate), class_=kind)
+            rows.append((NAMES.get(other, other), summary.share(**rate), drawn, words))
         of_strategies += [element("h3", strategy), _table(columns, rows)]
-    return parts.section("Win rates", parts.note(words), of_strategies)
+    return parts.section("Win rates", note, of_strategies)
 
 
 def _copied(results: Values) -> markup.Markup:

@@ -1,3 +1,5 @@
+import pytest
+
 from hydrajax.evaluation.report import tables
 
 
@@ -6,3 +8,11 @@ def test_markdown_has_a_line_a_row_and_leaves_out_what_is_empty():
     assert table.splitlines() == [
         "| user | ROUGE | BLEU |", "|---|---|---|", "| ann | 0.1 |  |", "| cat |  | 2.0 |",
     ]  # fmt: skip
+
+
+def test_methods_stand_in_the_groups_of_the_roster_and_texts_stay_text():
+    table = tables.grouped([("method", "name"), ("is", None)], {"<b>": ["x"], "hydra": ["<i>"]}, "hydra")
+    assert table.index("HYDRA") < table.index(">hydra<") < table.index("Others") < table.index("&lt;b&gt;")
+    assert table.count('<tr class="ours">') == 1 and "&lt;i&gt;" in table and "<i>" not in table
+    with pytest.raises(ValueError, match="shorter"):
+        tables.row([("method", None), ("is", None)], "hydra")
