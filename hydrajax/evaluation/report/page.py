@@ -1,8 +1,8 @@
 """`report.html`: a run as one file that needs no network and can be sent to anybody.
 
 Reads the run folder's `config.json` (its `command` is the exact command: a text or a list of words), `results.json`,
-`predictions.jsonl`; where they exist, `invocations.jsonl`, and for the learning curves `curves.json` or
-`results["curves"]`; `choices.json`, what validation users chose; and `user_models.jsonl`:
+`predictions.jsonl`; where they exist, `invocations.jsonl`, `user_models.jsonl`, `choices.json` (what validation users
+chose), and the learning curves, `curves.json` or `results["curves"]`:
 
     {PLOT: {SERIES: [[step, value], ...]}}
 
