@@ -35,7 +35,7 @@ import tyro
 
 from experiments import _families_pools as candidates
 from experiments import _families_report as report
-from hydrajax import files
+from hydrajax import files, training
 from hydrajax.data import folds, tasks
 from hydrajax.evaluation import predictions as rows_lib
 from hydrajax.llm import planner, sampler, store
@@ -43,7 +43,6 @@ from hydrajax.methods import controls, hydra, scorers, selection
 from hydrajax.nn import feature_cache
 from hydrajax.runs import config, workbench
 from hydrajax.runs.machine import Machine
-from hydrajax.training import fit
 from hydrajax.types import Query
 
 PAIR_TOKENS = 128
@@ -145,7 +144,7 @@ class Fitted:
 
     scorer: scorers.Personal
     choice: selection.Choice
-    config: fit.FitConfig
+    config: training.FitConfig
 
 
 def fit_family(name: str, part: Part, seed: int, encode: scorers.Encode, options: Options) -> Fitted | None:
@@ -157,7 +156,7 @@ def fit_family(name: str, part: Part, seed: int, encode: scorers.Encode, options
     epochs = (1,) if options.smoke else tuple(n for n in selection.EPOCHS if n)
     losses = ("cross_entropy",) if options.smoke else ("cross_entropy", "pairwise")
     small: dict[str, Any] = {"pooled_epochs": 1} if options.smoke else {}
-    configs = {loss: fit.FitConfig(**FAMILIES[name], **small, loss=loss, seed=seed) for loss in losses}
+    configs = {loss: training.FitConfig(**FAMILIES[name], **small, loss=loss, seed=seed) for loss in losses}
     chooses = selection.ValidatedLearner(encode, list(configs.values()), epochs=epochs)
     scorer = chooses.fit("adapter", train=part.train, heads=part.heads, judged=part.judged)
     if not isinstance(scorer, scorers.Personal):

@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 
+from hydrajax import training
 from hydrajax.methods import scorers, selection
 from hydrajax.methods.scorers import Encode, Row
 from hydrajax.methods.union import proposals
 from hydrajax.nn import heads
-from hydrajax.training import fit as fit_lib
 from hydrajax.training import fitted as fitted_lib
 
 Taught = Literal["questions", "all"]
@@ -49,7 +49,7 @@ class Setting:
     """
 
     taught: Taught
-    config: fit_lib.FitConfig
+    config: training.FitConfig
     epochs: int = 0
 
     @property
@@ -79,7 +79,7 @@ class Choice:
 def choose(
     rows: Rows,
     encode: Encode,
-    configs: Sequence[fit_lib.FitConfig],
+    configs: Sequence[training.FitConfig],
     *,
     strengths: Sequence[float] = (10.0, 100.0),
     epochs: Sequence[int] = (4,),
@@ -116,7 +116,7 @@ def choose(
     chosen = max([best, *headed], key=lambda setting: round(quality[setting.name], 9))
     own = max(headed, key=lambda setting: round(quality[setting.name], 9))
     users_train, examples = scorers.examples_of(rows.taught(best.taught), encode)
-    fitted = fit_lib.pretrain(best.config, examples, len(users_train))
+    fitted = training.pretrain(best.config, examples, len(users_train))
     with_heads = scorers.personalise(own.config, encode, fitted, rows.own, epochs=own.epochs)
     without = scorers.Personal(encode=encode, fitted=fitted, heads=None, user_rows={})
     return Choice(
@@ -134,7 +134,7 @@ def _left_out(
     found: list[list[float]] = [[] for _ in settings]
     for taught, own, asked in _divisions(rows, pooled.taught, part_of):
         users, examples = scorers.examples_of(taught, encode)
-        fitted = fit_lib.pretrain(pooled.config, examples, len(users))
+        fitted = training.pretrain(pooled.config, examples, len(users))
         for qualities, setting in zip(found, settings, strict=True):
             scorer = scorers.personalise(setting.config, encode, fitted, own, epochs=setting.epochs)
             qualities += selection.chosen_qualities(scorer, asked)
@@ -153,8 +153,8 @@ def _divisions(
             yield taught, records if asked else [], asked or records
 
 
-def _ways(config: fit_lib.FitConfig, strengths: Sequence[float], epochs: Sequence[int]) -> list[tuple[float, int]]:
+def _ways(config: training.FitConfig, strengths: Sequence[float], epochs: Sequence[int]) -> list[tuple[float, int]]:
     """(prior strength, epochs): a convex family differs by the one, others by the other."""
-    if isinstance(fitted_lib.family(config), heads.Convex):
+    if isinstance(fitted_lib.family_of(config), heads.Convex):
         return [(strength, 1) for strength in strengths]
     return [(config.prior_strength, n) for n in epochs]

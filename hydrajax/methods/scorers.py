@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from hydrajax import training
 from hydrajax.data import draws
-from hydrajax.training import fit as fit_lib
 
 Encode = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 Heads = Mapping[str, str] | None
@@ -102,7 +102,7 @@ class Personal:
     """
 
     encode: Encode
-    fitted: fit_lib.Fitted
+    fitted: training.Fitted
     heads: Any
     user_rows: Mapping[str, int]
 
@@ -111,19 +111,19 @@ class Personal:
         if not rows:
             return np.zeros(0, np.float32)
         x, extras = _features(rows, self.encode)
-        result = fit_lib.predict(self.fitted, None, np.zeros(len(rows), np.int32), x, extras)
+        result = training.predict(self.fitted, None, np.zeros(len(rows), np.int32), x, extras)
         owners = [(heads or {}).get(row.user_id, row.user_id) for row in rows]
         own = [i for i, owner in enumerate(owners) if owner in self.user_rows]
         if pooled or not own:
             return result
         numbers = np.array([self.user_rows[owners[i]] for i in own], np.int32)
         result = np.array(result)
-        result[own] = fit_lib.predict(self.fitted, self.heads, numbers, x[own], extras[own])
+        result[own] = training.predict(self.fitted, self.heads, numbers, x[own], extras[own])
         return result
 
 
 def fit(
-    config: fit_lib.FitConfig,
+    config: training.FitConfig,
     encode: Encode,
     train: Sequence[Row],
     new: Sequence[Row],
@@ -144,14 +144,14 @@ def fit(
       progress: called with (done, total) steps.
     """
     users, examples = examples_of(train, encode)
-    fitted = fit_lib.pretrain(config, examples, len(users), checkpoint=checkpoint, progress=progress)
+    fitted = training.pretrain(config, examples, len(users), checkpoint=checkpoint, progress=progress)
     return personalise(config, encode, fitted, new, epochs=epochs)
 
 
 def personalise(
-    config: fit_lib.FitConfig,
+    config: training.FitConfig,
     encode: Encode,
-    fitted: fit_lib.Fitted,
+    fitted: training.Fitted,
     new: Sequence[Row],
     *,
     epochs: int | None = None,
@@ -161,7 +161,7 @@ def personalise(
         return Personal(encode=encode, fitted=fitted, heads=None, user_rows={})
     users, examples = examples_of(new, encode)
     config = config if epochs is None else dataclasses.replace(config, epochs=epochs)
-    heads = fit_lib.personalise(config, fitted, examples, len(users), user_keys=user_keys(users))
+    heads = training.personalise(config, fitted, examples, len(users), user_keys=user_keys(users))
     return Personal(encode=encode, fitted=fitted, heads=heads, user_rows={u: i for i, u in enumerate(users)})
 
 
@@ -170,13 +170,13 @@ def user_keys(users: Sequence[str]) -> np.ndarray:
     return np.array([draws.number(user) % 2**32 for user in users], np.uint32)
 
 
-def examples_of(rows: Sequence[Row], encode: Encode) -> tuple[list[str], fit_lib.Examples]:
+def examples_of(rows: Sequence[Row], encode: Encode) -> tuple[list[str], training.Examples]:
     """Rows as arrays; users are numbered in the order in which they first occur."""
     users = list(dict.fromkeys(row.user_id for row in rows))
     numbers = {user: i for i, user in enumerate(users)}
     pools = {pool: i for i, pool in enumerate(dict.fromkeys(row.pool for row in rows))}
     x, extras = _features(rows, encode)
-    return users, fit_lib.Examples(
+    return users, training.Examples(
         user=np.array([numbers[row.user_id] for row in rows], np.int32),
         x=x,
         extras=extras,

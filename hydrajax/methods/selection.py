@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from hydrajax import progress
+from hydrajax import progress, training
 from hydrajax.methods import hydra, scorers
 from hydrajax.methods.scorers import Encode, Row
-from hydrajax.training import fit as fit_lib
 
 Bar = Callable[[str], contextlib.AbstractContextManager[progress.Advance]]
 
@@ -60,7 +59,7 @@ class ValidatedLearner:
     def __init__(
         self,
         encode: Encode,
-        configs: Sequence[fit_lib.FitConfig],
+        configs: Sequence[training.FitConfig],
         *,
         families: Mapping[str, str] | None = None,
         epochs: Sequence[int] = EPOCHS,
@@ -89,13 +88,13 @@ class ValidatedLearner:
             return scorers.Untrained()
         users, examples = scorers.examples_of(train, self._encode)
         halves = _halves(heads, {row.user_id for row in judged})
-        tried: list[tuple[float, int, fit_lib.FitConfig, scorers.Personal, fit_lib.Snapshots | None]] = []
+        tried: list[tuple[float, int, training.FitConfig, scorers.Personal, training.Snapshots | None]] = []
         for config in self._configs:
             config = dataclasses.replace(config, family=self._families.get(name, config.family))
             label = f"{name} ({config.loss})"
             with self._bar(f"{label}: pretraining") as advance:
                 folder = self._folder / f"{name}-{config.loss}" if self._folder else None
-                fitted = fit_lib.pretrain(config, examples, len(users), checkpoint=folder, progress=advance)
+                fitted = training.pretrain(config, examples, len(users), checkpoint=folder, progress=advance)
             whole = list(self._personalised(label, config, fitted, heads))
             chosen = {epochs: chosen_qualities(scorer, judged) for epochs, scorer, _ in whole}
             for learned, asked in halves:
@@ -125,7 +124,7 @@ class ValidatedLearner:
             return
         users, examples = scorers.examples_of(heads, self._encode)
         with self._bar(f"{label}: personalising") as advance:
-            snapshots = fit_lib.personalise_snapshots(
+            snapshots = training.personalise_snapshots(
                 config,
                 fitted,
                 examples,

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract, registry
-from hydrajax.training.fit import FitConfig
+from hydrajax.training import config as fit_config
 from hydrajax.types import DataError
 
 C = TypeVar("C", bound="Configuration")
@@ -123,7 +123,7 @@ class RunConfig(Configuration):
     Single settings override it."""
     settings: settings_lib.Settings = None  # type: ignore[assignment]  # of the preset
     """Retrieval, sampling and what is learned from."""
-    scorer: FitConfig = FitConfig()
+    scorer: fit_config.FitConfig = fit_config.FitConfig()
     """The heads of reranker and adapter; loss and epochs are chosen on validation users. Settings of a family stand
     behind a colon: --scorer.family low_rank_mlp:rank=4"""
     reranker_family: str | None = None
@@ -148,17 +148,9 @@ class RunConfig(Configuration):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, expected at least 1")
-        self._check_scorer()
-
-    def _check_scorer(self) -> None:
-        names = ("scorer", "losses", "reranker_family", "adapter_family")
-        if all(getattr(self, name) == type(self).__dataclass_fields__[name].default for name in names):
-            return
-        from hydrajax.training import fit  # knows the families, for which it needs JAX
-
         for loss in self.losses:
             for family in (self.reranker_family, self.adapter_family):
-                fit.check_config(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
+                fit_config.check(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
 
     @property
     def encoder(self) -> Base:
@@ -387,7 +379,7 @@ def from_json(values: dict[str, Any], where: str) -> RunConfig:
             settings[name] = tuple(settings.get(name, ()))
         return kind(
             settings=settings_lib.Settings(prompts=prompts, **settings),
-            scorer=FitConfig(**values.pop("scorer")),
+            scorer=fit_config.FitConfig(**values.pop("scorer")),
             losses=tuple(values.pop("losses")),
             epochs=tuple(values.pop("epochs")),
             **values,

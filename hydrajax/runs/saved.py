@@ -3,10 +3,9 @@
 import dataclasses
 import pathlib
 
-from hydrajax import files
+from hydrajax import files, training
 from hydrajax.methods import hydra
 from hydrajax.methods import scorers as personal
-from hydrajax.training import fit
 from hydrajax.types import DataError
 
 
@@ -25,7 +24,7 @@ def save(path: pathlib.Path, result: hydra.Result) -> None:
     rows = {}
     for name, scorer in (("reranker", result.reranker), ("adapter", result.adapters["hydra"])):
         if isinstance(scorer, personal.Personal):
-            fit.save_fitted(path / name, scorer.fitted, scorer.heads)
+            training.save_fitted(path / name, scorer.fitted, scorer.heads)
             rows[name] = dict(scorer.user_rows)
     files.write_json(path / "users.json", {"shown": result.shown, "rows": rows})
 
@@ -42,7 +41,7 @@ def load(path: pathlib.Path, encode: personal.Encode) -> Saved:
     scorers: dict[str, personal.Scorer] = {}
     for name in ("reranker", "adapter"):
         if name in kept["rows"]:
-            fitted, heads = fit.load_fitted(path / name)
+            fitted, heads = training.load_fitted(path / name)
             rows = kept["rows"][name]
             scorers[name] = personal.Personal(encode=encode, fitted=fitted, heads=heads, user_rows=rows)
         else:

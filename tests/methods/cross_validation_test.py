@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.methods import cross_validation, scorers
 from hydrajax.methods.union import union
-from hydrajax.training import fit
 
-CONFIGS = [fit.FitConfig(family="linear", loss="pairwise", pooled_ridge=10.0, fit_bank=False)]
+CONFIGS = [training.FitConfig(family="linear", loss="pairwise", pooled_ridge=10.0, fit_bank=False)]
 
 
 def rows(users, queries, *, sign=1.0, start=0):
@@ -75,5 +75,5 @@ def test_without_questions_records_teach_and_judge():
 
 @pytest.mark.parametrize("family", ["linear", "mlp"])
 def test_a_family_is_varied_by_what_it_takes(family):
-    ways = cross_validation._ways(fit.FitConfig(family=family), (1.0, 2.0), (4, 8))
+    ways = cross_validation._ways(training.FitConfig(family=family), (1.0, 2.0), (4, 8))
     assert ways == ([(1.0, 1), (2.0, 1)] if family == "linear" else [(10.0, 4), (10.0, 8)])

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.methods import scorers
-from hydrajax.training import fit as fit_lib
 
-CONFIG = fit_lib.FitConfig(family="mlp", epochs=2, pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0)
+CONFIG = training.FitConfig(family="mlp", epochs=2, pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0)
 
 
 def rows_of(user_id, count=6, source="learned"):

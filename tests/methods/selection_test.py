@@ -4,8 +4,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.methods import scorers, selection
-from hydrajax.training import fit as fit_lib
 
 LOSSES = ("cross_entropy", "pairwise")
 
@@ -49,7 +49,7 @@ def fake_fits(monkeypatch):
 
         def personalise_snapshots(config, fitted, examples, num_users, *, epochs, user_keys, progress=None):
             calls.append(("personalise", config.loss, tuple(epochs), num_users))
-            return fit_lib.Snapshots(heads={n: n for n in epochs}, curve=(3.0, 2.0))
+            return training.Snapshots(heads={n: n for n in epochs}, curve=(3.0, 2.0))
 
         class Fake(scorers.Untrained):
             def __init__(self, *, encode, fitted, heads, user_rows):
@@ -59,8 +59,8 @@ def fake_fits(monkeypatch):
                 wanted = self.fitted.best.get((self.fitted.loss, self.heads or 0), 0.2)
                 return np.array([-abs(r.quality - wanted) for r in rows], np.float32)
 
-        monkeypatch.setattr(fit_lib, "pretrain", pretrain)
-        monkeypatch.setattr(fit_lib, "personalise_snapshots", personalise_snapshots)
+        monkeypatch.setattr(training, "pretrain", pretrain)
+        monkeypatch.setattr(training, "personalise_snapshots", personalise_snapshots)
         monkeypatch.setattr(scorers, "Personal", Fake)
         return calls
 
@@ -70,7 +70,7 @@ def fake_fits(monkeypatch):
 @pytest.fixture
 def validated(encode):
     def make(losses=LOSSES, epochs=(0, 1, 4), **rest):
-        configs = [fit_lib.FitConfig(loss=loss) for loss in losses]
+        configs = [training.FitConfig(loss=loss) for loss in losses]
         return selection.ValidatedLearner(encode, configs, epochs=epochs, bar=silent, **rest)
 
     return make
@@ -203,7 +203,7 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
         ]
 
     def fitted(seed):
-        config = fit_lib.FitConfig(pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0, seed=seed)
+        config = training.FitConfig(pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0, seed=seed)
         learns = selection.ValidatedLearner(encode, [config], epochs=(2,), bar=silent)
         scorer = learns.fit("adapter", train=many("t"), heads=many("n"), judged=JUDGED)
         return scorer.scores(JUDGED, pooled=True), learns.choices
@@ -234,14 +234,14 @@ def test_halves_are_judged_by_heads_that_did_not_learn_from_them():
 def test_a_scorer_can_have_a_family_of_its_own(fake_fits, validated, monkeypatch):
     fake_fits({})
     families = []
-    pretrain = fit_lib.pretrain
+    pretrain = training.pretrain
     monkeypatch.setattr(
-        fit_lib,
+        training,
         "pretrain",
         lambda config, *args, **rest: families.append(config.family) or pretrain(config, *args, **rest),
     )
     learns = validated(("pairwise",), families={"reranker": "simplex:bases=3"})
     for name in ("reranker", "adapter"):
         learns.fit(name, train=TRAIN, heads=HEADS, judged=JUDGED)
-    assert families == ["simplex:bases=3", fit_lib.FitConfig().family]
+    assert families == ["simplex:bases=3", training.FitConfig().family]
     assert [learns.choices[name].family for name in ("reranker", "adapter")] == families

@@ -4,9 +4,9 @@ import pathlib
 
 import pytest
 
+from hydrajax import training
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config as config_lib
-from hydrajax.training import fit
 from hydrajax.types import DataError
 
 
@@ -24,7 +24,7 @@ def test_a_configuration_survives_its_file(preset):
     config = config_lib.Custom(
         task="t.toml", data_dir="d", train_users=3, dev_users=None, queries_per_user=2, fold=1,
         folds=3, llm="claude-x", base="b", settings=settings_lib.PRESETS[preset], losses=("pairwise",), epochs=(0, 7),
-        scorer=fit.FitConfig(**{f.name: changed(f.default) for f in dataclasses.fields(fit.FitConfig)}),
+        scorer=training.FitConfig(**{f.name: changed(f.default) for f in dataclasses.fields(training.FitConfig)}),
         reranker_family="linear", adapter_family="simplex:bases=3", max_pair_tokens=64, skip_bad=True, seed=5,
     )  # fmt: skip
     text = json.dumps(config_lib.to_json(config))
@@ -70,7 +70,7 @@ def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
         ({"folds": 1}, "folds is 1"),
         ({"losses": ()}, "at least one of each"),
         ({"losses": ("nope",)}, "nope"),
-        ({"scorer": fit.FitConfig(family="forest")}, "unknown head family 'forest', expected one of"),
+        ({"scorer": training.FitConfig(family="forest")}, "unknown head family 'forest', expected one of"),
         ({"reranker_family": "forest"}, "unknown head family 'forest', expected one of"),
         ({"adapter_family": "low_rank_mlp:rank=0"}, "rank of LowRankMlp is 0, expected 1 or more"),
         ({"epochs": (-1,)}, "at least one of each"),

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.data import tasks
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
@@ -19,7 +20,6 @@ from hydrajax.runs import lamp as lamp_lib
 from hydrajax.runs import machine as machine_lib
 from hydrajax.runs import run as run_lib
 from hydrajax.runs import workbench
-from hydrajax.training import fit
 
 WORDS = (
     "harbour", "lantern", "meadow", "copper", "violin", "glacier", "orchard", "compass", "thunder", "velvet", "saddle",
@@ -29,7 +29,7 @@ SETTINGS = settings_lib.Settings(
     retrieved=3, shown=(1, 2), samples=2, temperature=0.7, pseudo_queries=2, label_queries=1, adapter_pools="shared",
     validation=0.34, derangements=2,
 )  # fmt: skip
-SCORER = fit.FitConfig(pooled_epochs=2, dropout=0.0, fit_bank=False, learning_rate=0.05)
+SCORER = training.FitConfig(pooled_epochs=2, dropout=0.0, fit_bank=False, learning_rate=0.05)
 
 
 def features(texts):

@@ -186,7 +186,7 @@ def test_a_run_whose_llm_goes_away_goes_on_and_ends_the_same(finished, tmp_path,
 @pytest.mark.parametrize("where", ["pretraining", "saving", "report"])
 def test_a_run_that_breaks_off_later_goes_on_without_a_call(finished, tmp_path, run, comparable, where, monkeypatch):
     names = {
-        "pretraining": (lamp_lib.selection.fit_lib, "pretrain"),
+        "pretraining": (lamp_lib.selection.training, "pretrain"),
         "saving": (saved, "save"),
         "report": (lamp_lib, "write_report"),
     }

@@ -3,10 +3,10 @@ import shutil
 
 import pytest
 
+from hydrajax import training
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import lamp as lamp_lib
 from hydrajax.runs import load
-from hydrajax.training import fit
 from hydrajax.types import DataError, Query, Split, User
 
 
@@ -188,7 +188,10 @@ def test_a_user_or_question_on_both_sides_is_refused():
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"scorer": fit.FitConfig(train_base=True)}, "frozen base"), ({"pools": "feedback"}, "nobody has said anything")],
+    [
+        ({"scorer": training.FitConfig(train_base=True)}, "frozen base"),
+        ({"pools": "feedback"}, "nobody has said anything"),
+    ],
 )
 def test_what_a_run_cannot_learn_is_refused_with_the_data(tmp_path, lamp, config, settings, changes, says):
     changes = dict(changes)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hydrajax.training import logistic
+from hydrajax.methods import logistic
 from hydrajax.types import DataError
 
 Embed = Callable[[Sequence[str]], np.ndarray]

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from hydrajax.data import tasks
-from hydrajax.training import logistic
+from hydrajax.methods import logistic
 from hydrajax.types import DataError, Query, Record, Split, User, profile_for
 
 Embed = Callable[[Sequence[str]], Any]

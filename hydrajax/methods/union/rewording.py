@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from hydrajax.training import logistic
+from hydrajax.methods import logistic
 from hydrajax.types import DataError
 
 Pair = tuple[str, str, Sequence[str]]  # a question, what its author wrote, the author's other texts

@@ -15,21 +15,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hydrajax import training
 from hydrajax.methods import controls, cross_validation, stages
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.scorers import Encode, Row, Scorer
 from hydrajax.methods.union import bandit, proposals
 from hydrajax.methods.union import pool as union_pool
-from hydrajax.training import fit as fit_lib
 from hydrajax.types import Candidate, Query, Split
 
 RIDGES: Mapping[str, Sequence[float]] = {"listwise": (10.0, 100.0), "pairwise": (100.0, 1000.0)}
 
 
-def configs(losses: Sequence[str] = ("pairwise",)) -> list[fit_lib.FitConfig]:
+def configs(losses: Sequence[str] = ("pairwise",)) -> list[training.FitConfig]:
     """Fits to choose among: a linear head on few strong numbers, by loss and ridge."""
     return [
-        fit_lib.FitConfig(family="linear", loss=loss, pooled_ridge=ridge, fit_bank=False)
+        training.FitConfig(family="linear", loss=loss, pooled_ridge=ridge, fit_bank=False)
         for loss in losses
         for ridge in RIDGES[loss]
     ]
@@ -99,7 +99,7 @@ def union(
     strategies: Sequence[str] = (),
     shown: Mapping[str, int] | None = None,
     thompson: bool = True,
-    fits: Sequence[fit_lib.FitConfig] = (),
+    fits: Sequence[training.FitConfig] = (),
 ) -> Result:
     """Pools, adapters and answers.
 
@@ -169,7 +169,7 @@ def learn(
     strategies: Sequence[str],
     sources: Sequence[str],
     encode: Encode,
-    fits: Sequence[fit_lib.FitConfig],
+    fits: Sequence[training.FitConfig],
 ) -> cross_validation.Choice:
     """The adapter of a variant, its settings chosen on training users."""
     made = [
