@@ -33,7 +33,7 @@ import tyro
 
 from experiments.benchmarks import _heads_ragged, _heads_shards, _machine
 from hydrajax.evaluation import markup
-from hydrajax.evaluation.report import plots
+from hydrajax.evaluation.report import parts, plots
 from hydrajax.nn import heads as families
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import losses, optimizers, step
@@ -319,15 +319,13 @@ def larger_than_memory(options: Options) -> dict[str, Any]:
 
 def page(found: Mapping[str, Any]) -> str:
     """An HTML page with the curves: time over time of the smallest bank, against log10 of the users."""
-    css = (pathlib.Path(plots.__file__).parent / "report.css").read_text()
     curves = {}
     for name, times in found["step_ms"].items():
         sizes = sorted(int(key) for key in times if key.isdigit())
         curves[name] = [(float(np.log10(size)), times[str(size)] / times[str(sizes[0])]) for size in sizes]
     title = "Time of a step over its time with the smallest bank, against log10 of the users in the bank"
-    body = [markup.element("h1", "The gathered step"), markup.element("p", title), plots.lines(curves, title)]
-    head = [markup.element("meta", charset="utf-8"), markup.element("style", markup.Markup(css))]
-    return "<!doctype html>" + str(markup.element("html", markup.element("head", head), markup.element("body", body)))
+    heading = markup.element("h1", "The gathered step")
+    return parts.page("The gathered step", heading, markup.element("p", title), plots.lines(curves, title))
 
 
 PARTS = {"flatness": flatness, "one_hot": one_hot, "sparse": sparse, "ragged": ragged, "shards": larger_than_memory}

@@ -128,7 +128,7 @@ def _judged(config, data: authorship.Authorship, judge: judges.Judge, rows, embe
     return facts | {
         "cross_validation": fitted.accuracy,
         "weight_of_ngrams": fitted.weight,
-        "training_texts": len(fitted.grams.left_out),
+        "training_texts": len(fitted.ngrams.out_of_fold),
     }
 
 
