@@ -7,7 +7,7 @@ from typing import Literal
 
 from hydrajax.data import folds, lamp, tasks
 from hydrajax.llm import sampler
-from hydrajax.methods import lab, settings
+from hydrajax.methods import answers, lab, sampling, settings
 from hydrajax.prompting import contract
 from hydrajax.types import Candidate, Query, Split
 
@@ -96,7 +96,7 @@ def make_bench(pool: Pool, task: tasks.Task, size: Size, data_dir: str, seed: in
         settings=chosen,
         seed=seed,
     )
-    learned = bench.pseudo_queries(tuple(whole.users))
+    learned = sampling.pseudo_queries(bench, tuple(whole.users))
     queries = [*learned, *whole.queries]
     if pool == "labels":
         proposals = [Candidate(text=label, source="proposal") for label in task.labels]
@@ -112,27 +112,25 @@ def sampled_pools(
 
     Whatever was said with a record in sight is one source: what several prompts agree on shows in the votes.
     """
-    shown = {query.id: bench.retrieve(query, max(size.shown, size.alone)) for query in queries}
-    rag = bench.pools(
+    shown = [
+        answers.Prompt(query=query, records=bench.retrieve(query, max(size.shown, size.alone))) for query in queries
+    ]
+    rag = sampling.sample(
+        bench,
         "rag",
-        {query_id: records[: size.shown] for query_id, records in shown.items()},
-        queries,
+        [dataclasses.replace(prompt, records=prompt.records[: size.shown]) for prompt in shown],
         samples=SAMPLES,
         source="reranked",
         stage="candidates with records",
     )
-    zero = bench.pools("zero_shot", {}, queries, samples=SAMPLES, source="zero_shot", stage="zero-shot candidates")
-    tried = [(query, i) for query in queries for i in range(min(size.alone, len(shown[query.id])))]
-    asked = [dataclasses.replace(query, id=f"{query.id}#{i}") for query, i in tried]
-    alone = bench.answers(
-        "rag",
-        {q.id: (shown[query.id][i],) for q, (query, i) in zip(asked, tried, strict=True)},
-        asked,
-        stage="candidates with one record",
-    )
-    said: dict[str, list[Candidate]] = {query.id: list(rag[query.id]) for query in queries}
-    for q, (query, _) in zip(asked, tried, strict=True):
-        said[query.id].append(dataclasses.replace(alone[q.id], source="reranked", greedy=False))
+    bare = [answers.Prompt(query=query) for query in queries]
+    zero = sampling.sample(bench, "zero_shot", bare, samples=SAMPLES, stage="zero-shot candidates")
+    one_record = [
+        dataclasses.replace(prompt, records=(record,)) for prompt in shown for record in prompt.records[: size.alone]
+    ]
+    said: dict[str, list[Candidate]] = {pool.query.id: list(pool.candidates) for pool in rag}
+    for alone in sampling.answer(bench, "rag", one_record, stage="candidates with one record"):
+        said[alone.query.id].append(dataclasses.replace(alone.chosen, source="reranked", greedy=False))
     normalise = bench.ctx.task.normalise
-    pools = {query.id: [*lab.merge(said[query.id], normalise), *zero[query.id]] for query in queries}
-    return pools, {query.id: rag[query.id][0].text for query in queries}
+    pools = {pool.query.id: [*sampling.merge(said[pool.query.id], normalise), *pool.candidates] for pool in zero}
+    return pools, {pool.query.id: pool.candidates[0].text for pool in rag}

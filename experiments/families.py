@@ -37,9 +37,11 @@ from experiments import _families_pools as candidates
 from experiments import _families_report as report
 from hydrajax import files
 from hydrajax.data import folds, tasks
-from hydrajax.evaluation import predictions as rows_lib
+from hydrajax.evaluation import predictions
 from hydrajax.llm import planner, sampler, store
+from hydrajax.methods import answers as answers_lib
 from hydrajax.methods import controls, hydra, scorers, selection
+from hydrajax.methods import rows as rows_lib
 from hydrajax.nn import feature_cache
 from hydrajax.runs import config, workbench
 from hydrajax.runs.machine import Machine
@@ -113,15 +115,15 @@ class Options:
 class Part:
     """One fold: rows by what they are for (see `hydra.Learner.fit`), and the held-out users' questions."""
 
-    train: Sequence[scorers.Row]
-    heads: Sequence[scorers.Row]
-    judged: Sequence[scorers.Row]
+    train: Sequence[rows_lib.Row]
+    heads: Sequence[rows_lib.Row]
+    judged: Sequence[rows_lib.Row]
     held_out: Sequence[Query]
 
 
 def parts(bench: candidates.Bench, options: Options) -> list[Part]:
     """The folds. Validation users are cut from the training users of each."""
-    rows = hydra.labelled_rows(bench.lab, bench.learned, bench.pools, "learned")
+    rows = rows_lib.tried_candidates(bench.lab, pools_of(bench, bench.learned), "learned")
     found = []
     for fold in folds.k_folds(bench.lab.ctx.task, (bench.whole,), folds=options.folds, seed=options.seed):
         if fold.removed.train_records or fold.removed.held_out_records:
@@ -132,18 +134,23 @@ def parts(bench: candidates.Bench, options: Options) -> list[Part]:
             Part(
                 train=[row for row in rows if row.user_id in set(known)],
                 heads=[row for row in rows if row.user_id not in set(known)],
-                judged=hydra.labelled_rows(bench.lab, queries, bench.pools, "judged"),
+                judged=rows_lib.tried_candidates(bench.lab, pools_of(bench, queries), "judged"),
                 held_out=fold.held_out.queries,
             )
         )
     return found
 
 
+def pools_of(bench: candidates.Bench, queries: Sequence[Query]) -> list[answers_lib.Pool]:
+    """The candidates of these queries."""
+    return [answers_lib.Pool(query=query, candidates=bench.pools[query.id]) for query in queries]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fitted:
     """A family on one fold: the scorer, what was chosen, and the configuration that was."""
 
-    scorer: scorers.Personal
+    scorer: scorers.PersonalScorer
     choice: selection.Choice
     config: fit.FitConfig
 
@@ -160,15 +167,13 @@ def fit_family(name: str, part: Part, seed: int, encode: scorers.Encode, options
     configs = {loss: fit.FitConfig(**FAMILIES[name], **small, loss=loss, seed=seed) for loss in losses}
     chooses = selection.ValidatedLearner(encode, list(configs.values()), epochs=epochs)
     scorer = chooses.fit("adapter", train=part.train, heads=part.heads, judged=part.judged)
-    if not isinstance(scorer, scorers.Personal):
+    if not isinstance(scorer, scorers.PersonalScorer):
         return None
     choice = chooses.choices["adapter"]
     return Fitted(scorer=scorer, choice=choice, config=configs[choice.loss])
 
 
-def with_records(
-    fitted: Fitted, part: Part, places: Mapping[str, int], n: int, encode: scorers.Encode
-) -> scorers.Personal:
+def with_records(fitted: Fitted, part: Part, places: Mapping[str, int], n: int) -> scorers.PersonalScorer:
     """The scorer with heads of the held-out users that saw the first n of their records; settings as chosen.
 
     Args:
@@ -176,11 +181,10 @@ def with_records(
       part: whose held-out users.
       places: the place of a learned query among those of its user, by query id.
       n: how many.
-      encode: the base.
     """
     users = {query.user_id for query in part.held_out}
     rows = [row for row in part.heads if row.user_id in users and places[row.query_id] < n]
-    return scorers.personalise(fitted.config, encode, fitted.scorer.fitted, rows, epochs=fitted.choice.epochs)
+    return scorers.personalise(fitted.scorer, fitted.config, rows, epochs=fitted.choice.epochs)
 
 
 def places(bench: candidates.Bench) -> dict[str, int]:
@@ -193,7 +197,7 @@ def places(bench: candidates.Bench) -> dict[str, int]:
     return found
 
 
-def or_pooled(fitted: Fitted, part: Part) -> scorers.Personal:
+def or_pooled(fitted: Fitted, part: Part) -> scorers.PersonalScorer:
     """The scorer, or its pooled head where validation users fare no worse with that.
 
     They are asked what `selection.ValidatedLearner` asked them: their real questions, and each half of their records by
@@ -222,11 +226,9 @@ def choose(
     answers: Answers = {}
     choices: dict[str, list[str]] = {}
 
-    def note(method: str, queries: Sequence[Query], scorer: scorers.Scorer, **heads: Any) -> None:
-        scores = hydra.candidate_scores(bench.lab, scorer, queries, bench.pools, **heads)
-        for query in queries:
-            text = bench.pools[query.id][int(np.argmax(scores[query.id]))].text
-            answers.setdefault(method, {}).setdefault(query.id, []).append(text)
+    def note(method: str, queries: Sequence[Query], scorer: scorers.TrainedScorer, **heads: Any) -> None:
+        for answer in hydra.adapt(bench.lab, scorer, pools_of(bench, queries), **heads):
+            answers.setdefault(method, {}).setdefault(answer.query.id, []).append(answer.text)
 
     order = places(bench)
     for number, part in enumerate(parts(bench, options)):
@@ -247,7 +249,7 @@ def choose(
                     for lent in controls.derangements(users, seed=seed, n=4):
                         note(report.LENT, part.held_out, scorer, heads=lent)
                 for n in numbers(size) if name in report.CURVES else ():
-                    known = with_records(fitted, part, order, n, encode) if fitted else scorer
+                    known = with_records(fitted, part, order, n) if fitted else scorer
                     note(report.curve_name(name, n), part.held_out, known)
     return answers, choices
 
@@ -331,7 +333,7 @@ def read(pool: candidates.Pool, task_name: str, options: Options) -> report.Foun
     """What `run` has left."""
     return report.Found(
         task=tasks.LAMP[task_name],
-        rows=rows_lib.read(_rows_file(pool, task_name, options)),
+        rows=predictions.read(_rows_file(pool, task_name, options)),
         choices=files.read_json(_choices_file(pool, task_name, options)),
         numbers=numbers(options.size(pool, task_name)),
     )

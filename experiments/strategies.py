@@ -30,7 +30,7 @@ from hydrajax import files
 from hydrajax.data import folds, lamp, tasks
 from hydrajax.evaluation import intervals, summary
 from hydrajax.llm import planner, sampler, store
-from hydrajax.methods import controls, lab, settings, stages
+from hydrajax.methods import controls, lab, sampling, settings, stages
 from hydrajax.nn import feature_cache
 from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import config, workbench
@@ -149,9 +149,9 @@ def answer(here: lab.Lab, queries: Sequence[Query], options: Options) -> Answers
             if method == "zero_shot" + SHUFFLED:
                 continue
             _say(f"{here.ctx.task.name}: {method}")
-            shown = where.shown(name, queries, SHOWN)
-            answers = where.answers(name, shown, queries, stage=name)
-            found[method] = {query_id: candidate.text for query_id, candidate in answers.items()}
+            prompts = sampling.prompts(where, name, queries, SHOWN)
+            answers = sampling.answer(where, name, prompts, stage=name)
+            found[method] = {answer.query.id: answer.text for answer in answers}
     return found
 
 

@@ -197,8 +197,8 @@ def run(task_name: str, options: Options, machine: Machine, kept: Sequence[pathl
             asked = union.Questions(
                 train=part.train,
                 new=part.held_out,
-                taught=[query for query in pseudo if query.user_id in part.train.users],
-                own=[query for query in pseudo if query.user_id in part.held_out.users],
+                train_pseudo=[query for query in pseudo if query.user_id in part.train.users],
+                new_pseudo=[query for query in pseudo if query.user_id in part.held_out.users],
             )
             found = union.union(
                 made,
@@ -221,22 +221,21 @@ def prediction_rows(made: lab.Lab, asked: union.Questions, found: union.Result) 
     """Rows for `intervals.measure`; `own` says whose own answers the union's answer is."""
     task = made.ctx.task
 
-    def row(query: Query) -> dict[str, Any]:
-        texts = {name: [by_query[query.id]] for name, by_query in found.single.items()}
-        for method, (variant, picks) in found.chosen.items():
-            pool = found.pools[variant][query.id]
-            texts[method] = [pool[i].text for i in picks[query.id]]
+    def row(i: int, query: Query) -> dict[str, Any]:
+        texts = {name: [answers[i]] for name, answers in found.single.items()}
+        for by_method in found.answers.values():
+            texts |= {method: [draw.text for draw in draws[i]] for method, draws in by_method.items()}
         texts[report.BEST] = texts[found.best_source]
-        answer = found.pools["union"][query.id][found.chosen["union"][1][query.id][0]]
+        answer: Any = found.answers["union"]["union"][i][0].chosen
         return {
             "query": query.id,
             "user": query.user_id,
             "gold": query.gold,
-            "own": list(answer.own),
+            "own": list(answer.owners),
             "answers": {name: {"predictions": [task.normalise(t) for t in own]} for name, own in texts.items()},
         }
 
-    return [row(query) for query in asked.new.queries]
+    return [row(i, query) for i, query in enumerate(asked.new.queries)]
 
 
 def chosen(found: union.Result) -> dict[str, Any]:

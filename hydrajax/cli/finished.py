@@ -59,7 +59,7 @@ class Answer:
         found = answer.answer(self.run, self.user, self.input, llm=self.llm, machine=self.machine)
         if not found.known:
             print(f"hydrajax: {self.user!r} is no user of this run: answered without a profile", file=sys.stderr)
-        print(found.text)
+        print(found.prediction)
         if not self.explain:
             return
         out = console.stdout()

@@ -1,19 +1,21 @@
 """HYDRA with all baselines and controls, on LaMP, on a task of one's own, or on simulated users: a kind of run."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from hydrajax import files
 from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
 from hydrajax.llm import planner
-from hydrajax.methods import baselines, hydra, selection
+from hydrajax.methods import baselines, comparison, hydra, selection
 from hydrajax.methods import lab as lab_lib
 from hydrajax.prompting import registry
-from hydrajax.runs import accounts, compare, compare_union, saved, workbench
+from hydrajax.runs import accounts, compare, saved, workbench
 from hydrajax.runs import load as load_lib
+from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
 from hydrajax.runs.run import Rows, Say
 
@@ -39,15 +41,17 @@ def compute(
     """See `run.Kind.compute`."""
     lab = _lab(config, data, bench, out)
     people = load_lib.people(config, data)
-    asked = [*people.validation_queries, *people.new_queries]
     with clock.stage("prompt baselines"):
-        prompts = {name: baselines.answer(lab, name, people.validation_queries, asked) for name in strategies(config)}
+        prompts = {
+            name: baselines.answer(lab, name, people.validation_queries, people.asked) for name in strategies(config)
+        }
     learns = _learner(config, bench, out / "checkpoints")
     with clock.stage("hydra"):
-        result = hydra.hydra(lab, learns, people, prompts["rag"].shown)
+        result = hydra.hydra(lab, learns, people, prompts["rag"].k)
     with clock.stage("controls"):
-        compared = compare.compare(lab, people, prompts, result, (data.train, data.validation), bench.embed)
-    saved.save(out / "scorers", result)
+        compared = comparison.compare(lab, people, prompts, result, (data.train, data.validation), bench.embed)
+        rows = compare.rows(lab, compared)
+    saved.save(out / "scorers", result.system)
     curves = {
         name: {stage: [[i + 1, v] for i, v in enumerate(curve) if v == v] for stage, curve in choice.curves.items()}
         for name, choice in learns.choices.items()
@@ -63,7 +67,7 @@ def compute(
         new_user=accounts.new_user(lab, people.new),
         seconds=dict(clock.seconds),
     )
-    return compared.rows, results.build(data.task, compared.rows, facts, seed=config.seed)
+    return rows, results.build(data.task, rows, facts, seed=config.seed)
 
 
 def together(
@@ -100,34 +104,25 @@ def plan(config: RunConfig, bench: workbench.Workbench, say: Say) -> Sequence[ac
     parts = config.parts() or [config]
     divided = [(part, load(part, say if part is parts[0] else lambda sentence: None)) for part in parts]
 
-    def count(counting: workbench.Workbench) -> workbench.Workbench:
+    def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK) -> accounts.Plan:
         for part, data in divided:
-            _ask(part, data, counting)
-        return counting
+            plan_lib.ask(
+                _lab(part, data, counting),
+                cast(planner.Planner, counting.llm),
+                load_lib.people(part, data),
+                strategies(part),
+                (data.train, data.validation),
+                functools.partial(_learner, part, counting, None),
+                guess_k,
+            )
+        return counting.plans()[0]
 
-    (planned,) = count(bench).plans()
+    planned = count(bench, plan_lib.middle)
     calls = sum(stage.calls for stage in planned.stages.values())
     if len(config.settings.shown) > 1 and calls > 0:
-        least, most = sorted(count(bench.afresh(guess)).plans()[0].tokens[0] for guess in (min, max))
+        least, most = sorted(count(bench.afresh(), guess_k).tokens[0] for guess_k in (min, max))
         planned = dataclasses.replace(planned, tokens=(least, most))
     return [planned]
-
-
-def _ask(config: RunConfig, data: load_lib.Data, bench: workbench.Workbench) -> None:
-    """Puts the run's requests to a workbench that counts them."""
-    lab, people = _lab(config, data, bench), load_lib.people(config, data)
-    asked = [*people.validation_queries, *people.new_queries]
-    prompts = {name: baselines.answer(lab, name, people.validation_queries, asked) for name in strategies(config)}
-
-    def known() -> hydra.Learner | None:
-        counting = bench.llm
-        assert isinstance(counting, planner.Planner)
-        return None if counting.calls else _learner(config, bench, None)
-
-    hydra.hydra(lab, selection.PlannedLearner(known, seed=config.seed), people, prompts["rag"].shown)
-    if lab.settings.strategies:
-        questions = compare_union.questions(lab, people, compare.together((data.train, data.validation)))
-        compare_union.plan(lab, questions, {s: prompts[s].shown for s in lab.settings.strategies})
 
 
 def strategies(config: RunConfig) -> tuple[str, ...]:
@@ -174,7 +169,7 @@ def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:
         "validation_users": len(people.validation),
         "validation_queries": len(people.validation_queries),
         "shown": {
-            name: {"k": prompt.shown, "quality": {str(k): v for k, v in prompt.validation.items()}}
+            name: {"k": prompt.k, "quality": {str(k): v for k, v in prompt.validation.items()}}
             for name, prompt in prompts.items()
         },
         "scorers": {

@@ -10,7 +10,7 @@ from hydrajax.data import folds, tasks
 from hydrajax.llm import planner, scripted, store
 from hydrajax.methods import scorers
 from hydrajax.runs import workbench
-from tests.runs.conftest import encoders, features, write_lamp
+from tests.runs.conftest import encoders, write_lamp
 
 
 @pytest.fixture(autouse=True)
@@ -97,16 +97,15 @@ def test_a_curve_takes_the_first_records_of_each_user_and_none_is_the_pooled_hea
     order = families.places(bench)
     taught = {}
 
-    def personalise(config, encode, fitted, rows, *, epochs):
+    def personalise(pooled, config, rows, *, epochs):
         taught[epochs] = {(row.user_id, row.query_id) for row in rows}
 
     monkeypatch.setattr(scorers, "personalise", personalise)
     users = {query.user_id for query in part.held_out}
     for n in (0, 1, 2):
-        choice = families.learner.Choice(epochs=n, loss="", family="", quality={}, curves={})
+        choice = families.selection.Choice(epochs=n, loss="", family="", quality={}, curves={})
         fitted = families.Fitted(scorer=scorers.Untrained(), choice=choice, config=None)
-        monkeypatch.setattr(scorers.Untrained, "fitted", None, raising=False)
-        families.with_records(fitted, part, order, n, features)
+        families.with_records(fitted, part, order, n)
     asked = [(query.user_id, query.id) for query in bench.learned if query.user_id in users]
     assert taught == {0: set(), 1: set(asked[::2]), 2: set(asked)}
 

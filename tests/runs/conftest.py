@@ -17,8 +17,8 @@ from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import lamp as lamp_lib
 from hydrajax.runs import machine as machine_lib
+from hydrajax.runs import plan, workbench
 from hydrajax.runs import run as run_lib
-from hydrajax.runs import workbench
 from hydrajax.training import fit
 
 WORDS = (
@@ -114,7 +114,7 @@ def untrained(monkeypatch):
             self.choices = {}
 
         def fit(self, name, **rows):
-            return selection.PlannedLearner().fit(name, **rows)
+            return plan.GuessingLearner().fit(name, **rows)
 
     monkeypatch.setattr(selection, "ValidatedLearner", Learner)
     monkeypatch.setattr(lamp_lib, "write_report", lambda out: (out / "report.html").write_text(""))
