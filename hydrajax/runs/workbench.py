@@ -2,7 +2,7 @@
 
 with workbench.opened(machine, llms=("local",), base=config.Base()) as bench:
     lab = bench.lab(task, users, settings, seed=0)
-    lab.answers(...); bench.encode(pairs); bench.embed(texts); bench.llm.usage
+    sampling.answer(lab, ...); bench.encode(pairs); bench.embed(texts); bench.llm.usage
 
 with workbench.planning(machine, llms=("local",), base=config.Base()) as bench:
     ...                          the same, which counts what would be asked, calls nobody and leaves nothing behind
