@@ -56,16 +56,18 @@ class Answer:
         folder.read_config(self.run)
         from hydrajax.runs import answer
 
-        found = answer.answer(self.run, self.user, self.input, llm=self.llm, machine=self.machine)
-        if not found.known:
+        answered = answer.answer(self.run, self.user, self.input, llm=self.llm, machine=self.machine)
+        if not answered.known:
             print(f"hydrajax: {self.user!r} is no user of this run: answered without a profile", file=sys.stderr)
-        print(found.prediction)
+        print(answered.prediction)
         if not self.explain:
             return
         out = console.stdout()
-        head = "the user's own head" if found.personal else "the pooled head (the user has none)"
+        head = "the user's own head" if answered.personal else "the pooled head (the user has none)"
         out.print(f"\nchosen by {head}")
-        for record in found.records:
+        for record in answered.records:
             out.print(f"record {record.id}: {' | '.join(record.fields.values())}", markup=False)
-        for candidate, score in sorted(zip(found.candidates, found.scores, strict=True), key=lambda pair: -pair[1]):
+        for candidate, score in sorted(
+            zip(answered.candidates, answered.scores, strict=True), key=lambda pair: -pair[1]
+        ):
             out.print(f"{score:+8.3f}  {candidate.votes}x  {candidate.text}", markup=False)

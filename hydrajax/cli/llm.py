@@ -90,8 +90,8 @@ class Store:
             elif self.action == "export" and self.file is not None:
                 print(f"{maintenance.export(answers, self.file):,} answers written to {self.file}")
             elif self.action == "import" and self.file is not None:
-                found = maintenance.import_lines(answers, self.file)
-                print(f"{found.new:,} new, {found.same:,} known, {found.different:,} known with another text (kept)")
+                taken = maintenance.import_lines(answers, self.file)
+                print(f"{taken.new:,} new, {taken.same:,} known, {taken.different:,} known with another text (kept)")
             elif self.action == "gc":
                 removed = maintenance.collect_garbage(
                     answers, model=self.model, older_than_days=self.older_than_days, batches=self.batches

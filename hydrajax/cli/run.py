@@ -15,7 +15,7 @@ import operator
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import rich.table
 import tyro
@@ -63,15 +63,10 @@ class _File:
     smoke: bool = False
 
 
-# What settings follow from.
-_First = dataclasses.make_dataclass(
-    "_First",
-    [
-        (field.name, field.type, dataclasses.field(default=field.default))
-        for field in dataclasses.fields(config_lib.RunConfig)
-        if field.name in ("llm", "preset")
-    ],
-)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _First:
+    llm: str = config_lib.RunConfig.llm
+    preset: str = config_lib.RunConfig.preset
 
 
 def parse(arguments: Sequence[str]) -> Command:
@@ -96,7 +91,8 @@ def parse(arguments: Sequence[str]) -> Command:
             "kind, and its own options override it; with --smoke its smallest size.",
         )
     config = read(file.config, smoke=file.smoke)
-    first, _ = tyro.cli(_First, args=arguments, default=_First(config.llm, getattr(config, "preset", "auto")), **taken)
+    own = _First(llm=config.llm, preset=getattr(config, "preset", "auto"))
+    first, _ = tyro.cli(_First, args=arguments, default=own, **taken)
     form: Any = Command[type(config)]  # type: ignore[misc]
     return tyro.cli(
         form,
@@ -154,12 +150,12 @@ def _unfinished(kind: type[C]) -> C:
     return config
 
 
-def _with_preset(config: C, first: Any) -> C:
+def _with_preset(config: C, first: _First) -> C:
     """The configuration with the settings of the preset and the LLM that are given; settings of its own it keeps."""
-    if not isinstance(config, config_lib.RunConfig):
-        return config
-    own = config.settings not in (None, config.of_preset(config.llm, config.preset))
-    if own and first.preset == config.preset:
+    if not isinstance(config, config_lib.RunConfig) or first.preset not in get_args(config_lib.Preset):
+        return config  # what is no preset is refused with everything else
+    has_own = config.settings not in (None, config.of_preset(config.llm, config.preset))
+    if has_own and first.preset == config.preset:
         return config
     changed = copy.copy(config)
     object.__setattr__(changed, "settings", config.of_preset(first.llm, first.preset))

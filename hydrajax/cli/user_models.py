@@ -42,7 +42,7 @@ class UserModels:
         """
         path = self.run / library.FILE
         if not path.is_file():
-            folds = sorted(found.parent.name for found in self.run.glob(f"fold-*/{library.FILE}"))
+            folds = sorted(path.parent.name for path in self.run.glob(f"fold-*/{library.FILE}"))
             hint = f"; its folds have: {', '.join(folds)}" if folds else ""
             raise DataError(f"{self.run}: holds no user models (there is no {library.FILE}){hint}")
         models = library.Library(path)
@@ -56,22 +56,25 @@ class UserModels:
             print(f"{models.delete(self.user or '', self.strategy)} deleted")
         else:
             _check_strategy(self, models)
-            of = [(k, m) for k, m in models.items() if self.user in (None, k.user_id)]
-            found = [(k, m) for k, m in of if self.strategy in (None, k.strategy)]
+            chosen = [
+                (key, model)
+                for key, model in models.items()
+                if self.user in (None, key.user_id) and self.strategy in (None, key.strategy)
+            ]
             if self.action == "list":
-                console.stdout().print(_table(found))
+                console.stdout().print(_table(chosen))
                 return
-            if not found:
+            if not chosen:
                 raise DataError(f"there is no user model of user {self.user!r}")
-            for key, model in found:
+            for key, model in chosen:
                 console.stdout().print(f"{key.strategy}, {key.part}: {_provenance(model)}", markup=False, style="bold")
                 console.stdout().print(model.text, markup=False)
 
 
 def _check_strategy(chosen: UserModels, models: library.Library) -> None:
-    there = sorted({key.strategy for key, _ in models.items()})
-    if chosen.strategy is not None and chosen.strategy not in there:
-        has = f"there are those of {', '.join(there)}" if there else "there are none at all"
+    known = sorted({key.strategy for key, _ in models.items()})
+    if chosen.strategy is not None and chosen.strategy not in known:
+        has = f"there are those of {', '.join(known)}" if known else "there are none at all"
         raise DataError(f"there are no user models of strategy {chosen.strategy!r}; {has}")
 
 
@@ -98,11 +101,11 @@ def _provenance(model: library.UserModel) -> str:
     return ", ".join(filter(None, [*notes, model.fault, "edited" if model.edited else ""]))
 
 
-def _table(found: list[tuple[library.Key, library.UserModel]]) -> rich.table.Table:
+def _table(models: list[tuple[library.Key, library.UserModel]]) -> rich.table.Table:
     table = rich.table.Table()
     for name in ("strategy", "user", "part", "text", "from"):
         table.add_column(name, no_wrap=name in ("strategy", "user", "part"))
-    for key, model in found:
+    for key, model in models:
         part = "" if key.part == cross_fitting.WHOLE else key.part
         cells = (key.strategy, key.user_id, part, _beginning(model.text), _provenance(model))
         table.add_row(*(rich.text.Text(cell) for cell in cells))

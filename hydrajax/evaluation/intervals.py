@@ -20,7 +20,6 @@ import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from scipy import stats
 
 from hydrajax import metrics
 from hydrajax.data import tasks
@@ -197,6 +196,8 @@ def tail_share(users: int) -> float:
     """
     if users < 2:
         raise ValueError(f"an interval over {users} users was asked for, expected two or more")
+    from scipy import stats  # takes half a second, which what only prints does not have
+
     student = stats.t.ppf(ALPHA / 2, users - 1)
     return float(stats.norm.cdf(np.sqrt(users / (users - 1)) * student))
 

@@ -110,8 +110,11 @@ def plan(counting: planner.Planner, *, parallel: int, batch: bool, tokens: tuple
         tokens=tokens or (counting.tokens, counting.tokens),
         cost_usd=counting.cost(batch=batch),
         seconds=sum(
-            models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
-            for s in counting.stages.values()
+            (
+                models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
+                for s in counting.stages.values()
+            ),
+            start=0.0,
         ),
     )
 
@@ -129,7 +132,7 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
         needed_by["hydra"] = (*_TRIALS, _ZERO, _ASKED)
     needed_by |= _union(lab.settings.strategies)
     price = models.find(lab.ctx.llm.model)
-    found = {}
+    costs = {}
     booked = {stage for stage, _ in lab.ledger}
     for method, needed in needed_by.items():
         if method in roster.PROMPTS and method not in booked:
@@ -142,8 +145,8 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
                 for name in totals:
                     totals[name] += share * entry.get(name, 0)
         mean = {name: round(total / max(1, len(user_ids)), 3) for name, total in totals.items()}
-        found[method] = results.NewUser(**mean, cost_usd=price.cost(mean["input_tokens"], mean["output_tokens"]))
-    return found
+        costs[method] = results.NewUser(**mean, cost_usd=price.cost(mean["input_tokens"], mean["output_tokens"]))
+    return costs
 
 
 def _union(strategies: Sequence[str]) -> dict[str, Sequence[str]]:

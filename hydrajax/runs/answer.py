@@ -49,7 +49,7 @@ def answer(
         raise DataError(
             f"{run}: holds {len(config.parts())} folds; answer with one of them, {run / 'fold-0'} for example"
         )
-    data = load.load(config)
+    data = load.read(config)
     users = data.users
     known = user_id in users
     users.setdefault(user_id, User(id=user_id))

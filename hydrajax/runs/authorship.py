@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hydrajax.data import authorship, texts_by_author
+from hydrajax.data import authorship
 from hydrajax.evaluation.authorship import classifier as authorship_classifier
 from hydrajax.evaluation.authorship import judges, report
 from hydrajax.evaluation.authorship import results as results_lib
@@ -17,7 +17,7 @@ from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import accounts, workbench
 from hydrajax.runs.config import Authorship
-from hydrajax.runs.run import Rows, Say
+from hydrajax.runs.run import Rows
 from hydrajax.types import Query
 
 SHOWN_AUTHORS = 3  # whose user models stand in the report
@@ -41,32 +41,15 @@ def compute(
     return rows, _results(config, data, lab, rows, facts, bench.llms, clock)
 
 
-def plan(config: Authorship, bench: workbench.Workbench, say: Say) -> Sequence[accounts.Plan]:
+def plan(
+    runs: Sequence[tuple[Authorship, authorship.Authorship]], bench: workbench.Workbench
+) -> Sequence[accounts.Plan]:
     """See `run.Kind.plan`."""
-    data = load(config, say)
-    rows = _rows(config, data, _lab(config, data, bench))
-    if config.judge == "llm":
-        _judged(config, data, _judge(config, data, bench.last_llm(), bench.embed), rows, bench.embed)
+    for config, data in runs:
+        rows = _rows(config, data, _lab(config, data, bench))
+        if config.judge == "llm":
+            _judged(config, data, _judge(config, data, bench.last_llm(), bench.embed), rows, bench.embed)
     return bench.plans()
-
-
-def load(config: Authorship, say: Say) -> authorship.Authorship:
-    """See `run.Kind.load`."""
-    for name in sorted(set(config.strategies) - set(config.compared)):
-        say(f"note: {name} looks at other authors' texts, which is switched off: it is left out")
-    assert not isinstance(config.shown_words, str)
-    data = authorship.draw(
-        texts_by_author.read([pathlib.Path(path) for path in config.data]),
-        authors=config.authors,
-        shown=config.shown,
-        validation=config.validation,
-        test=config.test,
-        shown_words=config.shown_words,
-        seed=config.seed,
-    )
-    for sentence in data.notes:
-        say(f"note: {sentence}")
-    return data
 
 
 def _lab(
@@ -102,8 +85,8 @@ def _rows(config: Authorship, data: authorship.Authorship, lab: lab_lib.Lab) -> 
 
 def _row(query: Query, texts, real, lender, lab: lab_lib.Lab) -> results_lib.Row:
     first = query.inputs["first_sentence"]
-    place = [own for owner, own in real if owner == query.user_id].index(query.gold)
-    rivals = [own for owner, own in real if owner == lender[query.user_id]]
+    place = [text for author, text in real if author == query.user_id].index(query.gold)
+    rivals = [text for author, text in real if author == lender[query.user_id]]
     written = {
         name: [authorship.without_first_sentence(text, first) for text in by_query[query.id]]
         for name, by_query in texts.items()
@@ -124,7 +107,7 @@ def _judge(config, data: authorship.Authorship, llm: sampler.Sampler, embed) -> 
         known = {author: text for author, text in reversed(_golds(data.validation))}
         temperature = 0.0 if models.find(llm.model).temperature else None
         return judges.LlmJudge(llm, known, temperature=temperature, words=config.judge_words)
-    unseen = {author: own[: config.judge_texts] for author, own in data.unseen.items()}
+    unseen = {author: texts[: config.judge_texts] for author, texts in data.unseen.items()}
     return judges.ClassifierJudge(
         authorship_classifier.fit(unseen, embed=embed, chunk_words=config.judge_words, seed=config.seed)
     )

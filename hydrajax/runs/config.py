@@ -1,7 +1,8 @@
 """What a run is: one frozen configuration, whose fields are the options of the command line, kept in the run's folder.
 
-A kind of run is a subclass of `Configuration`, here or anywhere else, and the module that it names, with the functions
-of `runs.run.Kind`. Nothing here imports JAX or an LLM's client: the command line reads it to print its help.
+A kind of run is a subclass of `Configuration`, here or anywhere else, and the modules that it names, with the functions
+of `runs.run.Loader` and `runs.run.Kind`. Nothing here imports JAX or an LLM's client: the command line reads it to
+print its help.
 """
 
 import dataclasses
@@ -45,10 +46,12 @@ class Configuration:
 
     Attributes:
       experiment: the kind of run, as `config.json` names it.
-      module: the module that carries it out, imported when it does.
+      loader: the module that reads its data.
+      module: the module that carries it out, imported when it does (`runs.run.Kind`).
     """
 
     experiment: ClassVar[str]
+    loader: ClassVar[str]
     module: ClassVar[str]
 
     llm: str = "local"
@@ -97,6 +100,7 @@ class RunConfig(Configuration):
     `settings` are those of the preset where they are not given.
     """
 
+    loader: ClassVar[str] = "hydrajax.runs.load"
     module: ClassVar[str] = "hydrajax.runs.lamp"
     of_auto: ClassVar[str | None] = None
 
@@ -271,6 +275,7 @@ class Authorship(Configuration):
     """Authorship: articles from a first sentence in an author's style, win rates of strategies by a judge."""
 
     experiment: ClassVar[str] = "hyperalign"
+    loader: ClassVar[str] = "hydrajax.runs.load_authors"
     module: ClassVar[str] = "hydrajax.runs.authorship"
 
     data: tuple[str, ...]

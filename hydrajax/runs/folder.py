@@ -25,13 +25,12 @@ def prepare(folder: pathlib.Path, config: config_lib.Configuration, command: str
     path = folder / "config.json"
     wanted = config_lib.to_json(config)
     if path.exists():
-        there = dict(files.read_json(path))
-        there = {name: value for name, value in there.items() if name not in ("command", "module")}
-        if there.get("experiment") != wanted["experiment"]:
-            kind = there.get("experiment")
+        kept = {name: value for name, value in files.read_json(path).items() if name not in ("command", "module")}
+        if kept.get("experiment") != wanted["experiment"]:
+            kind = kept.get("experiment")
             raise DataError(f"{folder}: holds a run of {kind!r}, not of {wanted['experiment']!r}; give another --out")
         # An option that is newer than the folder is None where it was not given.
-        differing = sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))
+        differing = sorted(k for k in {*kept, *wanted} if kept.get(k) != wanted.get(k))
         if differing:
             raise DataError(
                 f"{folder}: holds a run with other settings ({', '.join(differing)} differ); give another --out"

@@ -7,40 +7,26 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from hydrajax import files
+from hydrajax.data import folds
 from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
 from hydrajax.llm import planner
 from hydrajax.methods import baselines, comparison, hydra, selection
 from hydrajax.methods import lab as lab_lib
-from hydrajax.prompting import registry
-from hydrajax.runs import accounts, compare, saved, workbench
-from hydrajax.runs import load as load_lib
+from hydrajax.runs import accounts, compare, load, saved, workbench
 from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
-from hydrajax.runs.run import Rows, Say
+from hydrajax.runs.run import Rows
 
 write_report, text_table, verdicts = page.write_report, summary.text_table, summary.verdicts
 
 
-def load(config: RunConfig, say: Say) -> load_lib.Data:
-    """See `run.Kind.load`."""
-    for name in sorted(set(config.settings.strategies) - set(_permitted(config))):
-        say(f"note: {name} looks at other users' records, which is switched off: it is left out")
-    data = load_lib.load(config)
-    load_lib.people(config, data)  # refuses what cannot be learned
-    for sentence in data.skipped:
-        say(f"skipped: {sentence}")
-    for sentence in data.notes:
-        say(f"note: {sentence}")
-    return data
-
-
 def compute(
-    config: RunConfig, data: load_lib.Data, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
+    config: RunConfig, data: load.Data, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
 ) -> tuple[Rows, dict[str, Any]]:
     """See `run.Kind.compute`."""
     lab = _lab(config, data, bench, out)
-    people = load_lib.people(config, data)
+    people = people_of(config, data)
     with clock.stage("prompt baselines"):
         prompts = {
             name: baselines.answer(lab, name, people.validation_queries, people.asked) for name in strategies(config)
@@ -76,7 +62,7 @@ def together(
     """See `run.Kind.together`: one report over the users of all folds, each of whom was held out once."""
     rows = [row for path in folders for row in predictions.read(path / "predictions.jsonl")]
     curves = {path.name: files.read_json(path / "curves.json") for path in folders}
-    plots = {f"{fold}: {name}": plot for fold, own in curves.items() for name, plot in own.items()}
+    plots = {f"{fold}: {name}": plot for fold, by_name in curves.items() for name, plot in by_name.items()}
     files.write_json(out / "curves.json", plots)
     files.write_json(
         out / "choices.json", {path.name: dict(files.read_json(path / "choices.json")) for path in folders}
@@ -92,59 +78,67 @@ def together(
         },
         seconds=accounts.summed([part["seconds"] for part in parts]),
     )
-    return rows, results.build(load_lib.task(config), rows, facts, seed=config.seed)
+    return rows, results.build(load.task(config), rows, facts, seed=config.seed)
 
 
-def plan(config: RunConfig, bench: workbench.Workbench, say: Say) -> Sequence[accounts.Plan]:
+def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
     """See `run.Kind.plan`.
 
     What the answers will decide is guessed until they are there: which number of records validation users choose (the
     middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers.
     """
-    parts = config.parts() or [config]
-    divided = [(part, load(part, say if part is parts[0] else lambda sentence: None)) for part in parts]
 
     def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK) -> accounts.Plan:
-        for part, data in divided:
+        for config, data in runs:
             plan_lib.ask(
-                _lab(part, data, counting),
+                _lab(config, data, counting),
                 cast(planner.Planner, counting.llm),
-                load_lib.people(part, data),
-                strategies(part),
+                people_of(config, data),
+                strategies(config),
                 (data.train, data.validation),
-                functools.partial(_learner, part, counting, None),
+                functools.partial(_learner, config, counting, None),
                 guess_k,
             )
         return counting.plans()[0]
 
     planned = count(bench, plan_lib.middle)
     calls = sum(stage.calls for stage in planned.stages.values())
-    if len(config.settings.shown) > 1 and calls > 0:
+    if len(runs[0][0].settings.shown) > 1 and calls > 0:
         least, most = sorted(count(bench.afresh(), guess_k).tokens[0] for guess_k in (min, max))
         planned = dataclasses.replace(planned, tokens=(least, most))
     return [planned]
 
 
 def strategies(config: RunConfig) -> tuple[str, ...]:
-    """The prompt strategies that a run compares.
-
-    Raises:
-      DataError: one of the chosen ones does not exist.
-    """
-    return tuple(dict.fromkeys((*baselines.STRATEGIES, *_permitted(config))))
+    """The prompt strategies that a run compares."""
+    return tuple(dict.fromkeys((*baselines.STRATEGIES, *load.strategies(config))))
 
 
-def _permitted(config: RunConfig) -> tuple[str, ...]:
-    return registry.permitted(config.settings.strategies, cross_user=config.settings.cross_user)
+def people_of(config: RunConfig, data: load.Data) -> hydra.People:
+    """Training, validation and new users with what they are asked."""
+    labelled = data.train.queries
+    if config.settings.label_queries is not None:
+        labelled = folds.subset(
+            data.train, users=None, queries_per_user=config.settings.label_queries, seed=config.seed
+        ).queries
+    return hydra.People(
+        train=tuple(data.train.users),
+        validation=tuple(data.validation.users),
+        new=tuple(data.dev.users),
+        label_queries=labelled,
+        validation_queries=data.validation.queries,
+        new_queries=data.dev.queries,
+        feedback=data.feedback,
+    )
 
 
 def _lab(
-    config: RunConfig, data: load_lib.Data, bench: workbench.Workbench, folder: pathlib.Path | None = None
+    config: RunConfig, data: load.Data, bench: workbench.Workbench, folder: pathlib.Path | None = None
 ) -> lab_lib.Lab:
     return bench.lab(
         data.task,
         data.users,
-        dataclasses.replace(config.settings, strategies=_permitted(config)),
+        dataclasses.replace(config.settings, strategies=load.strategies(config)),
         seed=config.seed,
         population=data.train.users,
         reward=data.reward,

@@ -1,11 +1,12 @@
-"""The task and the people of a run, from its configuration."""
+"""The task, the users and the questions of a run, from its configuration."""
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 from hydrajax.data import custom, folds, lamp, simulated, tasks
-from hydrajax.methods import hydra
 from hydrajax.methods.lab import Reward
+from hydrajax.prompting import registry
 from hydrajax.runs.config import Custom, Demo, Lamp, RunConfig
 from hydrajax.types import DataError, Feedback, Split, User
 
@@ -44,7 +45,37 @@ class Data:
         return {**self.train.users, **self.validation.users, **self.dev.users}
 
 
-def load(config: RunConfig) -> Data:
+def load(config: RunConfig, say: Callable[[str], None]) -> Data:
+    """See `run.Loader`.
+
+    Raises:
+      DataError: unknown task, missing or faulty data, more users asked for than there are; the adapter is to learn from
+        feedback alone, and there is none; the base is to be trained.
+    """
+    if config.scorer.train_base:
+        raise DataError("runs learn on a frozen base; to train the base use hydrajax.training.fit with tokens")
+    for name in sorted(set(config.settings.strategies) - set(strategies(config))):
+        say(f"note: {name} looks at other users' records, which is switched off: it is left out")
+    data = read(config)
+    if config.settings.adapter_pools == "feedback" and not data.feedback:
+        raise DataError("adapter_pools is 'feedback', but nobody has said anything of answers in these data")
+    for sentence in data.skipped:
+        say(f"skipped: {sentence}")
+    for sentence in data.notes:
+        say(f"note: {sentence}")
+    return data
+
+
+def strategies(config: RunConfig) -> tuple[str, ...]:
+    """The strategies of the union without those that look at other users' records where that is switched off.
+
+    Raises:
+      DataError: one of them does not exist.
+    """
+    return registry.permitted(config.settings.strategies, cross_user=config.settings.cross_user)
+
+
+def read(config: RunConfig) -> Data:
     """Reads and draws.
 
     Raises:
@@ -66,7 +97,7 @@ def load(config: RunConfig) -> Data:
             validation=validation,
             dev=simulation.dev,
             reward=simulation.reward,
-            feedback=tuple(said for own in simulation.feedback.values() for said in own),
+            feedback=tuple(feedback for by_user in simulation.feedback.values() for feedback in by_user),
         )
     assert isinstance(config, Lamp)
     asked = task(config)
@@ -113,32 +144,6 @@ def task(config: RunConfig) -> tasks.Task:
     return tasks.LAMP[config.task]
 
 
-def people(config: RunConfig, data: Data) -> hydra.People:
-    """Training, validation and new users with what they are asked.
-
-    Raises:
-      DataError: the adapter is to learn from feedback alone, and there is none; or the base is to be trained.
-    """
-    if config.scorer.train_base:
-        raise DataError("runs learn on a frozen base; to train the base use hydrajax.training.fit with tokens")
-    if config.settings.adapter_pools == "feedback" and not data.feedback:
-        raise DataError("adapter_pools is 'feedback', but nobody has said anything of answers in these data")
-    labelled = data.train.queries
-    if config.settings.label_queries is not None:
-        labelled = folds.subset(
-            data.train, users=None, queries_per_user=config.settings.label_queries, seed=config.seed
-        ).queries
-    return hydra.People(
-        train=tuple(data.train.users),
-        validation=tuple(data.validation.users),
-        new=tuple(data.dev.users),
-        label_queries=labelled,
-        validation_queries=data.validation.queries,
-        new_queries=data.dev.queries,
-        feedback=data.feedback,
-    )
-
-
 def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Split]:
     """Training and validation users, cleaned of what validation users are asked."""
     fit, validation = folds.validation_cut(split, config.settings.validation, config.seed)
@@ -148,11 +153,11 @@ def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Spl
 
 def _notes(asked: tasks.Task, drawn: folds.Fold) -> tuple[str, ...]:
     notes = []
-    own = folds.asked_of_own_records(asked, drawn.held_out)
-    if own:
+    copies = folds.asked_of_own_records(asked, drawn.held_out)
+    if copies:
         notes.append(
-            f"{len(own)} of {len(drawn.held_out.queries)} questions of new users ask what a record of the asker's own "
-            f"profile answers, the first is {own[0].id!r}: copying that record is right there"
+            f"{len(copies)} of {len(drawn.held_out.queries)} questions of new users ask what a record of the asker's "
+            f"own profile answers, the first is {copies[0].id!r}: copying that record is right there"
         )
     removed = dataclasses.asdict(drawn.removed)
     if any(removed.values()):

@@ -23,8 +23,11 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 @runtime_checkable
-class Kind(Protocol):
-    """The functions of a module that carries out a kind of run (`Configuration.module`)."""
+class Loader(Protocol):
+    """The function of a module that reads the data of a kind of run (`Configuration.loader`).
+
+    It imports little, so that what is wrong with data is said at once.
+    """
 
     def load(self, config: Any, say: Say) -> Any:
         """Reads the data, and says in sentences what a reader of the results should know of them.
@@ -33,13 +36,18 @@ class Kind(Protocol):
           DataError: data or settings that cannot be used. Nothing is written then.
         """
 
+
+@runtime_checkable
+class Kind(Protocol):
+    """The functions of a module that carries out a kind of run (`Configuration.module`)."""
+
     def compute(
         self, config: Any, data: Any, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
     ) -> tuple[Rows, dict[str, Any]]:
         """The rows of `predictions.jsonl` and the contents of `results.json`; other files it writes itself."""
 
-    def plan(self, config: Any, bench: workbench.Workbench, say: Say) -> Sequence[accounts.Plan]:
-        """What the run would ask of each LLM, by a workbench that counts."""
+    def plan(self, runs: Sequence[tuple[Any, Any]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
+        """What runs would ask of each LLM together, by a workbench that counts; of each its configuration and data."""
 
     def write_report(self, out: pathlib.Path) -> pathlib.Path:
         """Writes the report of a finished run from its folder alone; returns its path."""
@@ -66,6 +74,11 @@ def kind(module: str) -> Kind:
     return cast(Kind, importlib.import_module(module))
 
 
+def load(config: Configuration, say: Say) -> Any:
+    """The data of a run; see `Loader`."""
+    return cast(Loader, importlib.import_module(config.loader)).load(config, say)
+
+
 def run(
     config: Configuration,
     out: pathlib.Path,
@@ -90,34 +103,47 @@ def run(
       DataError: bad data, or a folder that holds something else. Nothing is written then.
       LLMError: the LLM does not answer. Answers received before are stored.
     """
-    carries_out = kind(config.module)
     parts = config.parts()
     if parts:
-        assert isinstance(carries_out, KindInParts)
-        # What cannot be run is reported before anything is written.
-        carries_out.load(parts[0], lambda sentence: None)
-        with workbench.opened(machine, config.llms, config.encoder):
-            folder.prepare(out, config, command)
-        folders = [out / f"fold-{i}" for i in range(len(parts))]
-        results = []
-        for i, (part, there) in enumerate(zip(parts, folders, strict=True)):
-            say(f"fold {i + 1} of {len(parts)}")
-            results.append(run(part, there, command=command, machine=machine, say=say))
-        return _write(carries_out, out, *carries_out.together(config, out, folders, results))
+        return _run_parts(config, parts, out, command=command, machine=machine, say=say)
     clock = accounts.Clock(say)
     with clock.stage("data"):
-        data = carries_out.load(config, say)
+        data = load(config, say)
     with workbench.opened(machine, config.llms, config.encoder) as bench:
+        carries_out = kind(config.module)
         folder.prepare(out, config, command)
         finished = False
         try:
-            rows, found = carries_out.compute(config, data, bench, out, clock)
+            rows, results = carries_out.compute(config, data, bench, out, clock)
             with clock.stage("report"):
-                _write(carries_out, out, rows, found)
+                _write(carries_out, out, rows, results)
             finished = True
         finally:
             accounts.note(out, command, clock, bench.llms, finished=finished)
-    return found
+    return results
+
+
+def _run_parts(
+    config: Configuration,
+    parts: Sequence[Configuration],
+    out: pathlib.Path,
+    *,
+    command: str,
+    machine: Machine,
+    say: Say,
+) -> dict[str, Any]:
+    """Every part in a folder of its own, and one report over all."""
+    load(parts[0], _unsaid)  # what cannot be run is reported before anything is written
+    with workbench.opened(machine, config.llms, config.encoder):
+        folder.prepare(out, config, command)
+    folders = [out / f"fold-{i}" for i in range(len(parts))]
+    results = []
+    for i, (part, part_out) in enumerate(zip(parts, folders, strict=True)):
+        say(f"fold {i + 1} of {len(parts)}")
+        results.append(run(part, part_out, command=command, machine=machine, say=say))
+    carries_out = kind(config.module)
+    assert isinstance(carries_out, KindInParts)
+    return _write(carries_out, out, *carries_out.together(config, out, folders, results))
 
 
 def plan(
@@ -131,8 +157,14 @@ def plan(
     Returns:
       a plan for each LLM.
     """
+    parts = config.parts() or [config]
+    runs = [(part, load(part, _unsaid if i else say)) for i, part in enumerate(parts)]
     with workbench.planning(machine, config.llms, config.encoder) as bench:
-        return kind(config.module).plan(config, bench, say)
+        return kind(config.module).plan(runs, bench)
+
+
+def _unsaid(sentence: str) -> None:
+    """What was said before."""
 
 
 def _write(carries_out: Kind, out: pathlib.Path, rows: Rows, results: dict[str, Any]) -> dict[str, Any]:

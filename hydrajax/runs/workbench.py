@@ -145,7 +145,8 @@ def opened(machine: Machine, llms: Sequence[str], base: Base | None = None) -> I
         for transport in transports:
             first = samplers[0] if samplers else None
             samplers.append(sampler.StoredSampler(transport, answers, budget=machine.budget, beside=first))
-            closing.callback(samplers[-1].close)
+        for stored in reversed(samplers):
+            closing.callback(stored.close)
         yield Workbench(
             machine=machine, transports=transports, llms=tuple(samplers), store=answers, encode=encode, embed=embed
         )

@@ -29,6 +29,7 @@ class Count(config.Configuration):
     \"\"\"Counts.\"\"\"
 
     experiment: ClassVar[str] = "count"
+    loader: ClassVar[str] = "counting"
     module: ClassVar[str] = "counting"
 
     up_to: int = 3
@@ -54,7 +55,7 @@ def compute(config, data, bench, out, clock):
     with clock.stage("counting"):
         return [{"number": n} for n in data], {"sum": sum(data), "llm": bench.llm.model}
 
-def plan(config, bench, say):
+def plan(runs, bench):
     return bench.plans()
 
 def write_report(out):

@@ -274,7 +274,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, changes, words):
 
 def test_no_text_is_both_shown_and_judged(tmp_path):
     config = make_config(tmp_path)
-    data = authorship.load(config, quiet)
+    data = run_lib.load(config, quiet)
     shown = {record.id for user in data.users.values() for record in user.profile}
     asked = {query.id.split("/", 1)[1] for query in (*data.test, *data.validation)}
     everything = texts_by_author.read([tmp_path / "train.jsonl", tmp_path / "test.jsonl"])
@@ -297,7 +297,7 @@ def test_the_given_prompts_are_used(tmp_path):
                 request.Answer(text="x y", stop_reason="end_turn", input_tokens=1, output_tokens=1) for _ in requests
             ]
 
-    data = authorship.load(config, quiet)
+    data = run_lib.load(config, quiet)
     machine = machine_lib.Machine(store=str(tmp_path / "answers.sqlite"))
     with workbench.planning(machine, config.llms, config.encoder) as bench:
         lab = authorship._lab(config, data, bench)
