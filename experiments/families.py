@@ -55,7 +55,8 @@ def compute(
     if config.only_ask:
         return (), {"parts": {}, "tables": f"{title}: {llm['calls']:,} calls made, nothing fitted"}
     encode = feature_cache.in_memory(bench.encode)
-    texts, choices = plain(there), collections.defaultdict(list)
+    texts = plain(there)
+    choices: dict[str, list[str]] = collections.defaultdict(list)
     for i, part in enumerate(parts(there, config)):
         with clock.stage(f"fold {i + 1} of {config.folds}"):
             compute_fold = functools.partial(choose, there, config, part, encode)
@@ -221,21 +222,12 @@ def plain(there: Candidates) -> Texts:
 
 def prediction_rows(there: Candidates, config: kinds.Families, texts: Texts) -> list[dict[str, Any]]:
     """Rows for `intervals.measure`, without a text: qualities alone."""
-    return [
-        {
-            "task": config.task.name,
-            "pool": config.pools[0],
-            "query": query.id,
-            "user": query.user_id,
-            "gold": None,
-            "records": len(there.lab.users[query.user_id].profile),
-            "answers": {
-                method: {
-                    "predictions": [""] * len(by_query[query.id]),
-                    "rewards": [there.lab.quality(query, text) for text in by_query[query.id]],
-                }
-                for method, by_query in texts.items()
-            },
-        }
-        for query in there.whole.queries
-    ]
+    rows = []
+    for query in there.whole.queries:
+        row = page.row(config.task, query, {method: by_query[query.id] for method, by_query in texts.items()})
+        for answer in row["answers"].values():
+            answer["rewards"] = [there.lab.quality(query, text) for text in answer["predictions"]]
+            answer["predictions"] = [""] * len(answer["predictions"])
+        records = len(there.lab.users[query.user_id].profile)
+        rows.append(row | {"pool": config.pools[0], "gold": None, "records": records})
+    return rows

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import tyro
 
-from hydrajax.data import tasks
+from hydrajax.data import tasks as tasks_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.runs import config
 from hydrajax.types import DataError
@@ -52,7 +52,8 @@ class Experiment(config.Configuration):
 
     report: ClassVar[str] = "report.md"
     least: ClassVar[Mapping[str, int]] = {
-        "folds": 2, "pseudo": 0, "shown": 0, "alone": 0, "seeds": 1, "candidates": 1, "users": 1, "records": 1, "pairs": 1,
+        "folds": 2, "pseudo": 0, "shown": 0, "alone": 0, "seeds": 1, "candidates": 1,
+        "users": 1, "records": 1, "pairs": 1, "train_users": 1, "dev_users": 1, "queries_per_user": 1,
     }  # fmt: skip
 
     def __post_init__(self):
@@ -65,7 +66,10 @@ class Experiment(config.Configuration):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfTasks(Experiment):
-    """An experiment on tasks of LaMP, each of which is a part of the run."""
+    """An experiment on tasks of LaMP, each of which is a part of the run; `valid` are those that it has sizes for."""
+
+    loader: ClassVar[str] = "experiments.data"
+    valid: ClassVar[Sequence[str]] = tuple(tasks_lib.LAMP)
 
     data_dir: str | None = None
     """Folder with TASK/{train,dev}_{questions,outputs}.json."""
@@ -81,13 +85,8 @@ class OfTasks(Experiment):
     def __post_init__(self):
         super().__post_init__()
         for name in self.tasks or ("",):
-            if name not in self.valid_tasks:
-                raise DataError(f"unknown task {name!r}; valid are {', '.join(self.valid_tasks)}")
-
-    @property
-    def valid_tasks(self) -> Sequence[str]:
-        """What `tasks` may name."""
-        return tuple(tasks.LAMP)
+            if name not in self.valid:
+                raise DataError(f"unknown task {name!r}; valid are {', '.join(self.valid)}")
 
     @property
     def title(self) -> str:
@@ -98,10 +97,10 @@ class OfTasks(Experiment):
         return "-".join(self.tasks)
 
     @property
-    def task(self) -> tasks.Task:
+    def task(self) -> tasks_lib.Task:
         """Of a part."""
         (name,) = self.tasks
-        return tasks.LAMP[name]
+        return tasks_lib.LAMP[name]
 
     def parts(self) -> Sequence[config.Configuration]:
         if len(self.tasks) == 1:
@@ -118,13 +117,10 @@ class LampSmall(OfTasks, config.Lamp):
 
     experiment: ClassVar[str] = "lamp_small"
     module: ClassVar[str] = "experiments.lamp_small"
-    least: ClassVar[Mapping[str, int]] = {}  # no folds are some
+    valid: ClassVar[Sequence[str]] = tuple(LAMP_SMALL)
+    least: ClassVar[Mapping[str, int]] = {}  # 0 folds are the given train and dev
 
-    task: Annotated[str, tyro.conf.Suppress] = ""  # type: ignore[assignment]
-
-    @property
-    def valid_tasks(self) -> Sequence[str]:
-        return tuple(LAMP_SMALL)
+    task: Annotated[str, tyro.conf.Suppress] = ""
 
     def parts(self) -> Sequence[config.Lamp]:
         told = {field.name: getattr(self, field.name) for field in dataclasses.fields(config.Lamp)}
@@ -156,7 +152,7 @@ class Drawn(OfTasks):
 
     def sized(self: D) -> D:
         """A part with its sizes."""
-        missing = {name: n for name, n in self.sizes.items() if getattr(self, name, 0) is None}
+        missing: dict[str, Any] = {name: n for name, n in self.sizes.items() if getattr(self, name, 0) is None}
         return dataclasses.replace(self, **missing)
 
 
@@ -165,8 +161,8 @@ class Families(Drawn):
     """Head families as the adapter, on candidates that no reranker decided."""
 
     experiment: ClassVar[str] = "families"
-    loader: ClassVar[str] = "experiments.data"
     module: ClassVar[str] = "experiments.families"
+    valid: ClassVar[Sequence[str]] = tuple(SIZES["sampled"])
 
     pools: tuple[Pool, ...]
     """Which candidates."""
@@ -182,10 +178,6 @@ class Families(Drawn):
     """Epochs of pretraining."""
     only_ask: bool = dataclasses.field(default=False, compare=False)
     """Sample what is missing, and fit nothing."""
-
-    @property
-    def valid_tasks(self) -> Sequence[str]:
-        return tuple(SIZES["sampled"])
 
     @property
     def llms(self) -> tuple[str, ...]:
@@ -209,7 +201,6 @@ class Union(Drawn):
     """The union of prompt strategies and proposals."""
 
     experiment: ClassVar[str] = "union"
-    loader: ClassVar[str] = "experiments.data"
     module: ClassVar[str] = "experiments.union"
 
     strategies: tuple[str, ...] = ()
@@ -227,15 +218,14 @@ class Union(Drawn):
         super().__post_init__()
         if not self.losses or not {*self.losses} <= {*UNION_LOSSES}:
             raise DataError(f"losses are {', '.join(self.losses) or 'none'}; valid are {', '.join(UNION_LOSSES)}")
+        for name in self.tasks if self.strategies else ():
+            if name not in SIZES["sampled"]:
+                raise DataError(f"no candidates are planned for {name!r}; valid are {', '.join(SIZES['sampled'])}")
         for name in self.strategies:
             if registry.get(name).compares:
                 raise DataError(
                     f"strategy {name!r} compares users, and users of all folds share one lab here; leave it out"
                 )
-
-    @property
-    def valid_tasks(self) -> Sequence[str]:
-        return tuple(SIZES["sampled"]) if self.strategies else super().valid_tasks
 
     @property
     def llms(self) -> tuple[str, ...]:
@@ -251,7 +241,6 @@ class Strategies(OfTasks):
     """Every prompt strategy, with own and with shuffled profiles."""
 
     experiment: ClassVar[str] = "strategies"
-    loader: ClassVar[str] = "experiments.data"
     module: ClassVar[str] = "experiments.strategies"
 
     strategies: tuple[str, ...]

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import data, kinds
@@ -39,15 +39,7 @@ def compute(
     here, queries = make_lab(config, asked, bench, out), asked.held_out.queries
     texts = answer(here, queries, config.compared, clock)
     rows = [
-        {
-            "task": config.task.name,
-            "query": query.id,
-            "user": query.user_id,
-            "gold": query.gold,
-            "answers": {
-                method: {"predictions": [config.task.normalise(of_method[i])]} for method, of_method in texts.items()
-            },
-        }
+        page.row(config.task, query, {method: [of_method[i]] for method, of_method in texts.items()})
         for i, query in enumerate(queries)
     ]
     facts = {
@@ -94,7 +86,9 @@ def answer(
 def cost(here: lab.Lab, strategy: str) -> dict[str, float]:
     """Mean calls and tokens of a user, answers from the store included."""
     needed = (stages.learned(strategy, "whole"), stages.notes(strategy), strategy)
-    spent = [here.ledger.get((stage, user_id), {}) for stage in needed for user_id in here.users]
+    spent: list[Mapping[str, int]] = [
+        here.ledger.get((stage, user_id), {}) for stage in needed for user_id in here.users
+    ]
     return {
         kind: sum(entry.get(kind, 0) for entry in spent) / len(here.users)
         for kind in ("calls", "input_tokens", "output_tokens")

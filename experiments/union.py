@@ -111,17 +111,5 @@ def prediction_rows(config: kinds.Union, questions: union.Questions, result: uni
             texts |= {method: [draw.text for draw in draws[i]] for method, draws in by_method.items()}
         texts[report.BEST] = texts[result.best_source]
         answer: Any = result.answers["union"]["union"][i][0].chosen
-        rows.append(
-            {
-                "task": config.task.name,
-                "query": query.id,
-                "user": query.user_id,
-                "gold": query.gold,
-                "own": list(answer.owners),
-                "answers": {
-                    method: {"predictions": [config.task.normalise(text) for text in of_method]}
-                    for method, of_method in texts.items()
-                },
-            }
-        )
+        rows.append(page.row(config.task, query, texts) | {"own": list(answer.owners)})
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 from experiments import kinds
 from experiments.reports import page
 from hydrajax.data import tasks
-from hydrajax.evaluation import intervals, summary
+from hydrajax.evaluation import intervals
 
 POOLED = "mlp, pooled head"
 LENT = "mlp, another user's head"
@@ -56,7 +56,7 @@ def of_pool(rows: Mapping[str, page.Rows], parts: page.Parts, families: Iterable
     counts = sorted({n for part in parts.values() for n in part["numbers"]})
     points = [curve_name(name, n) for name in CURVES for n in counts]
     methods = dict.fromkeys(method for m in measured.values() for method in m.methods if method not in points)
-    values = ((method, [_value(m, method) for m in measured.values()]) for method in methods)
+    values = ((method, [page.value(m, method) for m in measured.values()]) for method in methods)
     lines = page.table(["selected by", *head], values)
 
     pairs = dict.fromkeys((*PAIRS, *((name, "shared") for name in families if name != "shared")))
@@ -64,7 +64,7 @@ def of_pool(rows: Mapping[str, page.Rows], parts: page.Parts, families: Iterable
         ("difference, smallest detectable", pairs),
         ("own records that taught", [(point, "shared") for point in points]),
     ):
-        cells = ((f"{a} − {b}", [_difference(m, a, b) for m in measured.values()]) for a, b in compared)
+        cells = ((f"{a} − {b}", [page.difference(m, a, b) for m in measured.values()]) for a, b in compared)
         lines += ["", *page.table([title, *head], cells)]
 
     few: list[str] = []
@@ -89,26 +89,8 @@ def _side(task: str, rows: page.Rows, seed: int) -> str:
     if not rows:
         return ""
     records = [row["records"] for row in rows]
-    return f"{min(records)} to {max(records)} records: {_difference(measure(task, rows, seed), 'mlp', 'shared')}"
+    return f"{min(records)} to {max(records)} records: {page.difference(measure(task, rows, seed), 'mlp', 'shared')}"
 
 
 def _most_common(choices: Sequence[Any]) -> str:
     return ", ".join(f"{choice} {n}" for choice, n in collections.Counter(choices).most_common(3))
-
-
-def _value(measured: intervals.Measured, method: str) -> str:
-    if method not in measured.methods:
-        return ""
-    cell = intervals.interval(measured, method, "reward")
-    return f"{summary.number(cell.value, 'reward')} {summary.span(cell.low, cell.high, 'reward')}".rstrip()
-
-
-def _difference(measured: intervals.Measured, a: str, b: str) -> str:
-    if not {a, b} <= set(measured.methods):
-        return ""
-    cell = intervals.difference(measured, a, b, "reward")
-    value = summary.number(cell.value, "reward", signed=True)
-    if cell.detectable is None:
-        return value
-    span = summary.span(cell.low, cell.high, "reward", signed=True)
-    return f"{value} {span}, {summary.number(cell.detectable, 'reward')}"

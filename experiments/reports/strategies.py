@@ -27,13 +27,11 @@ def tables(config: kinds.Strategies, rows: page.Rows, parts: page.Parts) -> str:
 
 
 def _cells(measured: intervals.Measured, strategy: str, cost: Mapping[str, float]) -> list[str]:
-    metric = measured.metrics[0]
-    own = intervals.interval(measured, strategy, metric)
-    cells = [f"{summary.number(own.value, metric)} {summary.span(own.low, own.high, metric)}", "", ""]
-    if strategy + SHUFFLED in measured.methods:
-        gap = intervals.difference(measured, strategy, strategy + SHUFFLED, metric)
-        span = summary.span(gap.low, gap.high, metric, signed=True)
-        least = "" if gap.detectable is None else f" ({summary.number(gap.detectable, metric)})"
-        cells[1] = f"{summary.number(gap.value, metric, signed=True)} {span}{least}"
-        cells[2] = "yes" if gap.low is not None and gap.low > 0 else "not shown"
-    return [*cells, f"{cost['calls']:.1f}", f"{cost['input_tokens']:,.0f} / {cost['output_tokens']:,.0f}"]
+    shuffled, metric = strategy + SHUFFLED, measured.metrics[0]
+    personal = ""
+    if shuffled in measured.methods:
+        gap = intervals.difference(measured, strategy, shuffled, metric)
+        personal = "yes" if gap.low is not None and gap.low > 0 else "not shown"
+    own, difference = page.value(measured, strategy), page.difference(measured, strategy, shuffled, " ({})")
+    tokens = f"{cost['input_tokens']:,.0f} / {cost['output_tokens']:,.0f}"
+    return [own, difference, personal, f"{cost['calls']:.1f}", tokens]
