@@ -44,13 +44,13 @@ def make(config: kinds.Families, data: Data, bench: workbench.Workbench) -> Cand
       bench: has the LLM.
     """
     chosen = dataclasses.replace(settings.SMALL, pseudo_queries=config.pseudo)
-    here = bench.lab(config.task, data.held_out.users, chosen, seed=config.seed)
+    here = bench.lab(config.lamp_task, data.held_out.users, chosen, seed=config.seed)
     learned = sampling.pseudo_queries(here, tuple(data.held_out.users))
     queries = [*learned, *data.held_out.queries]
     if config.pools == ("sampled",):
         pools, greedy = sampled(here, queries, shown=config.shown or 0, alone=config.alone or 0)
     else:
-        labels = tuple(Candidate(text=label, source="proposal") for label in config.task.labels)
+        labels = tuple(Candidate(text=label, source="proposal") for label in config.lamp_task.labels)
         pools, greedy = [answers.Pool(query=query, candidates=labels) for query in queries], {}
     by_query = {pool.query.id: pool for pool in pools}
     return Candidates(lab=here, whole=data.held_out, learned=learned, pools=by_query, greedy=greedy)

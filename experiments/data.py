@@ -35,8 +35,8 @@ def load(config: kinds.OfTasks, say: Callable[[str], None]) -> Data:
     """
     if config.data_dir is None:
         raise DataError(f"experiment {config.experiment!r} reads data, give its folder with --data-dir")
-    folder = pathlib.Path(config.data_dir) / config.task.name
-    train, dev = (lamp.read_split(folder, config.task, name)[0] for name in ("train", "dev"))
+    folder = pathlib.Path(config.data_dir) / config.lamp_task.name
+    train, dev = (lamp.read_split(folder, config.lamp_task, name)[0] for name in ("train", "dev"))
     fold = everybody(config.sized(), train, dev) if isinstance(config, kinds.Drawn) else given(config, train, dev)
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.json")):
@@ -49,7 +49,7 @@ def given(config: kinds.OfTasks, train: Split, dev: Split) -> folds.Fold:
     """LaMP's own training users, and drawn dev users; cleaned of what these are asked."""
     if config.train_users is not None:
         train = draw(config, train, config.train_users)
-    return folds.hold_out(config.task, train, draw(config, dev, config.dev_users))
+    return folds.hold_out(config.lamp_task, train, draw(config, dev, config.dev_users))
 
 
 def everybody(config: kinds.Drawn, train: Split, dev: Split) -> folds.Fold:
@@ -60,7 +60,7 @@ def everybody(config: kinds.Drawn, train: Split, dev: Split) -> folds.Fold:
     """
     drawn = (draw(config, train, config.train_users), draw(config, dev, config.dev_users))
     whole = dataclasses.replace(folds.union(drawn), name="all")
-    return folds.hold_out(config.task, Split(name="nobody", users={}, queries=()), whole)
+    return folds.hold_out(config.lamp_task, Split(name="nobody", users={}, queries=()), whole)
 
 
 def draw(config: kinds.OfTasks, split: Split, users: int | None) -> Split:

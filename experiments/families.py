@@ -83,7 +83,7 @@ def parts(there: Candidates, config: kinds.Families) -> list[Part]:
     """The folds. Validation users are cut from the training users of each."""
     learned = rows.tried_candidates(there.lab, there.of(there.learned), "learned")
     divided = []
-    for fold in folds.k_folds(config.task, (there.whole,), folds=config.folds, seed=config.seed):
+    for fold in folds.k_folds(config.lamp_task, (there.whole,), folds=config.folds, seed=config.seed):
         if fold.removed.train_records or fold.removed.held_out_records:
             raise AssertionError("a fold changes profiles, so its prompts would not be those of the other folds")
         known, validation = folds.validation_cut(fold.train, there.lab.settings.validation, config.seed)
@@ -224,7 +224,7 @@ def prediction_rows(there: Candidates, config: kinds.Families, texts: Texts) -> 
     """Rows for `intervals.measure`, without a text: qualities alone."""
     rows = []
     for query in there.whole.queries:
-        row = page.row(config.task, query, {method: by_query[query.id] for method, by_query in texts.items()})
+        row = page.row(config.lamp_task, query, {method: by_query[query.id] for method, by_query in texts.items()})
         for answer in row["answers"].values():
             answer["rewards"] = [there.lab.quality(query, text) for text in answer["predictions"]]
             answer["predictions"] = [""] * len(answer["predictions"])

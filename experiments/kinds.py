@@ -97,7 +97,7 @@ class OfTasks(Experiment):
         return "-".join(self.tasks)
 
     @property
-    def task(self) -> tasks_lib.Task:
+    def lamp_task(self) -> tasks_lib.Task:
         """Of a part."""
         (name,) = self.tasks
         return tasks_lib.LAMP[name]

@@ -39,7 +39,7 @@ def compute(
     here, queries = make_lab(config, asked, bench, out), asked.held_out.queries
     texts = answer(here, queries, config.compared, clock)
     rows = [
-        page.row(config.task, query, {method: [of_method[i]] for method, of_method in texts.items()})
+        page.row(config.lamp_task, query, {method: [of_method[i]] for method, of_method in texts.items()})
         for i, query in enumerate(queries)
     ]
     facts = {
@@ -56,7 +56,7 @@ def make_lab(
     """A lab whose user models are kept in the run's folder; those of a plan in memory."""
     chosen = dataclasses.replace(SETTINGS, cross_user=config.cross_user)
     users, population = asked.held_out.users, asked.train.users
-    return bench.lab(config.task, users, chosen, seed=config.seed, population=population, folder=folder)
+    return bench.lab(config.lamp_task, users, chosen, seed=config.seed, population=population, folder=folder)
 
 
 def swapped(here: lab.Lab) -> lab.Lab:

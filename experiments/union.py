@@ -45,7 +45,7 @@ def compute(
                 f"the store lacks {missing:,} answers of {bench.llm.model} for {config.part}; --ask calls the LLM"
             )
     here, of_folds = divided(config.sized(), asked, bench)
-    known = proposals.Known(task=config.task, embed=feature_cache.in_memory(bench.embed), seed=config.seed)
+    known = proposals.Known(task=config.lamp_task, embed=feature_cache.in_memory(bench.embed), seed=config.seed)
     of_run = []
     for i, questions in enumerate(of_folds):
         with clock.stage(f"fold {i + 1} of {config.folds}"):
@@ -65,8 +65,8 @@ def divided(config: kinds.Union, asked: data.Data, bench: workbench.Workbench) -
         shown=(max(1, config.shown or 0),),
         candidates=config.candidates,
     )
-    here = bench.lab(config.task, asked.held_out.users, chosen, seed=config.seed)
-    can_ask = config.task.pseudo_query != "paraphrase" or bench.llms
+    here = bench.lab(config.lamp_task, asked.held_out.users, chosen, seed=config.seed)
+    can_ask = config.lamp_task.pseudo_query != "paraphrase" or bench.llms
     pseudo = sampling.pseudo_queries(here, tuple(asked.held_out.users)) if can_ask else []
     return here, [
         union.Questions(
@@ -75,7 +75,7 @@ def divided(config: kinds.Union, asked: data.Data, bench: workbench.Workbench) -
             train_pseudo=[query for query in pseudo if query.user_id in part.train.users],
             new_pseudo=[query for query in pseudo if query.user_id in part.held_out.users],
         )
-        for part in folds.k_folds(config.task, (asked.held_out,), folds=config.folds, seed=config.seed)
+        for part in folds.k_folds(config.lamp_task, (asked.held_out,), folds=config.folds, seed=config.seed)
     ]
 
 
@@ -111,5 +111,5 @@ def prediction_rows(config: kinds.Union, questions: union.Questions, result: uni
             texts |= {method: [draw.text for draw in draws[i]] for method, draws in by_method.items()}
         texts[report.BEST] = texts[result.best_source]
         answer: Any = result.answers["union"]["union"][i][0].chosen
-        rows.append(page.row(config.task, query, texts) | {"own": list(answer.owners)})
+        rows.append(page.row(config.lamp_task, query, texts) | {"own": list(answer.owners)})
     return rows

@@ -85,7 +85,7 @@ def test_a_question_that_is_anothers_record_is_cleaned_away_once_for_all_folds(c
     path.write_text(json.dumps(questions))
     whole = data.load(config, str).held_out
     assert {user: len(own.profile) for user, own in whole.users.items() if len(own.profile) != 3} == {"train0": 2}
-    for fold in folds.k_folds(config.task, (whole,), folds=3, seed=0):
+    for fold in folds.k_folds(config.lamp_task, (whole,), folds=3, seed=0):
         assert fold.removed == folds.Removed()
 
 
@@ -103,7 +103,7 @@ def test_a_fold_holds_out_each_user_once_and_learns_from_nobody_held_out(config,
 
 
 def test_a_profile_that_a_fold_would_clean_is_refused(config, there, monkeypatch):
-    dirty = dataclasses.replace(folds.k_folds(config.task, (there.whole,), folds=2, seed=0)[0])
+    dirty = dataclasses.replace(folds.k_folds(config.lamp_task, (there.whole,), folds=2, seed=0)[0])
     dirty = dataclasses.replace(dirty, removed=folds.Removed(train_records=1))
     monkeypatch.setattr(families.folds, "k_folds", lambda *args, **rest: (dirty,))
     with pytest.raises(AssertionError, match="changes profiles"):
@@ -139,7 +139,7 @@ def test_a_sampled_pool_counts_what_was_said_with_records_as_one_source(options,
         there = candidates.make(config, data.load(config, str), bench)
     for query in (*there.learned, *there.whole.queries):
         (pool,) = there.of([query])
-        texts = [(candidate.source, config.task.normalise(candidate.text)) for candidate in pool.candidates]
+        texts = [(candidate.source, config.lamp_task.normalise(candidate.text)) for candidate in pool.candidates]
         assert len(set(texts)) == len(texts)
         sources = ("reranked", "zero_shot")
         votes = {source: sum(c.votes for c in pool.candidates if c.source == source) for source in sources}

@@ -73,7 +73,7 @@ def test_what_cannot_be_run_is_one_sentence(options, change, sentence, refused, 
 
 def test_another_llm_and_other_data_have_other_folds(options, refused, configured, tmp_path, experiment):
     config = configured("union", *options)
-    assert config.llms == () and kinds.UNION_LOSSES == tuple(union.union.RIDGES)
+    assert config.llms == () and tuple(union.union.RIDGES) == kinds.UNION_LOSSES
     before = data.load(config, str)
     questions = tmp_path / "data" / "LaMP_2M" / "dev_questions.json"
     questions.write_text(questions.read_text().replace("a", "b", 1))
