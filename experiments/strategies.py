@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from experiments import data, kinds
@@ -28,7 +28,9 @@ write_report, text_table, verdicts = page.write_report, page.text_table, page.ve
 def plan(runs: Sequence[tuple[kinds.Strategies, data.Data]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
     """See `run.Kind.plan`."""
     for config, asked in runs:
-        answer(make_lab(config, asked, bench), asked.held_out.queries, config.compared, accounts.Clock(str))
+        answer(
+            make_lab(config, asked, bench), asked.held_out.queries, config.compared, accounts.Clock(lambda line: None)
+        )
     return bench.plans()
 
 
@@ -86,10 +88,8 @@ def answer(
 def cost(here: lab.Lab, strategy: str) -> dict[str, float]:
     """Mean calls and tokens of a user, answers from the store included."""
     needed = (stages.learned(strategy, "whole"), stages.notes(strategy), strategy)
-    spent: list[Mapping[str, int]] = [
-        here.ledger.get((stage, user_id), {}) for stage in needed for user_id in here.users
-    ]
+    entries = [here.ledger.get((stage, user_id)) for stage in needed for user_id in here.users]
     return {
-        kind: sum(entry.get(kind, 0) for entry in spent) / len(here.users)
+        kind: sum(entry[kind] for entry in entries if entry) / len(here.users)
         for kind in ("calls", "input_tokens", "output_tokens")
     }

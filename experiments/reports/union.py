@@ -69,7 +69,8 @@ def average(pairs: Sequence[tuple[intervals.Measured, str]]) -> list[str]:
 
     Users of different tasks are different people: their resamples are independent, so any may be paired.
     """
-    values, resampled = [], []
+    values: list[float] = []
+    resampled: list[np.ndarray] = []
     for m, other in pairs:
         metric = m.metrics[0]
         unit = 0.25 if metric == "mae" else 1.0
