@@ -33,7 +33,7 @@ from hydrajax.evaluation.report import plots
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
-from hydrajax.training import losses, optimizers, per_user, personalisation, step, sweep, user_fit
+from hydrajax.training import losses, optimizers, per_user, personalisation, sweep, user_fit
 
 WORDS = (20, 150)  # of a pair of texts
 VMAPPED = (2, 8, 16, 64)
@@ -168,7 +168,7 @@ def _update(family: heads.Family, examples: int) -> Any:
 
         grad, weight = jax.grad(loss, has_aux=True)(head)
         pull = jnp.float32(RATES.prior_strength / examples)
-        return step.update_head(TX, start, head, opt, grad, weight, pull)
+        return optimizers.update_head(TX, start, head, opt, grad, weight, pull)
 
     return update
 

@@ -1,5 +1,5 @@
 """`python -m hydrajax.cli` is `hydrajax`."""
 
-from hydrajax import entry
+from hydrajax.cli import main
 
-entry.main()
+main.main()

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _log_to_stderr(os.environ.get("HYDRAJAX_LOG", "INFO"))
     try:
-        _parse(arguments)(shlex.join(["hydrajax", *arguments]))
+        parse(arguments)(shlex.join(["hydrajax", *arguments]))
     except (DataError, request.LLMError, ValueError) as error:
         _end(str(error), 2)
     except OSError as error:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _end("interrupted; every answer received is stored, the same command goes on", 130)
 
 
-def _parse(arguments: Sequence[str]) -> Any:
+def parse(arguments: Sequence[str]) -> Any:
     """A command, to be called with the words of which it was made."""
     if arguments[:1] == ["run"]:
         return run.parse(arguments[1:])

@@ -14,13 +14,16 @@ import json
 import operator
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
 import rich.table
 import tyro
 
-from hydrajax.cli import catalogue, console
+from hydrajax import retrieval
+from hydrajax.cli import console
+from hydrajax.nn import families
+from hydrajax.prompting import registry
 from hydrajax.runs import config as config_lib
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
@@ -135,9 +138,7 @@ def default_folder(config: config_lib.Configuration) -> pathlib.Path:
 
 
 def _subcommand(config: config_lib.Configuration) -> Any:
-    options = tyro.conf.subcommand(
-        config.experiment, default=Command(config=config), description=f"{_document(config)}\n\n{catalogue.text()}"
-    )
+    options = tyro.conf.subcommand(config.experiment, default=Command(config=config), description=_document(config))
     return Annotated[Command[type(config)], options]  # type: ignore[misc]
 
 
@@ -152,18 +153,30 @@ def _unfinished(kind: type[C]) -> C:
 
 def _with_preset(config: C, first: _First) -> C:
     """The configuration with the settings of the preset and the LLM that are given; settings of its own it keeps."""
-    if not isinstance(config, config_lib.RunConfig) or first.preset not in get_args(config_lib.Preset):
-        return config  # what is no preset is refused with everything else
+    if not isinstance(config, config_lib.RunConfig):
+        return config
+    # What is no preset is refused with everything else.
+    preset = first.preset if first.preset in get_args(config_lib.Preset) else config.preset
     has_own = config.settings not in (None, config.of_preset(config.llm, config.preset))
-    if has_own and first.preset == config.preset:
+    if has_own and preset == config.preset:
         return config
     changed = copy.copy(config)
-    object.__setattr__(changed, "settings", config.of_preset(first.llm, first.preset))
+    object.__setattr__(changed, "settings", config.of_preset(first.llm, preset))
     return changed
 
 
 def _document(config: config_lib.Configuration) -> str:
-    return inspect.cleandoc(type(config).__doc__ or "")
+    parts = [inspect.cleandoc(type(config).__doc__ or "")]
+    if hasattr(config, "strategies") or isinstance(config, config_lib.RunConfig):
+        parts.append(_listed("prompt strategies", registry.summaries()))
+    if isinstance(config, config_lib.RunConfig):
+        parts.append(_listed("head families", families.summaries()))
+        parts.append(_listed("retrievers", retrieval.summaries()))
+    return "\n\n".join(parts)
+
+
+def _listed(title: str, summaries: Mapping[str, str]) -> str:
+    return "\n".join([f"{title}:", *(f"  {name}: {summary}" for name, summary in summaries.items())])
 
 
 def _plan_table(plan: Any) -> rich.table.Table:

@@ -37,7 +37,6 @@ def pseudo_queries(
       task: decides how.
       user: whose profile; the draw does not depend on other users.
       count: how many at most, None for all. The first 4 of 8 are the draw of 4.
-      seed: of the draw.
       population: for `citation` tasks, the users among whom the other author is found; use training users. What the
         user's own profile holds is never taken from others, which are read in the order of their ids.
 
@@ -56,7 +55,7 @@ def pseudo_queries(
     order = draws.shuffled(drawable, seed=draws.number(seed, user.id), name=lambda record: record.id)
     if task.pseudo_query == "citation":
         return _citations(task, user, order, count, seed, population)
-    return tuple(_from_record(task, user, record) for record in order[:count])
+    return tuple(from_record(task, user, record) for record in order[:count])
 
 
 def pseudo_id(user_id: str, record_id: str) -> str:
@@ -95,7 +94,8 @@ def _complete(task: tasks.Task, record: Record) -> bool:
     return all(text.strip() for text in texts)
 
 
-def _from_record(task: tasks.Task, user: User, record: Record) -> Query:
+def from_record(task: tasks.Task, user: User, record: Record) -> Query:
+    """The record asked as a query; where records hold no input, what the user wrote is both input and gold."""
     gold = task.record_answer(record)
     inputs = task.record_inputs(record)
     return Query(
@@ -113,7 +113,7 @@ def _citations(
     """Each record in turn as the related reference of another one of the same author."""
     if len(order) < 2 or count == 0:
         return ()
-    own = {same_text(task.record_answer(record)) for record in user.profile}
+    known = {same_text(task.record_answer(record)) for record in user.profile}
     others = {
         same_text(title): title
         for other in sorted(population, key=lambda other: other.id)
@@ -121,7 +121,7 @@ def _citations(
         for title in map(task.record_answer, other.profile)
         if title.strip()
     }
-    strange = [title for key, title in others.items() if key not in own]
+    strange = [title for key, title in others.items() if key not in known]
     if not strange:
         raise DataError(
             f"user {user.id!r}: pseudo-queries of {task.name} set the user's papers against those of other authors, "

@@ -75,17 +75,11 @@ def split(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     return np.split(values, np.cumsum(sizes)[:-1]) if sizes else []
 
 
-def unscored(best: Sequence[Answer]) -> list[Answer]:
-    """Answers without the scores by which they were chosen."""
-    return [dataclasses.replace(answer, scores=()) for answer in best]
-
-
 def one_draw(answers: Sequence[Answer]) -> Draws:
     """Answers that are not drawn: each the only one to its query."""
     return [(answer,) for answer in answers]
 
 
-def only(query: Query, text: str, source: str, records: Sequence[Record] = ()) -> Answer:
+def only(query: Query, text: str, source: str) -> Answer:
     """An answer without alternatives."""
-    candidate = Candidate(text=text, source=source)
-    return Answer(query=query, records=tuple(records), candidates=(candidate,), choice=0)
+    return Answer(query=query, candidates=(Candidate(text=text, source=source),), choice=0)

@@ -38,11 +38,7 @@ def answer(
     """A prompt baseline with its k chosen on the validation queries.
 
     Args:
-      lab: task, LLM, numbers of records to choose from.
-      strategy: the prompt strategy.
       validation: queries with golds.
-      queries: what is answered.
-      choose_k: chooses.
     """
     k, means = choose_k(lab, strategy, validation)
     prompts = sampling.prompts(lab, strategy, queries, k)

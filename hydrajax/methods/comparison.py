@@ -54,10 +54,8 @@ def compare(
     """All answers, and the best single source.
 
     Args:
-      lab: task, LLM, settings, seed.
       people: validation queries choose the best source, new queries are answered.
       prompts: prompt baselines; their answers cover `people.asked`.
-      result: of HYDRA.
       train: training and validation users, for controls that learn from others. Validation queries are answered by
         what was learned from training users alone, new ones by what was learned from both.
       embed: texts -> features, for the factorised classifier.
@@ -75,7 +73,7 @@ def compare(
     if lab.settings.strategies:
         ks = {name: prompts[name].k for name in lab.settings.strategies}
         new |= shuffled.answers(lab, ks, people.new_queries)
-        found = union_lib.union(
+        united = union_lib.union(
             lab,
             union_lib.questions(lab, people, train),
             proposals.Known(task=lab.ctx.task, embed=embed, seed=lab.seed),
@@ -83,15 +81,15 @@ def compare(
             strategies=lab.settings.strategies,
             ks=ks,
         )
-        pools = [answer for (answer,) in found.answers["union"]["union"]]
+        pools = [answer for (answer,) in united.answers["union"]["union"]]
         preferred = llm_choice.choose(lab, pools, lab.settings.shown[0])
-        chosen |= found.answers
+        chosen |= united.answers
         chosen["union"] = {**chosen["union"], "llm_choice": answers.one_draw(preferred)}
         union = {
-            "best_source": found.best_source,
-            "sources": dict(found.training),
-            "settings": {variant: choice.setting for variant, choice in found.choices.items()},
-            "candidates": dict(found.spread),
+            "best_source": united.best_source,
+            "sources": dict(united.training),
+            "settings": {variant: choice.setting for variant, choice in united.choices.items()},
+            "candidates": dict(united.spread),
         }
     return Compared(
         queries=people.new_queries,
@@ -131,7 +129,7 @@ def _chosen(lab: Lab, people: hydra.People, result: hydra.Result) -> dict[str, d
     users = sorted({query.user_id for query in people.new_queries})
     if len(users) > 1:
         lent = controls.derangements(users, seed=lab.seed, n=lab.settings.derangements)
-        by_lent = [answers.unscored(hydra.adapt(lab, result.system.adapter, pools, heads=heads)) for heads in lent]
+        by_lent = [hydra.adapt(lab, result.system.adapter, pools, heads=heads) for heads in lent]
         with_records["shuffled_heads"] = list(zip(*by_lent, strict=True))
     with_records |= controls.unlearned(lab, pools)
     without_records: dict[str, Draws] = {

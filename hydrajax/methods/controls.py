@@ -58,7 +58,6 @@ def random_choices(votes: Sequence[int], *, seed: int, query_id: str, draws: int
 
     Args:
       votes: samples that gave each candidate.
-      seed: of the run.
       query_id: whose pool it is.
       draws: how many choices.
 
@@ -93,7 +92,6 @@ def vote(task: tasks.Task, predictions: Sequence[str], votes: Sequence[int]) -> 
     Ties go to the candidate that stands first in the pool.
 
     Args:
-      task: decides the kind.
       predictions: normalised answers of the candidates.
       votes: samples that gave each candidate.
 

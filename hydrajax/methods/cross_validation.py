@@ -91,8 +91,6 @@ def choose(
     Of equal settings the first is taken, the pooled head before others.
 
     Args:
-      learned: rows of training and new users.
-      encode: the frozen base.
       configs: alternatives of the fit.
       strengths: of the prior of own heads (convex families).
       epochs: of own heads (other families).

@@ -52,14 +52,13 @@ def ask_all(lab: Lab, prompts: Sequence[tempting.Prompt], strategies: Sequence[s
 
     Args:
       lab: its users ask; its task is of `request_task`.
-      prompts: what they ask.
-      strategies: by name.
       mixed: whether each strategy is also told of mixed users.
 
     Raises:
       DataError: a strategy says nothing without records, or there are no other users to mix.
     """
     check(strategies)
+    strategies = registry.permitted(strategies, cross_user=True)
     others = mix(lab.users, lab.seed) if mixed and any(registry.get(name).alone for name in strategies) else {}
     askers = dict(lab.users)
     lab = dataclasses.replace(lab, users={**askers, **{user.id: user for user in others.values()}})
@@ -120,10 +119,6 @@ def check(strategies: Sequence[str]) -> None:
 
 def mix(users: Mapping[str, User], seed: int) -> dict[str, User]:
     """For every user a stand-in with as many records, drawn from all records of the others.
-
-    Args:
-      users: by id.
-      seed: of the draws.
 
     Returns:
       The stand-ins by the ids of those for whom they stand; their own ids are others.

@@ -25,7 +25,7 @@ from hydrajax.methods import answers, rows, sampling, stages
 from hydrajax.methods.answers import Answer, Pool, Prompt
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
-from hydrajax.methods.scorers import Heads, TrainedScorer
+from hydrajax.methods.scorers import Heads, TrainedScorer, Untrained
 from hydrajax.types import Feedback, Query
 
 
@@ -92,44 +92,46 @@ class Result:
     Attributes:
       system: what answers.
       answers: HYDRA's.
-      zero_shot: the answers of `hydra_adapter`, which chooses among candidates without records.
-      zero_shot_adapter: by which these are chosen; `system.adapter` where pools are shared.
+      zero_shot: those of `hydra_adapter`, which chooses among candidates without records; by the adapter of the system
+        too where one serves both.
     """
 
     system: System
     answers: Sequence[Answer]
     zero_shot: Sequence[Answer]
-    zero_shot_adapter: TrainedScorer
 
 
 def hydra(lab: Lab, learner: Learner, people: People, k: int) -> Result:
     """The whole system, from profiles to answers.
 
     Args:
-      lab: task, LLM, settings.
-      learner: fits scorers.
-      people: training, validation and new users.
-      k: records in a prompt.
+      k: records in a prompt, as validation users chose it (`selection.choose_k`).
     """
     pseudo = sampling.pseudo_queries(lab, people.everybody, population=people.train)
+    retrieved = retrieve(lab, people.asked)
     reranker = learn_reranker(lab, learner, people, pseudo)
-    zero_shot = sample_without_records(lab, people.asked)
-    pools = sample(lab, rerank(lab, reranker, retrieve(lab, people.asked), k))
+    reranked = rerank(lab, reranker, retrieved, k)
+    zero_shot = sample(lab, without_records(people.asked), stages.ZERO_SHOT_ASKED, source="zero_shot")
+    pools = sample(lab, reranked)
     adapter, zero_shot_adapter = learn_adapters(lab, learner, people, pseudo, reranker, k, pools, zero_shot)
     return Result(
         system=System(reranker=reranker, adapter=adapter, k=k),
         answers=adapt(lab, adapter, pools),
         zero_shot=adapt(lab, zero_shot_adapter, zero_shot),
-        zero_shot_adapter=zero_shot_adapter,
     )
 
 
 def answer(lab: Lab, system: System, queries: Sequence[Query]) -> list[Answer]:
-    """HYDRA's answers, once its scorers are trained."""
+    """HYDRA's answers, once its scorers are trained: the four steps."""
     retrieved = retrieve(lab, queries)
     reranked = rerank(lab, system.reranker, retrieved, system.k)
     pools = sample(lab, reranked)
     return adapt(lab, system.adapter, pools)
+
+
+def without_records(queries: Sequence[Query]) -> list[Prompt]:
+    """The queries alone."""
+    return [Prompt(query=query) for query in queries]
 
 
 def retrieve(lab: Lab, queries: Sequence[Query]) -> list[Prompt]:
@@ -143,10 +145,6 @@ def rerank(
     """Step 2, H*: the k records with the highest s_R(q, h), best first; records of equal score keep their order.
 
     Args:
-      lab: its task says what of a record is read.
-      reranker: scores.
-      retrieved: of `retrieve`.
-      k: how many.
       pooled: by the pooled head for everybody.
     """
     pairs = [rows.of_record(lab, prompt.query, record) for prompt in retrieved for record in prompt.records]
@@ -159,11 +157,17 @@ def rerank(
 
 
 def sample(
-    lab: Lab, reranked: Sequence[Prompt], stage: str = stages.RERANKED_ASKED, *, samples: int | None = None
+    lab: Lab,
+    prompts: Sequence[Prompt],
+    stage: str = stages.RERANKED_ASKED,
+    *,
+    source: str = "reranked",
+    samples: int | None = None,
 ) -> list[Pool]:
-    """Step 3: the greedy answer and b samples (or `samples`), given H* and q."""
+    """Step 3: the greedy answer and b samples (or `samples`), given H* and q; without records for `zero_shot`."""
+    strategy = "rag" if source == "reranked" else source
     b = lab.settings.samples if samples is None else samples
-    return sampling.sample(lab, "rag", reranked, samples=b, source="reranked", stage=stage)
+    return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage)
 
 
 def adapt(
@@ -172,23 +176,11 @@ def adapt(
     """Step 4: the candidate with the highest s_A(q, o), the first of equals.
 
     Args:
-      lab: its settings say what of a candidate is read.
-      adapter: scores.
-      pools: candidates.
       heads: see `TrainedScorer.scores`.
       pooled: by the pooled head for everybody.
     """
     pairs = [row for pool in pools for row in rows.of_candidates(lab, pool)]
     return answers.best_of_each(pools, adapter.scores(pairs, heads=heads, pooled=pooled))
-
-
-def sample_without_records(
-    lab: Lab, queries: Sequence[Query], stage: str = stages.ZERO_SHOT_ASKED, *, samples: int | None = None
-) -> list[Pool]:
-    """The greedy answer and b samples (or `samples`) given q alone."""
-    prompts = [Prompt(query=query) for query in queries]
-    b = lab.settings.samples if samples is None else samples
-    return sampling.sample(lab, "zero_shot", prompts, samples=b, stage=stage)
 
 
 def learn_reranker(lab: Lab, learner: Learner, people: People, pseudo: Sequence[Query]) -> TrainedScorer:
@@ -210,45 +202,34 @@ def learn_adapters(
     """s_A, for candidates with reranked records and for those without any (see `Settings.adapter_pools`).
 
     Args:
-      lab: task, LLM, settings.
-      learner: fits scorers.
       people: who teaches, and what users said of answers.
       pseudo: everybody's records as queries.
       reranker, k: give the records of what is learned from.
       pools, zero_shot: candidates for `People.asked`; those of validation queries judge.
     """
-    s, validation = lab.settings, len(people.validation_queries)
+    kind, validation = lab.settings.adapter_pools, len(people.validation_queries)
+    samples = lab.settings.shared_samples if kind == "shared" else lab.settings.samples
     told = rows.of_feedback(lab, people.feedback)
-    judged = {
-        "zero_shot": rows.tried_candidates(lab, zero_shot[:validation], "judged zero_shot"),
-        "reranked": rows.tried_candidates(lab, pools[:validation], "judged reranked"),
-    }
+    judged = rows.tried_candidates(lab, pools[:validation], "judged reranked")
+    judged_zero_shot = rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
+    learned: list[Row] = []
+    learned_zero_shot: list[Row] = []
+    if kind != "feedback":
+        sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
+        learned_zero_shot = rows.tried_candidates(lab, sampled, "zero-shot")
+    if kind in ("shared", "reranked"):
+        # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
+        prompts = rerank(lab, reranker if kind == "reranked" else Untrained(), retrieve(lab, pseudo), k)
+        sampled = sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples)
+        learned = rows.tried_candidates(lab, sampled, "reranked")
 
-    def fit(name: str, *labelled: Sequence[Row]) -> TrainedScorer:
-        return learner.fit(name, **_division(people, [*told, *itertools.chain(*labelled)]))
+    def fit(name: str, *parts: Sequence[Row]) -> TrainedScorer:
+        return learner.fit(name, **_division(people, [*told, *itertools.chain(*parts)]))
 
-    if s.adapter_pools == "feedback":
-        adapter = fit("adapter", *judged.values())
-        return adapter, adapter
-    samples = s.shared_samples if s.adapter_pools == "shared" else s.samples
-    taught = sample_without_records(lab, pseudo, stages.ZERO_SHOT_LEARNED, samples=samples)
-    without_records = rows.tried_candidates(lab, taught, "zero_shot")
-    if s.adapter_pools == "zero_shot":
-        adapter = fit("adapter", without_records, *judged.values())
-        return adapter, adapter
-    retrieved = retrieve(lab, pseudo)
-    if s.adapter_pools == "shared":
-        shown = [dataclasses.replace(prompt, records=prompt.records[:k]) for prompt in retrieved]
-    else:
-        shown = rerank(lab, reranker, retrieved, k)
-    with_records = rows.tried_candidates(lab, sample(lab, shown, stages.SHOWN_LEARNED, samples=samples), "reranked")
-    if s.adapter_pools == "shared":
-        adapter = fit("adapter", without_records, with_records, *judged.values())
-        return adapter, adapter
-    return (
-        fit("adapter", with_records, judged["reranked"]),
-        fit("zero-shot adapter", without_records, judged["zero_shot"]),
-    )
+    if kind == "reranked":
+        return fit("adapter", learned, judged), fit("zero-shot adapter", learned_zero_shot, judged_zero_shot)
+    adapter = fit("adapter", learned_zero_shot, learned, judged_zero_shot, judged)
+    return adapter, adapter
 
 
 def _first_of_each(queries: Sequence[Query], n: int | None) -> list[Query]:

@@ -24,8 +24,6 @@ def hyperalign(
     """The two steps, for every query.
 
     Args:
-      lab: task, LLM, users and settings.
-      queries: what is asked.
       strategy: `hypotheses`, or another one that is compared with it.
       samples: answers to each prompt, the greedy one and others at the lab's temperature.
       stage: names the answers in progress and plans; by default the strategy.

@@ -22,8 +22,6 @@ def choose(lab: Lab, pools: Sequence[Pool], k: int) -> list[Answer]:
     """The candidates that the LLM prefers; a pool of one is not asked about.
 
     Args:
-      lab: task and LLM.
-      pools: candidates.
       k: most relevant records in the prompt.
     """
     asked = [pool for pool in pools if len(pool.candidates) > 1]

@@ -39,45 +39,38 @@ class Row:
     quality: float = 0.0
 
 
-def of_record(lab: Lab, query: Query, record: Record) -> Row:
-    """The pair (query, record), the record's answer included."""
-    task = lab.ctx.task
+def pair(task: tasks.Task, query: Query, text: str, extras: Iterable[float] = (), pool: str | None = None) -> Row:
+    """The pair (query, text); by default it is compared with all pairs of the query."""
     return Row(
         user_id=query.user_id,
         query_id=query.id,
-        pool=query.id,
+        pool=pool or query.id,
         first=task.query_text(query),
-        second=task.record_text(record),
+        second=text,
+        extras=tuple(map(float, extras)),
     )
+
+
+def of_record(lab: Lab, query: Query, record: Record) -> Row:
+    """The pair (query, record), the record's answer included."""
+    return pair(lab.ctx.task, query, lab.ctx.task.record_text(record))
 
 
 def of_candidates(lab: Lab, pool: Pool, name: str = "") -> list[Row]:
     """The pairs (query, candidate); extras: source, share of votes, whether it is greedy, and surface features.
 
     Args:
-      lab: its settings say whether surface features are read.
-      pool: candidates of one query.
       name: of this pool among several of the query.
     """
-    task = lab.ctx.task
-    asked = task.query_text(pool.query)
+    task, query = lab.ctx.task, pool.query
     votes = sum(candidate.votes for candidate in pool.candidates)
-    return [
-        Row(
-            user_id=pool.query.user_id,
-            query_id=pool.query.id,
-            pool=f"{name}|{pool.query.id}",
-            first=asked,
-            second=task.normalise(candidate.text),
-            extras=(
-                float(candidate.source == "reranked"),
-                candidate.votes / votes,
-                float(candidate.greedy),
-                *(surface.features(asked, task.normalise(candidate.text)) if lab.settings.surface else ()),
-            ),
-        )
-        for candidate in pool.candidates
-    ]
+    pairs = []
+    for candidate in pool.candidates:
+        text = task.normalise(candidate.text)
+        extras = (float(candidate.source == "reranked"), candidate.votes / votes, float(candidate.greedy))
+        glance = surface.features(task.query_text(query), text) if lab.settings.surface else ()
+        pairs.append(pair(task, query, text, (*extras, *glance), f"{name}|{query.id}"))
+    return pairs
 
 
 def tried_records(lab: Lab, queries: Sequence[Query]) -> list[Row]:

@@ -22,7 +22,6 @@ def pseudo_queries(lab: Lab, user_ids: Sequence[str], population: Sequence[str] 
     whose paraphrase comes back empty is not asked.
 
     Args:
-      lab: its settings say how many records of each user.
       user_ids: whose records.
       population: among whom the other author of LaMP_1's questions is found: the training users, so that no new user's
         profile shows in what others learn from. By default everybody.
@@ -73,8 +72,6 @@ def sample(
     others see the records in other orders, and one of three or more left out.
 
     Args:
-      lab: task, LLM, temperature.
-      strategy: the prompt strategy.
       asked: queries with the records to show.
       samples: how many beside the greedy answer.
       stage: names the calls in progress and plans.

@@ -25,7 +25,6 @@ class TrainedScorer(Protocol):
         """One score a row, higher is better.
 
         Args:
-          rows: to score.
           heads: user id -> the user whose head is used instead of the own one (the shuffled-heads control).
           pooled: use the pooled head for everybody.
         """
@@ -83,8 +82,6 @@ def pretrain(
     """What all users share, learned from training users (`examples_of`): everybody is served by the pooled head.
 
     Args:
-      config: family, loss, learning rate, epochs, ...
-      encode: the frozen base.
       users, examples: of the training users.
       checkpoint: folder from which a killed pretraining goes on.
       progress: called with (done, total) steps.
@@ -99,8 +96,6 @@ def personalise(
     """The scorer with heads for the users of the rows; base and shared parts stay as they are.
 
     Args:
-      pooled: of `pretrain`.
-      config: of the heads.
       rows: of users who were not trained on, from their own profiles alone; without any, nobody gets a head.
       epochs: 0 leaves everybody the pooled head.
     """

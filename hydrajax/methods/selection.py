@@ -147,13 +147,13 @@ class ValidatedLearner:
                 _Tried(epochs=n, config=config, scorer=scorer, curve=curve if n else [], qualities=qualities[n])
                 for n, scorer in by_epochs.items()
             ]
-        best = max(tried, key=lambda one: (round(one.quality, 9), -one.epochs))
+        best = max(tried, key=lambda setting: (round(setting.quality, 9), -setting.epochs))
         curves = {stage: [float(loss) for loss in curve] for stage, curve in best.scorer.fitted.curves.items()}
         self.choices[name] = Choice(
             epochs=best.epochs,
             loss=best.config.loss,
             family=best.config.family,
-            quality={f"{one.config.loss}/{one.epochs}": one.quality for one in tried},
+            quality={f"{setting.config.loss}/{setting.epochs}": setting.quality for setting in tried},
             curves=curves | ({"new users": best.curve} if best.epochs else {}),
         )
         return best.scorer

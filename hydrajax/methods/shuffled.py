@@ -31,7 +31,6 @@ def lent(queries: Sequence[Query], lender: Mapping[str, str]) -> tuple[Query, ..
     """The queries as somebody else's: whose records and user model the prompt is then made of.
 
     Args:
-      queries: what is asked.
       lender: user id -> whose records are shown instead.
     """
     return tuple(
@@ -47,8 +46,6 @@ def apart(strategy: str, lab: Lab, queries: Sequence[Query]) -> list[tuple[Lab, 
     each asker's queries are then asked in a lab whose population does not, and which keeps what it learns to itself.
 
     Args:
-      strategy: of the prompts.
-      lab: with everybody.
       queries: of the askers themselves, as they are before they are lent.
     """
     population = lab.ctx.population
@@ -69,7 +66,6 @@ def answers(lab: Lab, ks: Mapping[str, int], queries: Sequence[Query]) -> dict[s
     Users are dealt among those who ask; of what was learned of them for themselves nothing is learned anew.
 
     Args:
-      lab: task, LLM, users, seed.
       ks: strategy -> records in its prompt; strategies that are not personal are left out.
       queries: what is asked, by two users or more; of fewer there is no control.
     """

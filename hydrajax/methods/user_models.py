@@ -60,10 +60,9 @@ def _fingerprint(lab: Lab, key: library.Key) -> str:
     """Of what a user model is made of; empty for strategies that make none."""
     if key not in lab.fingerprints:
         strategy = lab.strategy(key.strategy)
-        learns = type(strategy).learn is not contract.Strategy.learn
         user = lab.users[key.user_id]
         # What others say of the user's other half is kept from it (`Context.whole`), so that half matters too.
-        others = lab.population_digest + library.digest([user]) if learns and strategy.compares else ""
+        others = lab.population_digest + library.digest([user]) if strategy.learns and strategy.compares else ""
         half = cross_fitting.half(user, key.part)
-        lab.fingerprints[key] = library.fingerprint(half, lab.ctx, others) if learns else ""
+        lab.fingerprints[key] = library.fingerprint(half, lab.ctx, others) if strategy.learns else ""
     return lab.fingerprints[key]

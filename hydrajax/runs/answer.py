@@ -5,10 +5,8 @@ import json
 import pathlib
 
 from hydrajax.data import tasks
-from hydrajax.llm import sampler, store
-from hydrajax.methods import hydra, lab
+from hydrajax.methods import hydra
 from hydrajax.methods.answers import Answer
-from hydrajax.prompting import contract
 from hydrajax.runs import folder, load, saved, workbench
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError, Query, User
@@ -30,7 +28,12 @@ class Explained(Answer):
 
 
 def answer(
-    run: pathlib.Path, user_id: str, text: str, *, llm: str | None = None, machine: Machine | None = None
+    run: pathlib.Path,
+    user_id: str,
+    text: str,
+    *,
+    llm: str | None = None,
+    machine: Machine = Machine(),  # noqa: B008
 ) -> Explained:
     """Answers as the run's HYDRA does.
 
@@ -43,7 +46,6 @@ def answer(
     Raises:
       DataError: no finished run, or an input that does not fit the task.
     """
-    machine = machine or Machine()
     config = folder.read_config(run)
     if config.parts():
         raise DataError(
@@ -54,17 +56,10 @@ def answer(
     known = user_id in users
     users.setdefault(user_id, User(id=user_id))
     query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
-    answers = store.Store(machine.store)
-    encode, _ = workbench.encoders(config.encoder, machine.features(answers.path))
-    system = saved.load(run / "scorers", encode)
-    llm_sampler = sampler.StoredSampler(machine.connect(llm or config.llm), answers)
-    try:
-        ctx = contract.Context(task=data.task, llm=llm_sampler, settings=config.settings.prompts)
-        bench = lab.Lab(ctx=ctx, users=users, settings=config.settings, reward=data.reward, seed=config.seed)
-        (answered,) = hydra.answer(bench, system, [query])
-    finally:
-        llm_sampler.close()
-        answers.close()
+    with workbench.opened(machine, [llm or config.llm], config.encoder) as bench:
+        system = saved.load(run / "scorers", bench.encode)
+        lab = bench.lab(data.task, users, config.settings, seed=config.seed, reward=data.reward)
+        (answered,) = hydra.answer(lab, system, [query])
     return Explained(
         **{field.name: getattr(answered, field.name) for field in dataclasses.fields(answered)},
         prediction=data.task.normalise(answered.text),

@@ -16,6 +16,7 @@ from hydrajax.methods import controls, hyperalign, shuffled
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import accounts, workbench
+from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import Authorship
 from hydrajax.runs.run import Rows
 from hydrajax.types import Query
@@ -46,7 +47,8 @@ def plan(
 ) -> Sequence[accounts.Plan]:
     """See `run.Kind.plan`."""
     for config, data in runs:
-        rows = _rows(config, data, _lab(config, data, bench))
+        lab = dataclasses.replace(_lab(config, data, bench), strategy=plan_lib.strategy)
+        rows = _rows(config, data, lab)
         if config.judge == "llm":
             _judged(config, data, _judge(config, data, bench.last_llm(), bench.embed), rows, bench.embed)
     return bench.plans()

@@ -10,6 +10,8 @@ from hydrajax.methods.comparison import Compared
 from hydrajax.methods.lab import Lab
 from hydrajax.types import Query, Record
 
+SCORED = ("hydra", "pooled_head", "hydra_adapter", "union")  # methods of whose scores a report tells
+
 
 def rows(lab: Lab, compared: Compared) -> list[dict[str, Any]]:
     """A row a query: the records that prompts and HYDRA showed, pools with their candidates, answers by method."""
@@ -42,8 +44,8 @@ def rows(lab: Lab, compared: Compared) -> list[dict[str, Any]]:
 
 
 def _candidates(lab: Lab, query: Query, by_method: Mapping[str, Sequence[Answer]]) -> list[dict[str, Any]]:
-    """The candidates of a pool, with their qualities and the scores that methods gave them."""
-    scored = {method: draws[0] for method, draws in by_method.items() if draws[0].scores}
+    """The candidates of a pool, with their qualities, and their scores by the methods of `SCORED`."""
+    scored = {method: by_method[method][0] for method in SCORED if method in by_method}
     (any_answer, *_), *_ = by_method.values()
     return [
         {

@@ -57,7 +57,8 @@ class Configuration:
     report: ClassVar[str] = "report.html"
 
     llm: str = "local"
-    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, or `scripted` (tests only)."""
+    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
+    `package.module:NAME` (an LLM of your own: `hydrajax/llm/connect.py`), or `scripted` (tests only)."""
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     seed: int = 0
@@ -137,7 +138,8 @@ class RunConfig(Configuration):
     adapter_family: str | None = None
     """The head family of the adapter alone; by default that of the scorer."""
     losses: tuple[str, ...] = ("cross_entropy", "pairwise")
-    """Losses to choose among; `pairwise` learns the order inside a pool."""
+    """Losses to choose among: `cross_entropy` of each candidate's label, `pairwise` for the order of any two of a pool,
+    `regression` on the quality inside a pool, `listwise` for the choice of a pool's best."""
     epochs: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32)
     """Epochs of personalisation to choose among; 0 is the pooled head."""
 
@@ -178,7 +180,7 @@ class RunConfig(Configuration):
         return ()
 
     @classmethod
-    def of_preset(cls, llm: str, preset: Preset) -> settings_lib.Settings:
+    def of_preset(cls, llm: str, preset: str) -> settings_lib.Settings:
         """The settings of a preset, for an LLM."""
         if preset == "auto":
             return settings_lib.PRESETS[cls.of_auto or ("default" if llm.startswith("claude") else "small")]
@@ -199,7 +201,7 @@ class Demo(RunConfig):
     queries_per_user: int = 3
     """Questions of each."""
     losses: tuple[str, ...] = ("pairwise",)
-    """Losses to choose among; `pairwise` learns the order inside a pool."""
+    """Losses to choose among: `cross_entropy`, `pairwise`, `regression`, `listwise`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -364,6 +366,8 @@ class Authorship(Configuration):
         return super().paths() | {"data": tuple(map(_absolute, self.data)), "judge_llm": judge_llm}
 
 
+# Settings that runs did not have at first. As they were then they are not kept, so that folders are found again.
+NEWER: dict[str, dict[str, Any]] = {"scorer": {"moments": "float32"}}
 KINDS: dict[str, type[Configuration]] = {kind.experiment: kind for kind in (Demo, Lamp, Custom, Authorship)}
 
 
@@ -371,6 +375,9 @@ def to_json(config: Configuration) -> dict[str, Any]:
     """What the run is, as JSON values."""
     kept = [field.name for field in dataclasses.fields(config) if field.compare]
     values = {name: value for name, value in dataclasses.asdict(config).items() if name in kept}
+    for name, settings in NEWER.items():
+        if name in values:
+            values[name] = {key: value for key, value in values[name].items() if settings.get(key, ...) != value}
     return json.loads(json.dumps({"experiment": config.experiment, **values}))
 
 
@@ -409,4 +416,6 @@ def _absolute_folder(name: str) -> str:
 
 
 def _absolute_llm(name: str) -> str:
-    return str(pathlib.Path(name).resolve()) if name.endswith(".gguf") else name
+    """The name of an LLM; where it is a GGUF file, or in a Python file, with the absolute path."""
+    file, colon, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
+    return f"{pathlib.Path(file).resolve()}{colon}{attribute}" if file.endswith((".gguf", ".py")) else name

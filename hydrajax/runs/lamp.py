@@ -4,13 +4,12 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from hydrajax import files
 from hydrajax.data import folds
 from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
-from hydrajax.llm import planner
 from hydrajax.methods import baselines, comparison, hydra, selection
 from hydrajax.methods import lab as lab_lib
 from hydrajax.runs import accounts, compare, load, saved, workbench
@@ -88,20 +87,20 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
     middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers.
     """
 
-    def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK) -> accounts.Plan:
+    def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK = plan_lib.middle) -> accounts.Plan:
         for config, data in runs:
             plan_lib.ask(
                 _lab(config, data, counting),
-                cast(planner.Planner, counting.llm),
                 people_of(config, data),
                 strategies(config),
                 (data.train, data.validation),
                 functools.partial(_learner, config, counting, None),
                 guess_k,
             )
-        return counting.plans()[0]
+        (planned,) = counting.plans()
+        return planned
 
-    planned = count(bench, plan_lib.middle)
+    planned = count(bench)
     calls = sum(stage.calls for stage in planned.stages.values())
     if len(runs[0][0].settings.shown) > 1 and calls > 0:
         least, most = sorted(count(bench.afresh(), guess_k).tokens[0] for guess_k in (min, max))

@@ -54,7 +54,7 @@ def load(config: RunConfig, say: Callable[[str], None]) -> Data:
     """
     if config.scorer.train_base:
         raise DataError("runs learn on a frozen base; to train the base use hydrajax.training.fit with tokens")
-    for name in sorted(set(config.settings.strategies) - set(strategies(config))):
+    for name in registry.left_out(config.settings.strategies, cross_user=config.settings.cross_user):
         say(f"note: {name} looks at other users' records, which is switched off: it is left out")
     data = read(config)
     if config.settings.adapter_pools == "feedback" and not data.feedback:

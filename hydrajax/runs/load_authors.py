@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Callable
 
 from hydrajax.data import authorship, texts_by_author
+from hydrajax.prompting import registry
 from hydrajax.runs.config import Authorship
 
 
@@ -13,7 +14,7 @@ def load(config: Authorship, say: Callable[[str], None]) -> authorship.Authorshi
     Raises:
       DataError: an unknown strategy; faulty texts, or too few of them.
     """
-    for name in sorted(set(config.strategies) - set(config.compared)):
+    for name in registry.left_out(config.strategies, cross_user=config.cross_user):
         say(f"note: {name} looks at other authors' texts, which is switched off: it is left out")
     assert not isinstance(config.shown_words, str)
     data = authorship.draw(

@@ -17,7 +17,8 @@ from hydrajax.methods.answers import Pool
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.methods.union import union
-from hydrajax.prompting import contract, hypotheses, hypothesis_bank, registry
+from hydrajax.prompting import contract, registry
+from hydrajax.prompting.strategies import hypotheses, hypothesis_bank
 from hydrajax.types import Candidate, Query, Split
 
 GuessK = Callable[[Sequence[int]], int]
@@ -32,18 +33,16 @@ def middle(ks: Sequence[int]) -> int:
 
 def ask(
     lab: Lab,
-    counting: planner.Planner,
     people: hydra.People,
     strategies: Sequence[str],
     train: Sequence[Split],
     learner: Callable[[], hydra.Learner],
     guess_k: GuessK = middle,
 ) -> None:
-    """Puts to the planner what a run would ask its LLM.
+    """Puts to a planner what a run would ask its LLM.
 
     Args:
-      lab: of the run; its LLM is `counting`.
-      counting: counts.
+      lab: of the run, with a planner for its LLM.
       people: who is who.
       strategies: the prompt strategies that are compared.
       train: training and validation users.
@@ -51,6 +50,8 @@ def ask(
         what the run will learn, and the count is exact.
       guess_k: which of several numbers of records is counted.
     """
+    counting = lab.ctx.llm
+    assert isinstance(counting, planner.Planner)
     lab = dataclasses.replace(lab, strategy=strategy)
 
     def choose_k(lab: Lab, name: str, validation: Sequence[Query]) -> tuple[int, dict[int, float]]:
@@ -77,7 +78,8 @@ def _ask_union(lab: Lab, asked: union.Questions, ks: dict[str, int]) -> None:
     pools = [
         Pool(
             query=query,
-            candidates=labels or [one for by_query in sampled.values() for one in by_query.get(query.id, ())],
+            candidates=labels
+            or [candidate for by_query in sampled.values() for candidate in by_query.get(query.id, ())],
         )
         for query in asked.new.queries
     ]
@@ -91,6 +93,8 @@ def strategy(name: str) -> contract.Strategy:
 
 class GuessingBank(hypothesis_bank.HypothesisBank):
     """Reads a list of hypotheses, one of each kind, in an answer that is not there yet, so that trials are counted."""
+
+    name = hypothesis_bank.HypothesisBank.name
 
     def read(self, answer: str) -> hypotheses.Parsed:
         """See `Hypotheses.read`."""

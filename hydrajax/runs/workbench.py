@@ -189,7 +189,7 @@ def encoders(base: Base, cache: pathlib.Path | None) -> tuple[Encode, contract.E
     from hydrajax.nn import encode
     from hydrajax.nn.bases import blocks
 
-    loaded = encode.load_base(base.name, base.pooling, blocks.Settings(dtype=base.dtype))
+    loaded = encode.load_base(base.name, base.pooling, blocks.Compute(dtype=base.dtype))
 
     def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:

@@ -43,7 +43,7 @@ import importlib
 
 # Where each public function lives.
 PUBLIC = {
-    "Batch": "batch",
+    "Batch": "examples",
     "Directory": "directory",
     "Examples": "examples",
     "Setting": "sweep",
@@ -52,15 +52,15 @@ PUBLIC = {
     "add_users": "directory",
     "check_batch": "checks",
     "fit_heads": "personalisation",
-    "init_state": "step",
-    "initial": "bank",
+    "init_state": "state",
+    "initial": "state",
     "make_eval_step": "step",
     "make_train_step": "step",
     "product": "sweep",
-    "put_users": "bank",
+    "put_users": "state",
     "remove_users": "directory",
     "sweep_heads": "sweep",
-    "take_users": "bank",
+    "take_users": "state",
 }
 
 

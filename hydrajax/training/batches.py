@@ -14,7 +14,6 @@ import numpy as np
 from hydrajax.nn import tokens
 from hydrajax.training import chunks, losses
 from hydrajax.training import examples as examples_
-from hydrajax.training import step as steps
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ def plan(examples: examples_.Examples, num_users: int, settings: Settings) -> li
     return epochs
 
 
-def assemble(examples: examples_.Examples, num_users: int, prior_strength: float, slots: Slots) -> steps.Batch:
+def assemble(examples: examples_.Examples, num_users: int, prior_strength: float, slots: Slots) -> examples_.Batch:
     """The arrays of one batch."""
     take, mask = np.maximum(slots.rows, 0), slots.rows >= 0
     if isinstance(examples.x, tokens.Tokens):
@@ -100,7 +99,7 @@ def assemble(examples: examples_.Examples, num_users: int, prior_strength: float
     else:
         x = examples.x[take]
     count = np.bincount(examples.user, minlength=num_users + 1)[slots.users]
-    return steps.Batch(
+    return examples_.Batch(
         rows=slots.users,
         x=x,
         extras=examples.extras[take],

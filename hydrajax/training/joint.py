@@ -9,6 +9,7 @@ import jax
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import batches, encoded, loop, losses, optimizers, step
+from hydrajax.training import state as states
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import FitConfig
 
@@ -67,7 +68,7 @@ def together(
     base_tx = optimizers.adamw(rate, config.weight_decay, total=total)
     head_tx = optimizers.adamw(config.learning_rate * heads.rate(scorer.family), config.weight_decay)
     key = jax.random.key(config.seed)
-    state = step.init_state(scorer, base_tx, head_tx, num_users=num_users, key=key, base=base, head=head)
+    state = states.init_state(scorer, base_tx, head_tx, num_users=num_users, key=key, base=base, head=head)
     update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=normaliser)
     return loop.run(
         update, state, examples, num_users, settings, checkpoint=checkpoint, run_id=run_id, progress=progress

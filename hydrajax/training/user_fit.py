@@ -23,7 +23,8 @@ from jaxtyping import Array
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import losses, newton, optimizers, step
+from hydrajax.training import losses, newton, optimizers
+from hydrajax.training import state as states
 
 Over = Literal["map", "vmap"]
 
@@ -121,7 +122,7 @@ def gradient(
                 x, targets = table.chunk(normaliser, draws.order, index)
                 key = jax.random.fold_in(dropout, number)
                 (value, weight), grad = jax.value_and_grad(summed, has_aux=True)(user, x, targets, key)
-                new = step.update_head(head_tx, anchor, user, opt, grad, weight, pull)
+                new = optimizers.update_head(head_tx, anchor, user, opt, grad, weight, pull)
                 user, opt = jax.tree.map(lambda a, b: jnp.where(weight > 0, a, b), new, (user, opt))
                 return user, opt, number + 1, loss_sum + value, weight_sum + weight
 
@@ -136,7 +137,7 @@ def gradient(
                 carry = jax.lax.fori_loop(ends[0], ends[1], epoch, carry)
                 return carry, carry[0]
 
-            user = family.init_user(step.user_key(draws.key, table.key[here]), dims) if fresh else anchor
+            user = family.init_user(states.user_key(draws.key, table.key[here]), dims) if fresh else anchor
             curve = jnp.zeros((table.start.shape[1], 2), jnp.float32)
             carry, users = jax.lax.scan(segment, (user, head_tx.init(user), jnp.zeros((), jnp.int32), curve), bounds)
             # Without any loss (no examples, or none that differ) nothing was learned of the user.

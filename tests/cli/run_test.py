@@ -11,12 +11,18 @@ import jax
 import numpy as np
 import pytest
 
+from hydrajax import retrieval
 from hydrajax.cli import main
+from hydrajax.cli import run as run_command
 from hydrajax.data import tasks
 from hydrajax.llm import scripted
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
-from hydrajax.runs import run, workbench
+from hydrajax.nn import families
+from hydrajax.prompting import registry
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import plan, run, workbench
+from hydrajax.training import losses
 
 TASK = tasks.LAMP["LaMP_3"]
 
@@ -300,6 +306,18 @@ def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, c
     assert len(set(places)) == 3
 
 
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-58cd0b8c"),
+        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-6a5386f9"),
+        (config_lib.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")), "hyperalign-300623c8"),
+    ],
+)
+def test_folders_are_called_as_they_always_were(config, name):
+    assert run_command.default_folder(config) == pathlib.Path("runs") / name
+
+
 def test_head_families_are_named_for_both_scorers_or_apart(data, capfd, untrained):
     main.main(lamp(data, "--scorer.family", "simplex:bases=4", "--adapter-family", "facets", "--out", "run"))
     config = json.loads(pathlib.Path("run/config.json").read_text())
@@ -310,7 +328,7 @@ def test_head_families_are_named_for_both_scorers_or_apart(data, capfd, untraine
 @pytest.mark.parametrize("option", ["--scorer.family", "--reranker-family", "--adapter-family"])
 def test_an_unknown_head_family_names_the_valid_ones(option, data, capfd):
     said = refused(lamp(data, option, "forest"), capfd)
-    assert "head family is 'forest', expected one of facets, " in said and "simplex" in said
+    assert "unknown head family 'forest', expected one of facets, " in said and "simplex" in said
 
 
 def test_a_report_is_written_again_from_the_folder_alone(data, capfd, untrained, tmp_path):
@@ -411,6 +429,28 @@ def test_help_teaches(capfd, arguments, words):
     out = capfd.readouterr().out
     for word in words:
         assert word in out
+
+
+def help_of(capfd, *arguments):
+    with pytest.raises(SystemExit):
+        main.main([*arguments, "--help"])
+    return capfd.readouterr().out
+
+
+def test_help_lists_what_there_is_to_choose_from_with_a_line_each(capfd):
+    out = help_of(capfd, "run", "lamp")
+    for name in (*registry.names(), *families.names(), *retrieval.names()):
+        line = next((line for line in out.splitlines() if line.strip("│ ").startswith(f"{name}: ")), "")
+        assert len(line.strip("│ ")) > len(name) + 10, name
+    assert all(f"`{loss}`" in out for loss in losses.LOSSES)
+    assert all(f"`{preset}`" in out for preset in ("auto", "small", "default", "paper"))
+    assert "hypotheses: " in (own := help_of(capfd, "run", "hyperalign")) and "head families" not in own
+
+
+def test_a_subcommands_help_is_its_own(capfd):
+    custom, demo = help_of(capfd, "run", "custom"), help_of(capfd, "run", "demo")
+    assert "train.jsonl" in custom and "train_questions.json" not in custom and "LaMP_2N" not in custom
+    assert "--task" not in demo and "--data-dir" not in demo and "--folds" not in demo
 
 
 @pytest.mark.parametrize("written", [["--strategies", "rag,persona"], ["--strategies", "rag", "persona"]])

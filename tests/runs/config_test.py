@@ -70,8 +70,8 @@ def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
         ({"folds": 1}, "folds is 1"),
         ({"losses": ()}, "at least one of each"),
         ({"losses": ("nope",)}, "nope"),
-        ({"scorer": fit.FitConfig(family="forest")}, "head family is 'forest', expected one of"),
-        ({"reranker_family": "forest"}, "head family is 'forest', expected one of"),
+        ({"scorer": fit.FitConfig(family="forest")}, "unknown head family 'forest', expected one of"),
+        ({"reranker_family": "forest"}, "unknown head family 'forest', expected one of"),
         ({"adapter_family": "low_rank_mlp:rank=0"}, "rank of LowRankMlp is 0, expected 1 or more"),
         ({"epochs": (-1,)}, "at least one of each"),
         ({"seed": -1}, "seed is -1"),
@@ -80,3 +80,13 @@ def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
 def test_what_cannot_be_run_is_refused_when_it_is_configured(changes, said):
     with pytest.raises(ValueError, match=said):
         config_lib.Lamp(task="LaMP_3", **changes)
+
+
+def test_an_llm_in_a_python_file_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, absolute in (
+        ("mine.py:Echo", f"{tmp_path / 'mine.py'}:Echo"),
+        ("mine.module:Echo", "mine.module:Echo"),
+        ("llama:8b", "llama:8b"),
+    ):
+        assert config_lib.Demo(llm=name).resolved().llm == absolute

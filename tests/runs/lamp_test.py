@@ -112,7 +112,7 @@ def test_a_user_without_a_profile_is_answered_by_the_pooled_head_without_records
 
 def test_the_reranker_has_a_say(finished):
     # Else nothing here could tell reranked records from retrieved ones.
-    data = load.load(finished.config)
+    data = load.read(finished.config)
     for row in finished.predictions():
         query = next(query for query in data.dev.queries if query.id == row["query"])
         found = retrieval.retrieve("bm25", data.task, query, data.users[query.user_id], len(row["records"]["hydra"]))

@@ -6,7 +6,8 @@ from hydrajax.data import tasks
 from hydrajax.llm import planner, store
 from hydrajax.methods import scorers
 from hydrajax.methods.rows import Row
-from hydrajax.prompting import contract, hypotheses, registry
+from hydrajax.prompting import contract, registry
+from hydrajax.prompting.strategies import hypotheses
 from hydrajax.runs import plan
 from hydrajax.types import Record, User
 

@@ -1,11 +1,67 @@
+import jax
 import numpy as np
 import pytest
 
-from hydrajax.training.examples import Examples
+from hydrajax.training.examples import Batch, Examples
 from hydrajax.types import DataError
-from tests.training.conftest import make_examples, make_tokens
+from tests.training.conftest import D, assert_equal, make_batch, make_examples, make_tokens
 
 GOOD = vars(make_examples((2, 3)))
+
+
+def test_a_batch_of_arrays_takes_what_is_usual_for_the_rest():
+    full = make_batch([1, 4])
+    x, label = np.asarray(full.x).tolist(), np.asarray(full.targets.label) > 0.5
+    batch = Batch.of([1, 4, 6, 6], x, label)
+    shape = label.shape
+    assert_equal(batch.x, np.asarray(full.x, np.float32))
+    assert batch.extras.shape == (*shape, 0) and batch.targets.mask.all() and not batch.targets.pool.any()
+    assert_equal(batch.targets.score, batch.targets.label)
+    given = {name: getattr(full.targets, name) for name in ("mask", "score", "pool")}
+    again = Batch.of(full.rows, full.x, full.targets.label, **given, extras=full.extras, pull=full.pull)
+    assert_equal(again, full)
+    texts = jax.tree.map(lambda leaf: leaf.reshape(2, 3, -1), make_tokens(6))
+    assert Batch.of([0, 1], texts, np.ones((2, 3))).x is texts
+
+
+@pytest.mark.parametrize(
+    ("rows", "x", "label", "rest", "message"),
+    [
+        ([1, 2], (2, 4, D), (2, 3), {}, r"x of the batch is \[2, 4, 5\], expected \[2, 3, \.\.\.\]"),
+        ([1], (2, 3, D), (2, 3), {}, r"rows are \[1\] and label \[2, 3\], expected \[U\] and \[U, E\]"),
+        ([1, 2], (2, 3), (2, 3), {}, r"x of the batch is \[2, 3\], expected"),
+        ([1, 2], (2, 3, D), (2, 3), {"pool": [[1, 2]]}, r"targets of the batch is \[1, 2\], expected \[2, 3\]"),
+        (
+            [1, 2],
+            (2, 3, D),
+            (2, 3),
+            {"pull": [1.0, 1.0, 1.0]},
+            r"pull of the batch is \[3\], expected \[2\] or a number",
+        ),
+    ],
+)
+def test_a_batch_of_arrays_that_do_not_fit_is_one_sentence(rows, x, label, rest, message):
+    with pytest.raises(DataError, match=message):
+        Batch.of(rows, np.zeros(x), np.zeros(label), **rest)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": [1.9, 2.2]}, "rows of the batch: float64, expected whole numbers"),
+        ({"rows": [1, 2**32 + 3]}, "rows of the batch: 4294967299, expected whole numbers from"),
+        ({"rows": np.array([1, 2**31 + 3], np.uint32)}, "rows of the batch: 2147483651"),
+        ({"mask": np.full((2, 3), 0.3)}, "mask of the batch: float64 with other values than 0 and 1"),
+        ({"pool": np.full((2, 3), 0.5)}, "pool of the batch: float64, expected whole numbers"),
+        ({"label": [["a"] * 3] * 2}, "label of the batch: strings, expected numbers"),
+        ({"label": [[1], [1, 2]]}, "label of the batch: cannot be made an array"),
+    ],
+)
+def test_numbers_of_a_batch_are_not_rounded_or_wrapped(change, message):
+    given = {"rows": [1, 2], "x": np.zeros((2, 3, D)), "label": np.zeros((2, 3))}
+    assert Batch.of(**given, mask=np.ones((2, 3))).targets.mask.dtype == bool
+    with pytest.raises(DataError, match=message):
+        Batch.of(**{**given, **change})
 
 
 def test_types_are_those_that_training_needs():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode, scorer
-from hydrajax.training import fit, joint, per_user, step, user_fit
+from hydrajax.training import fit, joint, per_user, user_fit
+from hydrajax.training import state as states
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, head, make_examples, make_tokens, only
@@ -58,7 +59,7 @@ def test_fresh_heads_start_at_an_initialisation_of_their_own(mlp):
     config = dataclasses.replace(MLP, init="fresh", learning_rate=1e-9, epochs=1, seed=5)
     users = fit.personalise(config, mlp, NEW, U)
     for row in (0, 2, 3):
-        own = mlp.family.init_user(step.user_key(jax.random.key(5), row), mlp.dims)
+        own = mlp.family.init_user(states.user_key(jax.random.key(5), row), mlp.dims)
         assert_close(head(users, row), own, atol=1e-7)
     assert not np.allclose(users["w1"][0], users["w1"][2], atol=1e-2)
 
@@ -256,7 +257,7 @@ def test_a_trained_base_changes_resumes_exactly_and_serves_new_users(tiny_base, 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"family": "forest"}, "head family is 'forest', expected one of"),
+        ({"family": "forest"}, "unknown head family 'forest', expected one of"),
         ({"loss": "hinge"}, "loss is 'hinge', expected one of"),
         ({"epochs": 0}, "epochs is 0, expected 1 or more"),
         ({"batch_examples": 0}, "batch_examples is 0, expected 1 or more"),

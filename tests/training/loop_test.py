@@ -6,6 +6,7 @@ import pytest
 
 from hydrajax.nn import heads, scorer
 from hydrajax.training import batches, checkpoints, loop, optimizers, step
+from hydrajax.training import state as states
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_equal, make_examples
 
@@ -21,7 +22,7 @@ STEP = step.make_train_step(ONE, TX, TX)
 
 @functools.cache
 def fresh():
-    return step.init_state(ONE, TX, TX, num_users=len(SIZES), key=jax.random.key(0))
+    return states.init_state(ONE, TX, TX, num_users=len(SIZES), key=jax.random.key(0))
 
 
 def run(folder=None, **kwargs):

@@ -128,21 +128,14 @@ def rows(lab: Lab, pools: Iterable[UnionPool], strategies: Sequence[str], source
     task = lab.ctx.task
     made: list[Row] = []
     for pool in pools:
-        query = pool.query
+        read = features(lab, pool, strategies, sources)
         pairs = [
-            Row(
-                user_id=query.user_id,
-                query_id=query.id,
-                pool=query.id,
-                first=task.query_text(query),
-                second=merged.text,
-                extras=tuple(float(value) for value in read),
-            )
-            for merged, read in zip(pool.candidates, features(lab, pool, strategies, sources), strict=True)
+            rows_lib.pair(task, pool.query, merged.text, extras)
+            for merged, extras in zip(pool.candidates, read, strict=True)
         ]
         qualities = [0.0] * len(pairs)
-        if query.gold is not None or lab.reward is not None:
-            qualities = [lab.quality(query, merged.text) for merged in pool.candidates]
+        if pool.query.gold is not None or lab.reward is not None:
+            qualities = [lab.quality(pool.query, merged.text) for merged in pool.candidates]
         made += rows_lib.judged(task, pairs, qualities)
     return made
 

@@ -68,7 +68,7 @@ class Result:
 
     Attributes:
       answers: by variant (`union`, `union_no_llm`, `union_no_proposals`), whose pools they are from, and by method; the
-        candidates are `pool.Merged`, and those of the method `union` have scores.
+        candidates are `pool.Merged`.
       single: each source's and strategy's own answers, by name.
       training: mean quality of these on the training users' queries, by name.
       choices: what was chosen on the training users, by variant.
@@ -91,8 +91,6 @@ def questions(lab: Lab, people: People, train: Sequence[Split]) -> Questions:
     """What is learned from, everybody but the new users and their own records, and what is answered.
 
     Args:
-      lab: makes pseudo-queries.
-      people: who is new.
       train: training and validation users.
     """
     pseudo = sampling.pseudo_queries(lab, people.everybody, population=people.train)
@@ -120,8 +118,6 @@ def union(
 
     Args:
       lab: task, LLM, settings (`candidates` is b), seed.
-      asked: who learns and who is answered.
-      known: what sources look at.
       encode: pairs -> features of the base that the adapter reads besides; `nothing` for none.
       strategies: of prompts; without any nobody is called.
       ks: records in a strategy's prompt, by strategy; by default the first of the settings.
@@ -141,29 +137,30 @@ def union(
         pools = union_pool.merge(lab, new, samples_of, proposals_of)
         read = union_pool.rows(lab, pools, tuple(samples_of), tuple(proposals_of))
         choices[variant] = choice
-        best = answers.best_of_each(pools, choice.scorer.scores(read))
-        chosen[variant] = {variant: answers.one_draw(best if variant == "union" else answers.unscored(best))}
+        chosen[variant] = {variant: answers.one_draw(answers.best_of_each(pools, choice.scorer.scores(read)))}
         if variant == "union":
             pooled = answers.best_of_each(pools, choice.scorer.scores(read, pooled=True))
             headed = answers.best_of_each(pools, choice.headed.scores(read))
             chosen[variant] |= {
-                "union_pooled": answers.one_draw(answers.unscored(pooled)),
-                "union_own_heads": answers.one_draw(answers.unscored(headed)),
+                "union_pooled": answers.one_draw(pooled),
+                "union_own_heads": answers.one_draw(headed),
                 **{f"union_{name}": draws for name, draws in controls.unlearned(lab, pools).items()},
             }
-    everybody: BySource = {**proposed, **sampled}
+    by_name: BySource = {**proposed, **sampled}
     train = asked.train_real or asked.train_pseudo
     return Result(
         answers=chosen,
-        single={name: _own_answers(lab, new, by_query) for name, by_query in everybody.items()},
+        single={name: _own_answers(lab, new, by_query) for name, by_query in by_name.items()},
         training={
             name: _mean(
                 [lab.quality(q, text) for q, text in zip(train, _own_answers(lab, train, by_query), strict=True)]
             )
-            for name, by_query in everybody.items()
+            for name, by_query in by_name.items()
         },
         choices=choices,
-        spread={strategy: _mean([counts[query.id][a] for query in new]) for a, strategy in enumerate(strategies)},
+        spread={
+            strategy: _mean([float(counts[query.id][a]) for query in new]) for a, strategy in enumerate(strategies)
+        },
     )
 
 

@@ -83,7 +83,7 @@ def test_a_source_says_its_lowest_of_what_it_did_not_propose(world, bench):
         union_pool.Merged(text="comedy", numbers={"labels: prior": -2.0}),
         union_pool.Merged(text="fantasy"),
     ]
-    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=pool), (), ("labels",))
+    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=tuple(pool)), (), ("labels",))
     np.testing.assert_allclose(found, [[1, -1], [0, -2], [0, -2]])
 
 
@@ -91,7 +91,7 @@ def test_votes_read_as_smoothed_log_shares(world, bench):
     lab = bench(world("LaMP_2M"))
     query = world("LaMP_2M").people.new_queries[0]
     pool = [union_pool.Merged(text="action", samples={"rag": 3}, greedy_of=("rag",)), union_pool.Merged(text="comedy")]
-    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=pool), ("rag",), ())
+    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=tuple(pool)), ("rag",), ())
     total = 3 + proposals.SMOOTHING * len(lab.ctx.task.labels)
     np.testing.assert_allclose(found[:, 0], np.log([(3 + proposals.SMOOTHING) / total, proposals.SMOOTHING / total]))
     np.testing.assert_allclose(found[:, 1], [1, 0])
@@ -105,22 +105,16 @@ def test_the_union_answers_every_query_with_all_its_variants(task, world, bench,
     found = union.union(
         lab, asked_of(made, lab), known(made), union.nothing, strategies=("zero_shot", "rag"), thompson=True, fits=ONE
     )
-    queries = {query.id for query in made.people.new_queries}
-    assert set(found.pools) == {"union", "union_no_llm", "union_no_proposals"}
+    assert set(found.answers) == {"union", "union_no_llm", "union_no_proposals"}
+    chosen = {method: draws for by_method in found.answers.values() for method, draws in by_method.items()}
     assert {
         "union", "union_pooled", "union_own_heads", "union_random", "union_oracle", "union_vote", "union_no_llm",
         "union_no_proposals",
-    } == set(found.chosen)  # fmt: skip
+    } == set(chosen)  # fmt: skip
     best = {}
-    for method, (variant, indices) in found.chosen.items():
-        assert set(indices) == queries
-        best[method] = np.mean(
-            [
-                lab.quality(query, found.pools[variant][query.id][i].text)
-                for query in made.people.new_queries
-                for i in indices[query.id]
-            ]
-        )
+    for method, draws in chosen.items():
+        assert [answer.query for answer, *_ in draws] == made.people.new_queries
+        best[method] = np.mean([lab.quality(one.query, one.text) for of_query in draws for one in of_query])
     assert best["union_oracle"] >= max(best["union"], best["union_random"], best["union_no_llm"])
     assert sum(found.spread.values()) == pytest.approx(3)
     assert found.best_source in found.single and set(found.training) == set(found.single)
@@ -132,7 +126,7 @@ def test_without_strategies_nobody_is_called(world, bench):
     lab = bench(made)
     found = union.union(lab, asked_of(made, lab), known(made), union.nothing, fits=ONE)
     assert not lab.ctx.llm.seen
-    assert set(found.pools) == {"union"}
+    assert set(found.answers) == {"union"}
     assert found.spread == {}
 
 
@@ -145,7 +139,8 @@ def test_the_reported_users_golds_change_no_choice_and_no_answer(world, bench):
     other = dataclasses.replace(asked, new=dataclasses.replace(asked.new, queries=tuple(wrong)))
     one, two = (union.union(lab, own, known(made), union.nothing, fits=ONE) for own in (asked, other))
     assert one.choices["union"].quality == two.choices["union"].quality
-    assert one.chosen["union"] == two.chosen["union"]
+    answered = [[(a.text, a.scores) for (a,) in found.answers["union"]["union"]] for found in (one, two)]
+    assert answered[0] == answered[1]
     assert one.best_source == two.best_source
 
 
