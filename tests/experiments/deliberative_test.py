@@ -151,7 +151,7 @@ def test_authors_and_texts_are_drawn_from_plain_and_packed_files_alike(tmp_path)
     ("rows", "sentence"),
     [
         ([{"author": "a", "file": "f"}], "line 1: text is None, expected a text"),
-        ([["a"]], "line 1: is list, expected an object with author, file and text"),
+        ([["a"]], "line 1: is a list, expected an object"),
         ([{"author": "a", "file": "f", "text": "x"}] * 2, "line 2: file 'f' of author 'a' occurs more than once"),
         ([{"author": "a", "file": "f", "text": "x"}], "hold 1 authors, expected 2 at least"),
     ],

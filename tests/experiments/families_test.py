@@ -70,7 +70,7 @@ def test_the_smoke_size_runs_and_prints_every_method_once_a_task(options, experi
 
 @pytest.mark.slow
 def test_tasks_and_pools_are_parts(options, experiment, tmp_path):
-    said = experiment("families", *options, "labels", "--pools", "sampled", "labels").out
+    said = experiment("families", *options, "--pools", "sampled", "labels").out
     for pool in ("sampled", "labels"):
         assert f"## {pool}\n\n| selected by | LaMP_2M (12 users, 12 questions) |" in said
         assert (tmp_path / "out" / f"LaMP_2M-{pool}" / "report.md").read_text().rstrip("\n") in said

@@ -46,7 +46,7 @@ def test_the_smoke_size_runs_and_a_finished_fold_is_not_computed_again(options, 
 @pytest.mark.slow
 def test_tasks_are_parts_and_one_report_is_over_all(options, experiment, tmp_path):
     write_lamp(tmp_path / "data", "LaMP_3", train=12, dev=8, records=4, cold=0)
-    said = experiment("union", *options, "LaMP_3", "--tasks", "LaMP_2M", "LaMP_3").out
+    said = experiment("union", *options, "--tasks", "LaMP_2M", "LaMP_3").out
     assert "| LaMP_2M: accuracy, 20 users, 20 questions | LaMP_3: mae, 20 users, 20 questions |" in said
     alone = experiment("union", *options, out="alone").out
     assert (tmp_path / "out" / "LaMP_2M" / "report.md").read_text() == (tmp_path / "alone" / "report.md").read_text()
