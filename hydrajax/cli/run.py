@@ -57,7 +57,7 @@ class Command(Generic[C]):
         console.stdout().print(kind.text_table(results))
         for sentence in kind.verdicts(results):
             console.stdout().print(sentence, markup=False)
-        print(out / "report.html")
+        print(out / config.report)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -48,11 +48,13 @@ class Configuration:
       experiment: the kind of run, as `config.json` names it.
       loader: the module that reads its data.
       module: the module that carries it out, imported when it does (`runs.run.Kind`).
+      report: the file of its folder that a reader opens.
     """
 
     experiment: ClassVar[str]
     loader: ClassVar[str]
     module: ClassVar[str]
+    report: ClassVar[str] = "report.html"
 
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
@@ -70,6 +72,11 @@ class Configuration:
     def title(self) -> str:
         """What the run's folder is called, before the digest of the settings."""
         return self.experiment
+
+    @property
+    def part(self) -> str:
+        """What it is called as a part of another run, and its folder there."""
+        return self.title
 
     @property
     def llms(self) -> tuple[str, ...]:
@@ -222,6 +229,10 @@ class Lamp(RunConfig):
     @property
     def title(self) -> str:
         return pathlib.Path(self.task).stem
+
+    @property
+    def part(self) -> str:
+        return self.title if self.fold is None else f"fold-{self.fold}"
 
     @property
     def split(self) -> str:

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
-import rich.table
+import rich.console
 
 from hydrajax import files
 from hydrajax.runs import accounts, folder, workbench
@@ -52,7 +52,7 @@ class Kind(Protocol):
     def write_report(self, out: pathlib.Path) -> pathlib.Path:
         """Writes the report of a finished run from its folder alone; returns its path."""
 
-    def text_table(self, results: Mapping[str, Any]) -> rich.table.Table:
+    def text_table(self, results: Mapping[str, Any]) -> rich.console.RenderableType:
         """The results for a terminal."""
 
     def verdicts(self, results: Mapping[str, Any]) -> Sequence[str]:
@@ -136,10 +136,10 @@ def _run_parts(
     load(parts[0], _unsaid)  # what cannot be run is reported before anything is written
     with workbench.opened(machine, config.llms, config.encoder):
         folder.prepare(out, config, command)
-    folders = [out / f"fold-{i}" for i in range(len(parts))]
+    folders = [out / part.part for part in parts]
     results = []
     for i, (part, part_out) in enumerate(zip(parts, folders, strict=True)):
-        say(f"fold {i + 1} of {len(parts)}")
+        say(f"{part.part}, {i + 1} of {len(parts)}")
         results.append(run(part, part_out, command=command, machine=machine, say=say))
     carries_out = kind(config.module)
     assert isinstance(carries_out, KindInParts)

@@ -2,7 +2,7 @@
 
 with workbench.opened(machine, llms=("local",), base=config.Base()) as bench:
     lab = bench.lab(task, users, settings, seed=0)
-    lab.answers(...); bench.encode(pairs); bench.embed(texts); bench.llm.usage
+    sampling.answer(lab, ...); bench.encode(pairs); bench.embed(texts); bench.llm.usage
 
 with workbench.planning(machine, llms=("local",), base=config.Base()) as bench:
     ...                          the same, which counts what would be asked, calls nobody and leaves nothing behind
@@ -24,7 +24,7 @@ from hydrajax.llm import planner, request, sampler, store, usage
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
 from hydrajax.nn import feature_cache
-from hydrajax.prompting import contract, library
+from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import accounts
 from hydrajax.runs.config import Base
 from hydrajax.runs.machine import Machine
@@ -44,6 +44,7 @@ class Workbench:
       store: their answers.
       encode: pairs of texts -> features [N, D] of the base.
       embed: texts -> features [N, D].
+      strategy: the prompt strategy of a name; in a plan, what stands in for one.
     """
 
     machine: Machine
@@ -52,6 +53,7 @@ class Workbench:
     store: store.Store
     encode: Encode
     embed: contract.Embed
+    strategy: Callable[[str], contract.Strategy] = registry.get
 
     @property
     def llm(self) -> sampler.Sampler:
@@ -95,7 +97,9 @@ class Workbench:
             seed=seed,
         )
         models = library.Library(None if folder is None else folder / library.FILE)
-        return lab_lib.Lab(ctx=ctx, users=users, settings=settings, reward=reward, seed=seed, library=models)
+        return lab_lib.Lab(
+            ctx=ctx, users=users, settings=settings, reward=reward, seed=seed, library=models, strategy=self.strategy
+        )
 
     def afresh(self) -> "Workbench":
         """For a plan: the same with counts from nothing."""
@@ -156,6 +160,8 @@ def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) ->
     Raises:
       LLMError: there is no LLM of a name.
     """
+    from hydrajax.runs import plan  # with all that methods need
+
     transports = tuple(machine.connect(llm) for llm in llms)
     loaded = functools.cache(lambda: (_without_base, _without_base) if base is None else encoders(base, None))
     with contextlib.closing(store.Store.without_making(machine.store)) as answers:
@@ -166,6 +172,7 @@ def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) ->
             store=answers,
             encode=lambda pairs: loaded()[0](pairs),
             embed=feature_cache.in_memory(lambda texts: loaded()[1](texts)),
+            strategy=plan.strategy,
         )
 
 

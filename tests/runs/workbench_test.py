@@ -4,6 +4,7 @@ import pytest
 
 from hydrajax.data import tasks
 from hydrajax.llm import planner, request, scripted
+from hydrajax.methods import answers, sampling
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config, workbench
 from hydrajax.runs import machine as machine_lib
@@ -29,12 +30,12 @@ def test_a_lab_is_bound_to_what_is_open(machine, tmp_path):
         assert lab.ctx.llm is bench.llm and lab.ctx.embed is bench.embed and lab.seed == lab.ctx.seed == 3
         assert lab.ctx.population is users
         assert bench.lab(TASK, users, settings_lib.Settings(cross_user=False), population=users).ctx.population is None
-        lab.answers("zero_shot", {}, [query], stage="s")
+        sampling.answer(lab, "zero_shot", [answers.Prompt(query=query)], stage="s")
         assert bench.llm.usage.calls == 1 and len(bench.store) == 1
         assert (bench.encode([("a", "b")]) == features([("a", "b")])).all()
     with workbench.planning(machine(tmp_path), ["scripted"]) as bench:
         lab = bench.lab(TASK, users, settings_lib.Settings())
-        lab.answers("zero_shot", {}, [query], stage="s")
+        sampling.answer(lab, "zero_shot", [answers.Prompt(query=query)], stage="s")
         (plan,) = bench.plans()
         assert (plan.stages["s"].calls, plan.stages["s"].cached) == (0, 1)
 
