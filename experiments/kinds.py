@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import tyro
 
+from hydrajax import training
 from hydrajax.data import tasks as tasks_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.runs import config
@@ -174,7 +175,7 @@ class Families(Drawn):
     """Initialisations of the families that the question is about; likewise. Answers are the same for all."""
     epochs: tuple[int, ...]
     """Epochs of personalisation to choose among."""
-    pooled_epochs: int = config.FitConfig.pooled_epochs
+    pooled_epochs: int = training.FitConfig.pooled_epochs
     """Epochs of pretraining."""
     only_ask: bool = dataclasses.field(default=False, compare=False)
     """Sample what is missing, and fit nothing."""
