@@ -67,11 +67,11 @@ class Demo(_Common):
     losses: tuple[str, ...] = ("pairwise",)
     """Losses to choose among."""
 
-    train_users: int = 10
+    train_users: int = 8
     """Users who train the scorers."""
-    dev_users: int = 20
+    dev_users: int = 40
     """New users, who are reported."""
-    queries_per_user: int = 3
+    queries_per_user: int = 4
     """Questions of each."""
 
 

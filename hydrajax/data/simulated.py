@@ -1,15 +1,21 @@
 """Simulated users with planted preferences: the task `demo`, which needs no data at hand.
 
-After PersonalLLM (arXiv 2409.20296). A user u is a weight vector over M scoring functions of a text y,
+After PersonalLLM (arXiv 2409.20296). A user u is a weight vector over M scoring functions of a text y, and wants the
+request q answered:
 
-    w_u ~ Dirichlet(alpha),    R_u(y) = sum_m w_um (r_m(y) - mean_m) / sd_m,
+    w_u ~ Dirichlet(alpha),    R_u(q, y) = relevance(q, y) sum_m w_um r_m(y) / sd_m,
 
-with mean and sd over the texts of `demo_texts`, so that everything a user prefers is known exactly. The functions
-(`style.SCORES`) count what a reader can see; they say nothing of whether a text is good or keeps to its topic.
+with sd over the texts of `demo_texts`, so that everything a user prefers is known exactly. What gives nothing of what
+the user likes is worth nothing, and so is what does not answer the request (relevance 0, else 1), however well it is
+written. The functions (`style.SCORES`) count what a reader can see; the relevance is a classifier of topics, which does
+not know a good answer from a poor one.
 """
 
+import collections
 import dataclasses
 import functools
+import math
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -53,15 +59,15 @@ class Simulation:
     weights: Mapping[str, Mapping[str, float]]
     feedback: Mapping[str, tuple[Feedback, ...]]
 
-    def reward(self, user_id: str, text: str) -> float:
-        """R_u(text) of the module's equation, exact: what the user gets from an answer.
+    def reward(self, query: Query, text: str) -> float:
+        """R_u(q, text) of the module's equation, exact: what the user who asks gets from an answer.
 
         Raises:
-          DataError: there is no such user.
+          DataError: there is no such user, or the query is about none of the demo's topics.
         """
-        if user_id not in self.weights:
-            raise DataError(f"there is no simulated user {user_id!r}, expected one of {len(self.weights)} users")
-        return reward(self.weights[user_id], text)
+        if query.user_id not in self.weights:
+            raise DataError(f"there is no simulated user {query.user_id!r}, expected one of {len(self.weights)} users")
+        return reward(self.weights[query.user_id], _topic(query), text)
 
 
 def simulate(
@@ -70,6 +76,7 @@ def simulate(
     dev_users: int = 20,
     records: int = 12,
     queries: int = 2,
+    dev_topics: int = DEV_TOPICS,
     shown: int = 6,
     alpha: float = 0.1,
     noise: float = 0.0,
@@ -85,6 +92,7 @@ def simulate(
       dev_users: how many users in `dev`.
       records: of each profile; 1 to 14.
       queries: of each user; 1 to 4.
+      dev_topics: what users in `dev` are asked about, so many topics altogether; from `queries` to 6.
       shown: of the six texts on a topic, among how many the user chooses; 2 to 6.
       alpha: of the Dirichlet distribution; the smaller it is, the more one thing decides.
       noise: scale of Gumbel noise on the reward when the user chooses; 0 for none. Golds are free of noise.
@@ -94,6 +102,7 @@ def simulate(
       ValueError: a number outside of these ranges.
     """
     _check("queries", queries, 1, min(TRAIN_TOPICS, DEV_TOPICS))
+    _check("dev_topics", dev_topics, queries, DEV_TOPICS)
     _check("records", records, 1, len(demo_texts.TOPICS) - DEV_TOPICS - TRAIN_TOPICS)
     _check("shown", shown, 2, len(demo_texts.STYLES))
     if min(train_users, dev_users) < 0 or alpha <= 0 or noise < 0:
@@ -102,7 +111,7 @@ def simulate(
             "expected no negative number, and alpha above 0"
         )
     topics = draws.shuffled(demo_texts.TOPICS, seed=seed, name=str)
-    asked_of = {"dev": topics[:DEV_TOPICS], "train": topics[DEV_TOPICS : DEV_TOPICS + TRAIN_TOPICS]}
+    asked_of = {"dev": topics[:dev_topics], "train": topics[DEV_TOPICS : DEV_TOPICS + TRAIN_TOPICS]}
     known = topics[DEV_TOPICS + TRAIN_TOPICS :]
     weights: dict[str, Mapping[str, float]] = {}
     feedback: dict[str, tuple[Feedback, ...]] = {}
@@ -121,21 +130,42 @@ def simulate(
     return Simulation(task=TASK, train=splits["train"], dev=splits["dev"], weights=weights, feedback=feedback)
 
 
-def reward(weights: Mapping[str, float], text: str) -> float:
-    """R(text) = sum_m w_m (r_m(text) - mean_m) / sd_m; an empty text gets what no text can be worse than.
+def reward(weights: Mapping[str, float], topic: str, text: str) -> float:
+    """R(topic, text) of the module's equation: how much is to the user's taste where the request is answered, else 0.
 
     Args:
       weights: of the functions in `style.SCORES` by name, not negative.
+      topic: the request, one of `demo_texts.TOPICS`.
       text: an answer.
     """
-    if not text.strip():
-        return -_FLOOR
-    means, deviations = _moments()
-    return sum(
-        weight * (style.SCORES[name](text) - means[name]) / deviations[name]
-        for name, weight in weights.items()
-        if weight
-    )
+    return taste(weights, text) if answers(topic, text) else 0.0
+
+
+def taste(weights: Mapping[str, float], text: str) -> float:
+    """sum_m w_m r_m(text) / sd_m of the module's equation, whatever the text is about."""
+    deviations = _deviations()
+    return sum(weight * style.SCORES[name](text) / deviations[name] for name, weight in weights.items() if weight)
+
+
+def answers(topic: str, text: str) -> bool:
+    """Whether a text answers the request: a nearest-topic classifier over each topic's request and six texts.
+
+    Of all topics the text must have most in common with this one. A word that n of the 24 topics use counts
+    log(24 / n), twice where it stands in the request itself; words are compared by their first five letters, without
+    a plural's s. What has nothing in common with any topic, or only repeats the request, answers nothing.
+
+    Args:
+      topic: the request, one of `demo_texts.TOPICS`.
+      text: an answer.
+    """
+    words = _stems(text)
+    if words <= _stems(topic):
+        return False
+    common = {
+        other: math.fsum(weight for word, weight in weights.items() if word in words)
+        for other, weights in _word_weights().items()
+    }
+    return 0 < common[topic] == max(common.values())
 
 
 def variants(query: Query) -> tuple[str, ...]:
@@ -144,22 +174,36 @@ def variants(query: Query) -> tuple[str, ...]:
     Raises:
       DataError: the query is about none of the demo's topics.
     """
+    return demo_texts.TOPICS[_topic(query)]
+
+
+def _topic(query: Query) -> str:
     topic = query.inputs.get("text", "")
     if topic not in demo_texts.TOPICS:
         raise DataError(f"query {query.id!r} asks {topic!r}, which is no topic of the demo")
-    return demo_texts.TOPICS[topic]
-
-
-_FLOOR = 5.0
+    return topic
 
 
 @functools.cache
-def _moments() -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Mean and standard deviation of every scoring function over all texts of the demo."""
+def _deviations() -> Mapping[str, float]:
+    """Standard deviation of every scoring function over all texts of the demo."""
     texts = [text for texts in demo_texts.TOPICS.values() for text in texts]
-    values = {name: np.array([score(text) for text in texts], np.float64) for name, score in style.SCORES.items()}
-    means = {name: float(value.mean()) for name, value in values.items()}
-    return means, {name: float(value.std()) for name, value in values.items()}
+    return {name: float(np.std([score(text) for text in texts])) for name, score in style.SCORES.items()}
+
+
+@functools.cache
+def _word_weights() -> Mapping[str, Mapping[str, float]]:
+    """What a word counts for a topic, by topic and stem: see `answers`."""
+    used = {topic: _stems(" ".join((topic, *texts))) for topic, texts in demo_texts.TOPICS.items()}
+    topics_using = collections.Counter(word for words in used.values() for word in words)
+    return {
+        topic: {word: math.log(len(used) / topics_using[word]) * (1 + (word in _stems(topic))) for word in words}
+        for topic, words in used.items()
+    }
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(word.removesuffix("s")[:5] for word in re.findall(r"[^\W\d_]{2,}", text.lower()))
 
 
 def _draw_weights(rng: np.random.Generator, alpha: float) -> Mapping[str, float]:
@@ -179,7 +223,7 @@ def _profile(
     for place, topic in enumerate(topics):
         texts = demo_texts.TOPICS[topic]
         seen = [texts[index] for index in rng.permutation(len(texts))[:shown]]
-        liked = {text: reward(weights, text) + noise * float(rng.gumbel()) for text in seen}
+        liked = {text: taste(weights, text) + noise * float(rng.gumbel()) for text in seen}
         chosen = max(seen, key=liked.__getitem__)
         profile.append(Record(id=str(place), fields={"topic": topic, "text": chosen}))
         query = Query(
@@ -194,7 +238,7 @@ def _profile(
 
 
 def _query(user_id: str, weights: Mapping[str, float], topic: str) -> Query:
-    gold = max(demo_texts.TOPICS[topic], key=lambda text: reward(weights, text))
+    gold = max(demo_texts.TOPICS[topic], key=lambda text: taste(weights, text))
     place = list(demo_texts.TOPICS).index(topic)
     return Query(id=f"{user_id}-q{place}", user_id=user_id, inputs={"text": topic}, gold=gold)
 

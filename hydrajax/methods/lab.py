@@ -16,7 +16,7 @@ from hydrajax.prompting import contract, registry
 from hydrajax.prompting import library as library_lib
 from hydrajax.types import Candidate, Message, Query, Record, User, profile_for
 
-Reward = Callable[[str, str], float]
+Reward = Callable[[Query, str], float]
 PARAPHRASE = "Say the following in other, plain words, without any explanation before or after it: "
 
 
@@ -28,7 +28,7 @@ class Lab:
       ctx: the task, the LLM and the prompt settings.
       users: every user that is asked about, by id.
       settings: of the run.
-      reward: of (user id, text), for tasks that are judged by simulated users.
+      reward: of (query, text), for tasks that are judged by simulated users.
       seed: of every draw.
       ledger: what each user cost, (stage, user id) -> calls, input_tokens, output_tokens, stored answers included.
       library: what strategies have learned of users.
@@ -48,7 +48,7 @@ class Lab:
         """How good an answer is: the graded quality against the gold, or the simulated user's reward."""
         prediction = self.ctx.task.normalise(answer)
         if self.reward is not None:
-            return self.reward(query.user_id, prediction)
+            return self.reward(query, prediction)
         if query.gold is None:
             raise ValueError(f"query {query.id!r} has no gold, its answers cannot be judged")
         return metrics.quality(self.ctx.task, prediction, query.gold)

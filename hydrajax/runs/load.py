@@ -10,6 +10,7 @@ from hydrajax.runs.config import RunConfig
 from hydrajax.types import DataError, Feedback, Split, User
 
 DEMO_RECORDS = 14  # of each simulated user
+DEMO_TOPICS = 4  # that new users are asked about; who shares a topic and a taste shares prompts, and so calls
 DEMO_ALPHA = 0.05  # of the Dirichlet that users' tastes are drawn from; lower is more pronounced
 
 
@@ -55,6 +56,7 @@ def load(config: RunConfig) -> Data:
             train_users=40 if config.train_users is None else config.train_users,
             dev_users=20 if config.dev_users is None else config.dev_users,
             queries=2 if config.queries_per_user is None else config.queries_per_user,
+            dev_topics=DEMO_TOPICS,
             records=DEMO_RECORDS,
             alpha=DEMO_ALPHA,
             seed=config.seed,
