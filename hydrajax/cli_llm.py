@@ -22,7 +22,8 @@ class Llm:
     """How an LLM is asked: options that several commands share."""
 
     llm: str = "local"
-    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, or `scripted` (tests only)."""
+    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
+    `package.module:NAME` (an LLM of your own: `hydrajax/llm/connect.py`), or `scripted` (tests only)."""
     store: str | None = None
     """File of the LLM's answers; by default one in the user's cache folder, shared by all runs."""
     parallel: int = 64

@@ -86,7 +86,7 @@ def test_the_path_of_a_judge_is_made_absolute():
         (["--authors", "9"], "of 3 authors have enough texts, expected 9"),
         (["--authors", "1"], "authors is 1, expected at least 2"),
         (["--llm", "nobody"], "unknown LLM 'nobody'"),
-        (["--data", "missing.jsonl"], "missing.jsonl: cannot be read"),
+        (["--data", "missing.jsonl"], "missing.jsonl: the file does not exist"),
     ],
 )
 def test_bad_input_is_one_sentence(texts, capfd, more, words):

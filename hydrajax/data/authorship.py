@@ -101,9 +101,9 @@ def draw(
     by_author: dict[str, list[Text]] = {}
     for text in texts:
         by_author.setdefault(text.author, []).append(text)
-    sources = tuple(dict.fromkeys(text.source for own in by_author.values() for text in own))
+    sources = tuple(dict.fromkeys(text.source for of_author in by_author.values() for text in of_author))
     users: dict[str, User] = {}
-    asked: list[tuple[str, Query]] = []
+    queries: dict[str, list[Query]] = {"test": [], "validation": []}
     unseen: dict[str, tuple[str, ...]] = {}
     dropped = 0
     for author in draws.shuffled(by_author, seed=seed, name=str):
@@ -122,7 +122,8 @@ def draw(
             continue
         dropped += len(by_author[author]) - len(kept)
         users[author] = User(id=author, profile=tuple(_record(text, shown_words) for text in shown_texts))
-        asked += [(part, _query(text)) for part, own in parts.items() for text in own]
+        for part, of_part in parts.items():
+            queries[part] += map(_query, of_part)
         unseen[author] = tuple(_rest(text) for text in left)
     if len(users) < authors:
         apart = "" if len(sources) == 1 else f", shown ones in {sources[0]} and the others elsewhere"
@@ -133,8 +134,8 @@ def draw(
         )
     return Authorship(
         users=users,
-        validation=tuple(query for part, query in asked if part == "validation"),
-        test=tuple(query for part, query in asked if part == "test"),
+        validation=tuple(queries["validation"]),
+        test=tuple(queries["test"]),
         unseen=unseen,
         near_duplicates=dropped,
         notes=_notes(sources, dropped),
@@ -171,8 +172,8 @@ def words(text: str) -> tuple[str, ...]:
 
 def ngrams(text: str, n: int) -> set[tuple[str, ...]]:
     """Sequences of n words; none of a shorter text."""
-    found = words(text)
-    return {found[i : i + n] for i in range(len(found) - n + 1)}
+    sequence = words(text)
+    return {sequence[i : i + n] for i in range(len(sequence) - n + 1)}
 
 
 def copied(text: str, shown: Iterable[str], n: int) -> float | None:

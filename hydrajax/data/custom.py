@@ -29,13 +29,12 @@ slot may give `"input": "..."` for `"inputs"`. A question may leave its profile 
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from hydrajax.data import faults as faults_lib
+from hydrajax.data import parsing, tasks
 from hydrajax.data import profiles as profiles_lib
-from hydrajax.data import rows, tasks
 from hydrajax.types import DataError, Query, Split
 
 KINDS = tuple(kind for kind in get_args(tasks.Kind) if kind != "reward")
@@ -63,41 +62,38 @@ def read_task(path: Path) -> tasks.Task:
     """
     path = Path(path)
     try:
-        declared = tomllib.loads(rows.load_text(path))
+        declared = tomllib.loads(parsing.load_text(path))
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: is broken TOML ({error})") from None
-    found = list(_wrong_keys(declared))
-    if found:
-        raise DataError(faults_lib.listing([f"{path}: {sentence}" for sentence in found]))
+    _refuse(path, _wrong_keys(declared))
     slots = _slots(declared["template"])
     inputs = {str(slot): field for slot, field in declared.get("inputs", {slot: slot for slot in slots}).items()}
+    labels = tuple(parsing.text_of(label) for label in declared.get("labels", ()))
+    _refuse(path, _wrong_values(declared, slots, inputs, labels))
     answer = declared.get("answer", "output")
-    corpus = tuple(declared.get("corpus", inputs.values() or [answer]))
-    labels = tuple(rows.text_of(label) for label in declared.get("labels", ()))
     quoted = " ".join(f'"{{{field}}}"' for field in inputs.values())
-    line = f'the answer to {quoted} is "{{{answer}}}" ' if inputs else f'"{{{answer}}}" '
-    found = list(_wrong_values(declared, slots, inputs, labels))
-    if found:
-        raise DataError(faults_lib.listing([f"{path}: {sentence}" for sentence in found]))
-    task = tasks.Task(
-        name=declared["name"],
-        kind=declared["kind"],
-        template=declared["template"],
-        inputs=inputs,
-        answer=answer,
-        corpus=corpus,
-        optional=tuple(declared.get("optional", ())),
-        record_line=declared.get("record_line", line),
-        record_close=declared.get("record_close", ""),
-        labels=tuple(label for label in labels if label is not None),
-        demonstration=declared.get("demonstration"),
-        pseudo_query="record" if inputs else "paraphrase",
-        max_answer_tokens=declared.get("max_answer_tokens", 64),
-    )
+    values = {
+        "record_line": f'the answer to {quoted} is "{{{answer}}}" ' if inputs else f'"{{{answer}}}" ',
+        **declared,
+        "inputs": inputs,
+        "answer": answer,
+        "corpus": tuple(declared.get("corpus", inputs.values() or [answer])),
+        "optional": tuple(declared.get("optional", ())),
+        "labels": labels,
+        "pseudo_query": "record" if inputs else "paraphrase",
+    }
+    task = tasks.Task(**values)
     unknown = [field for field in task.optional if field not in task.fields]
     if unknown:
         raise DataError(f"{path}: optional names the field {unknown[0]!r}, expected some of {', '.join(task.fields)}")
     return task
+
+
+def _refuse(path: Path, wrong: Iterable[str]) -> None:
+    errors = parsing.Errors()
+    for sentence in wrong:
+        errors.add(f"{path}: {sentence}")
+    errors.settle()
 
 
 def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = False) -> tuple[Split, tuple[str, ...]]:
@@ -117,61 +113,40 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
         file is missing or no text.
     """
     path = Path(folder) / f"{split}.jsonl"
-    faults = faults_lib.Faults(skip_bad=skip_bad)
-    lines = list(read_lines(path, faults))
-    profiles = profiles_lib.Profiles(task=task, file=str(path), faults=faults)
+    errors = parsing.Errors(skip_bad=skip_bad)
+    lines = list(parsing.read_lines(path, errors))
+    profiles = profiles_lib.Profiles(task=task, file=str(path), errors=errors)
     by_user = any(row.get("user_id") is not None for _, row in lines)
     asked: dict[str, Query | None] = {}
     owners: dict[str, str] = {}
     for where, row in lines:
         is_user = "queries" in row
-        user_id = rows.read_id(row, _name(where, row), faults, "user_id") if by_user else None
+        user_id = parsing.read_id(row, _name(where, row), errors, "user_id") if by_user else None
         if by_user and user_id is None:
             continue
         if is_user and not by_user:
-            faults.add(f"{where}: holds 'queries' of one user, expected a 'user_id'")
+            errors.add(f"{where}: holds 'queries' of one user, expected a 'user_id'")
             continue
         questions = row["queries"] if is_user else [row]
         if not isinstance(questions, list) or not all(isinstance(question, dict) for question in questions):
-            faults.add(f"{where}: user {user_id!r} has no list of objects as 'queries'")
+            errors.add(f"{where}: user {user_id!r} has no list of objects as 'queries'")
             continue
         if "profile" in row or (is_user or not by_user):
-            owner = user_id if user_id is not None else rows.text_of(row.get("id"))
-            source = f"user {user_id!r}" if is_user else f"question {rows.text_of(row.get('id'))!r}"
+            owner = user_id if user_id is not None else parsing.text_of(row.get("id"))
+            source = f"user {user_id!r}" if is_user else f"question {parsing.text_of(row.get('id'))!r}"
             if owner is not None and not profiles.add(owner, source, row.get("profile")):
                 continue
         for question in questions:
-            _ask(task, question, user_id, where, asked, owners, faults)
+            _ask(task, question, user_id, where, asked, owners, errors)
     users, left_out = profiles.users()
     for question_id, owner in owners.items():
         if owner not in users:
-            faults.add(
+            errors.add(
                 f"{path}: question {question_id!r}: no line gives a profile of user {owner!r} ([] if it is empty)"
             )
-    skipped = faults.settle()
+    skipped = errors.settle()
     queries = tuple(query for query in asked.values() if query is not None and query.user_id in users)
     return Split(name=split, users=users, queries=queries), (*skipped, *left_out)
-
-
-def read_lines(path: Path, faults: faults_lib.Faults) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a file of JSON lines, each with its place (file and line). Empty lines are passed over.
-
-    Raises:
-      DataError: the file is missing or no text.
-    """
-    for number, line in enumerate(rows.load_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = rows.parse_json(line, where)
-        except DataError as error:
-            faults.add(str(error))
-            continue
-        if not isinstance(row, dict):
-            faults.add(f"{where}: is {rows.kind_of(row)}, expected an object")
-            continue
-        yield where, row
 
 
 def _ask(
@@ -181,47 +156,49 @@ def _ask(
     where: str,
     asked: dict[str, Query | None],
     owners: dict[str, str],
-    faults: faults_lib.Faults,
+    errors: parsing.Errors,
 ) -> None:
     """Adds one question to `asked`, None if it cannot be used, and its user to `owners`."""
-    question_id = rows.read_id(row, where, faults)
+    question_id = parsing.read_id(row, where, errors)
     if question_id is None:
         return
     where = f"{where}: question {question_id!r}"
     if question_id in asked:
-        faults.add(f"{where}: this question id occurs more than once")
+        errors.add(f"{where}: this question id occurs more than once")
         return
     asked[question_id] = None
     owners[question_id] = question_id if user_id is None else user_id
-    inputs = _inputs(task, row, where, faults)
-    gold = rows.read_gold(task, row.get("output"), where, faults)
+    inputs = _inputs(task, row, where, errors)
+    gold = parsing.read_gold(task, row.get("output"), where, errors)
     if inputs is not None and gold is not None:
         asked[question_id] = Query(id=question_id, user_id=owners[question_id], inputs=inputs, gold=gold)
 
 
-def _inputs(task: tasks.Task, row: Mapping[str, Any], where: str, faults: faults_lib.Faults) -> dict[str, str] | None:
+def _inputs(task: tasks.Task, row: Mapping[str, Any], where: str, errors: parsing.Errors) -> dict[str, str] | None:
     given = row.get("inputs")
     if given is None and len(task.slots) == 1 and "input" in row:
         given = {task.slots[0]: row["input"]}
     if not isinstance(given, dict):
-        faults.add(f"{where}: has {rows.kind_of(given)} as 'inputs', expected an object with {', '.join(task.slots)}")
+        errors.add(
+            f"{where}: has {parsing.kind_of(given)} as 'inputs', expected an object with {', '.join(task.slots)}"
+        )
         return None
     unknown = [slot for slot in given if slot not in task.slots]
     if unknown:
-        faults.add(f"{where}: has the input {unknown[0]!r}, expected {', '.join(task.slots)}")
+        errors.add(f"{where}: has the input {unknown[0]!r}, expected {', '.join(task.slots)}")
         return None
     inputs = {}
     for slot in task.slots:
-        text = rows.text_of(given.get(slot))
+        text = parsing.text_of(given.get(slot))
         if text is None or not text.strip():
-            faults.add(f"{where}: has no text as input {slot!r}")
+            errors.add(f"{where}: has no text as input {slot!r}")
             return None
         inputs[slot] = text
     return inputs
 
 
 def _name(where: str, row: Mapping[str, Any]) -> str:
-    question_id = rows.text_of(row.get("id"))
+    question_id = parsing.text_of(row.get("id"))
     return where if question_id is None else f"{where}: question {question_id!r}"
 
 

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydrajax.data import custom, pseudo, rows, tasks
-from hydrajax.data import faults as faults_lib
+from hydrajax.data import parsing, pseudo, tasks
 from hydrajax.types import Feedback, Query, User
 
 KINDS = ("gold", "scores", "preferred")
@@ -36,20 +35,20 @@ def read_feedback(
       DataError: one sentence per fault with file and line, at most 20 of them.
     """
     by_id = {query.id: query for query in queries}
-    faults = faults_lib.Faults(skip_bad=skip_bad)
+    errors = parsing.Errors(skip_bad=skip_bad)
     feedback = []
-    for where, row in custom.read_lines(Path(path), faults):
-        query_id = rows.read_id(row, where, faults, "query_id")
+    for where, row in parsing.read_lines(Path(path), errors):
+        query_id = parsing.read_id(row, where, errors, "query_id")
         if query_id is None:
             continue
         where = f"{where}: query {query_id!r}"
         if query_id not in by_id:
-            faults.add(f"{where}: there is no such query")
+            errors.add(f"{where}: there is no such query")
             continue
-        content = _content(row, where, faults)
+        content = _content(row, where, errors)
         if content is not None:
             feedback.append(Feedback(query=by_id[query_id], **content))
-    return tuple(feedback), faults.settle()
+    return tuple(feedback), errors.settle()
 
 
 def profile_feedback(
@@ -68,30 +67,30 @@ def profile_feedback(
     return tuple(Feedback(query=query, gold=query.gold) for query in queries)
 
 
-def _content(row: Mapping[str, Any], where: str, faults: faults_lib.Faults) -> dict[str, Any] | None:
+def _content(row: Mapping[str, Any], where: str, errors: parsing.Errors) -> dict[str, Any] | None:
     """The one kind of feedback that a line gives, as keyword arguments of `Feedback`."""
     unknown = [key for key in row if key not in (*KINDS, "query_id")]
     if unknown:
-        faults.add(f"{where}: has the key {unknown[0]!r}, expected query_id and one of {', '.join(KINDS)}")
+        errors.add(f"{where}: has the key {unknown[0]!r}, expected query_id and one of {', '.join(KINDS)}")
         return None
     given = [kind for kind in KINDS if row.get(kind) is not None]
     if len(given) != 1:
-        faults.add(f"{where}: has {' and '.join(given) or 'nothing'}, expected exactly one of {', '.join(KINDS)}")
+        errors.add(f"{where}: has {' and '.join(given) or 'nothing'}, expected exactly one of {', '.join(KINDS)}")
         return None
     kind, value = given[0], row[given[0]]
     if kind == "gold":
         if isinstance(value, str) and value.strip():
             return {"gold": value}
-        faults.add(f"{where}: has {rows.kind_of(value)} as 'gold', expected a text that is not empty")
+        errors.add(f"{where}: has {parsing.kind_of(value)} as 'gold', expected a text that is not empty")
     elif kind == "scores":
         if isinstance(value, dict) and value and all(_is_number(score) for score in value.values()):
             return {"scores": {answer: float(score) for answer, score in value.items()}}
-        faults.add(f"{where}: 'scores' must be an object of at least one answer and its number")
+        errors.add(f"{where}: 'scores' must be an object of at least one answer and its number")
     else:
         texts = isinstance(value, list) and all(isinstance(text, str) for text in value)
         if texts and len(value) == 2 and value[0] != value[1]:
             return {"preferred": (value[0], value[1])}
-        faults.add(f"{where}: 'preferred' must be a list of two different answers, the better one first")
+        errors.add(f"{where}: 'preferred' must be a list of two different answers, the better one first")
     return None
 
 

@@ -48,7 +48,6 @@ def validation_cut(split: Split, amount: float | int, seed: int) -> tuple[tuple[
       split: the training users.
       amount: how many validation users: a share of the users with queries if it is below 1, else a number. A share is
         rounded up.
-      seed: of the draw.
 
     Raises:
       ValueError: `amount` leaves no user with queries on one side.
@@ -159,10 +158,10 @@ def asked_of_own_records(task: tasks.Task, split: Split) -> tuple[Query, ...]:
 
     Texts are compared as in `hold_out`.
     """
-    own = {
+    texts = {
         user_id: {_record_text(task, record) for record in user.profile} - {""} for user_id, user in split.users.items()
     }
-    return tuple(query for query in split.queries if own[query.user_id] & set(_held_out_texts(task, query)))
+    return tuple(query for query in split.queries if texts[query.user_id] & set(_held_out_texts(task, query)))
 
 
 def k_folds(task: tasks.Task, splits: Sequence[Split], *, folds: int, seed: int) -> tuple[Fold, ...]:
@@ -172,7 +171,6 @@ def k_folds(task: tasks.Task, splits: Sequence[Split], *, folds: int, seed: int)
       task: decides what texts are compared.
       splits: usually train and dev, with different users.
       folds: how many; users with queries are divided evenly, and so are those without.
-      seed: of the division.
 
     Raises:
       DataError: a user or a query id is in two splits, or there are fewer users with queries than folds.

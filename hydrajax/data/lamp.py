@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydrajax.data import faults as faults_lib
+from hydrajax.data import parsing, tasks
 from hydrajax.data import profiles as profiles_lib
-from hydrajax.data import rows, tasks
 from hydrajax.types import DataError, Query, Split
 
 
@@ -37,37 +36,40 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
       DataError: one sentence per fault with file and id, at most 20 of them; with `skip_bad` only for what nothing
         can be read behind: a missing file, broken JSON, the files of another task.
     """
-    folder = Path(folder)
-    questions_file, outputs_file = folder / f"{split}_questions.json", folder / f"{split}_outputs.json"
-    return read_files(questions_file, outputs_file, task, split, skip_bad=skip_bad)
+    return read_files(*files(folder, split), task, split, skip_bad=skip_bad)
+
+
+def files(folder: Path, split: str) -> tuple[Path, Path]:
+    """A split's files: questions, outputs."""
+    return Path(folder) / f"{split}_questions.json", Path(folder) / f"{split}_outputs.json"
 
 
 def read_files(
     questions_file: Path, outputs_file: Path, task: tasks.Task, split: str, *, skip_bad: bool = False
 ) -> tuple[Split, tuple[str, ...]]:
     """`read_split` for two files of any name."""
-    faults = faults_lib.Faults(skip_bad=skip_bad)
-    questions, outputs = _load(questions_file, list, faults), _load(outputs_file, dict, faults)
+    errors = parsing.Errors(skip_bad=skip_bad)
+    questions, outputs = _load(questions_file, list, errors), _load(outputs_file, dict, errors)
     if questions is None or outputs is None:
-        raise DataError(faults_lib.listing(faults.found))
+        raise errors.stop()
     _check_task(outputs, task, outputs_file)
-    golds = _golds(outputs, task, outputs_file, faults)
-    profiles = profiles_lib.Profiles(task=task, file=str(questions_file), faults=faults)
+    golds = _golds(outputs, task, outputs_file, errors)
+    profiles = profiles_lib.Profiles(task=task, file=str(questions_file), errors=errors)
     queries = _queries(questions, golds, profiles, outputs_file)
     users, left_out = profiles.users()
-    skipped = faults.settle()
+    skipped = errors.settle()
     return Split(name=split, users=users, queries=tuple(queries)), (*skipped, *left_out)
 
 
-def _load(path: Path, expected: type, faults: faults_lib.Faults) -> Any:
+def _load(path: Path, expected: type, errors: parsing.Errors) -> Any:
     try:
-        content = rows.load_json(path)
+        content = parsing.parse_json(parsing.load_text(path), str(path))
     except DataError as error:
-        faults.add(str(error))
+        errors.add(str(error))
         return None
     if not isinstance(content, expected):
         wanted = "a list of questions" if expected is list else "an object with 'task' and 'golds'"
-        faults.add(f"{path}: holds {rows.kind_of(content)}, expected {wanted}")
+        errors.add(f"{path}: holds {parsing.kind_of(content)}, expected {wanted}")
         return None
     return content
 
@@ -82,25 +84,23 @@ def _check_task(outputs: Mapping[str, Any], task: tasks.Task, path: Path) -> Non
         raise DataError(f"{path}: holds the outputs of task {name!r}, expected {task.name!r}")
 
 
-def _golds(
-    outputs: Mapping[str, Any], task: tasks.Task, path: Path, faults: faults_lib.Faults
-) -> dict[str, str | None]:
+def _golds(outputs: Mapping[str, Any], task: tasks.Task, path: Path, errors: parsing.Errors) -> dict[str, str | None]:
     """Gold by question id; None for one that cannot be used, which is already reported."""
     golds: dict[str, str | None] = {}
     entries = outputs.get("golds")
     if not isinstance(entries, list):
-        raise faults.stop(f"{path}: has {rows.kind_of(entries)} as 'golds', expected a list of ids and outputs")
+        raise errors.stop(f"{path}: has {parsing.kind_of(entries)} as 'golds', expected a list of ids and outputs")
     for number, row in enumerate(entries):
         if not isinstance(row, dict):
-            faults.add(f"{path}: gold number {number} is {rows.kind_of(row)}, expected an object")
+            errors.add(f"{path}: gold number {number} is {parsing.kind_of(row)}, expected an object")
             continue
-        question_id = rows.read_id(row, f"{path}: gold number {number}", faults)
+        question_id = parsing.read_id(row, f"{path}: gold number {number}", errors)
         if question_id is None:
             continue
         if question_id in golds:
-            faults.add(f"{path}: gold id {question_id!r} occurs more than once")
+            errors.add(f"{path}: gold id {question_id!r} occurs more than once")
             continue
-        golds[question_id] = rows.read_gold(task, row.get("output"), f"{path}: gold {question_id!r}", faults)
+        golds[question_id] = parsing.read_gold(task, row.get("output"), f"{path}: gold {question_id!r}", errors)
     return golds
 
 
@@ -108,46 +108,46 @@ def _queries(
     questions: list[Any], golds: dict[str, str | None], profiles: profiles_lib.Profiles, outputs_file: Path
 ) -> list[Query]:
     """The queries in the order of the file; their profiles are added to `profiles`."""
-    task, path, faults = profiles.task, profiles.file, profiles.faults
+    task, path, errors = profiles.task, profiles.file, profiles.errors
     queries: list[Query] = []
     seen: set[str] = set()
     by_user = any(isinstance(row, dict) and row.get("user_id") is not None for row in questions)
     for number, row in enumerate(questions):
         if not isinstance(row, dict):
-            faults.add(f"{path}: question number {number} is {rows.kind_of(row)}, expected an object")
+            errors.add(f"{path}: question number {number} is {parsing.kind_of(row)}, expected an object")
             continue
-        question_id = rows.read_id(row, f"{path}: question number {number}", faults)
+        question_id = parsing.read_id(row, f"{path}: question number {number}", errors)
         if question_id is None:
             continue
         where = f"{path}: question {question_id!r}"
         if question_id in seen:
-            faults.add(f"{path}: question id {question_id!r} occurs more than once")
+            errors.add(f"{path}: question id {question_id!r} occurs more than once")
             continue
         seen.add(question_id)
-        user_id = rows.read_id(row, where, faults, "user_id") if by_user else question_id
+        user_id = parsing.read_id(row, where, errors, "user_id") if by_user else question_id
         if user_id is None:
             continue
         if not profiles.add(user_id, f"question {question_id!r}", row.get("profile")):
             continue
-        inputs = _inputs(task, row.get("input"), where, faults)
+        inputs = _inputs(task, row.get("input"), where, errors)
         if question_id not in golds:
-            faults.add(f"{where}: has no gold in {outputs_file.name}")
+            errors.add(f"{where}: has no gold in {outputs_file.name}")
             continue
         gold = golds[question_id]
         if inputs is not None and gold is not None:
             queries.append(Query(id=question_id, user_id=user_id, inputs=inputs, gold=gold))
     for question_id in golds:
         if question_id not in seen:
-            faults.add(f"{outputs_file}: gold {question_id!r} has no question in {Path(path).name}")
+            errors.add(f"{outputs_file}: gold {question_id!r} has no question in {Path(path).name}")
     return queries
 
 
-def _inputs(task: tasks.Task, text: Any, where: str, faults: faults_lib.Faults) -> dict[str, str] | None:
+def _inputs(task: tasks.Task, text: Any, where: str, errors: parsing.Errors) -> dict[str, str] | None:
     if not isinstance(text, str):
-        faults.add(f"{where}: has {'no' if text is None else rows.kind_of(text) + ' as'} 'input', expected a text")
+        errors.add(f"{where}: has {'no' if text is None else parsing.kind_of(text) + ' as'} 'input', expected a text")
         return None
     try:
-        return task.parse_input(rows.text_of(text) or "")
+        return task.parse_input(parsing.text_of(text) or "")
     except DataError as error:
-        faults.add(f"{where}: the input {error}")
+        errors.add(f"{where}: the input {error}")
         return None

@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydrajax.data import faults as faults_lib
-from hydrajax.data import rows, tasks
+from hydrajax.data import parsing, tasks
 from hydrajax.types import Record, User
 
 
@@ -19,24 +18,24 @@ class Profiles:
     Attributes:
       task: which fields records have.
       file: how sentences call the file.
-      faults: gets what cannot be used.
+      errors: gets what cannot be used.
     """
 
     task: tasks.Task
     file: str
-    faults: faults_lib.Faults
-    _seen: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
+    errors: parsing.Errors
+    _raw: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
     _read: dict[str, list[tuple[str, dict[str, Record], bool]]] = dataclasses.field(default_factory=dict)
 
     def add(self, user_id: str, source: str, profile: Any) -> bool:
         """Takes the profile that the row `source` (for example `question '12'`) gives; whether it can be used."""
         # Comparing the raw lists spares reading the same profile once a question.
-        if any(profile == known for known in self._seen.get(user_id, ())):
+        if profile in self._raw.setdefault(user_id, []):
             return True
-        read = read_profile(self.task, profile, f"{self.file}: {source}", self.faults)
+        read = read_profile(self.task, profile, f"{self.file}: {source}", self.errors)
         if read is None:
             return False
-        self._seen.setdefault(user_id, []).append(profile)
+        self._raw[user_id].append(profile)
         self._read.setdefault(user_id, []).append((source, *read))
         return True
 
@@ -45,14 +44,14 @@ class Profiles:
         users: dict[str, User] = {}
         notes: list[str] = []
         for user_id, profiles in self._read.items():
-            records, left_out = _common(f"{self.file}: user {user_id!r}", profiles, self.faults)
+            records, left_out = _common(f"{self.file}: user {user_id!r}", profiles, self.errors)
             users[user_id] = User(id=user_id, profile=oldest_first(list(records.values())))
             notes.extend(left_out)
         return users, tuple(notes)
 
 
 def read_profile(
-    task: tasks.Task, profile: Any, where: str, faults: faults_lib.Faults
+    task: tasks.Task, profile: Any, where: str, errors: parsing.Errors
 ) -> tuple[dict[str, Record], bool] | None:
     """A profile's records by id in the order of the file, and whether all of them came with an id of their own.
 
@@ -60,38 +59,31 @@ def read_profile(
     an optional field that is missing reads as empty.
     """
     if not isinstance(profile, list):
-        faults.add(f"{where}: has {rows.kind_of(profile)} as 'profile', expected a list of records")
+        errors.add(f"{where}: has {parsing.kind_of(profile)} as 'profile', expected a list of records")
         return None
     fields = tuple((field, field in task.optional) for field in task.fields)
     records: dict[str, Record] = {}
-    numbered: list[tuple[int, dict[str, Any]]] = []
-    places: dict[str, int] = {}
+    has_ids = True
+    given = {parsing.text_of(row.get("id")) for row in profile if isinstance(row, dict)}
     for place, row in enumerate(profile):
         if not isinstance(row, dict):
-            faults.add(f"{where}: record number {place} is {rows.kind_of(row)}, expected an object")
+            errors.add(f"{where}: record number {place} is {parsing.kind_of(row)}, expected an object")
             continue
-        if row.get("id") is None:
-            numbered.append((place, row))
-            continue
-        record_id = rows.read_id(row, f"{where}: record number {place}", faults)
+        if row.get("id") is not None:
+            record_id = parsing.read_id(row, f"{where}: record number {place}", errors)
+        else:
+            has_ids, record_id = False, str(place)
+            while record_id in given or record_id in records:
+                record_id += "'"
         if record_id is None:
             continue
         if record_id in records:
-            faults.add(f"{where}: record id {record_id!r} occurs more than once in the profile")
+            errors.add(f"{where}: record id {record_id!r} occurs more than once in the profile")
             continue
-        record = _record(task, fields, row, record_id, where, faults)
+        record = _record(task, fields, row, record_id, where, errors)
         if record is not None:
             records[record_id] = record
-            places[record_id] = place
-    for place, row in numbered:
-        record_id = _free(str(place), records)
-        record = _record(task, fields, row, record_id, where, faults)
-        if record is not None:
-            records[record_id] = record
-            places[record_id] = place
-    if numbered:
-        records = {key: records[key] for key in sorted(records, key=places.__getitem__)}
-    return records, not numbered
+    return records, has_ids
 
 
 def oldest_first(records: Sequence[Record]) -> tuple[Record, ...]:
@@ -100,27 +92,27 @@ def oldest_first(records: Sequence[Record]) -> tuple[Record, ...]:
 
 
 def _common(
-    where: str, profiles: Sequence[tuple[str, Mapping[str, Record], bool]], faults: faults_lib.Faults
+    where: str, profiles: Sequence[tuple[str, Mapping[str, Record], bool]], errors: parsing.Errors
 ) -> tuple[dict[str, Record], tuple[str, ...]]:
     """The records that all profiles of one user hold, and a sentence about those that not all of them hold.
 
     Args:
       where: file and user.
       profiles: (source, records by id, whether all records came with an id) of each different profile.
-      faults: gets records that share an id and differ, and differing profiles whose records have no ids.
+      errors: gets records that share an id and differ, and differing profiles whose records have no ids.
     """
     (source, first, has_ids), *others = profiles
     common, union = dict(first), set(first)
     for other_source, records, other_has_ids in others:
         if not (has_ids and other_has_ids):
-            faults.add(
+            errors.add(
                 f"{where}: the profiles of {source} and {other_source} differ and hold records without an id; "
                 "give every record an id, or the same profile to every question of the user"
             )
             return {}, ()
         for record_id, record in records.items():
             if first.get(record_id, record) != record:
-                faults.add(f"{where}: record id {record_id!r} has one content in {source}, another in {other_source}")
+                errors.add(f"{where}: record id {record_id!r} has one content in {source}, another in {other_source}")
         union.update(records)
         common = {record_id: record for record_id, record in common.items() if record_id in records}
     missing = len(union) - len(common)
@@ -136,7 +128,7 @@ def _record(
     row: Mapping[str, Any],
     record_id: str,
     where: str,
-    faults: faults_lib.Faults,
+    errors: parsing.Errors,
 ) -> Record | None:
     """One record with every one of the `fields`, each given with whether it is optional."""
     texts: dict[str, str] = {}
@@ -144,27 +136,21 @@ def _record(
         value = row.get(field)
         if value is None and optional:
             value = ""
-        text = rows.text_of(value)
+        text = parsing.text_of(value)
         if text is None:
-            got = rows.kind_of(value) if field in row else "nothing"
-            faults.add(f"{where}: record {record_id!r} has {got} as field {field!r}, which {task.name} needs as text")
+            got = parsing.kind_of(value) if field in row else "nothing"
+            errors.add(f"{where}: record {record_id!r} has {got} as field {field!r}, which {task.name} needs as text")
             return None
         if field == task.answer and task.labels:
-            text = rows.read_label(task, text, f"{where}: record {record_id!r}, field {field!r}", faults)
+            text = parsing.read_label(task, text, f"{where}: record {record_id!r}, field {field!r}", errors)
             if text is None:
                 return None
         texts[field] = text
     date = row.get("date")
     if date is not None:
-        date = rows.text_of(date)
+        date = parsing.text_of(date)
         if date is None:
-            got = rows.kind_of(row["date"])
-            faults.add(f"{where}: record {record_id!r} has {got} as 'date', expected a text or a number")
+            got = parsing.kind_of(row["date"])
+            errors.add(f"{where}: record {record_id!r} has {got} as 'date', expected a text or a number")
             return None
     return Record(id=record_id, fields=texts, date=date or None)
-
-
-def _free(wanted: str, taken: Mapping[str, Any]) -> str:
-    while wanted in taken:
-        wanted += "'"
-    return wanted

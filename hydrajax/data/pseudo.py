@@ -37,7 +37,6 @@ def pseudo_queries(
       task: decides how.
       user: whose profile; the draw does not depend on other users.
       count: how many at most, None for all. The first 4 of 8 are the draw of 4.
-      seed: of the draw.
       population: for `citation` tasks, the users among whom the other author is found; use training users. What the
         user's own profile holds is never taken from others, which are read in the order of their ids.
 
@@ -113,7 +112,7 @@ def _citations(
     """Each record in turn as the related reference of another one of the same author."""
     if len(order) < 2 or count == 0:
         return ()
-    own = {same_text(task.record_answer(record)) for record in user.profile}
+    known = {same_text(task.record_answer(record)) for record in user.profile}
     others = {
         same_text(title): title
         for other in sorted(population, key=lambda other: other.id)
@@ -121,7 +120,7 @@ def _citations(
         for title in map(task.record_answer, other.profile)
         if title.strip()
     }
-    strange = [title for key, title in others.items() if key not in own]
+    strange = [title for key, title in others.items() if key not in known]
     if not strange:
         raise DataError(
             f"user {user.id!r}: pseudo-queries of {task.name} set the user's papers against those of other authors, "

@@ -90,10 +90,6 @@ class Task:
         answer = () if self.answer is None else (self.answer,)
         return tuple(dict.fromkeys((*self.corpus, *self.inputs.values(), *answer, *quoted)))
 
-    @property
-    def required(self) -> tuple[str, ...]:
-        return tuple(field for field in self.fields if field not in self.optional)
-
     def question(self, inputs: Mapping[str, str]) -> str:
         """The template, filled: what the LLM is asked."""
         return fill(self.template, {**inputs, "labels": ", ".join(self.labels)})
@@ -154,10 +150,10 @@ class Task:
             return dict(zip(("title", "a", "b"), match.groups(), strict=True))
         if self.marker is None:
             raise DataError(f"task {self.name} has no marker, its queries are given by slot")
-        _, found, bare = text.partition(self.marker)
-        if not found or not bare.strip():
+        bare = text.partition(self.marker)[2].strip()
+        if not bare:
             raise DataError(f"has no text after {self.marker!r}")
-        return {self.slots[0]: bare.strip()}
+        return {self.slots[0]: bare}
 
     def normalise(self, answer: str) -> str:
         """The one documented normalisation of an LLM's answer, before labels are compared and metrics computed.

@@ -2,13 +2,10 @@
 
 import collections
 import dataclasses
-import gzip
-import json
 import pathlib
-import zlib
 from collections.abc import Iterator, Sequence
 
-from hydrajax.data import faults as faults_lib
+from hydrajax.data import parsing
 from hydrajax.types import DataError
 
 
@@ -34,7 +31,7 @@ def read(paths: Sequence[pathlib.Path]) -> tuple[Text, ...]:
 
     Raises:
       DataError: no path was given, or one twice; a path cannot be read; an entry is no text of an author; a file name
-        occurs twice in a source. One sentence a fault.
+        occurs twice in a source. One sentence for each of these.
     """
     if not paths:
         raise DataError("no texts were given, expected JSONL files of {author, file, text} or a folder of folders")
@@ -42,62 +39,45 @@ def read(paths: Sequence[pathlib.Path]) -> tuple[Text, ...]:
     if twice:
         raise DataError(f"{twice[0]}: is given twice, expected every source once")
     short = len({path.name for path in paths}) == len(paths)
-    faults = faults_lib.Faults()
-    found: list[Text] = []
+    errors = parsing.Errors()
+    texts: list[Text] = []
     for path in paths:
         source = path.name if short else str(path)
-        entries = _folder(path, source, faults) if path.is_dir() else _lines(path, source, faults)
+        entries = _folder(path, source, errors) if path.is_dir() else _lines(path, source, errors)
         seen: set[tuple[str, str]] = set()
-        for text, where in entries:
-            if (text.author, text.file) in seen:
-                faults.add(f"{where}: file {text.file!r} of author {text.author!r} occurs more than once")
-            seen.add((text.author, text.file))
-            found.append(text)
-        if not seen:
-            faults.add(f"{path}: holds no text")
-    faults.settle()
-    return tuple(found)
-
-
-def _lines(path: pathlib.Path, source: str, faults: faults_lib.Faults) -> Iterator[tuple[Text, str]]:
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                where = f"{path}, line {number}"
-                if line.strip():
-                    text = _parse(line, number, source, where, faults)
-                    if text is not None:
-                        yield text, where
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise faults.stop(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-
-
-def _parse(line: str, number: int, source: str, where: str, faults: faults_lib.Faults) -> Text | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        faults.add(f"{where}: is broken JSON ({error})")
-        return None
-    if not isinstance(row, dict):
-        faults.add(f"{where}: is {type(row).__name__}, expected an object with author, file and text")
-        return None
-    for name in ("author", "text"):
-        value = row.get(name)
-        if not isinstance(value, str) or not value.strip():
-            faults.add(f"{where}: {name} is {value!r}, expected a text that is not empty")
-            return None
-    return Text(author=row["author"], file=str(row.get("file") or f"line {number}"), text=row["text"], source=source)
-
-
-def _folder(path: pathlib.Path, source: str, faults: faults_lib.Faults) -> Iterator[tuple[Text, str]]:
-    for file in sorted(path.glob("*/*.txt")):
-        name = f"{file.parent.name}/{file.name}"
         try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            faults.add(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})")
+            for text, where in entries:
+                if (text.author, text.file) in seen:
+                    errors.add(f"{where}: file {text.file!r} of author {text.author!r} occurs more than once")
+                seen.add((text.author, text.file))
+                texts.append(text)
+        except DataError as error:
+            raise errors.stop(str(error)) from error
+        if not seen:
+            errors.add(f"{path}: holds no text")
+    errors.settle()
+    return tuple(texts)
+
+
+def _lines(path: pathlib.Path, source: str, errors: parsing.Errors) -> Iterator[tuple[Text, str]]:
+    for where, row in parsing.read_lines(path, errors):
+        wrong = [n for n in ("author", "text") if not isinstance(row.get(n), str) or not row[n].strip()]
+        if wrong:
+            errors.add(f"{where}: {wrong[0]} is {row.get(wrong[0])!r}, expected a text that is not empty")
+            continue
+        file = str(row.get("file") or where.rpartition(", ")[2])
+        yield Text(author=row["author"], file=file, text=row["text"], source=source), where
+
+
+def _folder(path: pathlib.Path, source: str, errors: parsing.Errors) -> Iterator[tuple[Text, str]]:
+    for file in sorted(path.glob("*/*.txt")):
+        try:
+            text = parsing.load_text(file)
+        except DataError as error:
+            errors.add(str(error))
             continue
         if not text.strip():
-            faults.add(f"{file}: is empty, expected a text")
+            errors.add(f"{file}: is empty, expected a text")
             continue
+        name = f"{file.parent.name}/{file.name}"
         yield Text(author=file.parent.name, file=name, text=text, source=source), str(file)

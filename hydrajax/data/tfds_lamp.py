@@ -131,19 +131,19 @@ class Lamp(tfds.core.GeneratorBasedBuilder):
     def _files(self, dl_manager: tfds.download.DownloadManager) -> Mapping[str, tuple[Path, Path]]:
         folder = self.builder_config.folder
         if folder is not None:
-            return {split: _local(folder, split) for split in SPLITS}
+            return {split: lamp.files(folder, split) for split in SPLITS}
         wanted = addresses(self.builder_config.task, self.builder_config.by)
         try:
             # TFDS alone would try for minutes where there is no network.
             request = urllib.request.Request(wanted["train"]["outputs"], method="HEAD")
             urllib.request.urlopen(request, timeout=20).close()
-            found = dl_manager.download(wanted)
+            paths = dl_manager.download(wanted)
         except (OSError, tfds.download.DownloadError) as error:
             raise DataError(
                 f"{self.builder_config.task} cannot be downloaded from {ADDRESS} ({type(error).__name__}); "
                 "without a network, name the folder that holds its JSON files"
             ) from error
-        return {split: (Path(found[split]["questions"]), Path(found[split]["outputs"])) for split in SPLITS}
+        return {split: (Path(paths[split]["questions"]), Path(paths[split]["outputs"])) for split in SPLITS}
 
 
 def addresses(task: str, by: Division) -> dict[str, dict[str, str]]:
@@ -250,15 +250,11 @@ def _text(value: bytes | str) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def _local(folder: Path, split: str) -> tuple[Path, Path]:
-    return Path(folder) / f"{split}_questions.json", Path(folder) / f"{split}_outputs.json"
-
-
 def _digest(folder: Path) -> str:
     """Twelve digits that stand for the contents of the folder's files."""
     digest = hashlib.sha256()
     for split in SPLITS:
-        for path in _local(folder, split):
+        for path in lamp.files(folder, split):
             try:
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -39,7 +39,6 @@ class Background:
             raise
 
     def close(self) -> None:
-        """Ends the thread."""
         if self._loop is None or self._thread is None:
             return
         self._loop.call_soon_threadsafe(self._loop.stop)

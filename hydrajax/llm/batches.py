@@ -5,11 +5,9 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-import anthropic
-
 from hydrajax.llm import messages
 from hydrajax.llm.request import Answer, Limits, LLMError, Rejected, Request, Transient
-from hydrajax.llm.store import Batch, Key
+from hydrajax.llm.store import Key, SubmittedBatch
 
 # Documented limits are 100,000 requests and 256 MB.
 MOST_REQUESTS = 100_000
@@ -33,39 +31,37 @@ class Gone(Transient):
 
 
 class Batches:
-    """Submits batches and reads their results. Single requests go the way of `messages.Messages`.
+    """Submits batches and reads their results. Single requests go as `messages.Messages` sends them.
 
     Args:
-      inner: the way to the server.
+      server: takes single requests, too.
       most_requests: of one batch.
       poll_seconds: most between two looks at a batch; the first ones are closer.
     """
 
     in_turn = False
 
-    def __init__(self, inner: messages.Messages, *, most_requests: int = MOST_REQUESTS, poll_seconds: float = 30.0):
+    def __init__(self, server: messages.Messages, *, most_requests: int = MOST_REQUESTS, poll_seconds: float = 30.0):
         if not 1 <= most_requests <= MOST_REQUESTS:
             raise ValueError(f"most_requests is {most_requests}, expected 1 to {MOST_REQUESTS}")
-        self.model, self.parallel = inner.model, inner.parallel
+        self.model, self.parallel = server.model, server.parallel
         self.most_requests, self.poll_seconds = most_requests, poll_seconds
         self.limits = Limits()
-        self._inner = inner
+        self._server = server
 
     def check(self) -> None:
-        """See `Transport.check`."""
-        self._inner.check()
+        self._server.check()
 
     async def complete(self, request: Request) -> Answer:
-        """See `Transport.complete`."""
-        return await self._inner.complete(request)
+        return await self._server.complete(request)
 
     async def close(self) -> None:
         """See `Transport.close`. Batches under way go on; the store knows them."""
-        await self._inner.close()
+        await self._server.close()
 
     def size(self, request: Request) -> int:
         """Bytes of a request inside a batch, at most."""
-        texts = [*((m.role, m.text) for m in request.messages), request.system, request.schema]
+        texts = [*((m.role, m.text) for m in request.messages), request.system]
         return 600 + len(json.dumps(texts))
 
     async def submit(self, requests: Sequence[tuple[Key, Request]]) -> str:
@@ -75,15 +71,17 @@ class Batches:
           Transient, LLMError: it was not taken.
         """
         entries = [{"custom_id": custom_id(key), "params": self._body(request)} for key, request in requests]
-        with self._inner.errors():
-            batch = await self._inner.client().messages.batches.create(requests=entries)  # type: ignore[arg-type]
+        with self._server.errors():
+            batch = await self._server.client().messages.batches.create(requests=entries)  # type: ignore[arg-type]
             return batch.id
 
     async def ended(self, batch_id: str) -> bool | None:
         """Whether all of a batch's results are there; None where the server knows no such batch (any more)."""
-        with self._inner.errors():
+        import anthropic
+
+        with self._server.errors():
             try:
-                batch = await self._inner.client().messages.batches.retrieve(batch_id)
+                batch = await self._server.client().messages.batches.retrieve(batch_id)
             except anthropic.NotFoundError:
                 return None
             return batch.processing_status == "ended"
@@ -98,9 +96,11 @@ class Batches:
         Raises:
           Gone: the server keeps results for 29 days.
         """
-        with self._inner.errors():
+        import anthropic
+
+        with self._server.errors():
             try:
-                stream = await self._inner.client().messages.batches.results(batch_id)
+                stream = await self._server.client().messages.batches.results(batch_id)
             except anthropic.AnthropicError as error:
                 # The SDK's plain error, of no kind, stands for a batch without an address of its results.
                 if isinstance(error, anthropic.NotFoundError) or not isinstance(error, anthropic.APIError):
@@ -110,7 +110,7 @@ class Batches:
                 if entry.custom_id in keys:
                     yield keys[entry.custom_id], self._outcome(entry.result)
 
-    async def find(self, batch: Batch, known: frozenset[str]) -> str | None:
+    async def find(self, batch: SubmittedBatch, known: frozenset[str]) -> str | None:
         """The id of a batch whose submission was not seen to end, by its time and size; None where it never arrived.
 
         Args:
@@ -119,19 +119,19 @@ class Batches:
         """
         begun = datetime.datetime.fromtimestamp(batch.created, datetime.UTC)
         candidates: list[tuple[float, str]] = []
-        with self._inner.errors():
-            async for there in self._inner.client().messages.batches.list(limit=100):
-                later = (there.created_at - begun).total_seconds()
+        with self._server.errors():
+            async for other in self._server.client().messages.batches.list(limit=100):
+                later = (other.created_at - begun).total_seconds()
                 if later < -CLOCKS_DIFFER:
                     break
-                counts = there.request_counts
+                counts = other.request_counts
                 size = counts.processing + counts.succeeded + counts.errored + counts.canceled + counts.expired
-                if there.id not in known and size == batch.size and later < SUBMITTED_WITHIN:
-                    candidates.append((abs(later), there.id))
+                if other.id not in known and size == batch.size and later < SUBMITTED_WITHIN:
+                    candidates.append((abs(later), other.id))
         return min(candidates, default=(0.0, None))[1]
 
     def _body(self, request: Request) -> dict[str, Any]:
-        sent = self._inner.body(request)
+        sent = self._server.body(request)
         return sent | sent.pop("extra_body", {})
 
     def _outcome(self, result: Any) -> Answer | LLMError:
@@ -143,11 +143,8 @@ class Batches:
                     return error
             case "errored":
                 detail = result.error.error
-                sentence = f"{self.model}: {self._inner.without_keys(detail.message)}"
-                if isinstance(detail, anthropic.types.InvalidRequestError) or detail.type in (
-                    "invalid_request_error",
-                    "not_found_error",
-                ):
+                sentence = f"{self.model}: {self._server.without_keys(detail.message)}"
+                if detail.type in ("invalid_request_error", "not_found_error"):
                     return Rejected(sentence)
                 return Transient(sentence, kind="server")
             case "canceled":

@@ -30,8 +30,7 @@ class Account:
     """A budget being spent: what requests under way may cost is set aside until it is known.
 
     Args:
-      budget: the limits.
-      model: whose prices.
+      model: names the prices.
       beside: the account of another LLM on the same budget: what either spends, both have spent.
 
     Raises:

@@ -1,12 +1,42 @@
-"""From the command line's `--llm NAME` to a transport: `local`, a GGUF file, `scripted`, or a Claude model."""
+"""From `--llm NAME` to a transport: `local`, a GGUF file, `scripted`, a Claude model, or an LLM of one's own.
 
+An LLM of one's own is a file with a `request.Transport` in it, or with a class or function that makes one when it is
+called without arguments. It is named `FILE.py:NAME` or `package.module:NAME`; this one repeats what it is asked:
+
+    from hydrajax.llm import models, request
+
+    models.add("echo-1", models.Model(0.0, 0.0, temperature=True, context_tokens=4096))  # else its price is unknown
+
+    class Echo:
+        model, parallel, in_turn, limits = "echo-1", 4, False, request.Limits()
+
+        def check(self):
+            pass
+
+        async def complete(self, wanted):
+            text = wanted.messages[-1].text
+            return request.Answer(text=text, stop_reason="end_turn", input_tokens=len(text), output_tokens=len(text))
+
+        async def close(self):
+            pass
+
+Where it fails it raises `request.Transient`, `request.Rejected` or `request.LLMError`: how often a request is repeated,
+the store, the budget and interrupts are no business of a transport.
+"""
+
+import importlib
+import importlib.util
 import os
 import pathlib
+import re
+import sys
+from typing import Any
 
-from hydrajax.llm import batches, local_server, messages, scripted
 from hydrajax.llm.request import LLMError, Transport
 
 SALT_BYTES = 16
+_OUTSIDE = re.compile(r"(?P<where>.+\.py|\w+(\.\w+)*):(?P<name>\w+)")
+_PARTS = ("model", "parallel", "in_turn", "limits", "check", "complete", "close")
 
 
 def connect(
@@ -22,7 +52,8 @@ def connect(
 
     Args:
       name: `local` (the embedded SmolLM2-135M-Instruct), a path that ends in `.gguf`, `scripted` (a stand-in for
-        tests), or a Claude model's name; any name where ANTHROPIC_BASE_URL names a server of one's own.
+        tests), a Claude model's name, or an LLM of one's own (see above); any name where ANTHROPIC_BASE_URL names a
+        server of one's own.
       parallel: most requests under way at once, for Claude.
       threads: threads of the embedded server, by default the free cores.
       transport: `messages`, or `batches` (half the price, within a day; Claude only).
@@ -34,27 +65,82 @@ def connect(
     """
     if transport not in ("messages", "batches"):
         raise LLMError(f"unknown transport {transport!r}; valid are messages and batches")
+    embedded = name == "local" or name.endswith(".gguf")
+    outside = _OUTSIDE.fullmatch(name)
     remote = name.startswith("claude") or (
-        bool(os.environ.get("ANTHROPIC_BASE_URL")) and name not in ("local", "scripted") and not name.endswith(".gguf")
+        bool(os.environ.get("ANTHROPIC_BASE_URL"))
+        and not (embedded or name == "scripted")
+        and not (outside and _is_there(outside["where"]))  # servers have models such as `llama:8b`, too
     )
     if transport == "batches" and not remote:
         raise LLMError(f"{name} takes no batches; leave --transport out")
-    if name == "local":
-        return local_server.LocalServer(threads=threads)
-    if name.endswith(".gguf"):
-        return local_server.LocalServer(name, threads=threads)
-    if name == "scripted":
-        return scripted.Scripted()
     if remote:
-        key = None if key_file is None else _secret(key_file, "an API key").decode("ascii", "replace")
-        salt = None if salt_file is None else _secret(salt_file, "a salt")
-        if key is not None and (not key.isprintable() or " " in key):
-            raise LLMError(f"{key_file}: holds more than one line or word, expected an API key and nothing else")
-        if salt is not None and len(salt) < SALT_BYTES:
-            raise LLMError(f"{salt_file}: holds {len(salt)} bytes, expected a salt of at least {SALT_BYTES}")
-        way = messages.Messages(name, parallel=parallel, api_key=key, salt=salt)
-        return batches.Batches(way) if transport == "batches" else way
-    raise LLMError(f"unknown LLM {name!r}; valid are local, FILE.gguf, scripted, and Claude models (claude-...)")
+        return _remote(name, parallel, transport, key_file, salt_file)
+    if embedded:
+        from hydrajax.llm import local_server
+
+        return local_server.LocalServer(None if name == "local" else name, threads=threads)
+    if name == "scripted":
+        from hydrajax.llm import scripted
+
+        return scripted.Scripted()
+    if outside:
+        return _outside(name, outside["where"], outside["name"])
+    raise LLMError(
+        f"unknown LLM {name!r}; valid are local, FILE.gguf, scripted, Claude models (claude-...), and of one's own "
+        "FILE.py:NAME and package.module:NAME"
+    )
+
+
+def _remote(name: str, parallel: int, transport: str, key_file: str | None, salt_file: str | None) -> Transport:
+    from hydrajax.llm import batches, messages
+
+    key = None if key_file is None else _secret(key_file, "an API key").decode("ascii", "replace")
+    salt = None if salt_file is None else _secret(salt_file, "a salt")
+    if key is not None and (not key.isprintable() or " " in key):
+        raise LLMError(f"{key_file}: holds more than one line or word, expected an API key and nothing else")
+    if salt is not None and len(salt) < SALT_BYTES:
+        raise LLMError(f"{salt_file}: holds {len(salt)} bytes, expected a salt of at least {SALT_BYTES}")
+    single = messages.Messages(name, parallel=parallel, api_key=key, salt=salt)
+    return batches.Batches(single) if transport == "batches" else single
+
+
+def _outside(name: str, where: str, attribute: str) -> Transport:
+    """The transport of somebody's file or module.
+
+    Raises:
+      LLMError: it cannot be imported, or has no such thing, or that is no transport.
+    """
+    try:
+        value = getattr(_module(where), attribute)
+        transport = value() if callable(value) else value
+    except LLMError:
+        raise
+    except Exception as error:
+        raise LLMError(f"{name}: cannot be used as an LLM ({type(error).__name__}: {error})") from error
+    missing = [part for part in _PARTS if not hasattr(transport, part)]
+    if missing:
+        raise LLMError(
+            f"{name}: a {type(transport).__name__} has no {', '.join(missing)}, expected a transport "
+            "(hydrajax.llm.request.Transport), or what makes one when it is called without arguments"
+        )
+    return transport
+
+
+def _is_there(where: str) -> bool:
+    return where.endswith(".py") or importlib.util.find_spec(where.split(".")[0]) is not None
+
+
+def _module(where: str) -> Any:
+    if not where.endswith(".py"):
+        return importlib.import_module(where)
+    path = pathlib.Path(where).expanduser()
+    spec = importlib.util.spec_from_file_location(f"hydrajax_llm_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # of a name that ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
 
 
 def _secret(path: str, what: str) -> bytes:

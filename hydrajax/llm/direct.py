@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 
 from hydrajax.llm import in_batches, models, request
 from hydrajax.llm.job import Job
 from hydrajax.llm.queue import Queue
-from hydrajax.llm.rate_limit import Pace, backoff
-from hydrajax.llm.request import Answer, LLMError, Rejected, Transient, Transport
+from hydrajax.llm.rate_limit import RateLimiter, backoff
+from hydrajax.llm.request import LLMError, Rejected, Transient, Transport
 from hydrajax.llm.store import Key
 
 ATTEMPTS = 10
@@ -17,7 +18,7 @@ COMPLAINTS = 100  # a server that is busy is waited for longer than one that fai
 LOOK = 0.2  # seconds between two looks at requests that another process has sent
 
 
-async def send(job: Job, transport: Transport, pace: Pace) -> None:
+async def send(job: Job, transport: Transport, limiter: RateLimiter) -> None:
     """Sends what is missing; returns when all is answered or given up, or the job was stopped."""
     row = models.find(job.model)
 
@@ -25,8 +26,8 @@ async def send(job: Job, transport: Transport, pace: Pace) -> None:
         return row.cache_minimum is not None and request.estimate_input_tokens(wanted) >= row.cache_minimum
 
     queue = Queue({key: job.wanted[key] for key in job.missing()}, in_turn=transport.in_turn, warms=warms)
-    elsewhere: dict[Key, str] = {}
-    looks = in_batches.Looks()
+    job.ended = queue.done
+    looks = _Looks()
     under_way: set[asyncio.Task[None]] = set()
     wake = asyncio.Event()
 
@@ -34,23 +35,18 @@ async def send(job: Job, transport: Transport, pace: Pace) -> None:
         under_way.discard(task)
         wake.set()
         if not task.cancelled() and task.exception() is not None:
-            job.stop, job.fatal = "an error", LLMError(f"{type(task.exception()).__name__}: {task.exception()}")
+            job.abort(LLMError(f"{type(task.exception()).__name__}: {task.exception()}"))
 
     try:
         while not job.stop:
             key = queue.pop()
             if key is None:
-                if not (under_way or elsewhere or len(queue)):
+                if not (under_way or job.elsewhere or len(queue)):
                     break
-                await _rest(wake, LOOK if elsewhere else 1.0, queue.wait())
-                await _look(job, queue, elsewhere, transport, looks)
+                await _rest(wake, LOOK if job.elsewhere else 1.0, queue.wait())
+                await _look(job, queue, transport, looks)
                 continue
-            there = job.store.claim(key)
-            if isinstance(there, Answer):
-                _arrived(job, queue, key, there)
-                continue
-            if there is not None:
-                elsewhere[key] = there
+            if not job.claim([key]):
                 continue
             limit = job.account.reserve(job.wanted[key])
             if limit is not None:
@@ -60,10 +56,10 @@ async def send(job: Job, transport: Transport, pace: Pace) -> None:
                     continue
                 job.stop = f"the budget of {limit} is spent"
                 break
-            if not await pace.enter(lambda: bool(job.stop)):
+            if not await limiter.enter(lambda: bool(job.stop)):
                 job.account.settle(job.wanted[key], None)
                 break
-            task = asyncio.create_task(_attempt(job, transport, pace, queue, key))
+            task = asyncio.create_task(_attempt(job, transport, limiter, queue, key))
             under_way.add(task)
             task.add_done_callback(finished)
         if under_way:
@@ -77,72 +73,64 @@ async def send(job: Job, transport: Transport, pace: Pace) -> None:
         job.flush()
 
 
-def _arrived(job: Job, queue: Queue, key: Key, answer: Answer) -> None:
-    queue.done(key)
-    job.received(key, answer)
-
-
-async def _attempt(job: Job, transport: Transport, pace: Pace, queue: Queue, key: Key) -> None:
-    wanted, answer = job.wanted[key], None
+async def _attempt(job: Job, transport: Transport, limiter: RateLimiter, queue: Queue, key: Key) -> None:
+    answer = None
     try:
-        answer = await transport.complete(wanted)
-        pace.answered(transport.limits)
+        answer = await transport.complete(job.wanted[key])
+        limiter.answered(transport.limits)
     except Transient as error:
         job.note(error.kind)
         job.attempts[key] += 1
         busy = error.kind in ("rate_limited", "overloaded")
         if busy:
-            pace.complained(error.retry_after, limited=error.kind == "rate_limited")
+            limiter.complained(error.retry_after, limited=error.kind == "rate_limited")
         if error.kind in ("connection", "invalid") and not job.usage.calls and job.attempts[key] >= FIRST_ATTEMPTS:
-            job.stop, job.fatal = "an error", error  # nobody is there, or somebody else
+            job.abort(error)  # nobody is there, or somebody else
             queue.later(key, 0.0)
         elif job.attempts[key] >= (COMPLAINTS if busy else ATTEMPTS):
-            _give_up(job, queue, key, error)
+            job.failed(key, error)
         else:
             wait = backoff(job.attempts[key], job.rng) if error.retry_after is None else error.retry_after
             queue.later(key, wait)
     except Rejected as error:
         job.note("rejected")
-        _give_up(job, queue, key, error)
+        job.failed(key, error)
         if not job.usage.calls and len(job.failures) >= ALL_REJECTED:
-            job.stop, job.fatal = f"the first {ALL_REJECTED} requests were all rejected", error
+            job.abort(error)
     except LLMError as error:
         job.note("fatal")
-        job.stop, job.fatal = "an error", error
+        job.abort(error)
     finally:
-        pace.leave()
-        job.account.settle(wanted, answer)
+        limiter.leave()
+        job.account.settle(job.wanted[key], answer)
         if answer is not None:
-            _arrived(job, queue, key, answer)
+            job.received(key, answer)
 
 
-def _give_up(job: Job, queue: Queue, key: Key, error: LLMError) -> None:
-    queue.done(key)
-    job.failed(key, error)
+class _Looks:
+    """When to look at batches again: soon at first, then less and less often."""
+
+    def __init__(self):
+        self._wait, self._next = in_batches.FIRST_LOOK, 0.0
+
+    def due(self) -> bool:
+        """Whether it is time; if so, the next time is later."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next, self._wait = now + self._wait, min(in_batches.LAST_LOOK, 1.5 * self._wait)
+        return True
 
 
-async def _look(
-    job: Job, queue: Queue, elsewhere: dict[Key, str], transport: Transport, looks: in_batches.Looks
-) -> None:
+async def _look(job: Job, queue: Queue, transport: Transport, looks: _Looks) -> None:
     """What became of requests that others are at."""
-    owners = {owner for owner in elsewhere.values() if owner.startswith("batch:")}
-    due = looks.due() if owners else False
+    batches = {owner for owner in job.elsewhere.values() if owner.startswith("batch:")}
+    due = bool(batches) and looks.due()
     if due:
-        await in_batches.collect(job, transport, owners)
-        for key in [key for key in elsewhere if key in job.answers or key in job.failures]:
-            del elsewhere[key]
-            queue.done(key)
+        await in_batches.collect(job, transport, batches)
     # What is in a batch may stay there for hours, and be much.
-    keys = [key for key, owner in elsewhere.items() if due or not owner.startswith("batch:")]
-    for key, there in job.store.claim_many(keys).items():
-        if isinstance(there, Answer):
-            del elsewhere[key]
-            _arrived(job, queue, key, there)
-        elif there is None:  # its owner gave up or died
-            del elsewhere[key]
-            queue.push(key)
-        else:
-            elsewhere[key] = there
+    for key in job.claim(key for key, owner in job.elsewhere.items() if due or not owner.startswith("batch:")):
+        queue.push(key)  # its owner gave up or died
 
 
 async def _rest(wake: asyncio.Event, most: float, until: float | None) -> None:

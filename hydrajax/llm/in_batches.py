@@ -17,7 +17,7 @@ from hydrajax.llm import messages
 from hydrajax.llm.job import Job
 from hydrajax.llm.rate_limit import backoff
 from hydrajax.llm.request import Answer, LLMError, Rejected, Transient, Transport
-from hydrajax.llm.store import Batch, Key, process_lives
+from hydrajax.llm.store import Key, SubmittedBatch, process_lives
 
 _log = logging.getLogger(__name__)
 # Intents that this process is submitting at this moment.
@@ -25,7 +25,7 @@ _submitting: set[str] = set()
 
 ATTEMPTS = 5
 SUBMISSIONS = 10
-LOOKS = 20  # that fail, one after another
+FAILED_LOOKS = 20  # one after another
 BROKEN = 3  # downloads of results that cannot be read to the end
 FIRST_SUBMISSIONS = 4  # where the server was never reached
 PORTION = 500
@@ -41,21 +41,21 @@ async def send(job: Job, transport: batches_lib.Batches, *, wait_for_results: bo
       wait_for_results: False returns when everything is submitted.
     """
     wait, spent = FIRST_LOOK, None
-    elsewhere: dict[Key, str] = {}  # whose batch, or process, a request is with
     try:
         while not job.stop:
-            mine = _claim(job, elsewhere)
+            # What is in a batch under server is not asked about one by one.
+            under_way = {f"batch:{batch.intent}" for batch in job.store.batches()}
+            mine = job.claim(key for key in job.missing() if job.elsewhere.get(key) not in under_way)
             if spent is not None:
                 job.store.release(mine)  # others may send them
                 mine = []
             for chunk in _chunks(job, transport, mine):
                 intent = await _submit(job, transport, chunk)
-                elsewhere.update(dict.fromkeys(chunk, f"batch:{intent}"))
+                job.elsewhere.update(dict.fromkeys(chunk, f"batch:{intent}"))
                 if job.stop:
                     break
-            with_others = {elsewhere[key] for key in job.missing() if key in elsewhere}
+            with_others = set(job.elsewhere.values())
             owners = {owner for owner in with_others if owner.startswith("batch:")}
-            busy = len(with_others) > len(owners)
             if job.stop and job.fatal is None and job.reserved:
                 # The budget is spent, but what was submitted for it comes: it is waited for.
                 spent, job.stop = job.stop, None
@@ -64,9 +64,7 @@ async def send(job: Job, transport: batches_lib.Batches, *, wait_for_results: bo
             if spent is not None and not owners:
                 job.stop = spent
                 break
-            if not (mine or owners or busy):
-                break
-            if not wait_for_results:
+            if not (mine or with_others) or not wait_for_results:
                 break
             if owners:
                 await collect(job, transport, owners)
@@ -78,37 +76,6 @@ async def send(job: Job, transport: batches_lib.Batches, *, wait_for_results: bo
         job.flush()
 
 
-def _claim(job: Job, elsewhere: dict[Key, str]) -> list[Key]:
-    """Takes over what nobody is at; what is in a batch under way is not asked about one by one."""
-    under_way = {f"batch:{batch.intent}" for batch in job.store.batches()}
-    mine = []
-    for key, there in job.store.claim_many([k for k in job.missing() if elsewhere.get(k) not in under_way]).items():
-        elsewhere.pop(key, None)
-        if isinstance(there, Answer):
-            _settle(job, key, there)  # of this run's batch, perhaps, whose results another process has stored
-            job.received(key, there)
-        elif there is None:
-            mine.append(key)
-        else:
-            elsewhere[key] = there
-    return mine
-
-
-class Looks:
-    """When to look at batches again: soon at first, then less and less often."""
-
-    def __init__(self):
-        self._wait, self._next = FIRST_LOOK, 0.0
-
-    def due(self) -> bool:
-        """Whether it is time; if so, the next time is later."""
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next, self._wait = now + self._wait, min(LAST_LOOK, 1.5 * self._wait)
-        return True
-
-
 async def collect(job: Job, transport: Transport, owners: Collection[str]) -> None:
     """Looks at batches, and takes the results of those that have ended.
 
@@ -117,22 +84,20 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
       transport: batches, or messages to the same server.
       owners: `batch:INTENT` of each.
     """
-    way = transport if isinstance(transport, batches_lib.Batches) else None
-    if way is None:
-        if not isinstance(transport, messages.Messages):
-            return
-        way = batches_lib.Batches(transport)
+    server = batches_lib.Batches(transport) if isinstance(transport, messages.Messages) else transport
+    if not isinstance(server, batches_lib.Batches):
+        return
     for owner in owners:
         intent = owner.removeprefix("batch:")
         try:
-            batch_id = await _named(job, way, intent)
+            batch_id = await _named(job, server, intent)
             if batch_id is None:
                 continue
-            ended = await way.ended(batch_id)
+            ended = await server.ended(batch_id)
             if ended is None:
                 _unknown(job, intent, batch_id)
             elif ended:
-                await _take(job, way, intent, batch_id)
+                await _take(job, server, intent, batch_id)
             job.looks.pop(intent, None)
         except batches_lib.Gone as error:
             _log.warning("%s: its requests are sent again", error)
@@ -145,16 +110,16 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
             if job.looks[intent] == 1:
                 _log.warning("batch %s could not be looked at, and will be again: %s", intent.split("#")[-1], error)
             nobody = error.kind == "connection" and not job.usage.calls and job.looks[intent] >= FIRST_SUBMISSIONS
-            if nobody or job.looks[intent] >= LOOKS:
-                job.stop, job.fatal = "an error", error  # the batch goes on, and is found by whoever comes next
+            if nobody or job.looks[intent] >= FAILED_LOOKS:
+                job.abort(error)  # the batch goes on, and is found by whoever comes next
         except LLMError as error:
-            job.stop, job.fatal = "an error", error
+            job.abort(error)
 
 
 def _unknown(job: Job, intent: str, batch_id: str) -> None:
     """A batch that the server does not know: forgotten where it is old, else most likely another account's."""
-    created = next((batch.created for batch in job.store.batches() if batch.intent == intent), 0.0)
-    if time.time() - created < batches_lib.KEPT_SECONDS:
+    batch = job.store.batch(intent)
+    if batch is not None and time.time() - batch.created < batches_lib.KEPT_SECONDS:
         raise LLMError(
             f"{job.model}: the server does not know batch {batch_id}, which was submitted from here; go on with the "
             "key and the address that it was submitted with, or forget it (hydrajax store gc --batches) and pay again"
@@ -163,10 +128,9 @@ def _unknown(job: Job, intent: str, batch_id: str) -> None:
     job.store.end_batch(intent)
 
 
-async def _named(job: Job, way: batches_lib.Batches, intent: str) -> str | None:
+async def _named(job: Job, server: batches_lib.Batches, intent: str) -> str | None:
     """The server's id of a batch; None while its owner is submitting it. One that never arrived is forgotten."""
-    known = {batch.intent: batch for batch in job.store.batches()}
-    batch = known.get(intent)
+    batch = job.store.batch(intent)
     if batch is None:
         job.store.end_batch(intent)
         return None
@@ -177,40 +141,40 @@ async def _named(job: Job, way: batches_lib.Batches, intent: str) -> str | None:
         owner != job.store.owner and process_lives(owner, batch.created, trusted=batches_lib.SUBMITTED_WITHIN)
     ):
         return None
-    found = await _find(job, way, batch)
-    if found is None:
+    batch_id = await _find(job, server, batch)
+    if batch_id is None:
         job.store.end_batch(intent)
     else:
-        job.store.name_batch(intent, found)
-    return found
+        job.store.name_batch(intent, batch_id)
+    return batch_id
 
 
-async def _find(job: Job, way: batches_lib.Batches, batch: Batch) -> str | None:
+async def _find(job: Job, server: batches_lib.Batches, batch: SubmittedBatch) -> str | None:
     ids = {other.id for other in job.store.batches() if other.id} | job.strangers.get(batch.intent, set())
-    return await way.find(batch, frozenset(ids))
+    return await server.find(batch, frozenset(ids))
 
 
-async def _submit(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]) -> str:
+async def _submit(job: Job, server: batches_lib.Batches, chunk: Sequence[Key]) -> str:
     """Submits a batch, and returns the store's name for it."""
     intent = f"{job.store.owner}#{uuid.uuid4().hex[:12]}"
     batch = job.store.begin_batch(intent, job.model, chunk)
     _submitting.add(intent)
     try:
-        await _submit_noted(job, way, chunk, batch)
+        await _submit_noted(job, server, chunk, batch)
     finally:
         _submitting.discard(intent)
     return intent
 
 
-async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key], noted: Batch) -> None:
+async def _submit_noted(job: Job, server: batches_lib.Batches, chunk: Sequence[Key], noted: SubmittedBatch) -> None:
     unsure = False
     for attempt in itertools.count(1):
         try:
             # Without an answer, the batch may have been taken all the same: it is looked for before it is sent again.
-            batch_id = await _find(job, way, noted) if unsure else None
+            batch_id = await _find(job, server, noted) if unsure else None
             unsure = False
             if batch_id is None:
-                batch_id = await way.submit([(key, job.wanted[key]) for key in chunk])
+                batch_id = await server.submit([(key, job.wanted[key]) for key in chunk])
                 job.submitted.add(batch_id)
             job.store.name_batch(noted.intent, batch_id)
             _log.info("batch %s with %d requests is submitted", batch_id, len(chunk))
@@ -222,24 +186,24 @@ async def _submit_noted(job: Job, way: batches_lib.Batches, chunk: Sequence[Key]
             if attempt >= SUBMISSIONS or nobody or job.stop:
                 if not unsure:  # else it is looked for by whoever comes next
                     job.store.end_batch(noted.intent)
-                job.stop, job.fatal = job.stop or "an error", error
+                job.abort(error)
                 return
             wait = backoff(attempt, job.rng) if error.retry_after is None else error.retry_after
             await _sleep(job, wait)
         except LLMError as error:
             job.store.end_batch(noted.intent)
-            job.stop, job.fatal = "an error", error
+            job.abort(error)
             return
 
 
-async def _take(job: Job, way: batches_lib.Batches, intent: str, batch_id: str) -> None:
+async def _take(job: Job, server: batches_lib.Batches, intent: str, batch_id: str) -> None:
     keys = {batches_lib.custom_id(key): key for key in job.store.batch_keys(intent)}
     left = set(keys.values())
     strange = bool(left) and batch_id not in job.submitted
     failed: dict[Key, LLMError] = {}
     portion: dict[Key, Answer] = {}
     try:
-        async for key, outcome in way.results(batch_id, keys):
+        async for key, outcome in server.results(batch_id, keys):
             strange = False
             left.discard(key)
             if isinstance(outcome, Answer):
@@ -275,35 +239,28 @@ def _failed(job: Job, failed: Mapping[Key, LLMError]) -> None:
         rejected = isinstance(error, Rejected)
         job.note("rejected" if rejected else getattr(error, "kind", "server"))
         job.attempts[key] += 1
-        _settle(job, key, None)
+        job.settle(key, None)
         if rejected or job.attempts[key] >= ATTEMPTS:
             job.failed(key, error)
 
 
 def _keep(job: Job, portion: dict[Key, Answer]) -> None:
     """Stores answers; those that another process has stored meanwhile are not counted as this one's."""
-    there = job.store.get_many(portion)
+    stored = job.store.get_many(portion)
     job.store.put_many(
-        ((key, job.model, answer) for key, answer in portion.items() if key not in there),
+        ((key, job.model, answer) for key, answer in portion.items() if key not in stored),
         expected={key: job.expected(key) for key in portion if key in job.wanted},
     )
     for key, answer in portion.items():
         if key in job.wanted and key not in job.answers:
-            _settle(job, key, answer)
-            if key not in there:
+            job.settle(key, answer)
+            if key not in stored:
                 job.note("answered")
-            job.took(key, there.get(key, answer))
+            job.count(key, stored.get(key, answer))
     portion.clear()
 
 
-def _settle(job: Job, key: Key, answer: Answer | None) -> None:
-    """Books a result; of batches that another run has submitted, that run has paid."""
-    if key in job.reserved:
-        job.reserved.discard(key)
-        job.account.settle(job.wanted[key], answer, batch=True)
-
-
-def _chunks(job: Job, way: batches_lib.Batches, keys: Sequence[Key]) -> Iterator[list[Key]]:
+def _chunks(job: Job, server: batches_lib.Batches, keys: Sequence[Key]) -> Iterator[list[Key]]:
     """Requests in batches within the limits, as far as the budget goes."""
     chunk: list[Key] = []
     size = 0
@@ -315,8 +272,8 @@ def _chunks(job: Job, way: batches_lib.Batches, keys: Sequence[Key]) -> Iterator
             job.stop = job.stop or f"the budget of {limit} is spent"
             return
         job.reserved.add(key)
-        weight = way.size(job.wanted[key])
-        if chunk and (len(chunk) >= way.most_requests or size + weight > batches_lib.MOST_BYTES):
+        weight = server.size(job.wanted[key])
+        if chunk and (len(chunk) >= server.most_requests or size + weight > batches_lib.MOST_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(key)

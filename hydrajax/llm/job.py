@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from hydrajax import progress
 from hydrajax.llm import models, request
@@ -23,11 +23,12 @@ class Job:
     """Requests without a stored answer, on their way.
 
     Attributes:
-      model: whose.
       wanted: what is missing, by key.
       store, usage, account, advance: where answers, counts, money and progress go.
       answers: received so far, those from the store included.
       failures: requests that never will be answered.
+      elsewhere: requests that others are at, a process or a batch (`batch:INTENT`).
+      ended: told of every request that was answered or given up.
       stop: why nothing more is sent; None while it goes on.
       fatal: the error behind it, where it was one.
       reserved: requests in batches for which money is set aside, of this job and of others with the same account.
@@ -38,7 +39,6 @@ class Job:
       rng: of jitter.
     """
 
-    model: str
     wanted: Mapping[Key, Request]
     store: Store
     usage: Usage
@@ -46,6 +46,8 @@ class Job:
     advance: progress.Advance
     answers: dict[Key, Answer]
     failures: dict[Key, LLMError] = dataclasses.field(default_factory=dict)
+    elsewhere: dict[Key, str] = dataclasses.field(default_factory=dict)
+    ended: Callable[[Key], None] = lambda key: None
     stop: str | None = None
     fatal: LLMError | None = None
     reserved: set[Key] = dataclasses.field(default_factory=set)
@@ -58,27 +60,48 @@ class Job:
     _outcomes: "collections.Counter[str]" = dataclasses.field(default_factory=collections.Counter)
     _done: int = 0
 
+    @property
+    def model(self) -> str:
+        return self.usage.model
+
+    def claim(self, keys: Iterable[Key]) -> list[Key]:
+        """Those that are now this process's to send; of the others the answer is taken, or noted who is at them."""
+        mine = []
+        for key, state in self.store.claim_many(list(keys)).items():
+            self.elsewhere.pop(key, None)
+            if isinstance(state, Answer):
+                self.settle(key, state)  # of this run's batch, perhaps, whose results another process has stored
+                self.count(key, state)
+            elif state is None:
+                mine.append(key)
+            else:
+                self.elsewhere[key] = state
+        return mine
+
     def received(self, key: Key, answer: Answer) -> None:
         """Stores an answer, then counts it."""
-        if answer.cached:
-            self.answers[key] = answer
-        else:
-            tokens, limit = self.expected(key)
-            self.answers[key] = self.store.put(*key, self.model, answer, expected_tokens=tokens, max_tokens=limit)
-            self.note("answered")
-        self.usage.add(answer)
-        self._step()
+        tokens, limit = self.expected(key)
+        stored = self.store.put(*key, self.model, answer, expected_tokens=tokens, max_tokens=limit)
+        self.note("answered")
+        self.count(key, answer)
+        self.answers[key] = stored  # another process's, perhaps, which was there first; this one was paid for
 
     def expected(self, key: Key) -> tuple[int, int]:
         """The prompt's tokens as estimated, and the answer's limit as it is sent: plans learn from them."""
         wanted = self.wanted[key]
         return request.estimate_input_tokens(wanted), models.find(self.model).limit(wanted.max_tokens)
 
-    def took(self, key: Key, answer: Answer) -> None:
+    def count(self, key: Key, answer: Answer) -> None:
         """Counts an answer that is stored already."""
         self.answers[key] = answer
         self.usage.add(answer)
-        self._step()
+        self._step(key)
+
+    def settle(self, key: Key, answer: Answer | None) -> None:
+        """Books the result of a request in a batch; of batches that another run has submitted, that run has paid."""
+        if key in self.reserved:
+            self.reserved.discard(key)
+            self.account.settle(self.wanted[key], answer, batch=True)
 
     def failed(self, key: Key, error: LLMError) -> None:
         """Gives a request up."""
@@ -86,10 +109,13 @@ class Job:
         self.store.release([key])
         if len(self.failures) <= LOGGED:
             _log.warning("a request failed for good: %s", error)
-        self._step()
+        self._step(key)
+
+    def abort(self, error: LLMError) -> None:
+        """Nothing more is sent, since no other request would fare better."""
+        self.stop, self.fatal = "an error", error
 
     def note(self, outcome: str) -> None:
-        """Counts an attempt."""
         self._outcomes[outcome] += 1
         if sum(self._outcomes.values()) >= NOTED_EVERY:
             self.flush()
@@ -104,7 +130,9 @@ class Job:
         """What is still to be answered."""
         return [key for key in self.wanted if key not in self.answers and key not in self.failures]
 
-    def _step(self) -> None:
+    def _step(self, key: Key) -> None:
+        self.elsewhere.pop(key, None)
+        self.ended(key)
         self._done += 1
         parts = [f"{self.usage.input_tokens + self.usage.output_tokens:,} tokens"]
         if self.usage.cached:

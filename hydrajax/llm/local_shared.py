@@ -55,8 +55,8 @@ def folder() -> pathlib.Path:
         return path
     path = pathlib.Path(tempfile.gettempdir()) / f"hydrajax-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
-    there = path.lstat()
-    if there.st_uid != os.getuid() or stat.S_IMODE(there.st_mode) & 0o077 or not stat.S_ISDIR(there.st_mode):
+    status = path.lstat()
+    if status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077 or not stat.S_ISDIR(status.st_mode):
         raise LLMError(f"{path}: belongs to somebody else, or others may write there; remove it")
     return path
 

@@ -2,34 +2,18 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from hydrajax import files
 from hydrajax.llm import models, request, store
 from hydrajax.types import DataError
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "key": (str,),
-    "sample": (int,),
-    "model": (str,),
-    "text": (str,),
-    "stop_reason": (str,),
-    "input_tokens": (int,),
-    "output_tokens": (int,),
-    "cache_read": (int,),
-    "cache_written": (int,),
-    "request_id": (str,),
-    "seconds": (int, float),
-    "batch": (int,),
-    "expected_tokens": (int, type(None)),
-    "max_tokens": (int, type(None)),
-    "created": (int, float),
-}
+_TYPES: dict[str, tuple[type, ...]] = {"text": (str,), "integer": (int,), "real": (int, float)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,32 +30,24 @@ class ModelStats:
     cost_usd: float | None
 
 
+_COUNTS = [field.name for field in dataclasses.fields(ModelStats) if field.name != "cost_usd"]
+
+
 def stats(answers: store.Store) -> list[ModelStats]:
     """Answers, what became of them, and what they cost, by model."""
     rows = answers.execute(
         "select model, count(*), sum(stop_reason = 'refusal'), sum(stop_reason = 'max_tokens'), sum(trim(text) = ''), "
-        "sum(input_tokens), sum(output_tokens), sum(cache_read), sum(cache_written), sum(batch * input_tokens), "
-        "sum(batch * output_tokens), sum(batch * cache_read), sum(batch * cache_written) "
-        "from answers group by model order by model"
+        "sum(input_tokens), sum(output_tokens), sum(price * input_tokens), sum(price * output_tokens), "
+        f"sum(price * cache_read), sum(price * cache_written) from "
+        f"(select *, iif(batch, {models.BATCH_PRICE}, 1.0) as price from answers) group by model order by model"
     )
-    found = []
-    for model, count, refused, truncated, empty, read, written, hit, new, b_read, b_written, b_hit, b_new in rows:
-        row = models.find(model)
-        single = row.cost(read - b_read, written - b_written, cache_read=hit - b_hit, cache_written=new - b_new)
-        batched = row.cost(b_read, b_written, cache_read=b_hit, cache_written=b_new, batch=True)
-        found.append(
-            ModelStats(
-                model=model,
-                answers=count,
-                refused=refused,
-                truncated=truncated,
-                empty=empty,
-                input_tokens=read,
-                output_tokens=written,
-                cost_usd=None if single is None or batched is None else single + batched,
-            )
+    return [
+        ModelStats(
+            **dict(zip(_COUNTS, row, strict=False)),
+            cost_usd=models.find(row[0]).cost(row[-4], row[-3], cache_read=row[-2], cache_written=row[-1]),
         )
-    return found
+        for row in rows
+    ]
 
 
 def export(answers: store.Store, path: pathlib.Path) -> int:
@@ -109,38 +85,39 @@ def import_lines(answers: store.Store, path: pathlib.Path) -> Imported:
       DataError: the file cannot be read, or a line is no answer. Nothing is taken in then.
     """
     new = same = different = 0
-    marks = ", ".join("?" * len(store.COLUMNS))
     with answers.transaction():
-        for row in _lines(path):
+        for number, row in files.numbered_lines(path):
+            problem = _problem(row)
+            if problem:
+                raise DataError(f"{path}, line {number}: {problem}")
             key = (row["key"], row["sample"])
-            there = answers.get_many([key])
-            if there:
-                equal = there[key].text == row["text"]
+            stored = answers.get_many([key])
+            if stored:
+                equal = stored[key].text == row["text"]
                 same, different = same + equal, different + (not equal)
                 continue
-            values = [row[name] for name in store.COLUMNS]
-            answers.execute(f"insert into answers ({', '.join(store.COLUMNS)}) values ({marks})", values)
+            answers.execute(store.INSERT, row)
             new += 1
     return Imported(new=new, same=same, different=different)
 
 
 def verify(answers: store.Store) -> list[str]:
-    """Faults of the file and of its rows, a sentence each; none where it is sound."""
-    faults: list[str] = []
+    """What is wrong with the file and its rows, a sentence each; none where it is sound."""
+    wrong: list[str] = []
     try:
-        faults += [f"SQLite: {row[0]}" for row in answers.execute("pragma integrity_check") if row[0] != "ok"]
+        wrong += [f"SQLite: {row[0]}" for row in answers.execute("pragma integrity_check") if row[0] != "ok"]
         for row in answers.rows():
-            fault = _fault(row)
-            if fault:
-                faults.append(f"answer {str(row['key'])[:12]}.../{row['sample']}: {fault}")
+            problem = _problem(row)
+            if problem:
+                wrong.append(f"answer {str(row['key'])[:12]}.../{row['sample']}: {problem}")
     except sqlite3.DatabaseError as error:
-        return [*faults, f"SQLite: {error}; export what can be read into a new store"]
+        return [*wrong, f"SQLite: {error}; export what can be read into a new store"]
     claimed = answers.execute(
         "select count(*) from claims join answers on claims.key = answers.key and claims.sample = answers.sample"
     ).fetchone()[0]
     if claimed:
-        faults.append(f"{claimed} requests are noted as under way although they are answered; gc mends that")
-    return faults
+        wrong.append(f"{claimed} requests are noted as under way although they are answered; gc mends that")
+    return wrong
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,7 +139,6 @@ def collect_garbage(
     """Removes claims of the dead, and the answers that are asked to go; gives the space back.
 
     Args:
-      answers: the store.
       model: answers of this model go.
       older_than_days: answers older than this go; with `model`, only those of that model.
       batches: batches under way are forgotten too; their requests will be sent, and paid for, again.
@@ -186,39 +162,26 @@ def collect_garbage(
         ended = answers.execute(
             "delete from batches where not exists (select 1 from claims where owner = 'batch:' || intent)"
         ).rowcount
-        conditions: list[str] = []
-        values: list[str | float] = []
-        if model is not None:
-            conditions.append("model = ?")
-            values.append(model)
-        if older_than_days is not None:
-            conditions.append("created < ?")
-            values.append(time.time() - older_than_days * 86400)
-        if conditions:
-            removed = answers.execute(f"delete from answers where {' and '.join(conditions)}", values).rowcount
+        if model is not None or older_than_days is not None:
+            before = math.inf if older_than_days is None else time.time() - older_than_days * 86400
+            statement = "delete from answers where model = coalesce(?, model) and created < ?"
+            removed = answers.execute(statement, (model, before)).rowcount
     answers.execute("vacuum")
     return Removed(answers=removed, claims=len(dead), batches=ended)
 
 
-def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    for number, row in files.numbered_lines(path):
-        fault = _fault(row)
-        if fault:
-            raise DataError(f"{path}, line {number}: {fault}")
-        yield row
-
-
-def _fault(row: dict[str, Any]) -> str | None:
-    missing = [name for name in _TYPES if name not in row]
+def _problem(row: dict[str, Any]) -> str | None:
+    missing = [name for name in store.COLUMNS if name not in row]
     if missing:
         return f"has no {', '.join(missing)}; expected what `hydrajax store export` writes"
-    for name, kinds in _TYPES.items():
+    for name, declared in store.COLUMNS.items():
+        kinds = _TYPES[declared.split()[0]] + (() if "not null" in declared else (type(None),))
         if not isinstance(row[name], kinds) or isinstance(row[name], bool):
             return f"{name} is {row[name]!r}, expected {' or '.join(kind.__name__ for kind in kinds)}"
     if not re.fullmatch("[0-9a-f]{64}", row["key"]):
         return f"key is {row['key'][:80]!r}, expected 64 hexadecimal digits"
     for name, value in row.items():
-        if name in _TYPES and isinstance(value, int | float) and not 0 <= value < 2**63:
+        if name in store.COLUMNS and isinstance(value, int | float) and not 0 <= value < 2**63:
             return f"{name} is {value}, expected 0 or more, and less than 2^63"
         if isinstance(value, str) and value != request.encodable(value):
             return f"{name} holds half a surrogate pair"

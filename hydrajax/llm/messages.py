@@ -4,6 +4,7 @@ Each call is one attempt: when, and how often, it is repeated is the sampler's b
 was sent is counted.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -12,10 +13,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import anthropic
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from hydrajax.llm import models
 from hydrajax.llm.request import (
@@ -28,6 +27,9 @@ from hydrajax.llm.request import (
     encodable,
     estimate_input_tokens,
 )
+
+if TYPE_CHECKING:
+    import anthropic  # elsewhere in the functions that need it: half a second, which plans and `--help` do not have
 
 # The environment may name a proxy; the loopback interface is never behind it.
 _NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
@@ -85,6 +87,8 @@ class Messages:
 
     def check(self) -> None:
         """See `Transport.check`: whether the environment, a profile or an argument holds a key."""
+        import anthropic
+
         try:
             client = anthropic.AsyncAnthropic(**self._settings)
         except (anthropic.AnthropicError, TypeError, ValueError) as error:
@@ -93,7 +97,6 @@ class Messages:
             raise LLMError(_no_key(self.model))
 
     async def complete(self, request: Request) -> Answer:
-        """See `Transport.complete`."""
         start = time.monotonic()
         with self.errors():
             raw = await self.client().messages.with_raw_response.create(**self.body(request))
@@ -106,37 +109,67 @@ class Messages:
             )
 
     async def close(self) -> None:
-        """See `Transport.close`."""
         if self._client is not None:
             await self._client.close()
             self._client = None
 
     def body(self, request: Request) -> dict[str, Any]:
-        """See `body`."""
         user = None
         if self._salt is not None and request.group:
             user = hmac.new(self._salt, request.group.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
         return body(self.model, self.served_as, request, user)
 
-    def errors(self) -> "as_llm_errors":
-        """A context in which the SDK's errors become this package's, without the key."""
-        return as_llm_errors(self.model, self._secrets)
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """The SDK's errors become this package's, each with one sentence and without the key."""
+        import anthropic
+
+        try:
+            yield
+        except anthropic.AuthenticationError as error:
+            raise LLMError(f"{self.model}: the API key was refused; set ANTHROPIC_API_KEY") from error
+        except anthropic.APIStatusError as error:
+            # Without its cause, which would bring the server's words back into a traceback.
+            raise self._status_error(error) from None
+        except anthropic.APITimeoutError as error:
+            raise Transient(f"{self.model}: no answer in time", kind="timeout") from error
+        except anthropic.APIConnectionError as error:
+            name = type(error.__cause__ or error).__name__
+            raise Transient(f"{self.model}: no connection to the server ({name})", kind="connection") from error
+        except (json.JSONDecodeError, UnicodeDecodeError, anthropic.APIResponseValidationError) as error:
+            raise Transient(_no_answer(self.model), kind="invalid") from error
+        except (anthropic.AnthropicError, TypeError) as error:
+            # The SDK reports a missing key with its generic error or a TypeError, depending on where it notices.
+            raise LLMError(_no_key(self.model)) from error
 
     def without_keys(self, text: str) -> str:
-        """See `without_keys`."""
-        return without_keys(text, self._secrets)
-
-    @property
-    def _secrets(self) -> tuple[str, ...]:
+        """A sentence of a server's, without what looks like a key, or is the one in use; cut at 200 characters."""
         client = self._client
-        found = [client.api_key, client.auth_token] if client else []
+        secrets = [client.api_key, client.auth_token] if client else []
         # Before there is a client, too: it is made inside the context that needs this.
-        found += [self._settings["api_key"], *(os.environ.get(name) for name in _SECRET_NAMES)]
-        return tuple(secret for secret in found if secret)
+        for secret in (*secrets, self._settings["api_key"], *map(os.environ.get, _SECRET_NAMES)):
+            if secret:
+                text = text.replace(secret, "[key]")
+        return _SECRET.sub("[key]", text)[:200]
 
-    def client(self) -> anthropic.AsyncAnthropic:
+    def _status_error(self, error: "anthropic.APIStatusError") -> LLMError:
+        """What an HTTP status means for this request, and for others."""
+        code = error.status_code
+        sentence = f"{self.model}: the server answered {code} ({self.without_keys(_reason(error))})"
+        if code in _FATAL:
+            return LLMError(sentence)
+        if code in _KINDS or code >= 500:
+            headers = error.response.headers
+            milliseconds = _number(headers.get("retry-after-ms"))
+            retry_after = _number(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
+            return Transient(sentence, kind=_KINDS.get(code, "server"), retry_after=retry_after)
+        return Rejected(sentence)
+
+    def client(self) -> "anthropic.AsyncAnthropic":
         """The SDK's client, made when it is first needed."""
         if self._client is None:
+            import anthropic
+
             http_client = anthropic.DefaultAsyncHttpxClient(mounts=_NO_PROXY)
             with self.errors():
                 self._client = anthropic.AsyncAnthropic(**self._settings, http_client=http_client)
@@ -178,9 +211,6 @@ def body(model: str, served_as: str, request: Request, user: str | None = None) 
         sent["system"] = plain(request.system)
     if user is not None:
         sent["metadata"] = {"user_id": user}
-    if request.schema is not None and row.structured:
-        form = {"type": "json_schema", "schema": json.loads(request.schema)}
-        extra["output_config"] = {**extra.get("output_config", {}), "format": form}
     if extra:
         sent["extra_body"] = extra
     return sent
@@ -217,52 +247,6 @@ def limits(headers: Mapping[str, str]) -> Limits:
     return Limits(per_minute=_number(headers.get("anthropic-ratelimit-requests-limit")), wait=wait)
 
 
-class as_llm_errors:  # noqa: N801 (used like a function)
-    """Turns the SDK's errors into this package's, each with one sentence.
-
-    Args:
-      model: named in the sentence.
-      secrets: never part of it, also where the server repeats them.
-    """
-
-    def __init__(self, model: str, secrets: Sequence[str] = ()):
-        self._model, self._secrets = model, secrets
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        match error:
-            case anthropic.AuthenticationError():
-                raise LLMError(f"{self._model}: the API key was refused; set ANTHROPIC_API_KEY") from error
-            case anthropic.APIStatusError():
-                # Without its cause, which would bring the server's words back into a traceback.
-                raise status_error(self._model, error, self._secrets) from None
-            case anthropic.APITimeoutError():
-                raise Transient(f"{self._model}: no answer in time", kind="timeout") from error
-            case anthropic.APIConnectionError():
-                name = type(error.__cause__ or error).__name__
-                raise Transient(f"{self._model}: no connection to the server ({name})", kind="connection") from error
-            case json.JSONDecodeError() | UnicodeDecodeError() | anthropic.APIResponseValidationError():
-                raise Transient(_no_answer(self._model), kind="invalid") from error
-            case anthropic.AnthropicError() | TypeError():
-                # The SDK reports a missing key with its generic error or a TypeError, depending on where it notices.
-                raise LLMError(_no_key(self._model)) from error
-
-
-def status_error(model: str, error: anthropic.APIStatusError, secrets: Sequence[str] = ()) -> LLMError:
-    """What an HTTP status means for this request, and for others."""
-    code, reason = error.status_code, without_keys(_reason(error), secrets)
-    sentence = f"{model}: the server answered {code} ({reason})"
-    if code in _FATAL:
-        return LLMError(sentence)
-    if code in _KINDS or code >= 500:
-        headers = error.response.headers
-        milliseconds = _number(headers.get("retry-after-ms"))
-        retry_after = _number(headers.get("retry-after")) if milliseconds is None else milliseconds / 1000
-        return Transient(sentence, kind=_KINDS.get(code, "server"), retry_after=retry_after)
-    return Rejected(sentence)
-
-
 def _number(text: str | None) -> float | None:
     try:
         number = float(text) if text is not None else None
@@ -289,15 +273,6 @@ def _no_answer(model: str) -> str:
     return f"{model}: what the server sent is not an answer in the Messages protocol; is the address right?"
 
 
-def _reason(error: anthropic.APIStatusError) -> str:
-    body = error.body if isinstance(error.body, dict) else {}
-    detail = body.get("error", {})
-    said = str(detail.get("message", "no reason given") if isinstance(detail, dict) else detail)
-    return said
-
-
-def without_keys(text: str, secrets: Sequence[str]) -> str:
-    """A sentence of a server's, without what looks like a key, or is one of these; cut at 200 characters."""
-    for secret in secrets:
-        text = text.replace(secret, "[key]")
-    return _SECRET.sub("[key]", text)[:200]
+def _reason(error: "anthropic.APIStatusError") -> str:
+    detail = error.body.get("error", {}) if isinstance(error.body, dict) else {}
+    return str(detail.get("message", "no reason given") if isinstance(detail, dict) else detail)

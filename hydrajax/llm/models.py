@@ -22,34 +22,31 @@ BATCH_PRICE = 0.5
 CACHE_WRITE_PRICE = 1.25
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Model:
     """Capabilities and price.
 
     Attributes:
-      temperature: whether requests may carry one. Where not, the first sample stands in for the greedy answer.
-      context_tokens: length of prompt and answer together.
       usd_in, usd_out: US dollars per million tokens; None where unknown.
       usd_cached: the same for input read from the prompt cache.
       cache_minimum: tokens that a prefix needs to be cached; None where nothing is said of caching in requests.
-      batches: whether it takes Message Batches, at half the price.
+      temperature: whether requests may carry one. Where not, the first sample stands in for the greedy answer.
+      context_tokens: length of prompt and answer together.
       no_thinking: fields of a request that switch thinking off, or down to the least.
       thinks: whether it thinks all the same.
-      structured: whether it can be held to a JSON schema (`output_config.format`).
       tokens_per_estimate: tokens as the model counts them for each of `request.estimate_input_tokens`.
       filled: typical length of an answer, as a share of its limit; for plans.
     """
 
-    temperature: bool
-    context_tokens: int
     usd_in: float | None = None
     usd_out: float | None = None
     usd_cached: float | None = None
     cache_minimum: int | None = None
-    batches: bool = True
+    _: dataclasses.KW_ONLY
+    temperature: bool
+    context_tokens: int
     no_thinking: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     thinks: bool = False
-    structured: bool = False
     tokens_per_estimate: float = 1.1
     filled: float = 0.5
 
@@ -93,62 +90,33 @@ class Model:
 _OFF = {"thinking": {"type": "disabled"}}
 _BETWEEN = {"thinking": {"type": "between_tools"}}
 _LEAST = {"output_config": {"effort": "low"}}
-
-
-def _claude(
-    usd_in: float,
-    usd_out: float,
-    usd_cached: float,
-    cache_minimum: int,
-    *,
-    temperature: bool = False,
-    context: int = 1_000_000,
-    no_thinking: Mapping[str, Any] | None = None,
-    thinks: bool = False,
-    structured: bool = True,
-    newer_tokenizer: bool = True,
-) -> Model:
-    return Model(
-        temperature=temperature,
-        context_tokens=context,
-        usd_in=usd_in,
-        usd_out=usd_out,
-        usd_cached=usd_cached,
-        cache_minimum=cache_minimum,
-        no_thinking=no_thinking or {},
-        thinks=thinks,
-        structured=structured,
-        # The tokenizer of 4.7 and later counts the same text as about 30 % more tokens.
-        tokens_per_estimate=1.4 if newer_tokenizer else TOKENS_PER_ESTIMATE,
-    )
-
-
-_old = functools.partial(_claude, temperature=True, newer_tokenizer=False)
+# The tokenizer of 4.7 and later counts the same text as about 30 % more tokens.
+_new = functools.partial(Model, temperature=False, context_tokens=1_000_000, tokens_per_estimate=1.4)
+_old = functools.partial(Model, temperature=True, context_tokens=200_000, tokens_per_estimate=TOKENS_PER_ESTIMATE)
 
 CLAUDE: Mapping[str, Model] = {
-    "claude-3-haiku": _old(0.25, 1.25, 0.03, 2048, context=200_000, structured=False),
-    "claude-3-5-haiku": _old(0.80, 4.00, 0.08, 2048, context=200_000, structured=False),
-    "claude-haiku-4-5": _old(1.00, 5.00, 0.10, 4096, context=200_000),
-    "claude-haiku-5-5": _claude(0.10, 0.50, 0.01, 4096, no_thinking=_LEAST, thinks=True),
-    "claude-sonnet-4-5": _old(3.00, 15.00, 0.30, 1024, context=200_000),
-    "claude-sonnet-4-6": _old(3.00, 15.00, 0.30, 1024),
-    "claude-sonnet-5": _claude(2.00, 10.00, 0.20, 1024, no_thinking=_OFF),
-    "claude-sonnet-5-5": _claude(2.00, 10.00, 0.10, 1024, no_thinking=_BETWEEN),
-    "claude-opus-4-5": _old(5.00, 25.00, 0.50, 4096, context=200_000),
-    "claude-opus-4-6": _old(5.00, 25.00, 0.50, 4096),
-    "claude-opus-4-7": _claude(5.00, 25.00, 0.50, 2048),
-    "claude-opus-4-8": _claude(5.00, 25.00, 0.50, 1024),
-    "claude-opus-5": _claude(5.00, 25.00, 0.50, 512, no_thinking=_OFF),
-    "claude-opus-5-5": _claude(4.00, 20.00, 0.20, 512, no_thinking=_LEAST, thinks=True),
-    "claude-fable-5": _claude(10.00, 50.00, 1.00, 512, no_thinking=_LEAST, thinks=True),
-    "claude-fable-5-1": _claude(10.00, 50.00, 0.25, 512, no_thinking=_LEAST, thinks=True),
+    "claude-3-haiku": _old(0.25, 1.25, 0.03, 2048),
+    "claude-3-5-haiku": _old(0.80, 4.00, 0.08, 2048),
+    "claude-haiku-4-5": _old(1.00, 5.00, 0.10, 4096),
+    "claude-haiku-5-5": _new(0.10, 0.50, 0.01, 4096, no_thinking=_LEAST, thinks=True),
+    "claude-sonnet-4-5": _old(3.00, 15.00, 0.30, 1024),
+    "claude-sonnet-4-6": _old(3.00, 15.00, 0.30, 1024, context_tokens=1_000_000),
+    "claude-sonnet-5": _new(2.00, 10.00, 0.20, 1024, no_thinking=_OFF),
+    "claude-sonnet-5-5": _new(2.00, 10.00, 0.10, 1024, no_thinking=_BETWEEN),
+    "claude-opus-4-5": _old(5.00, 25.00, 0.50, 4096),
+    "claude-opus-4-6": _old(5.00, 25.00, 0.50, 4096, context_tokens=1_000_000),
+    "claude-opus-4-7": _new(5.00, 25.00, 0.50, 2048),
+    "claude-opus-4-8": _new(5.00, 25.00, 0.50, 1024),
+    "claude-opus-5": _new(5.00, 25.00, 0.50, 512, no_thinking=_OFF),
+    "claude-opus-5-5": _new(4.00, 20.00, 0.20, 512, no_thinking=_LEAST, thinks=True),
+    "claude-fable-5": _new(10.00, 50.00, 1.00, 512, no_thinking=_LEAST, thinks=True),
+    "claude-fable-5-1": _new(10.00, 50.00, 0.25, 512, no_thinking=_LEAST, thinks=True),
 }
 
+OF_OTHERS: dict[str, Model] = {}
 UNKNOWN = Model(temperature=False, context_tokens=100_000, tokens_per_estimate=1.4)
 # The small embedded model rambles on to the limit; its tokenizer is finer than the estimate.
-LOCAL = Model(
-    temperature=True, context_tokens=8192, usd_in=0.0, usd_out=0.0, batches=False, tokens_per_estimate=1.1, filled=0.9
-)
+LOCAL = Model(0.0, 0.0, temperature=True, context_tokens=8192, filled=0.9)
 SCRIPTED = dataclasses.replace(LOCAL, tokens_per_estimate=1.0, filled=0.3)
 
 
@@ -162,6 +130,8 @@ def find(model: str) -> Model:
         return LOCAL
     if model.startswith("scripted"):
         return SCRIPTED
+    if model in OF_OTHERS:
+        return OF_OTHERS[model]
     names = [name for name in CLAUDE if model == name or model.startswith(name + "-")]
     if names:
         return CLAUDE[max(names, key=len)]
@@ -170,6 +140,12 @@ def find(model: str) -> Model:
         model,
     )
     return UNKNOWN
+
+
+def add(model: str, row: Model) -> None:
+    """Adds the row of a model that is not listed here, such as that of an LLM of one's own (see `connect`)."""
+    OF_OTHERS[model] = row
+    find.cache_clear()
 
 
 # The embedded model on one core of 2026: tokens read and written per second. Claude: seconds per call.

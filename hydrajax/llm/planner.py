@@ -29,8 +29,7 @@ class Planner:
     that a request shares with the one sent before it, as a server with a prompt cache does.
 
     Args:
-      model: whose.
-      answers: the store.
+      answers: where those that there are already are read from.
       guess: which of several sizes is counted where answers that are not there yet will decide; by default the middle.
     """
 

@@ -35,7 +35,7 @@ def backoff(attempt: int, rng: random.Random) -> float:
     return min(LONGEST_WAIT, 0.5 * 2.0 ** (attempt - 1)) * rng.uniform(0.5, 1.0)
 
 
-class Pace:
+class RateLimiter:
     """Lets requests through one by one.
 
     Args:

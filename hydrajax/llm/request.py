@@ -48,8 +48,6 @@ class Request:
       max_tokens: limit of the answer's length.
       temperature: None where the model takes none; 0.0 is greedy.
       system: the system prompt, None for the model's own default.
-      schema: a JSON schema, as text, that the answer has to follow; models that take none are not told of it, so
-        answers are parsed strictly all the same.
       sample: number of the sample; the same content with another number is an independent draw.
       group: whoever the request is for. It is not part of the key, and never sent but as a salted hash where that is
         switched on: it keeps one user's thousand requests from standing before everybody else's.
@@ -59,7 +57,6 @@ class Request:
     max_tokens: int
     temperature: float | None = None
     system: str | None = None
-    schema: str | None = None
     sample: int = 0
     group: str = ""
 
@@ -147,8 +144,6 @@ def key(model: str, request: Request) -> str:
         "max_tokens": request.max_tokens,
         "temperature": None if request.temperature is None else round(request.temperature, 6),
     }
-    if request.schema is not None:  # left out where there is none: keys of stored answers stay as they are
-        content["schema"] = request.schema
     return hashlib.sha256(
         json.dumps(content, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")
     ).hexdigest()
@@ -205,5 +200,4 @@ def estimate_input_tokens(request: Request) -> int:
 
 
 def estimate_turn_tokens(text: str) -> int:
-    """See `estimate_input_tokens`: one turn."""
     return FRAME_TOKENS + sum(-(-len(piece) // LONG_PIECE) for piece in _PIECES.findall(text))

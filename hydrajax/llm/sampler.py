@@ -7,15 +7,15 @@ this module knows.
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from hydrajax import progress
 from hydrajax.llm import batches, direct, in_batches, request, store
 from hydrajax.llm.background import Background
 from hydrajax.llm.budget import Account, Budget
 from hydrajax.llm.job import Job
-from hydrajax.llm.rate_limit import Pace
+from hydrajax.llm.rate_limit import RateLimiter
 from hydrajax.llm.usage import Usage
 
 _log = logging.getLogger(__name__)
@@ -51,8 +51,6 @@ class StoredSampler:
     """Answers from the store; the rest from a transport, each stored as it arrives.
 
     Args:
-      transport: the way to the LLM.
-      answers: the store.
       budget: what may be spent by this sampler.
       beside: another LLM's sampler, which spends of the same budget.
       bar: makes a progress bar for a stage.
@@ -73,7 +71,7 @@ class StoredSampler:
         self.store = answers
         self._account: Account = Account(budget, transport.model, beside=None if beside is None else beside._account)
         self._bar = bar
-        self._pace: Pace | None = None
+        self._limiter: RateLimiter | None = None
         self._reserved: set[store.Key] = set()
         self._submitted: set[str] = set()
         self._background = Background()
@@ -89,11 +87,9 @@ class StoredSampler:
         """
         outcome = self.sample_all(requests, stage=stage)
         if outcome.failures:
-            done = sum(answer is not None for answer in outcome.answers)
+            done, failed = sum(answer is not None for answer in outcome.answers), len(outcome.failures)
             first = outcome.failures[min(outcome.failures)]
-            many = (
-                "" if len(outcome.failures) == 1 else f"{len(outcome.failures)} requests failed for good, the first: "
-            )
+            many = "" if failed == 1 else f"{failed} requests failed for good, the first: "
             raise request.LLMError(
                 f"{many}{first} ({done} of {len(requests)} answers are stored; run again to try the rest)"
             ) from first
@@ -107,13 +103,10 @@ class StoredSampler:
         """
         if not isinstance(self._transport, batches.Batches):
             return
-        transport = self._transport
-        keys = [(request.key(self.model, r), r.sample) for r in requests]
-        there = self.store.get_many(keys)
-        job = self._job({k: r for k, r in zip(keys, requests, strict=True) if k not in there}, {}, progress.silent)
-        self._background.run(
-            in_batches.send(job, transport, wait_for_results=False), interrupted=self._interrupted(job)
-        )
+        wanted = {(request.key(self.model, r), r.sample): r for r in requests}
+        stored = self.store.get_many(wanted)
+        job = self._job({k: r for k, r in wanted.items() if k not in stored}, {}, progress.silent)
+        self._run(job, in_batches.send(job, self._transport, wait_for_results=False))
 
     def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar | None = None) -> Outcome:
         """`sample`, with requests that failed for good listed instead of raised.
@@ -135,7 +128,9 @@ class StoredSampler:
         if missing:
             with (bar or self._bar)(stage) as advance:
                 job = self._job(missing, answers, advance)
-                self._run(job)
+                self._run(job, self._send(job))
+            if job.stop is not None:
+                raise _error(job) from job.fatal
             failures = job.failures
         return Outcome(
             answers=[answers.get(k) for k in keys],
@@ -150,47 +145,45 @@ class StoredSampler:
     def _job(
         self,
         wanted: Mapping[store.Key, request.Request],
-        there: dict[store.Key, request.Answer],
+        answers: dict[store.Key, request.Answer],
         advance: progress.Advance,
     ) -> Job:
         return Job(
-            model=self.model,
             wanted=wanted,
             store=self.store,
             usage=self.usage,
             account=self._account,
             advance=advance,
-            answers=there,
+            answers=answers,
             reserved=self._reserved,
             submitted=self._submitted,
         )
 
-    def _interrupted(self, job: Job) -> Callable[[], None]:
+    def _run(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         def interrupted() -> None:
             job.stop = "it was interrupted"
             if isinstance(self._transport, batches.Batches):
                 _log.warning("interrupted: batches that were submitted go on; the same command takes their answers")
             else:
                 _log.warning("interrupted: what is under way is waited for, a second interrupt breaks it off")
-            if self._pace is not None:
-                self._pace.wake()
+            if self._limiter is not None:
+                self._limiter.wake()
 
-        return interrupted
-
-    def _run(self, job: Job) -> None:
-        self._background.run(self._send(job), interrupted=self._interrupted(job))
-        if job.stop is None:
-            return
-        received = len(job.wanted) - len(job.missing()) - len(job.failures)
-        left = f"{received} of {len(job.wanted)} answers that were missing were received and stored"
-        if job.fatal is not None:
-            raise request.LLMError(f"{job.fatal} ({left}; run again to go on)") from job.fatal
-        raise request.Stopped(f"{job.stop}: {left}, {len(job.missing())} are left; the same command goes on")
+        self._background.run(work, interrupted=interrupted)
 
     async def _send(self, job: Job) -> None:
         if isinstance(self._transport, batches.Batches):
             await in_batches.send(job, self._transport)
             return
-        if self._pace is None:
-            self._pace = Pace(self._transport.parallel)
-        await direct.send(job, self._transport, self._pace)
+        if self._limiter is None:
+            self._limiter = RateLimiter(self._transport.parallel)
+        await direct.send(job, self._transport, self._limiter)
+
+
+def _error(job: Job) -> request.LLMError:
+    """Why a job was stopped, and what is stored all the same."""
+    received = len(job.wanted) - len(job.missing()) - len(job.failures)
+    left = f"{received} of {len(job.wanted)} answers that were missing were received and stored"
+    if job.fatal is not None:
+        return request.LLMError(f"{job.fatal} ({left}; run again to go on)")
+    return request.Stopped(f"{job.stop}: {left}, {len(job.missing())} are left; the same command goes on")

@@ -26,11 +26,31 @@ from hydrajax.types import DataError
 
 Key = tuple[str, int]
 
+TRUSTED_SECONDS = 3600.0
+CLAIMED_AT_ONCE = 500
+BUSY_SECONDS = 600.0  # another process may copy or check a large store; an answer that was paid for waits
+# Those with a default, or that may be null, were added later: older files get them when they are opened.
+COLUMNS = {
+    "key": "text not null",
+    "sample": "integer not null",
+    "model": "text not null",
+    "text": "text not null",
+    "stop_reason": "text not null",
+    "input_tokens": "integer not null",
+    "output_tokens": "integer not null",
+    "cache_read": "integer not null default 0",
+    "cache_written": "integer not null default 0",
+    "request_id": "text not null default ''",
+    "seconds": "real not null default 0",
+    "batch": "integer not null default 0",
+    "expected_tokens": "integer",
+    "max_tokens": "integer",
+    "created": "real not null",
+}
+_ANSWER = tuple(field.name for field in dataclasses.fields(Answer) if field.name in COLUMNS)
 _SCHEMA = (
-    """create table if not exists answers (
-      key text not null, sample integer not null, model text not null, text text not null, stop_reason text not null,
-      input_tokens integer not null, output_tokens integer not null, created real not null,
-      primary key (key, sample)) without rowid""",
+    f"""create table if not exists answers (
+      {", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())}, primary key (key, sample)) without rowid""",
     """create table if not exists claims (
       key text not null, sample integer not null, owner text not null, since real not null,
       primary key (key, sample)) without rowid""",
@@ -41,24 +61,7 @@ _SCHEMA = (
       model text not null, outcome text not null, count integer not null, primary key (model, outcome))
       without rowid""",
 )
-TRUSTED_SECONDS = 3600.0
-CLAIMED_AT_ONCE = 500
-BUSY_SECONDS = 600.0  # another process may copy or check a large store; an answer that was paid for waits
-# Added after the first version: files of that version get them when they are opened.
-_LATER = {
-    "cache_read": "integer not null default 0",
-    "cache_written": "integer not null default 0",
-    "request_id": "text not null default ''",
-    "seconds": "real not null default 0",
-    "batch": "integer not null default 0",
-    "expected_tokens": "integer",
-    "max_tokens": "integer",
-}
-_ANSWER = (
-    "text", "stop_reason", "input_tokens", "output_tokens", "cache_read", "cache_written", "request_id", "seconds",
-    "batch",
-)  # fmt: skip
-COLUMNS = ("key", "sample", "model", *_ANSWER, "expected_tokens", "max_tokens", "created")
+INSERT = f"insert or ignore into answers ({', '.join(COLUMNS)}) values ({', '.join(f':{name}' for name in COLUMNS)})"
 
 
 def default_path() -> pathlib.Path:
@@ -72,13 +75,12 @@ def this_process() -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Batch:
+class SubmittedBatch:
     """A Message Batch of this store.
 
     Attributes:
       intent: the store's own name for it, given before it was submitted.
       id: the server's, None while it is not known.
-      model: whose.
       size: number of requests.
       created: when it was about to be submitted, seconds since 1970.
     """
@@ -121,24 +123,24 @@ class Store:
     @classmethod
     def without_making(cls, path: str | os.PathLike[str] | None = None) -> "Store":
         """The store of a file that exists, or an empty one in memory: for plans, which leave nothing behind."""
-        there = pathlib.Path(path) if path is not None else default_path()
-        return cls(there if there.exists() else ":memory:")
+        file = pathlib.Path(path) if path is not None else default_path()
+        return cls(file if file.exists() else ":memory:")
 
     def is_part(self, path: pathlib.Path) -> bool:
         """Whether a path is the store's file, or one that SQLite keeps beside it."""
-        own = self.path.resolve()
-        return path.resolve() in (own, *(own.with_name(own.name + end) for end in ("-wal", "-shm", "-journal")))
+        file = self.path.resolve()
+        return path.resolve() in [file.with_name(file.name + end) for end in ("", "-wal", "-shm", "-journal")]
 
     def get_many(self, wanted: Iterable[Key]) -> Mapping[Key, Answer]:
         """The stored answers among `wanted`, marked as cached."""
-        found = {}
+        stored = {}
         query = f"select {', '.join(_ANSWER)} from answers where key = ? and sample = ?"
         for key in dict.fromkeys(wanted):
             row = self._db.execute(query, key).fetchone()
             if row is not None:
                 values = dict(zip(_ANSWER, row, strict=True))
-                found[key] = Answer(**values | {"batch": bool(values["batch"])}, cached=True)
-        return found
+                stored[key] = Answer(**values | {"batch": bool(values["batch"])}, cached=True)
+        return stored
 
     def put(
         self,
@@ -153,16 +155,20 @@ class Store:
         """Stores an answer, frees its claim, and returns the one that the store now holds (another may be older).
 
         Args:
-          row_key: of the request.
-          sample: of the request.
+          row_key, sample: of the request.
           model: who answered.
           answer: what came back.
           expected_tokens: the estimate of the prompt's tokens, from which plans learn.
           max_tokens: the request's limit, likewise.
         """
-        answer = dataclasses.replace(answer, text=encodable(answer.text))
+        key = (row_key, sample)
+        row = _row(key, model, answer, expected_tokens, max_tokens)
         with self.transaction():
-            return self._put((row_key, sample), model, answer, expected_tokens, max_tokens)
+            inserted = self._db.execute(INSERT, row)
+            self._db.execute("delete from claims where key = ? and sample = ?", key)
+            if not inserted.rowcount:
+                return self.get_many([key])[key]
+        return dataclasses.replace(answer, text=row["text"])
 
     def put_many(
         self, rows: Iterable[tuple[Key, str, Answer]], *, expected: Mapping[Key, tuple[int, int]] | None = None
@@ -176,30 +182,26 @@ class Store:
         before = self._db.total_changes
         with self.transaction():
             for key, model, answer in rows:
-                answer = dataclasses.replace(answer, text=encodable(answer.text))
-                self._db.execute(_insert(), _row(key, model, answer, *(expected or {}).get(key, (None, None))))
+                self._db.execute(INSERT, _row(key, model, answer, *(expected or {}).get(key, (None, None))))
         return self._db.total_changes - before
 
-    def claim(self, key: Key) -> Answer | str | None:
-        """Takes a request over before it is sent.
+    def claim_many(self, keys: Sequence[Key]) -> dict[Key, Answer | str | None]:
+        """Takes requests over before they are sent.
 
         Returns:
-          None where it is now this process's to send; the answer, where there is one; the owner, where another process
-          (or a batch: `batch:INTENT`) is at it.
+          for each None where it is now this process's to send; the answer, where there is one; the owner, where another
+          process (or a batch: `batch:INTENT`) is at it.
         """
-        return self.claim_many([key])[key]
-
-    def claim_many(self, keys: Sequence[Key]) -> dict[Key, Answer | str | None]:
-        """`claim` of each, in transactions of some hundred: a process that waits for its turn is not kept long."""
-        found: dict[Key, Answer | str | None] = {}
+        # In transactions of some hundred: a process that waits for its turn is not kept long.
+        claimed: dict[Key, Answer | str | None] = {}
         for start in range(0, len(keys), CLAIMED_AT_ONCE):
             portion = keys[start : start + CLAIMED_AT_ONCE]
             with self.transaction():
-                found |= self.get_many(portion)
+                claimed |= self.get_many(portion)
                 for key in portion:
-                    if key not in found:
-                        found[key] = self._claim(key)
-        return found
+                    if key not in claimed:
+                        claimed[key] = self._claim(key)
+        return claimed
 
     def _claim(self, key: Key) -> str | None:
         row = self._db.execute("select owner, since from claims where key = ? and sample = ?", key).fetchone()
@@ -208,11 +210,6 @@ class Store:
         self._db.execute("insert or replace into claims values (?, ?, ?, ?)", (*key, self.owner, time.time()))
         return None
 
-    def owner_of(self, key: Key) -> str | None:
-        """Who is at it, dead or alive."""
-        row = self._db.execute("select owner from claims where key = ? and sample = ?", key).fetchone()
-        return row[0] if row else None
-
     def release(self, keys: Iterable[Key]) -> None:
         """Frees claims of this process, of requests that came to nothing."""
         with self.transaction():
@@ -220,9 +217,9 @@ class Store:
                 "delete from claims where key = ? and sample = ? and owner = ?", ((*key, self.owner) for key in keys)
             )
 
-    def begin_batch(self, intent: str, model: str, keys: Sequence[Key]) -> Batch:
+    def begin_batch(self, intent: str, model: str, keys: Sequence[Key]) -> SubmittedBatch:
         """Notes that these requests are about to be submitted; they belong to the batch from now on."""
-        batch = Batch(intent=intent, id=None, model=model, size=len(keys), created=time.time())
+        batch = SubmittedBatch(intent=intent, id=None, model=model, size=len(keys), created=time.time())
         with self.transaction():
             self._db.execute("insert into batches values (?, ?, ?, ?, ?)", dataclasses.astuple(batch))
             self._db.executemany(
@@ -241,11 +238,15 @@ class Store:
             self._db.execute("delete from claims where owner = ?", (f"batch:{intent}",))
             self._db.execute("delete from batches where intent = ?", (intent,))
 
-    def batches(self, model: str | None = None) -> list[Batch]:
+    def batches(self, model: str | None = None) -> list[SubmittedBatch]:
         """Batches under way, oldest first; of all models by default."""
         where, values = ("where model = ?", (model,)) if model else ("", ())
         rows = self._db.execute(f"select * from batches {where} order by created", values)
-        return [Batch(intent=r[0], id=r[1], model=r[2], size=r[3], created=r[4]) for r in rows]
+        return [SubmittedBatch(intent=r[0], id=r[1], model=r[2], size=r[3], created=r[4]) for r in rows]
+
+    def batch(self, intent: str) -> SubmittedBatch | None:
+        """The batch of this name, None where it is not under way (any more)."""
+        return next((batch for batch in self.batches() if batch.intent == intent), None)
 
     def batch_keys(self, intent: str) -> list[Key]:
         """The requests of a batch that have no answer yet."""
@@ -281,7 +282,7 @@ class Store:
         for row in self._db.execute(f"select {', '.join(COLUMNS)} from answers order by key, sample"):
             yield dict(zip(COLUMNS, row, strict=True))
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    def execute(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """A statement of one's own, for maintenance."""
         return self._db.execute(statement, values)
 
@@ -302,27 +303,20 @@ class Store:
     def close(self) -> None:
         self._db.close()
 
-    def _put(self, key: Key, model: str, answer: Answer, expected: int | None, most: int | None) -> Answer:
-        inserted = self._db.execute(_insert(), _row(key, model, answer, expected, most))
-        self._db.execute("delete from claims where key = ? and sample = ?", key)
-        return answer if inserted.rowcount else self.get_many([key])[key]
-
     def _add_columns(self) -> None:
-        there = {row[1] for row in self._db.execute("pragma table_info(answers)")}
-        for name, kind in _LATER.items():
-            if name not in there:
+        present = {row[1] for row in self._db.execute("pragma table_info(answers)")}
+        for name, kind in COLUMNS.items():
+            if name not in present:
                 # Another process may be adding it at this moment.
                 with contextlib.suppress(sqlite3.OperationalError):
                     self._db.execute(f"alter table answers add column {name} {kind}")
         self._db.execute(f"select {', '.join(COLUMNS)} from answers limit 1")
 
 
-def _insert() -> str:
-    return f"insert or ignore into answers ({', '.join(COLUMNS)}) values ({', '.join('?' * len(COLUMNS))})"
-
-
-def _row(key: Key, model: str, answer: Answer, expected: int | None, most: int | None) -> tuple[Any, ...]:
-    return (*key, model, *(getattr(answer, name) for name in _ANSWER), expected, most, time.time())
+def _row(key: Key, model: str, answer: Answer, expected: int | None, most: int | None) -> dict[str, Any]:
+    values = {name: getattr(answer, name) for name in _ANSWER} | {"text": encodable(answer.text)}
+    values |= {"key": key[0], "sample": key[1], "model": model, "created": time.time()}
+    return values | {"expected_tokens": expected, "max_tokens": most}
 
 
 def process_lives(owner: str, since: float | None = None, *, trusted: float = TRUSTED_SECONDS) -> bool:

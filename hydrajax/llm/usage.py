@@ -10,7 +10,6 @@ class Usage:
     """What was asked of the LLM so far; tokens and dollars are those of the calls, not of answers from the store.
 
     Attributes:
-      model: whose.
       calls: requests sent in this run and answered.
       cached: answers read from the store.
       input_tokens, output_tokens: of the calls.
@@ -27,7 +26,6 @@ class Usage:
     cost_usd: float | None = 0.0
 
     def add(self, answer: request.Answer) -> None:
-        """Books an answer."""
         if answer.cached:
             self.cached += 1
             return

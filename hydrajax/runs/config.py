@@ -113,8 +113,9 @@ def from_json(values: dict[str, Any], where: str) -> RunConfig:
 
 
 def absolute_llm(name: str) -> str:
-    """The name of an LLM; where it is a GGUF file, its absolute path."""
-    return str(pathlib.Path(name).resolve()) if name.endswith(".gguf") else name
+    """The name of an LLM; where it is a GGUF file, or in a Python file, with the absolute path."""
+    file, colon, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
+    return f"{pathlib.Path(file).resolve()}{colon}{attribute}" if file.endswith((".gguf", ".py")) else name
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:

@@ -69,7 +69,7 @@ def test_every_fault_is_one_sentence_with_file_and_line(tmp_path):
 
 def test_what_cannot_be_read(tmp_path):
     assert "no texts were given" in complaint()
-    assert "cannot be read" in complaint(tmp_path / "missing.jsonl")
+    assert "the file does not exist" in complaint(tmp_path / "missing.jsonl")
     path = write(tmp_path / "a.jsonl", ROWS)
     assert "given twice" in complaint(path, path)
     cut = tmp_path / "cut.jsonl.gz"

@@ -1,6 +1,9 @@
+import sys
+import textwrap
+
 import pytest
 
-from hydrajax.llm import connect, local_server, messages, repack, request, scripted
+from hydrajax.llm import budget, connect, local_server, messages, models, repack, request, sampler, scripted
 
 
 def test_a_name_says_which_llm(tmp_path, monkeypatch):
@@ -15,7 +18,7 @@ def test_a_name_says_which_llm(tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_is_named():
-    with pytest.raises(request.LLMError, match=r"unknown LLM 'lokal'; valid are local, FILE\.gguf, scripted, and"):
+    with pytest.raises(request.LLMError, match=r"unknown LLM 'lokal'; valid are local, FILE\.gguf, scripted, Claude"):
         connect.connect("lokal")
 
 
@@ -51,3 +54,65 @@ def test_a_server_of_one_s_own_may_have_any_model(monkeypatch):
     assert isinstance(connect.connect("scripted"), scripted.Scripted)
     with pytest.raises(request.LLMError, match="takes no batches"):
         connect.connect("scripted", transport="batches")
+
+
+# --- an LLM of one's own ---
+
+
+def _example():
+    """The file that `connect` shows."""
+    lines = connect.__doc__.split("repeats what it is asked:\n")[1].split("\n\nWhere it fails")[0]
+    return textwrap.dedent(lines)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Writes a file and makes a folder of it where modules are found; what was imported of it is forgotten."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.setattr(models, "OF_OTHERS", {})
+
+    def write(name, text):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    yield write
+    models.find.cache_clear()
+
+
+@pytest.mark.parametrize("base_url", [None, "http://127.0.0.1:1"])
+@pytest.mark.parametrize("name", ["{path}:Echo", "their_echo:Echo", "their_echo:MADE", "their_echo:make"])
+def test_an_llm_of_one_s_own_is_one_file(own, answers, ask, monkeypatch, name, base_url):
+    if base_url:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", base_url)
+    path = own("their_echo.py", _example() + "\nMADE = Echo()\n\ndef make():\n    return Echo()\n")
+    transport = connect.connect(name.format(path=path))
+    assert isinstance(transport, request.Transport)
+    llm = sampler.StoredSampler(transport, answers, budget=budget.Budget(usd=1.0))
+    assert [answer.text for answer in llm.sample([ask("one"), ask("two")], stage="s")] == ["one", "two"]
+    assert llm.usage.cost_usd == 0.0
+    llm.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("theirs:THING", "THING = 3", r"theirs:THING: a int has no model, parallel, in_turn, limits, check, complete"),
+        ("theirs:OTHER", "", r"theirs:OTHER: cannot be used as an LLM \(AttributeError: .*OTHER"),
+        ("theirs:THING", "1 / 0", r"theirs:THING: cannot be used as an LLM \(ZeroDivisionError"),
+        ("theirs:thing", "def thing(model): ...", r"theirs:thing: cannot be used as an LLM \(TypeError"),
+        ("nowhere_at_all:THING", "", r"nowhere_at_all:THING: cannot be used as an LLM \(ModuleNotFoundError"),
+        ("nowhere/at_all.py:THING", "", r"at_all.py:THING: cannot be used as an LLM \(FileNotFoundError"),
+    ],
+)
+def test_what_is_no_llm_is_said_in_one_sentence(own, name, text, sentence):
+    own("theirs.py", text)
+    with pytest.raises(request.LLMError, match=sentence) as caught:
+        connect.connect(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_s_model_may_have_a_colon(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
+    assert connect.connect("llama:8b").model == "llama:8b"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hydrajax.llm import background, batches, budget, in_batches, messages, request, sampler
 from hydrajax.types import Message
-from tests.llm import processes
+from tests.llm import claims, processes
 from tests.llm.fault_server import Faults, FaultServer, digest
 
 DEAD = f"{socket.gethostname()}/999999999/1.00"
@@ -427,7 +427,7 @@ def test_a_server_that_is_gone_ends_the_wait_and_loses_nothing(make, ask, answer
     with FaultServer() as server:
         _intent(answers, wanted, batch_id=_submit(server, wanted))
         nobody = _way(server)
-        nobody._inner._settings["base_url"] = "http://127.0.0.1:9"
+        nobody._server._settings["base_url"] = "http://127.0.0.1:9"
         with pytest.raises(request.LLMError, match="no connection to the server"):
             make(server, way=nobody).sample(wanted, stage="s")
         make(server).sample(wanted, stage="s")
@@ -484,7 +484,7 @@ def test_a_run_whose_budget_is_spent_leaves_the_rest_to_others(make, ask, answer
     wanted, free = _asked(ask, 9), []
 
     async def look(job, seconds):
-        free.append([key for key, _ in _keyed(wanted) if answers.owner_of(key) == answers.owner])
+        free.append([key for key, _ in _keyed(wanted) if claims.owner_of(answers, key) == answers.owner])
         await asyncio.sleep(0.01)
 
     monkeypatch.setattr(in_batches, "_sleep", look)
@@ -499,7 +499,7 @@ def test_a_batch_that_was_canceled_is_not_submitted_again(make, ask, answers):
     class Canceled(batches.Batches):
         async def submit(self, requests):
             batch_id = await super().submit(requests)
-            await self._inner.client().messages.batches.cancel(batch_id)
+            await self._server.client().messages.batches.cancel(batch_id)
             return batch_id
 
     with FaultServer(batch_seconds=5.0) as server:

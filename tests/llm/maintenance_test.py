@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hydrajax.llm import budget, maintenance, models, request, store
 from hydrajax.types import DataError
+from tests.llm.claims import claim, owner_of
 
 CLAUDE = "claude-haiku-4-5"
 
@@ -155,7 +156,7 @@ def test_a_copy_that_cannot_be_written_leaves_what_was_there(answers, tmp_path):
 
 def test_a_sound_store_has_no_fault(answers):
     _fill(answers)
-    answers.claim((_key(99), 0))
+    claim(answers, (_key(99), 0))
     assert maintenance.verify(answers) == []
 
 
@@ -223,7 +224,8 @@ import sys
 from hydrajax.llm import store
 answers = store.Store(sys.argv[1])
 for number in range(3):
-    assert answers.claim((f"{number:064x}", 0)) is None
+    key = (f"{number:064x}", 0)
+    assert answers.claim_many([key]) == {key: None}
 print("claimed", flush=True)
 sys.stdin.read()
 """
@@ -242,28 +244,28 @@ def claimer(answers):
 
 
 def test_claims_of_the_living_stay_and_those_of_the_dead_go(answers, claimer):
-    assert answers.claim((_key(7), 0)) is None
-    assert answers.claim((_key(1), 0)).endswith(store.this_process().split("/")[2]) is False
+    assert claim(answers, (_key(7), 0)) is None
+    assert claim(answers, (_key(1), 0)).endswith(store.this_process().split("/")[2]) is False
     assert maintenance.collect_garbage(answers) == maintenance.Removed(answers=0, claims=0, batches=0)
     claimer.kill()
     claimer.wait()
     assert maintenance.collect_garbage(answers) == maintenance.Removed(answers=0, claims=3, batches=0)
-    assert answers.owner_of((_key(7), 0)) == store.this_process()
-    assert answers.owner_of((_key(1), 0)) is None
+    assert owner_of(answers, (_key(7), 0)) == store.this_process()
+    assert owner_of(answers, (_key(1), 0)) is None
 
 
 def test_who_was_killed_is_dead_even_while_nobody_has_asked_how_it_ended(answers, claimer):
     """Its parent may be waiting for something else first: for the very process that waits for these requests."""
     os.kill(claimer.pid, signal.SIGKILL)
     os.waitid(os.P_PID, claimer.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not reaped
-    assert answers.claim((_key(1), 0)) is None
+    assert claim(answers, (_key(1), 0)) is None
 
 
 def test_requests_of_a_batch_under_way_stay_noted(answers):
     answers.begin_batch("host/1/1.00#x", "m", [(_key(1), 0)])
     answers.name_batch("host/1/1.00#x", "msgbatch_1")
     maintenance.collect_garbage(answers)
-    assert answers.owner_of((_key(1), 0)) == "batch:host/1/1.00#x"
+    assert owner_of(answers, (_key(1), 0)) == "batch:host/1/1.00#x"
     assert [batch.id for batch in answers.batches("m")] == ["msgbatch_1"]
 
 
@@ -294,7 +296,7 @@ def test_notes_of_batches_without_a_request_go(answers):
 def test_batches_under_way_are_forgotten_on_demand(answers):
     answers.begin_batch("there#1", "m", [("0" * 64, 0)])
     assert maintenance.collect_garbage(answers, batches=True) == maintenance.Removed(answers=0, claims=1, batches=1)
-    assert answers.claim(("0" * 64, 0)) is None
+    assert claim(answers, ("0" * 64, 0)) is None
 
 
 @pytest.mark.parametrize(

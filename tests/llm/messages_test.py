@@ -152,18 +152,6 @@ def test_a_user_is_named_only_where_that_is_asked_for(server, call, ask):
     assert len(set(names)) == 3 and not any("alice" in json.dumps(body) for body in server.bodies)
 
 
-@pytest.mark.parametrize(
-    ("model", "effort"), [("claude-haiku-4-5", {}), ("claude-opus-5-5", {"effort": "low"}), ("claude-3-haiku", None)]
-)
-def test_a_schema_is_sent_to_models_that_can_be_held_to_it(server, call, ask, model, effort):
-    schema = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}}
-    wanted = ask(schema=json.dumps(schema))
-    call(wanted, model)
-    format_ = {"format": {"type": "json_schema", "schema": schema}}
-    assert server.bodies[0].get("output_config") == (None if effort is None else effort | format_)
-    assert request.key(model, wanted) != request.key(model, ask())
-
-
 @pytest.mark.parametrize("key", ["sk-ant-0123456789", "an unusual key"])
 @pytest.mark.parametrize("where", ["argument", "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"])
 def test_no_error_repeats_the_key(server, call, ask, reply, monkeypatch, where, key):

@@ -15,9 +15,33 @@ BASE = request.Request(
 )
 
 
-def test_the_key_stays_what_it_was():
+TURN = (Message(role="user", text="Write a headline: naïve café"),)
+PLAIN = request.Request(messages=TURN, max_tokens=24)
+WARM = dataclasses.replace(PLAIN, temperature=0.7)
+WARM_KEY = "1dd1baa438a4af6763f50d0b84f3d2d1c7699b9c2b3f6591a32d20be4b686387"
+KEYS = [
+    (BASE, "b8b6ef1daa046b4873b778742cce2d298f0b32f17d7f00f9bfe99d77291e51f6"),
+    (PLAIN, "abb43153ef4eda5614ece80b02f22601b1a41359f8e322097fd8f343f4ff1106"),
+    (
+        dataclasses.replace(PLAIN, system="Be brief."),
+        "4da79689674f67ff60e5415ce633a3f29dcbd9acb953417660c52cae7a03cf7d",
+    ),
+    (dataclasses.replace(PLAIN, temperature=0.0), "efcbad93aad8939067529c5e8f73307168a62bc99104fbb26c6446d2b2fde0a9"),
+    (WARM, WARM_KEY),
+    (dataclasses.replace(WARM, temperature=0.7000000001), WARM_KEY),
+    (dataclasses.replace(WARM, sample=3), WARM_KEY),
+    (dataclasses.replace(WARM, group="ann"), WARM_KEY),
+    (
+        dataclasses.replace(BASE, max_tokens=8, system="Be brief.", sample=1, group="bob"),
+        "6dac99a8e9b1839be526d5395f95a0816818123d0bae9a1749349581bf78771c",
+    ),
+]
+
+
+@pytest.mark.parametrize(("wanted", "key"), KEYS)
+def test_the_key_stays_what_it_was(wanted, key):
     """Every stored answer hangs on it: when this fails, all of them have to be paid again."""
-    assert request.key("m", BASE) == "b8b6ef1daa046b4873b778742cce2d298f0b32f17d7f00f9bfe99d77291e51f6"
+    assert request.key("m" if wanted is BASE else "claude-haiku-4-5", wanted) == key
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from hydrajax.llm import request, store
 from hydrajax.types import DataError
+from tests.llm.claims import claim, owner_of
 
 
 def _answer(text="text", **rest) -> request.Answer:
@@ -141,8 +142,8 @@ def test_claims_of_another_machine_are_believed_for_a_while(answers):
     now = time.time()
     for key, since in (("young", now - 60), ("old", now - 2 * store.TRUSTED_SECONDS)):
         answers.execute("insert into claims values (?, 0, 'elsewhere/7/1.00', ?)", (key, since))
-    assert answers.claim(("young", 0)) == "elsewhere/7/1.00"
-    assert answers.claim(("old", 0)) is None
+    assert claim(answers, ("young", 0)) == "elsewhere/7/1.00"
+    assert claim(answers, ("old", 0)) is None
 
 
 def test_many_claims_are_those_of_each(tmp_path, monkeypatch):
@@ -154,10 +155,10 @@ def test_many_claims_are_those_of_each(tmp_path, monkeypatch):
         other.owner = "batch:x"
         keys = [(f"{i:064x}", i) for i in range(10)]
         answer = mine.put(*keys[4], "m", request.Answer(text="t", stop_reason="s", input_tokens=1, output_tokens=1))
-        assert other.claim(keys[7]) is None
+        assert claim(other, keys[7]) is None
         found = mine.claim_many(keys)
         assert list(found) == keys or set(found) == set(keys)
         assert found[keys[4]] == dataclasses.replace(answer, cached=True) and found[keys[7]] == "batch:x"
         assert all(found[key] is None for i, key in enumerate(keys) if i not in (4, 7))
-        assert all(mine.owner_of(key) == mine.owner for i, key in enumerate(keys) if i not in (4, 7))
+        assert all(owner_of(mine, key) == mine.owner for i, key in enumerate(keys) if i not in (4, 7))
         assert mine.claim_many([]) == {}

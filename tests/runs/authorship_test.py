@@ -259,7 +259,7 @@ def test_settings_that_make_no_sense_are_refused(changes, words):
         ({"strategies": ("sorcery",)}, "unknown prompt strategy 'sorcery'"),
         ({"authors": 60}, "of 7 authors have enough texts, expected 60"),
         ({"data": ()}, "no texts were given"),
-        ({"data": ("missing.jsonl",)}, "missing.jsonl: cannot be read"),
+        ({"data": ("missing.jsonl",)}, "missing.jsonl: the file does not exist"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, changes, words):

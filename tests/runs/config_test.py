@@ -80,3 +80,10 @@ def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
 def test_what_cannot_be_run_is_refused_when_it_is_configured(changes, said):
     with pytest.raises(ValueError, match=said):
         config_lib.RunConfig(experiment="lamp", task="LaMP_3", **changes)
+
+
+def test_an_llm_in_a_python_file_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_lib.absolute_llm("mine.py:Echo") == f"{tmp_path / 'mine.py'}:Echo"
+    assert config_lib.absolute_llm("mine.module:Echo") == "mine.module:Echo"
+    assert config_lib.absolute_llm("llama:8b") == "llama:8b"

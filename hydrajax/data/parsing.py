@@ -1,43 +1,92 @@
-"""Files, ids and labels as all readers read them.
+"""Files, ids and labels as all readers of data read them, and what is wrong with them: gathered, and reported once.
 
 Each `read_` function reads one thing, reports what is wrong with it in a sentence that starts with `where` (file and
 id), and returns None for what cannot be used.
 """
 
+import dataclasses
+import gzip
 import json
 import math
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hydrajax.data import faults as faults_lib
 from hydrajax.data import tasks
 from hydrajax.types import DataError
 
+LISTED = 20
 
-def load_json(path: Path) -> Any:
-    """The content of a JSON file.
 
-    Raises:
-      DataError: the file is missing, cannot be read, is no UTF-8 text, or is no JSON (with line and column).
+@dataclasses.dataclass(kw_only=True)
+class Errors:
+    """What is wrong with data, so far. `add` is for one item that could be left out, `stop` ends the reading.
+
+    Attributes:
+      skip_bad: bad items are left out and listed instead of refused.
+      sentences: each with file and id, in the order in which they were added.
     """
-    return parse_json(load_text(path), str(path))
+
+    skip_bad: bool = False
+    sentences: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+
+    def settle(self) -> tuple[str, ...]:
+        """The sentences about what was skipped.
+
+        Raises:
+          DataError: there are any, and `skip_bad` is off.
+        """
+        if self.sentences and not self.skip_bad:
+            raise self.stop()
+        return tuple(self.sentences)
+
+    def stop(self, *sentences: str) -> DataError:
+        """The error to raise for what nothing can be read behind: at most `LISTED` sentences, those before included."""
+        lines = [*self.sentences, *sentences]
+        more = [f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+        return DataError("\n".join([*lines[:LISTED], *more]))
 
 
 def load_text(path: Path) -> str:
-    """The content of a UTF-8 text file, without a byte order mark.
+    """The content of a UTF-8 text file, gzipped where it is named so, without a byte order mark.
 
     Raises:
       DataError: the file is missing, cannot be read, or is no UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as file:
+            return file.read()
     except FileNotFoundError:
         raise DataError(f"{path}: the file does not exist{_neighbours(path)}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def read_lines(path: Path, errors: Errors) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a file of JSON lines, each with its place (file and line). Empty lines are passed over.
+
+    Raises:
+      DataError: as `load_text`.
+    """
+    for number, line in enumerate(load_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = parse_json(line, where)
+        except DataError as error:
+            errors.add(str(error))
+            continue
+        if isinstance(row, dict):
+            yield where, row
+        else:
+            errors.add(f"{where}: is {kind_of(row)}, expected an object")
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -81,21 +130,21 @@ def kind_of(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def read_id(row: Mapping[str, Any], where: str, faults: faults_lib.Faults, key: str = "id") -> str | None:
+def read_id(row: Mapping[str, Any], where: str, errors: Errors, key: str = "id") -> str | None:
     """The id of a row as text."""
     value = text_of(row.get(key))
     if value is None or not value.strip():
         got = f"{kind_of(row[key])}" if key in row and value is None else "nothing"
-        faults.add(f"{where}: has {got} as {key!r}, expected a text or a number")
+        errors.add(f"{where}: has {got} as {key!r}, expected a text or a number")
         return None
     return value
 
 
-def read_label(task: tasks.Task, value: Any, where: str, faults: faults_lib.Faults) -> str | None:
+def read_label(task: tasks.Task, value: Any, where: str, errors: Errors) -> str | None:
     """What a user made of an input, as text: one of the task's labels where it has labels."""
     text = text_of(value)
     if text is None:
-        faults.add(f"{where}: is {kind_of(value)}, expected a text or a number")
+        errors.add(f"{where}: is {kind_of(value)}, expected a text or a number")
         return None
     if not task.labels:
         return text
@@ -103,17 +152,17 @@ def read_label(task: tasks.Task, value: Any, where: str, faults: faults_lib.Faul
     if task.kind == "rating":
         label = label.removesuffix(".0")
     if label not in task.labels:
-        faults.add(f"{where}: {text!r} is no label of {task.name}, expected one of: {', '.join(task.labels)}")
+        errors.add(f"{where}: {text!r} is no label of {task.name}, expected one of: {', '.join(task.labels)}")
         return None
     return label
 
 
-def read_gold(task: tasks.Task, value: Any, where: str, faults: faults_lib.Faults) -> str | None:
+def read_gold(task: tasks.Task, value: Any, where: str, errors: Errors) -> str | None:
     """A gold output: a label, or a text that is not empty."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        faults.add(f"{where}: has {'no' if value is None else 'an empty'} output")
+        errors.add(f"{where}: has {'no' if value is None else 'an empty'} output")
         return None
-    return read_label(task, value, f"{where}: the output", faults)
+    return read_label(task, value, f"{where}: the output", errors)
 
 
 def _neighbours(path: Path) -> str:
