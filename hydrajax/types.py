@@ -5,6 +5,8 @@ Axis letters, used in every shape annotation of the package:
     U users in a batch      C rows of a head bank (its capacity)   E examples of one user in a batch
     N examples, rows        D features of the base                 X extra features (source, votes)
     T tokens                B texts or pairs in a batch            K mixture components
+    H attention heads       h width of an attention head           I inputs of a head family, D + X
+    S texts in one row      G tokens of global attention           F facets
 """
 
 import dataclasses

@@ -311,7 +311,7 @@ def test_head_families_are_named_for_both_scorers_or_apart(data, capfd, untraine
 @pytest.mark.parametrize("option", ["--scorer.family", "--reranker-family", "--adapter-family"])
 def test_an_unknown_head_family_names_the_valid_ones(option, data, capfd):
     said = refused(lamp(data, option, "forest"), capfd)
-    assert "head family is 'forest', expected one of facets, " in said and "simplex" in said
+    assert "unknown head family 'forest', expected one of facets, " in said and "simplex" in said
 
 
 def test_a_report_is_written_again_from_the_folder_alone(data, capfd, untrained, tmp_path):

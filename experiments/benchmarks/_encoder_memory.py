@@ -36,7 +36,7 @@ def main(what: str, length: int, size: str = "base") -> None:
     """`forward` or `train`: random weights, batch 1."""
     shape = BASE if size == "base" else SMALL
     config = longformer.Config(**shape, attention_window=(512,) * shape["num_hidden_layers"])
-    module = bases.encoder(config, blocks.Settings(remat=what == "train"))
+    module = bases.encoder(config, blocks.Compute(remat=what == "train"))
     rng = np.random.default_rng(0)
     ids = jnp.asarray(rng.integers(3, shape["vocab_size"], (1, length)), jnp.int32)
     args = (ids, jnp.zeros_like(ids), jnp.ones(ids.shape, bool))

@@ -58,6 +58,7 @@ def ask_all(bench: Lab, prompts: Sequence[tempting.Prompt], strategies: Sequence
       DataError: a strategy says nothing without records, or there are no other users to mix.
     """
     check(strategies)
+    strategies = registry.permitted(strategies, cross_user=True)
     own = dict(bench.users)
     others = mix(own, bench.seed) if mixed and any(registry.get(name).alone for name in strategies) else {}
     bench = dataclasses.replace(bench, users={**own, **{user.id: user for user in others.values()}})

@@ -233,11 +233,11 @@ class Lab:
         """Of what a user model is made of; empty for strategies that make none."""
         if key not in self._fingerprints:
             of = registry.get(key.strategy)
-            learns = type(of).learn is not contract.Strategy.learn
             user = cross_fitting.half(self.users[key.user_id], key.part)
             # What others say of the user's other half is kept from it (`Context.whole`), so that half matters too.
-            others = self._population + library_lib.digest([self.users[key.user_id]]) if learns and of.compares else ""
-            self._fingerprints[key] = library_lib.fingerprint(user, self.ctx, others) if learns else ""
+            whole = library_lib.digest([self.users[key.user_id]])
+            others = self._population + whole if of.learns and of.compares else ""
+            self._fingerprints[key] = library_lib.fingerprint(user, self.ctx, others) if of.learns else ""
         return self._fingerprints[key]
 
     @functools.cached_property

@@ -78,7 +78,7 @@ class Settings:
         if not math.isfinite(self.temperature):
             raise ValueError(f"temperature is {self.temperature}, expected a finite number")
         if self.retriever not in retrieval.names():
-            raise ValueError(f"retriever is {self.retriever!r}, expected one of {', '.join(retrieval.names())}")
+            retrieval.retriever(self.retriever)  # refuses what is none
         if not self.shown or min(self.shown) < 1 or max(self.shown) > self.retrieved:
             raise ValueError(f"shown is {self.shown}, expected numbers from 1 to retrieved ({self.retrieved})")
         if not 0 < self.validation < 1:

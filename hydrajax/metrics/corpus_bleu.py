@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hydrajax.metrics import _checks
+from hydrajax.metrics import _sums
 
 ORDER = 4
 
@@ -20,7 +20,7 @@ def bleu(predictions: Sequence[str], golds: Sequence[str]) -> float:
     Raises:
       ValueError: no prediction at all, or as many predictions as golds are not given.
     """
-    _checks.paired(predictions, golds)
+    _sums.paired(predictions, golds)
     return float(_corpus().corpus_score(list(predictions), [list(golds)]).score)
 
 

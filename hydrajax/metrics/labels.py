@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hydrajax.metrics import _checks
+from hydrajax.metrics import _sums
 
 
 def accuracy(predictions: Sequence[str], golds: Sequence[str]) -> float:
@@ -24,8 +24,8 @@ def accuracy(predictions: Sequence[str], golds: Sequence[str]) -> float:
     Raises:
       ValueError: no prediction at all, or as many predictions as golds are not given.
     """
-    _checks.paired(predictions, golds)
-    return float(accuracy_value(accuracy_counts(predictions, golds).sum(0)))
+    _sums.paired(predictions, golds)
+    return float(_sums.mean(accuracy_counts(predictions, golds).sum(0)))
 
 
 def macro_f1(predictions: Sequence[str], golds: Sequence[str], labels: Sequence[str]) -> float:
@@ -37,19 +37,14 @@ def macro_f1(predictions: Sequence[str], golds: Sequence[str], labels: Sequence[
     Raises:
       ValueError: no prediction at all, or as many predictions as golds are not given.
     """
-    _checks.paired(predictions, golds)
+    _sums.paired(predictions, golds)
     return float(macro_f1_value(macro_f1_counts(predictions, golds, labels).sum(0)))
 
 
 def accuracy_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
     """What accuracy needs of each question, [N, 2]: right, 1."""
-    right = [prediction.strip() == gold.strip() for prediction, gold in zip(predictions, golds, strict=True)]
-    return np.stack([np.array(right, float), np.ones(len(right))], axis=-1)
-
-
-def accuracy_value(sums: np.ndarray) -> np.ndarray | np.floating:
-    """Accuracy from sums of `accuracy_counts`, [..., 2] -> [...]."""
-    return sums[..., 0] / sums[..., 1]
+    pairs = zip(predictions, golds, strict=True)
+    return _sums.counts(prediction.strip() == gold.strip() for prediction, gold in pairs)
 
 
 def macro_f1_counts(predictions: Sequence[str], golds: Sequence[str], labels: Sequence[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hydrajax.metrics import _checks
+from hydrajax.metrics import _sums
 from hydrajax.types import DataError
 
 Scale = tuple[float, float]
@@ -25,8 +25,8 @@ def mae(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) 
       DataError: a gold is no number.
       ValueError: no prediction at all, or as many predictions as golds are not given.
     """
-    _checks.paired(predictions, golds)
-    return float(mae_value(mae_counts(predictions, golds, scale).sum(0)))
+    _sums.paired(predictions, golds)
+    return float(_sums.mean(mae_counts(predictions, golds, scale).sum(0)))
 
 
 def rmse(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> float:
@@ -36,7 +36,7 @@ def rmse(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS)
       DataError: a gold is no number.
       ValueError: no prediction at all, or as many predictions as golds are not given.
     """
-    _checks.paired(predictions, golds)
+    _sums.paired(predictions, golds)
     return float(rmse_value(rmse_counts(predictions, golds, scale).sum(0)))
 
 
@@ -75,16 +75,11 @@ def rmse_counts(predictions: Sequence[str], golds: Sequence[str], scale: Scale =
     return _errors(predictions, golds, scale, 2)
 
 
-def mae_value(sums: np.ndarray) -> np.ndarray | np.floating:
-    """MAE from sums of `mae_counts`, [..., 2] -> [...]."""
-    return sums[..., 0] / sums[..., 1]
-
-
 def rmse_value(sums: np.ndarray) -> np.ndarray | np.floating:
     """RMSE from sums of `rmse_counts`, [..., 2] -> [...]."""
-    return np.sqrt(sums[..., 0] / sums[..., 1])
+    return np.sqrt(_sums.mean(sums))
 
 
 def _errors(predictions: Sequence[str], golds: Sequence[str], scale: Scale, power: int) -> np.ndarray:
     pairs = [read(prediction, gold, scale) for prediction, gold in zip(predictions, golds, strict=True)]
-    return np.array([(abs(predicted - true) ** power, 1.0) for predicted, true in pairs]).reshape(-1, 2)
+    return _sums.counts(abs(predicted - true) ** power for predicted, true in pairs)

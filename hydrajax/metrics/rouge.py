@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hydrajax.metrics import _checks
+from hydrajax.metrics import _sums
 
 
 def rouge1(predictions: Sequence[str], golds: Sequence[str]) -> float:
@@ -19,8 +19,8 @@ def rouge1(predictions: Sequence[str], golds: Sequence[str]) -> float:
     Raises:
       ValueError: no prediction at all, or as many predictions as golds are not given.
     """
-    _checks.paired(predictions, golds)
-    return float(mean_value(rouge1_counts(predictions, golds).sum(0)))
+    _sums.paired(predictions, golds)
+    return float(_sums.mean(rouge1_counts(predictions, golds).sum(0)))
 
 
 def rougeL(predictions: Sequence[str], golds: Sequence[str]) -> float:  # noqa: N802 (the metric's name)
@@ -29,40 +29,26 @@ def rougeL(predictions: Sequence[str], golds: Sequence[str]) -> float:  # noqa: 
     Raises:
       ValueError: no prediction at all, or as many predictions as golds are not given.
     """
-    _checks.paired(predictions, golds)
-    return float(mean_value(rougeL_counts(predictions, golds).sum(0)))
-
-
-def rouge_pair(prediction: str, gold: str) -> tuple[float, float]:
-    """ROUGE-1 and ROUGE-L (F) of one prediction. An empty text, or one without letters and digits, scores 0."""
-    return _pair(prediction, gold)
-
-
-def rouge1_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
-    """What ROUGE-1 needs of each question, [N, 2]: F, 1."""
-    return _measures(predictions, golds, 0)
-
-
-def rougeL_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:  # noqa: N802
-    """What ROUGE-L needs of each question, [N, 2]: F, 1."""
-    return _measures(predictions, golds, 1)
-
-
-def mean_value(sums: np.ndarray) -> np.ndarray | np.floating:
-    """The mean from sums of (value, 1), [..., 2] -> [...]."""
-    return sums[..., 0] / sums[..., 1]
-
-
-def _measures(predictions: Sequence[str], golds: Sequence[str], which: int) -> np.ndarray:
-    pairs = zip(predictions, golds, strict=True)
-    return np.array([(_pair(prediction, gold)[which], 1.0) for prediction, gold in pairs]).reshape(-1, 2)
+    _sums.paired(predictions, golds)
+    return float(_sums.mean(rougeL_counts(predictions, golds).sum(0)))
 
 
 # The same candidate is judged as a sample, as a label and as the answer of several methods: each pair is scored once.
 @functools.lru_cache(maxsize=1 << 16)
-def _pair(prediction: str, gold: str) -> tuple[float, float]:
+def rouge_pair(prediction: str, gold: str) -> tuple[float, float]:
+    """ROUGE-1 and ROUGE-L (F) of one prediction. An empty text, or one without letters and digits, scores 0."""
     scores = _scorer().score(gold, prediction)
     return float(scores["rouge1"].fmeasure), float(scores["rougeL"].fmeasure)
+
+
+def rouge1_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
+    """What ROUGE-1 needs of each question, [N, 2]: F, 1."""
+    return _sums.counts(rouge_pair(*pair)[0] for pair in zip(predictions, golds, strict=True))
+
+
+def rougeL_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:  # noqa: N802
+    """What ROUGE-L needs of each question, [N, 2]: F, 1."""
+    return _sums.counts(rouge_pair(*pair)[1] for pair in zip(predictions, golds, strict=True))
 
 
 @functools.cache

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from hydrajax.data import tasks
-from hydrajax.metrics import _checks, corpus_bleu, labels, ratings, rouge
+from hydrajax.metrics import _sums, corpus_bleu, labels, ratings, rouge
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Statistic:
     """A metric that is a function of sums over questions.
 
@@ -35,59 +35,35 @@ class Statistic:
 
 def reward_counts(rewards: Sequence[int | float]) -> np.ndarray:
     """What the mean reward needs of each question, [N, 2]: the simulated user's reward of the answer, 1."""
-    return np.array([(reward, 1.0) for reward in rewards], float).reshape(-1, 2)
+    return _sums.counts(rewards)
 
 
 def _no_golds(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
     raise ValueError(f"task {task.name} is judged by rewards, use reward_counts")
 
 
-STATISTICS: Mapping[str, Statistic] = {
-    statistic.name: statistic
-    for statistic in (
-        Statistic(
-            name="accuracy",
-            counts=lambda task, predictions, golds: labels.accuracy_counts(predictions, golds),
-            value=labels.accuracy_value,
-        ),
-        Statistic(
-            name="macro_f1",
-            counts=lambda task, predictions, golds: labels.macro_f1_counts(predictions, golds, task.labels),
-            value=labels.macro_f1_value,
-            per_user=False,
-        ),
-        Statistic(
-            name="mae",
-            counts=lambda task, predictions, golds: ratings.mae_counts(predictions, golds, task.scale),
-            value=ratings.mae_value,
-            higher_is_better=False,
-        ),
-        Statistic(
-            name="rmse",
-            counts=lambda task, predictions, golds: ratings.rmse_counts(predictions, golds, task.scale),
-            value=ratings.rmse_value,
-            higher_is_better=False,
-            per_user=False,
-        ),
-        Statistic(
-            name="rouge1",
-            counts=lambda task, predictions, golds: rouge.rouge1_counts(predictions, golds),
-            value=rouge.mean_value,
-        ),
-        Statistic(
-            name="rougeL",
-            counts=lambda task, predictions, golds: rouge.rougeL_counts(predictions, golds),
-            value=rouge.mean_value,
-        ),
-        Statistic(
-            name="bleu",
-            counts=lambda task, predictions, golds: corpus_bleu.bleu_counts(predictions, golds),
-            value=corpus_bleu.bleu_value,
-            per_user=False,
-        ),
-        Statistic(name="reward", counts=_no_golds, value=rouge.mean_value),
-    )
-}
+_LIST = (
+    Statistic("accuracy", lambda task, p, g: labels.accuracy_counts(p, g), _sums.mean),
+    Statistic(
+        "macro_f1",
+        lambda task, p, g: labels.macro_f1_counts(p, g, task.labels),
+        labels.macro_f1_value,
+        per_user=False,
+    ),
+    Statistic("mae", lambda task, p, g: ratings.mae_counts(p, g, task.scale), _sums.mean, higher_is_better=False),
+    Statistic(
+        "rmse",
+        lambda task, p, g: ratings.rmse_counts(p, g, task.scale),
+        ratings.rmse_value,
+        higher_is_better=False,
+        per_user=False,
+    ),
+    Statistic("rouge1", lambda task, p, g: rouge.rouge1_counts(p, g), _sums.mean),
+    Statistic("rougeL", lambda task, p, g: rouge.rougeL_counts(p, g), _sums.mean),
+    Statistic("bleu", lambda task, p, g: corpus_bleu.bleu_counts(p, g), corpus_bleu.bleu_value, per_user=False),
+    Statistic("reward", _no_golds, _sums.mean),
+)
+STATISTICS: Mapping[str, Statistic] = {statistic.name: statistic for statistic in _LIST}
 
 
 def compute(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]) -> dict[str, float]:
@@ -102,6 +78,6 @@ def compute(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]) 
       DataError: the gold of a rating is no number.
       ValueError: no prediction at all, as many predictions as golds are not given, or the task is judged by rewards.
     """
-    _checks.paired(predictions, golds)
+    _sums.paired(predictions, golds)
     chosen = [STATISTICS[name] for name in task.metrics]
     return {s.name: float(s.value(s.counts(task, predictions, golds).sum(0))) for s in chosen}

@@ -76,7 +76,7 @@ class Encoded:
 def load_base(
     name_or_folder: str | os.PathLike[str] = "minilm",
     pooling: str | None = None,
-    settings: blocks.Settings = blocks.USUAL,
+    compute: blocks.Compute = blocks.Compute(),  # noqa: B008 (frozen)
 ) -> Base:
     """A pretrained base with its tokenizer, from the disk alone.
 
@@ -84,7 +84,7 @@ def load_base(
       name_or_folder: a name of `weights.PACKAGES` or a Hugging Face folder.
       pooling: `cls` or `mean`; by default what the folder's `1_Pooling/config.json` says, else `cls`. Further modules
         of a sentence encoder, such as `Dense`, are not applied: with them a pooling has to be named.
-      settings: how it computes: in which type, with which form of attention.
+      compute: in which type, and with which form of attention.
 
     Raises:
       DataError: there is no such base, or its files do not fit each other.
@@ -93,7 +93,7 @@ def load_base(
         _check_pooling(pooling)
     folder = weights.find_base(name_or_folder)
     config = weights.load_config(folder)
-    module, params = bases.encoder(config, settings), weights.load_params(folder, config)
+    module, params = bases.encoder(config, compute), weights.load_params(folder, config)
     tokenizer = tokens.load_tokenizer(folder)
     tokens.check(tokenizer, folder, words=config.vocab_size, types=config.types)
     return Base(
@@ -103,7 +103,7 @@ def load_base(
         tokenizer=tokenizer,
         dim=config.hidden_size,
         pooling=pooling or weights.load_pooling(folder),
-        digest=weights.digest(folder) + ("" if settings.dtype == "float32" else f"/{settings.dtype}"),
+        digest=weights.digest(folder) + ("" if compute.dtype == "float32" else f"/{compute.dtype}"),
     )
 
 
@@ -133,86 +133,31 @@ def features(
     apply = functools.partial(module.apply, {"params": params}, train=key is not None, rngs=rngs)
     if isinstance(batch, tokens.Packed):
         where = {"positions": batch.positions, "segments": batch.segments, "texts": batch.texts}
-        x = jnp.asarray(apply(batch.ids, batch.types, batch.mask, **where), jnp.float32)
+        x_BxTxD = jnp.asarray(apply(batch.ids, batch.types, batch.mask, **where), jnp.float32)
         numbers = jnp.arange(1, batch.texts + 1, dtype=jnp.int32)
-        own = batch.segments[:, None, :] == numbers[None, :, None]
+        keep_BxSxT = batch.segments[:, None, :] == numbers[None, :, None]
         if pooling == "cls":
-            own &= (batch.positions == 0)[:, None, :]
-        share = own.astype(jnp.float32)
-        return jnp.matmul(share, x) / jnp.maximum(jnp.sum(share, axis=2), 1.0)[..., None]
-    x = jnp.asarray(apply(batch.ids, batch.types, batch.mask), jnp.float32)
+            keep_BxSxT &= (batch.positions == 0)[:, None, :]
+        share_BxSxT = keep_BxSxT.astype(jnp.float32)
+        return jnp.matmul(share_BxSxT, x_BxTxD) / jnp.maximum(jnp.sum(share_BxSxT, axis=2), 1.0)[..., None]
+    x_BxTxD = jnp.asarray(apply(batch.ids, batch.types, batch.mask), jnp.float32)
     if pooling == "cls":
-        return x[:, 0]
-    keep = batch.mask[..., None].astype(jnp.float32)
-    return jnp.sum(x * keep, axis=1) / jnp.maximum(jnp.sum(keep, axis=1), 1.0)
+        return x_BxTxD[:, 0]
+    keep_BxTx1 = batch.mask[..., None].astype(jnp.float32)
+    return jnp.sum(x_BxTxD * keep_BxTx1, axis=1) / jnp.maximum(jnp.sum(keep_BxTx1, axis=1), 1.0)
 
 
-def encode_pairs(
-    base: Base,
-    pairs: Iterable[tuple[str, str]],
-    *,
-    max_tokens: int | None = None,
-    truncate: str = "second",
-    batch_tokens: int = 2048,
-    packing: int = 0,
-    cache: str | pathlib.Path | None = None,
-    progress: Progress | None = None,
-) -> Float[np.ndarray, "N D"]:
-    """Features of pairs of texts, in the order of the pairs; `encode` also says what was shortened.
+def encode_pairs(base: Base, pairs: Iterable[tuple[str, str]], **options: Any) -> Float[np.ndarray, "N D"]:
+    """Features of pairs of texts, float32 [N, D]; options as in `encode`, which also says what was shortened."""
+    return encode(base, pairs, **options).features
 
-    Args:
-      pairs: (first, second), joined as the base's tokenizer joins a pair.
-      max_tokens: longest encoding, special tokens included; by default 256, or as many positions as the base has.
-      truncate: the side that is cut first where a pair is too long; a quarter of the room stays its own.
-      batch_tokens: rows times padded length of a batch.
-      packing: length of rows in which several texts stand side by side (longer texts get a row of their own); 0: a
-        text a row, padded to the next of `tokens.LENGTHS`. Features then differ in the last digits.
-      cache: a folder that keeps features, so that no pair is computed twice; two processes that run at the same time
-        may both compute the same pairs.
-      progress: called with (texts done, texts in all).
 
-    Returns:
-      float32 [N, D].
+def embed(base: Base, texts: Iterable[str], **options: Any) -> Float[np.ndarray, "N D"]:
+    """Sentence embeddings, float32 [N, D]: mean over tokens, then length 1, as sentence-transformers' MiniLM has them.
+
+    An inner product of two of them is a cosine similarity. Options as in `encode`.
     """
-    return encode(
-        base,
-        pairs,
-        max_tokens=max_tokens,
-        truncate=truncate,
-        batch_tokens=batch_tokens,
-        packing=packing,
-        cache=cache,
-        progress=progress,
-    ).features
-
-
-def embed(
-    base: Base,
-    texts: Iterable[str],
-    *,
-    max_tokens: int | None = None,
-    batch_tokens: int = 2048,
-    packing: int = 0,
-    cache: str | pathlib.Path | None = None,
-    progress: Progress | None = None,
-) -> Float[np.ndarray, "N D"]:
-    """Sentence embeddings: mean over tokens, then length 1, as sentence-transformers' MiniLM has them.
-
-    An inner product of two of them is a cosine similarity.
-
-    Returns:
-      float32 [N, D].
-    """
-    base = dataclasses.replace(base, pooling="mean")
-    z = encode(
-        base,
-        texts,
-        max_tokens=max_tokens,
-        batch_tokens=batch_tokens,
-        packing=packing,
-        cache=cache,
-        progress=progress,
-    ).features
+    z = encode(dataclasses.replace(base, pooling="mean"), texts, **options).features
     return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
 
 
@@ -227,10 +172,21 @@ def encode(
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
-    """Features of texts or of pairs of texts; arguments as in `encode_pairs`.
+    """Features of texts or of pairs of texts, in their order.
 
     Equal texts are computed once. A text is padded to the next of `tokens.LENGTHS` and batched with texts of that
     length; each padded length is compiled once (twice where a small batch is left over).
+
+    Args:
+      texts: texts, or pairs (first, second), joined as the base's tokenizer joins a pair.
+      max_tokens: longest encoding, special tokens included; by default 256, or as many positions as the base has.
+      truncate: the side that is cut first where a pair is too long; a quarter of the room stays its own.
+      batch_tokens: rows times padded length of a batch.
+      packing: length of rows in which several texts stand side by side (longer texts get a row of their own); 0: a
+        text a row, padded to the next of `tokens.LENGTHS`. Features then differ in the last digits.
+      cache: a folder that keeps features, so that no text is computed twice; two processes that run at the same time
+        may both compute the same texts.
+      progress: called with (texts done, texts in all).
 
     Raises:
       DataError: an argument is not what it should be: the texts are none, `max_tokens` is more than the base has
@@ -249,14 +205,14 @@ def encode(
         used = _params_digest(base)
         keys = [feature_cache.key(base.digest, used, base.pooling, e.ids, e.types) for e in encodings]
         with feature_cache.opened(cache, base.dim) as kept:
-            found = kept.get(keys)
-            todo = [i for i, key in enumerate(keys) if key not in found]
+            cached = kept.get(keys)
+            todo = [i for i, key in enumerate(keys) if key not in cached]
 
             def keep(done: dict[int, np.ndarray]) -> None:
                 kept.put({keys[todo[i]]: row for i, row in done.items()})
 
             new = _compute(base, [encodings[i] for i in todo], batch_tokens, packing, progress, keep)
-        rows = {i: found[key] for i, key in enumerate(keys) if key in found}
+        rows = {i: cached[key] for i, key in enumerate(keys) if key in cached}
         rows |= {i: new[j] for j, i in enumerate(todo)}
         computed = len(todo)
     place = {text: i for i, text in enumerate(unique)}
@@ -317,8 +273,8 @@ def _longest(base: Base, max_tokens: int | None) -> int:
     if max_tokens is None:
         return min(MAX_TOKENS, limit)
     if not _whole(max_tokens) or max_tokens > limit:
-        told = f"expected a whole number up to the {limit} positions of base {base.name!r}"
-        raise DataError(f"max_tokens is {max_tokens!r:.80}, {told}")
+        expected = f"expected a whole number up to the {limit} positions of base {base.name!r}"
+        raise DataError(f"max_tokens is {max_tokens!r:.80}, {expected}")
     return int(max_tokens)
 
 
@@ -332,8 +288,8 @@ def _check(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, 
     if not _whole(batch_tokens) or batch_tokens < 1:
         raise DataError(f"batch_tokens is {batch_tokens!r:.80}, expected a whole number of 1 or more")
     if not _whole(packing) or not 0 <= packing <= limit:
-        told = f"expected a whole number from 0 to the {limit} positions of base {base.name!r}"
-        raise DataError(f"packing is {packing!r:.80}, {told}")
+        expected = f"expected a whole number from 0 to the {limit} positions of base {base.name!r}"
+        raise DataError(f"packing is {packing!r:.80}, {expected}")
     tokens.check_encodings(encodings, words=config.vocab_size, types=config.types, positions=limit)
 
 
@@ -353,7 +309,7 @@ def compute(
     batch_tokens: int = 2048,
     packing: int = 0,
 ) -> Float[np.ndarray, "N D"]:
-    """Features of encodings, float32 [N, D], in their order; arguments as in `encode_pairs`.
+    """Features of encodings, float32 [N, D], in their order; arguments as in `encode`.
 
     Raises:
       DataError: an encoding has no token, more than the base has positions, or an id or a type that the base does not

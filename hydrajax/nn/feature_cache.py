@@ -85,26 +85,15 @@ class FeatureCache:
         self._new: dict[bytes, np.ndarray] = {}
         self._written = time.monotonic()
         _remove_leftovers(folder)
-        found = _files(folder, dim)
-        if len(found) > PARTS:
-            found = self._merged(found)
-        keys, places = [], []
-        for path in found:
-            one = _read(path, dim)
-            if one is None:
-                continue
-            keys.append(one.keys)
-            places.append(np.stack([np.full(len(one.keys), len(self._parts)), np.arange(len(one.keys))], axis=1))
-            self._parts.append(one)
-        if keys:
-            joined = np.concatenate(keys)
-            order = np.argsort(_start(joined), kind="stable")
-            self._keys, self._place = joined[order], np.concatenate(places)[order]
+        paths = _files(folder, dim)
+        if len(paths) > PARTS:
+            paths = self._merged(paths)
         self._starts = _start(self._keys)
+        self._add([part for path in paths if (part := _read(path, dim)) is not None])
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Float[np.ndarray, " D"]]:
         """The features that are there, float32 [D] by key."""
-        found = {name: self._new[name] for name in keys if name in self._new}
+        rows = {name: self._new[name] for name in keys if name in self._new}
         if len(self._keys) and keys:
             wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
             at = np.minimum(np.searchsorted(self._starts, _start(wanted)), len(self._keys) - 1)
@@ -117,8 +106,8 @@ class FeatureCache:
                 return self.get(keys)
             for i in hits.tolist():
                 number, row = self._place[at[i]].tolist()
-                found[keys[i]] = parts[number].values[row]
-        return found
+                rows[keys[i]] = parts[number].values[row]
+        return rows
 
     def put(self, rows: Mapping[bytes, Float[np.ndarray, " D"]]) -> None:
         """Keeps rows; they are on the disk within `SECONDS`, and when the cache is closed."""
@@ -133,33 +122,39 @@ class FeatureCache:
             values = np.stack(list(self._new.values()))
             with _own_faults(self._folder):
                 _write(self._folder, self._dim, keys, values)
-            starts = np.concatenate([self._starts, _start(keys)])
-            order = np.argsort(starts, kind="stable")
-            place = np.stack([np.full(len(keys), len(self._parts)), np.arange(len(keys))], axis=1)
-            self._keys, self._starts = np.concatenate([self._keys, keys])[order], starts[order]
-            self._place = np.concatenate([self._place, place])[order]
-            self._parts.append(Part(keys=keys, values=values))
+            self._add([Part(keys=keys, values=values)])
             self._new = {}
         self._written = time.monotonic()
 
-    def _merged(self, found: list[pathlib.Path]) -> list[pathlib.Path]:
+    def _add(self, parts: Sequence[Part]) -> None:
+        """Makes what is in these parts known, keys sorted by their beginning."""
+        places = [self._place]
+        for number, part in enumerate(parts, start=len(self._parts)):
+            places.append(np.stack([np.full(len(part.keys), number), np.arange(len(part.keys))], axis=1))
+        self._parts += parts
+        keys = np.concatenate([self._keys, *(part.keys for part in parts)])
+        starts = _start(keys)
+        order = np.argsort(starts, kind="stable")
+        self._keys, self._place, self._starts = keys[order], np.concatenate(places)[order], starts[order]
+
+    def _merged(self, paths: list[pathlib.Path]) -> list[pathlib.Path]:
         """One file in the place of many; the many where another process is at it."""
         lock = filelock.FileLock(self._folder / "lock")
         try:
             with lock.acquire(timeout=0):
-                found = _files(self._folder, self._dim)
+                paths = _files(self._folder, self._dim)
                 # What is damaged must not get a checksum of its own.
-                parts = [one for path in found if (one := _read(path, self._dim)) is not None and one.sound()]
+                parts = [part for path in paths if (part := _read(path, self._dim)) is not None and part.sound()]
                 if not parts:
                     return []
-                keys, first = np.unique(np.concatenate([one.keys for one in parts]), axis=0, return_index=True)
-                values = np.concatenate([one.values for one in parts])[first]
+                keys, first = np.unique(np.concatenate([part.keys for part in parts]), axis=0, return_index=True)
+                values = np.concatenate([part.values for part in parts])[first]
                 new = _write(self._folder, self._dim, keys, values)
-                for path in found:
+                for path in paths:
                     path.unlink(missing_ok=True)
                 return [new]
         except filelock.Timeout:
-            return found
+            return paths
 
 
 @contextlib.contextmanager
@@ -225,17 +220,17 @@ def _read(path: pathlib.Path, dim: int) -> Part | None:
             stat = os.fstat(file.fileno())
         n = header["keys"]["shape"][0]
         wanted = {"keys": ("U8", [n, 32], np.uint8), "values": ("F32", [n, dim], np.float32)}
-        found = {}
+        arrays = {}
         for name, (kind, shape, dtype) in wanted.items():
             if (header[name]["dtype"], header[name]["shape"]) != (kind, shape):
                 raise ValueError(f"{name} is {header[name]['dtype']}{header[name]['shape']}, expected {kind}{shape}")
             start = 8 + size + header[name]["data_offsets"][0]
-            found[name] = np.memmap(path, dtype, "r", start, tuple(shape))
+            arrays[name] = np.memmap(path, dtype, "r", start, tuple(shape))
         checksums = header.get("__metadata__", {})
-        if checksums.get("keys") not in (None, _checksum(found["keys"])):
+        if checksums.get("keys") not in (None, _checksum(arrays["keys"])):
             raise ValueError("its keys have another checksum")
         stamp = (path, stat.st_mtime_ns, stat.st_size)
-        return Part(**found, stamp=stamp, checksum=checksums.get("values"))
+        return Part(**arrays, stamp=stamp, checksum=checksums.get("values"))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
@@ -274,8 +269,8 @@ def in_memory(encode: Callable[[Sequence[Asked]], np.ndarray]) -> Callable[[Sequ
     def remembered(texts: Sequence[Asked]) -> np.ndarray:
         missing = [text for text in dict.fromkeys(texts) if text not in known]
         if missing or not texts:
-            found = encode(missing)
-            known.update(zip(missing, found, strict=True))
-        return np.stack([known[text] for text in texts]) if texts else found
+            computed = encode(missing)
+            known.update(zip(missing, computed, strict=True))
+        return np.stack([known[text] for text in texts]) if texts else computed
 
     return remembered

@@ -93,4 +93,4 @@ def logits(
     if key is None:
         return jax.vmap(lambda row: family.score(shared, user, row))(x)
     keys = jax.random.split(key, x.shape[0])
-    return jax.vmap(lambda row, one: family.score(shared, user, row, one))(x, keys)
+    return jax.vmap(lambda row, row_key: family.score(shared, user, row, row_key))(x, keys)

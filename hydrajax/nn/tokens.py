@@ -11,7 +11,6 @@ from typing import Any
 
 import flax.struct
 import numpy as np
-from jaxtyping import Bool, Int
 
 from hydrajax import files
 from hydrajax.types import DataError
@@ -100,12 +99,12 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # tokenizers raises this very class
-        told = " ".join(str(error).split())[:TOLD] or type(error).__name__
+        reason = " ".join(str(error).split())[:TOLD] or type(error).__name__
         if type(error).__name__.startswith("StrictDataclass"):  # transformers reads the configuration as well
-            told = f"config.json: {told}"
+            reason = f"config.json: {reason}"
         elif isinstance(error, (LookupError, AttributeError, TypeError)):  # what its own code stumbled over
-            told = f"{', '.join(raw) or 'its vocabulary'}: not of a tokenizer of this kind ({told})"
-        raise DataError(f"{folder}: the tokenizer could not be read: {told}") from error
+            reason = f"{', '.join(raw) or 'its vocabulary'}: not of a tokenizer of this kind ({reason})"
+        raise DataError(f"{folder}: the tokenizer could not be read: {reason}") from error
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise DataError(f"{folder}: {type(tokenizer).__name__} is a slow tokenizer, expected a tokenizer.json")
@@ -187,12 +186,12 @@ def listed(texts: Iterable[Text]) -> list[Text]:
       DataError: they are one text or none, or one of them is no text.
     """
     if isinstance(texts, str) or not isinstance(texts, Iterable):
-        told = "one text" if isinstance(texts, str) else f"{texts!r:.80}"
-        raise DataError(f"texts are {told}, expected a list of texts or of pairs")
-    found = list(texts)
-    for text in found:
+        given = "one text" if isinstance(texts, str) else f"{texts!r:.80}"
+        raise DataError(f"texts are {given}, expected a list of texts or of pairs")
+    listed = list(texts)
+    for text in listed:
         check_text(text)
-    return found
+    return listed
 
 
 def check_text(text: Any) -> None:
@@ -244,14 +243,8 @@ def pack(encodings: Sequence[Encoding], length: int, rows: int | None = None) ->
     Raises:
       DataError: an encoding is longer than a row, or there are more of them than rows.
     """
-    rows = _rows([[encoding] for encoding in encodings], length, 1, rows)
-    ids: Int[np.ndarray, "B T"] = np.zeros((rows, length), np.int32)
-    types: Int[np.ndarray, "B T"] = np.zeros((rows, length), np.int32)
-    mask: Bool[np.ndarray, "B T"] = np.zeros((rows, length), bool)
-    for row, encoding in enumerate(encodings):
-        n = len(encoding.ids)
-        ids[row, :n], types[row, :n], mask[row, :n] = encoding.ids, encoding.types, True
-    return Tokens(ids=ids, types=types, mask=mask)
+    packed = side_by_side([[encoding] for encoding in encodings], length, 1, rows)
+    return Tokens(ids=packed.ids, types=packed.types, mask=packed.mask)
 
 
 def fill_rows(lengths: Sequence[int], length: int, texts: int) -> list[list[int]]:
@@ -335,8 +328,8 @@ def _frame(tokenizer: Any, size: int) -> _Frame:
     probes = (tokenizer.encode(*[text] * size) for text in PROBES)
     probe = next((probe for probe in probes if set(probe.sequence_ids) >= set(range(size))), None)
     if probe is None:
-        told = ", ".join(map(repr, PROBES))
-        raise DataError(f"the tokenizer makes no token of {told}, expected a token of one of them")
+        tried = ", ".join(map(repr, PROBES))
+        raise DataError(f"the tokenizer makes no token of {tried}, expected a token of one of them")
     specials, types, place = [], [0] * size, 0
     for token, kind, side in zip(probe.ids, probe.type_ids, probe.sequence_ids, strict=True):
         if side is None:

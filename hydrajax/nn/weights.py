@@ -74,7 +74,8 @@ def find_base(name_or_folder: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def from_pretrained(
-    folder: str | pathlib.Path, settings: blocks.Settings = blocks.USUAL
+    folder: str | pathlib.Path,
+    compute: blocks.Compute = blocks.Compute(),  # noqa: B008 (frozen)
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The Flax module and the parameters of an encoder.
 
@@ -82,7 +83,6 @@ def from_pretrained(
 
     Args:
       folder: a Hugging Face folder, or a name of `PACKAGES`.
-      settings: how the module computes.
 
     Returns:
       (module, params): `module.apply({"params": params}, ids, types, mask)` is [B, T, D]; params are float32, numpy.
@@ -92,7 +92,7 @@ def from_pretrained(
     """
     path = find_base(folder)
     config = load_config(path)
-    return bases.encoder(config, settings), load_params(path, config)
+    return bases.encoder(config, compute), load_params(path, config)
 
 
 def load_config(folder: pathlib.Path) -> bases.Config:
@@ -214,7 +214,7 @@ def save_pretrained(
     if faults:
         raise DataError(f"the parameters are not those of {source / CONFIG}: {_listed(faults)}")
     raw = files.read_json(source / CONFIG)
-    told = {name: "float32" for name in ("dtype", "torch_dtype") if name in raw}
+    dtypes = {name: "float32" for name in ("dtype", "torch_dtype") if name in raw}
     alone = not _more_than_pooling(source)
     companions = [name for name in COMPANIONS if (source / name).is_file() and (alone or name != LISTED)]
     new = not folder.exists()
@@ -226,7 +226,7 @@ def save_pretrained(
                 (beside / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(source / name, beside / name)
             (beside / WEIGHTS).write_bytes(safetensors.numpy.save(arrays, metadata={"format": "pt"}))
-            (beside / CONFIG).write_text(json.dumps({**raw, **told}, indent=2) + "\n", encoding="utf-8")
+            (beside / CONFIG).write_text(json.dumps({**raw, **dtypes}, indent=2) + "\n", encoding="utf-8")
             # CONFIG last: a folder without it is no encoder.
             for name in (*companions, WEIGHTS, CONFIG):
                 (folder / name).parent.mkdir(exist_ok=True)
@@ -253,8 +253,8 @@ def load_pooling(folder: pathlib.Path) -> str:
     modes = [name for name, on in raw.items() if name.startswith("pooling_mode_") and on is True]
     known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
     if len(modes) != 1 or modes[0] not in known:
-        told = ", ".join(modes) or "no pooling_mode_..."
-        raise DataError(f"{path}: asks for {told}, expected one of {', '.join(known)}: name a pooling")
+        modes_on = ", ".join(modes) or "no pooling_mode_..."
+        raise DataError(f"{path}: asks for {modes_on}, expected one of {', '.join(known)}: name a pooling")
     return known[modes[0]]
 
 
@@ -283,11 +283,11 @@ def _shards(folder: pathlib.Path) -> list[pathlib.Path]:
     names = files.read_json(path).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise DataError(f"{path}: has no weight_map, expected the file of every tensor")
-    found = sorted(set(names.values()))
-    for name in found:
+    shards = sorted(set(names.values()))
+    for name in shards:
         if pathlib.PurePath(name).name != name or not (folder / name).is_file():
             raise DataError(f"{path}: names {name!r}, which is not in the folder")
-    return [folder / name for name in found]
+    return [folder / name for name in shards]
 
 
 def _more_than_pooling(folder: pathlib.Path) -> list[str]:

@@ -1,193 +1,30 @@
-"""What a prompt strategy is, and what it is given."""
+"""What a prompt strategy is: one file that defines `STRATEGY`, of the folder `strategies` or of one's own.
 
-import abc
-import collections
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+The first line of the file's docstring is what the command line says of it.
+"""
 
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hydrajax.data import tasks
-from hydrajax.llm import request, sampler
+from hydrajax.prompting import templates, turns
+from hydrajax.prompting.context import Asked, Context, Embed, PromptSettings, UserModel
 from hydrajax.types import Message, Query, Record, User
 
-Embed = Callable[[Sequence[str]], np.ndarray]
-T = TypeVar("T")
+__all__ = ["Asked", "Context", "Embed", "PromptSettings", "Strategy", "UserModel"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class UserModel:
-    """What a strategy has learned of a user: a text, and where it comes from.
-
-    Attributes:
-      text: put into prompts; empty where nothing could be learned, and then the strategy goes without.
-      records: ids of the records it was made of.
-      shown: ids of records that are shown along with it, best first; empty where the query decides.
-      prompt: version of the prompts that it was made with (`prompts.version`).
-      llm: the model that wrote it.
-      fault: what was wrong with the LLM's answers, and what stands in for them; empty where nothing was.
-      edited: whether a person has changed the text.
-    """
-
-    text: str
-    records: tuple[str, ...]
-    shown: tuple[str, ...] = ()
-    prompt: str = ""
-    llm: str = ""
-    fault: str = ""
-    edited: bool = False
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PromptSettings:
-    """How prompts are built.
-
-    Attributes:
-      max_prompt_tokens: limit of all records together (by `llm.request.count_tokens`). Records are shortened to fit,
-        the query never is.
-      max_record_tokens: limit of one record, None for none.
-      repeat_instruction: whether every shown record repeats the task's instruction, as HYDRA's prompts do. Without,
-        the first turn states it and later turns bring the input alone, which saves about 100 tokens a record where
-        the instruction lists the labels.
-      most_relevant_last: the most relevant record stands next to the query; False shows it first.
-      form: records as chat turns, or quoted inside one prompt as LaMP does.
-      max_answer_tokens: limit of the answer, None for the task's own.
-      summary_records: the newest records of a profile, which a user model is made of; a summary of more of them does
-        not fit a small model's attention.
-      max_summary_tokens: limit of a summary or persona.
-      max_hypotheses_tokens: limit of a list of hypotheses.
-      peers: other users that `cfrag` and `peer_difference` look at, for each query.
-      peer_weight: lambda of `cfrag`, what likeness to the user weighs against likeness to the query, 0 to 1.
-      compared_records: records of a user that `peer_difference` compares with those of others, one call each.
-      trials: sets of demonstrations that `persona` tries, and records that it tries each of them on.
-      demonstrations: records in such a set.
-    """
-
-    max_prompt_tokens: int = 3000
-    max_record_tokens: int | None = None
-    repeat_instruction: bool = True
-    most_relevant_last: bool = True
-    form: str = "chat"
-    max_answer_tokens: int | None = None
-    summary_records: int = 10
-    max_summary_tokens: int = 80
-    max_hypotheses_tokens: int = 250
-    peers: int = 4
-    peer_weight: float = 0.5
-    compared_records: int = 8
-    trials: int = 2
-    demonstrations: int = 2
-
-    def __post_init__(self):
-        if not 0 <= self.peer_weight <= 1:
-            raise ValueError(f"peer_weight is {self.peer_weight}, expected 0 to 1")
-        for name in (
-            "max_prompt_tokens",
-            "max_record_tokens",
-            "max_answer_tokens",
-            "summary_records",
-            "max_summary_tokens",
-            "max_hypotheses_tokens",
-            "peers",
-            "compared_records",
-            "trials",
-            "demonstrations",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, expected at least 1")
-        if self.form not in ("chat", "one_prompt"):
-            raise ValueError(f"form is {self.form!r}, expected 'chat' or 'one_prompt'")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Context:
-    """What strategies work with: the task, the LLM, the settings, and a count of what was cut.
-
-    Attributes:
-      population: other users, whom strategies that compare users may look at; None where they must not.
-      embed: texts -> features [N, D] of the base, for strategies that look for likeness; None without a base.
-      seed: of draws.
-      whole: users as they are, by id, where a strategy learns of halves of them: what the other half is about is asked
-        as pseudo-queries, and what others say of it must not be seen.
-      cut: tokens that were cut from records so far, and how many records (`tokens`, `records`).
-      faults: answers of the LLM that were not what was asked for, by `strategy: what was wrong, or done instead`.
-    """
-
-    task: tasks.Task
-    llm: sampler.Sampler
-    settings: PromptSettings = PromptSettings()
-    population: Mapping[str, User] | None = None
-    embed: Embed | None = None
-    seed: int = 0
-    whole: Mapping[str, User] = dataclasses.field(default_factory=dict)
-    cut: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    faults: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-
-    @property
-    def answer_tokens(self) -> int:
-        """The limit of an answer's length."""
-        return self.settings.max_answer_tokens or self.task.max_answer_tokens
-
-    def request(
-        self, messages: tuple[Message, ...], *, sample: int = 0, temperature: float | None = 0.0, user_id: str = ""
-    ) -> request.Request:
-        """A request for an answer to the task's question; temperature 0 is greedy. Users take turns in being served."""
-        return request.Request(
-            messages=messages,
-            max_tokens=self.answer_tokens,
-            temperature=temperature,
-            sample=sample,
-            group=user_id,
-        )
-
-    def ask(self, questions: Mapping[T, tuple[str, str]], *, max_tokens: int, stage: str) -> dict[T, str]:
-        """The LLM's greedy answer to each (user id, question).
-
-        Args:
-          questions: by any key; calls are booked on the users.
-          max_tokens: limit of an answer.
-          stage: names the calls in progress and plans.
-        """
-        requests = [
-            request.Request(
-                messages=(Message(role="user", text=text),), max_tokens=max_tokens, temperature=0.0, group=user_id
-            )
-            for user_id, text in questions.values()
-        ]
-        answers = self.llm.sample(requests, stage=stage) if requests else []
-        return {key: answer.text.strip() for key, answer in zip(questions, answers, strict=True)}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A query, and what may help to answer it.
-
-    Attributes:
-      query: a real query or a pseudo-query.
-      profile: the user's records without the one that a pseudo-query was made of, oldest first.
-      records: those of them that are shown, most relevant first.
-      user_model: what the strategy has learned of the user.
-    """
-
-    query: Query
-    profile: tuple[Record, ...]
-    records: Sequence[Record] = ()
-    user_model: UserModel | None = None
-
-
-class Strategy(abc.ABC):
+class Strategy:
     """From a query, records and what is known of the user to the messages for the LLM.
 
-    A strategy defines its name and `messages`, and of the rest what it does otherwise.
+    As it stands it shows the records that its retriever finds. A strategy overrides what it does otherwise.
 
     Attributes:
-      name: how it is chosen on the command line.
+      name: that of its file, unless it says another.
       retriever: the retriever that picks its records, None where it shows none.
       alone: whether it says something of the user without showing a record.
       compares: whether it looks at other users' records, which `Context.population` then must hold.
       personal: whether its prompts depend on the user at all.
+      template: of the folder `prompts`, for what is said of the user before the question; empty where nothing is.
     """
 
     name: str
@@ -195,6 +32,16 @@ class Strategy(abc.ABC):
     alone: bool = False
     compares: bool = False
     personal: bool = True
+    template: str = ""
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls.name = cls.__dict__.get("name", cls.__module__.rpartition(".")[2])
+
+    @property
+    def learns(self) -> bool:
+        """Whether it learns anything of users."""
+        return type(self).learn is not Strategy.learn
 
     def learn(self, users: Sequence[User], ctx: Context) -> Mapping[str, UserModel]:
         """What the strategy wants to know of users, once a user, by user id. Batched, so that an API works in
@@ -209,7 +56,6 @@ class Strategy(abc.ABC):
         """What the strategy asks the LLM about each query before it is put, by query id: handed to `messages`."""
         return {}
 
-    @abc.abstractmethod
     def messages(
         self,
         query: Query,
@@ -219,5 +65,25 @@ class Strategy(abc.ABC):
         *,
         note: str = "",
     ) -> tuple[Message, ...]:
-        """The conversation to send; records come most relevant first, `note` is what `prepare` found."""
-        ...
+        """The conversation to send.
+
+        Args:
+          query: asked last.
+          records: most relevant first.
+          user_model: what `learn` found.
+          ctx: task and settings.
+          note: what `prepare` found.
+        """
+        conversation = turns.conversation(query, records if self.retriever else (), ctx)
+        known = note or (user_model.text if user_model else "")
+        if not (self.template and known):
+            return conversation
+        # What is known stands after the records: what varies least far from the answer is forgotten first by small
+        # models, and a cached prefix of records stays valid.
+        *before, last = conversation
+        text = templates.fill(self.template, {**self.slots(known), "question": last.text})
+        return (*before, Message(role=last.role, text=text))
+
+    def slots(self, known: str) -> Mapping[str, str]:
+        """What the template says of the user, made of the note, or of the user model's text."""
+        return {}

@@ -21,7 +21,7 @@ from hydrajax import files
 from hydrajax.data.cross_fitting import WHOLE
 from hydrajax.llm import request
 from hydrajax.prompting import templates
-from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.prompting.context import Context, UserModel
 from hydrajax.types import DataError, User
 
 FILE = "user_models.jsonl"  # in a run's folder
@@ -69,11 +69,11 @@ class Entry:
 
 def digest(users: Iterable[User]) -> str:
     """Twelve hexadecimal digits that change with users, with their records, and with the order of either."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for user in users:
         records = [(record.id, dict(record.fields), record.date) for record in user.profile]
-        found.update(json.dumps([user.id, records], sort_keys=True).encode())
-    return found.hexdigest()[:12]
+        hasher.update(json.dumps([user.id, records], sort_keys=True).encode())
+    return hasher.hexdigest()[:12]
 
 
 def fingerprint(user: User, ctx: Context, others: str = "") -> str:
@@ -123,8 +123,8 @@ class Library:
 
     def items(self) -> list[tuple[Key, UserModel]]:
         """What there is, by strategy, user and part."""
-        found = ((key, self._entries[key].model) for key in sorted(self._entries))
-        return [(key, model) for key, model in found if model is not None]
+        models = ((key, self._entries[key].model) for key in sorted(self._entries))
+        return [(key, model) for key, model in models if model is not None]
 
     def add(self, entries: Mapping[Key, Entry]) -> None:
         """Keeps what was learned, on the disk before anything uses it; what a person has left there stays."""

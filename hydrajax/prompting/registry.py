@@ -1,40 +1,53 @@
-"""Prompt strategies by name. A strategy is one file of this folder that defines `STRATEGY`."""
+"""Prompt strategies by name: files of the folder `strategies`, or modules and files of one's own (see `plugins`)."""
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 
-import hydrajax.prompting
+from hydrajax import plugins
 from hydrajax.prompting.contract import Strategy
 from hydrajax.types import DataError
 
-_PARTS = {"contract", "library", "registry", "shorten", "templates", "turns"}
+_KIND = plugins.Kind(what="prompt strategy", package="hydrajax.prompting.strategies", attribute="STRATEGY")
+_own: dict[str, Strategy] = {}  # what was found outside of the folder, by the last part of its name
 
 
 def names() -> tuple[str, ...]:
-    """The strategies that exist."""
-    return tuple(
-        m.name
-        for m in pkgutil.iter_modules(hydrajax.prompting.__path__)
-        if m.name not in _PARTS and not m.name.startswith("_")
-    )
+    """The strategies of the folder."""
+    return _KIND.names()
+
+
+def summaries() -> dict[str, str]:
+    """One line on each of them, by name."""
+    return _KIND.summaries()
+
+
+def get(name: str) -> Strategy:
+    """The strategy of a name; one of one's own is known by the last part of its name from then on.
+
+    Raises:
+      DataError: there is none, or another strategy is called so.
+    """
+    if name in _own:
+        return _own[name]
+    strategy, last = _KIND.load(name), plugins.last_part(name)
+    if not isinstance(strategy, Strategy):
+        raise DataError(f"prompt strategy {name!r}: STRATEGY is {strategy!r:.80}, expected a contract.Strategy")
+    if last != name:
+        if last in names() or _own.get(last, strategy) is not strategy:
+            raise DataError(f"prompt strategy {name!r}: another one is called {last!r}, rename the file")
+        _own[last] = strategy
+    return strategy
 
 
 def permitted(chosen: Sequence[str], *, cross_user: bool) -> tuple[str, ...]:
-    """The strategies of these names; those that look at other users' records are left out where that is switched off.
+    """What these strategies are called in results; those that look at other users' records are left out where that is
+    switched off.
 
     Raises:
       DataError: one of them does not exist.
     """
-    return tuple(name for name in chosen if not get(name).compares or cross_user)
+    return tuple(plugins.last_part(name) for name in chosen if not get(name).compares or cross_user)
 
 
-def get(name: str) -> Strategy:
-    """The strategy of a name.
-
-    Raises:
-      DataError: there is none.
-    """
-    if name not in names():
-        raise DataError(f"unknown prompt strategy {name!r}; valid are {', '.join(names())}")
-    return importlib.import_module(f"hydrajax.prompting.{name}").STRATEGY
+def left_out(chosen: Sequence[str], *, cross_user: bool) -> tuple[str, ...]:
+    """The others of these strategies, by what they would be called, in alphabetical order."""
+    return tuple(sorted({*permitted(chosen, cross_user=True)} - {*permitted(chosen, cross_user=cross_user)}))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hydrajax.data import tasks
 from hydrajax.llm.request import count_tokens
-from hydrajax.prompting.contract import Context
+from hydrajax.prompting.context import Context
 from hydrajax.types import Record
 
 _log = logging.getLogger(__name__)

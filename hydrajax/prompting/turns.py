@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hydrajax.prompting import shorten
-from hydrajax.prompting.contract import Context
+from hydrajax.prompting.context import Context
 from hydrajax.types import Message, Query, Record
 
 

@@ -1,17 +1,14 @@
 """Retrieval: a query and a user's profile in, the most relevant records out.
 
-A retriever is one file of this folder with one function,
+A retriever is one file, of this folder or of one's own (see `plugins`), with one function,
 
     rank(query_text, records, corpus, *, query_id, seed) -> all indices of `records`, best first
-
-and the file's name is its name. Files that begin with an underscore are not retrievers.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from hydrajax import plugins
 from hydrajax.data import tasks
 from hydrajax.types import DataError, Query, Record, User, profile_for
 
@@ -35,9 +32,17 @@ class Rank(Protocol):
         ...
 
 
+_KIND = plugins.Kind(what="retriever", package=__name__, attribute="rank")
+
+
 def names() -> tuple[str, ...]:
-    """The retrievers that `retriever` finds, in alphabetical order."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+    """The retrievers of the folder."""
+    return _KIND.names()
+
+
+def summaries() -> dict[str, str]:
+    """One line on each of them, by name."""
+    return _KIND.summaries()
 
 
 def retriever(name: str) -> Rank:
@@ -46,9 +51,10 @@ def retriever(name: str) -> Rank:
     Raises:
       DataError: there is none.
     """
-    if name not in names():
-        raise DataError(f"unknown retriever {name!r}, expected one of {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}").rank
+    rank = _KIND.load(name)
+    if not callable(rank):
+        raise DataError(f"retriever {name!r}: rank is {rank!r:.80}, expected a function")
+    return rank
 
 
 def retrieve(name: str | Rank, task: tasks.Task, query: Query, user: User, n: int, seed: int = 0) -> tuple[Record, ...]:

@@ -49,8 +49,8 @@ def scores(
         return result
     counts = [collections.Counter(words) for words in terms]
     holders = collections.Counter(itertools.chain.from_iterable(counts))
-    found = np.fromiter(holders.values(), dtype=np.float64)
-    raw = np.log(len(corpus) - found + 0.5) - np.log(found + 0.5)
+    number = np.fromiter(holders.values(), dtype=np.float64)
+    raw = np.log(len(corpus) - number + 0.5) - np.log(number + 0.5)
     idf = dict(zip(holders, np.where(raw < 0, epsilon * raw.mean(), raw), strict=True))
     saturation = k1 * (1 - b + b * lengths / lengths.mean())
     for term, times in collections.Counter(query_text.split()).items():

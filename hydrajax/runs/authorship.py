@@ -126,7 +126,7 @@ def run(
       LLMError: the LLM does not answer. Answers received before are stored.
     """
     clock = books.Clock(say)
-    for name in sorted(set(config.strategies) - set(config.compared)):
+    for name in registry.left_out(config.strategies, cross_user=config.cross_user):
         say(f"note: {name} looks at other authors' texts, which is switched off: it is left out")
     with clock.stage("data"):
         data = load(config)

@@ -230,7 +230,7 @@ def strategies(config: RunConfig) -> tuple[str, ...]:
 
 def left_out(config: RunConfig) -> list[str]:
     """A sentence for each chosen strategy that is not run, since it looks at other users."""
-    names = sorted(set(config.settings.strategies) - set(strategies(config)))
+    names = registry.left_out(config.settings.strategies, cross_user=config.settings.cross_user)
     return [f"note: {name} looks at other users' records, which is switched off: it is left out" for name in names]
 
 
@@ -242,7 +242,7 @@ def encoders(
     config: RunConfig, cache: pathlib.Path | None, *, base: encode.Base | None = None
 ) -> tuple[personal.Encode, compare.Embed]:
     """Features of pairs, and embeddings of texts, of the run's frozen base."""
-    base = base or encode.load_base(config.base, config.pooling, blocks.Settings(dtype=config.base_dtype))
+    base = base or encode.load_base(config.base, config.pooling, blocks.Compute(dtype=config.base_dtype))
 
     def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from hydrajax.nn import heads
+from hydrajax.nn import families, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import checks, losses, per_user, user_fit
 from hydrajax.training.examples import Examples
@@ -53,7 +53,7 @@ def fit_heads(
     for such inputs, and float32 cannot tell small features beside very large ones.
 
     Args:
-      family: a name of `heads.names()`, with its settings behind a colon, or a family that stores parameters.
+      family: a name of `families.names()`, with its settings behind a colon, or a family that stores parameters.
       x: features.
       user: which user each example is of, whole numbers 0..num_users-1, in any order.
       label: 0..1, or true and false.
@@ -160,7 +160,7 @@ def family_of(family: Any) -> heads.Family:
     if isinstance(family, str):
         return heads.get(family)
     if isinstance(family, type) or not isinstance(family, heads.Family):
-        raise DataError(f"family is {family!r}, expected a family or one of {', '.join(heads.names())}")
+        raise DataError(f"family is {family!r}, expected a family or one of {', '.join(families.names())}")
     return family
 
 

@@ -91,7 +91,7 @@ def test_a_folder_of_another_run_is_refused_before_any_call(options, capsys):
     [
         ({"tasks": ("LaMP_99",)}, "unknown task 'LaMP_99'; valid are LaMP_1"),
         ({"tasks": ()}, "--tasks names none"),
-        ({"strategies": ("none",)}, "unknown prompt strategy 'none'; valid are "),
+        ({"strategies": ("none",)}, "unknown prompt strategy 'none', expected one of "),
         ({"strategies": ("cfrag",), "cross_user": False}, "no strategy is left"),
         ({"users": 0}, "--users is 0, expected at least 1"),
         ({"seed": -1}, "--seed is -1, expected at least 0"),

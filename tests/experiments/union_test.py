@@ -50,7 +50,7 @@ def refused(options, capsys):
     ("change", "sentence"),
     [
         ({"tasks": ("LaMP_99",)}, "unknown task 'LaMP_99'; valid are LaMP_1"),
-        ({"strategies": ("none",)}, "unknown prompt strategy 'none'; valid are "),
+        ({"strategies": ("none",)}, "unknown prompt strategy 'none', expected one of "),
         ({"strategies": ("rag", "cfrag")}, "strategy 'cfrag' compares users"),
         ({"strategies": ("rag",), "tasks": ("LaMP_7",), "smoke": False}, "no candidates are planned for 'LaMP_7'"),
         ({"losses": ("none",)}, "--losses are none; valid are "),

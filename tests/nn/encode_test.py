@@ -318,8 +318,8 @@ def test_an_odd_name_of_a_base_is_one_sentence(name, says, unchecked):
 
 
 def test_settings_that_are_none_are_refused(unchecked):
-    with pytest.raises(DataError, match="settings are 'bfloat16', expected blocks.Settings"):
-        encode.load_base("minilm", settings="bfloat16")
+    with pytest.raises(DataError, match="compute is 'bfloat16', expected blocks.Compute"):
+        encode.load_base("minilm", compute="bfloat16")
 
 
 def test_a_packed_text_that_is_longer_than_the_positions_is_refused(small):

@@ -38,7 +38,7 @@ def _layers(module, params, *inputs):
 @pytest.mark.parametrize("settings", [{}, {"attention": "fused"}, {"remat": True}], ids=str)
 def test_every_layer_agrees(both, settings):
     name, model, folder = both
-    module, params = weights.from_pretrained(folder, blocks.Settings(**settings))
+    module, params = weights.from_pretrained(folder, blocks.Compute(**settings))
     ids, types, mask = small.texts(name)
     last, _, *layers = small.theirs(name, model, ids, types, mask)
     out, ours = _layers(module, params, jnp.asarray(ids), jnp.asarray(types), jnp.asarray(mask))

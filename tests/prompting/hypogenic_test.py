@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from hydrajax.prompting import _hypogenic as bank
+from hydrajax.prompting import hypogenic as bank
 
 NONE = bank.BankSettings(wrong=10**6)
 
@@ -13,13 +13,14 @@ NONE = bank.BankSettings(wrong=10**6)
 def refine(hypotheses, examples, *, predict, propose, settings=bank.BankSettings()):  # noqa: B008 (frozen)
     """One bank, out of what is said of one example at a time."""
 
-    def reply(asked):
-        (step,) = asked.values()
-        if isinstance(step, bank.Propose):
-            return {"": propose(list(step.examples))}
-        return {"": [predict(step.hypotheses, example) for example in step.examples]}
+    def tried(asked):
+        ((texts, these),) = asked.values()
+        return {"": [predict(texts, example) for example in these]}
 
-    return bank.together({"": bank.refine(hypotheses, examples, settings)}, reply)[""]
+    def more(failed):
+        return {"": propose(failed[""])}
+
+    return bank.refine({"": hypotheses}, {"": examples}, tried, more, settings)[""]
 
 
 def never(examples):
@@ -141,29 +142,30 @@ def test_what_has_proved_itself_comes_before_what_was_lucky_once():
 
 
 def test_banks_made_side_by_side_are_those_made_alone():
-    """Each has another number of examples and of rounds; none sees another's answers."""
-    rounds = []
+    """Each has another number of examples and of proposals; none sees another's answers."""
+    settings = bank.BankSettings(tried=2, wrong=2)
+    sizes = {"x": 2, "yy": 5, "z": 0}
+    batches = []
 
-    def reply(asked):
-        rounds.append(set(asked))
+    def predict(asked):
+        batches.append(set(asked))
         return {
-            name: [f"{name} new {len(step.examples)}"]
-            if isinstance(step, bank.Propose)
-            else [[(len(text) + example) % 3 == 0 for text in step.hypotheses] for example in step.examples]
-            for name, step in asked.items()
+            name: [[(len(text) + example) % 3 == 0 for text in texts] for example in examples]
+            for name, (texts, examples) in asked.items()
         }
 
-    def started():
-        settings = bank.BankSettings(tried=2, wrong=2)
-        return {name: bank.refine(["a", "bb", name], range(n), settings) for name, n in (("x", 2), ("yy", 5), ("z", 0))}
+    def propose(failed):
+        batches.append(set(failed))
+        return {name: [f"{name} new {len(examples)}"] for name, examples in failed.items()}
 
-    found = bank.together(started(), reply)
-    together, rounds = rounds, []
-    alone = {}
-    for name, one in started().items():
-        rounds = []
-        alone |= bank.together({name: one}, reply)
-        assert len(rounds) <= len(together)
-    assert found == alone and set(found) == {"x", "yy", "z"}
-    assert together[0] == {"x", "yy"}
-    assert bank.together({}, reply) == {}
+    def refined(*names):
+        batches.clear()
+        hypotheses, examples = {name: ["a", "bb", name] for name in names}, {name: range(sizes[name]) for name in names}
+        return bank.refine(hypotheses, examples, predict, propose, settings), list(batches)
+
+    together, made = refined(*sizes)
+    assert made[0] == {"x", "yy"} and set(together) == set(sizes)
+    for name in sizes:
+        alone, own = refined(name)
+        assert alone == {name: together[name]} and len(own) <= len(made)
+    assert refined() == ({}, [])

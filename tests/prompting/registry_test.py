@@ -55,7 +55,7 @@ def test_records_strategies_show_what_they_are_given_and_ask_nothing_before(name
 
 
 def test_an_unknown_strategy_is_named():
-    found = r"unknown prompt strategy 'rga'; valid are cfrag, full_profile, .*, pag, .*rag, zero_shot$"
+    found = r"unknown prompt strategy 'rga', expected one of cfrag, full_profile, .*, pag, .*rag, zero_shot, a module "
     with pytest.raises(DataError, match=found):
         registry.get("rga")
 

@@ -256,7 +256,7 @@ def test_a_trained_base_changes_resumes_exactly_and_serves_new_users(tiny_base, 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"family": "forest"}, "head family is 'forest', expected one of"),
+        ({"family": "forest"}, "unknown head family 'forest', expected one of"),
         ({"loss": "hinge"}, "loss is 'hinge', expected one of"),
         ({"epochs": 0}, "epochs is 0, expected 1 or more"),
         ({"batch_examples": 0}, "batch_examples is 0, expected 1 or more"),

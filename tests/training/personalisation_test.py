@@ -125,7 +125,7 @@ def test_newton_over_few_examples_is_newton(loss):
         ({"user": edited(NEW.user, 4, U)}, f"user of row 4 is {U}, expected less than {U} users"),
         ({"user": edited(NEW.user, 4, -1)}, "user of row 4 is -1"),
         ({"family": "shared"}, "SharedMlp stores nothing of a user.*fit.pretrain learns it"),
-        ({"family": "none"}, "head family is 'none'"),
+        ({"family": "none"}, "unknown head family 'none'"),
         ({"family": "simplex"}, r"shared of Simplex has nothing, expected \['c'\] \[16\]"),
         ({"family": "linear", "prior_strength": 0.0}, "prior_strength is 0.0, expected more than 0"),
         ({"start": {"w": np.zeros(3, np.float32)}, "family": "linear"}, r"start of Linear .*expected \['b'\]"),

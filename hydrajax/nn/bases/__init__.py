@@ -5,7 +5,7 @@ A file defines
     Config         the shape of an encoder, frozen, by the names of `config.json`
     read_config    what `config.json` holds -> Config
     Encoder        a `blocks.Encoder`, a Flax module:
-                   Encoder(config, settings).apply({"params": params}, ids, types, mask) -> [B, T, D]
+                   Encoder(config, compute).apply({"params": params}, ids, types, mask) -> [B, T, D]
     tensors        Config -> the file's tensors: name -> `Tensor`
     PREFIXES       of those names in files that hold more than the encoder
 and is found by its name alone. What numbers and switches of a `config.json` may be is in one table: `FIELDS`.
@@ -75,14 +75,14 @@ def vector(place: str, size: int) -> Tensor:
 
 def linear(name: str, place: str, out: int, inside: int, *, bias: bool = True) -> dict[str, Tensor]:
     """A linear layer."""
-    found = {f"{name}.weight": matrix(place, out, inside)}
-    return found | {f"{name}.bias": vector(f"{place}.bias", out)} if bias else found
+    table = {f"{name}.weight": matrix(place, out, inside)}
+    return table | {f"{name}.bias": vector(f"{place}.bias", out)} if bias else table
 
 
 def layer_norm(name: str, place: str, size: int, *, bias: bool = True) -> dict[str, Tensor]:
     """A layer norm."""
-    found = {f"{name}.weight": vector(f"{place}.scale", size)}
-    return found | {f"{name}.bias": vector(f"{place}.bias", size)} if bias else found
+    table = {f"{name}.weight": vector(f"{place}.scale", size)}
+    return table | {f"{name}.bias": vector(f"{place}.bias", size)} if bias else table
 
 
 SHARED = ("attention", "blocks")  # files that are no architecture
@@ -93,8 +93,8 @@ IGNORED = re.compile(
 
 
 def _whole(least: int, most: int = sys.maxsize) -> tuple[str, Callable[[Any], bool]]:
-    told = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
-    return f"a whole number {told}", lambda value: type(value) is int and least <= value <= most
+    bounds = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
+    return f"a whole number {bounds}", lambda value: type(value) is int and least <= value <= most
 
 
 _POSITIVE = "a number above 0", lambda value: type(value) in (int, float) and 0 < value <= sys.float_info.max
@@ -153,15 +153,15 @@ def get_of(config: Config) -> types.ModuleType:
     return importlib.import_module(type(config).__module__)
 
 
-def encoder(config: Config, settings: blocks.Settings) -> nn.Module:
+def encoder(config: Config, compute: blocks.Compute) -> nn.Module:
     """The Flax module of a configuration.
 
     Raises:
-      DataError: the settings are none.
+      DataError: `compute` is none.
     """
-    if not isinstance(settings, blocks.Settings):
-        raise DataError(f"settings are {settings!r:.80}, expected blocks.Settings")
-    return get_of(config).Encoder(config, settings)
+    if not isinstance(compute, blocks.Compute):
+        raise DataError(f"compute is {compute!r:.80}, expected blocks.Compute")
+    return get_of(config).Encoder(config, compute)
 
 
 def expect(raw: Mapping[str, Any], **valid: tuple[Any, ...]) -> None:
@@ -173,8 +173,8 @@ def expect(raw: Mapping[str, Any], **valid: tuple[Any, ...]) -> None:
     for name, choices in valid.items():
         value = raw.get(name, choices[0])
         if not any(type(value) is type(choice) and value == choice for choice in choices):
-            told = " or ".join(repr(choice) for choice in choices if choice is not None) or "null"
-            raise DataError(f"{name} is {raw[name]!r:.80}, expected {told}")
+            valid_ones = " or ".join(repr(choice) for choice in choices if choice is not None) or "null"
+            raise DataError(f"{name} is {raw[name]!r:.80}, expected {valid_ones}")
 
 
 def checked(name: str, value: Any) -> Any:
@@ -201,23 +201,23 @@ def fields(raw: Mapping[str, Any], kind: type, **defaults: Any) -> dict[str, Any
       DataError: naming the entries that are missing, or the first that is not what is expected.
     """
     known = [field for field in dataclasses.fields(kind) if field.name in FIELDS]
-    found = {field.name: field.default for field in known if field.default is not dataclasses.MISSING} | defaults
-    found |= {field.name: raw[field.name] for field in known if raw.get(field.name) is not None}
-    missing = [field.name for field in known if field.name not in found]
+    values = {field.name: field.default for field in known if field.default is not dataclasses.MISSING} | defaults
+    values |= {field.name: raw[field.name] for field in known if raw.get(field.name) is not None}
+    missing = [field.name for field in known if field.name not in values]
     if missing:
         raise DataError(f"has no {', '.join(missing)}")
     for field in known:
-        value = checked(field.name, found[field.name])
-        found[field.name] = float(value) if field.type is float else value
-    width, heads = found["hidden_size"], found["num_attention_heads"]
+        value = checked(field.name, values[field.name])
+        values[field.name] = float(value) if field.type is float else value
+    width, heads = values["hidden_size"], values["num_attention_heads"]
     if width % heads:
         raise DataError(f"hidden_size is {width}, expected a multiple of the {heads} attention heads")
-    if "pad_token_id" in found:
-        pad, words, positions = found["pad_token_id"], found["vocab_size"], found["max_position_embeddings"]
+    if "pad_token_id" in values:
+        pad, words, positions = values["pad_token_id"], values["vocab_size"], values["max_position_embeddings"]
         if pad >= min(words, positions - 1):
             most = f"vocab_size ({words}) and below max_position_embeddings - 1 ({positions - 1})"
             raise DataError(f"pad_token_id is {pad}, expected a number below {most}")
-    return found
+    return values
 
 
 def _file(name: str) -> types.ModuleType:

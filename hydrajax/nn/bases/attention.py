@@ -96,7 +96,7 @@ def attend(
       bias: added to the logits.
       window: a token sees those at most this far away, and those of global attention; None: all.
       drop: dropout of the weights.
-      fused: one operation of the backend; see `blocks.Settings`.
+      fused: one operation of the backend; see `blocks.Compute`.
 
     Returns:
       [B, H, T, h]; zeros for a token that sees nobody.
@@ -243,7 +243,7 @@ def _nearby(q: Array, k: Array, v: Array, where: Layout, window: int, drop: Drop
         x = jnp.pad(x, widths)
         cut = [jax.lax.slice_in_dim(x, i * window, (i + blocks) * window, axis=axis) for i in range(3)]
         shape = (*x.shape[:axis], blocks, window, *x.shape[axis + 1 :])
-        return jnp.moveaxis(jnp.concatenate([one.reshape(shape) for one in cut], axis=axis + 1), axis, 0)
+        return jnp.moveaxis(jnp.concatenate([piece.reshape(shape) for piece in cut], axis=axis + 1), axis, 0)
 
     def own(x: Array, axis: int) -> Array:
         """[..., blocks, window, ...], blocks first."""
@@ -366,9 +366,9 @@ def _product(a: Float[Array, "B H Q _"], b: Array) -> Array:
 
 def _at(x: Float[Array, "B H T h"], places: Int[Array, "B G"]) -> Float[Array, "B H G h"]:
     """Rows of every head at these places; zeros at T."""
-    return jax.vmap(lambda one, at: one.at[:, at].get(mode="fill", fill_value=0))(x, places)
+    return jax.vmap(lambda heads, at: heads.at[:, at].get(mode="fill", fill_value=0))(x, places)
 
 
 def rows_at(x: Shaped[Array, "B T *D"], places: Int[Array, "B G"]) -> Shaped[Array, "B G *D"]:
     """What stands at these places of each row; zeros at T."""
-    return jax.vmap(lambda one, at: one.at[at].get(mode="fill", fill_value=0))(x, places)
+    return jax.vmap(lambda row, at: row.at[at].get(mode="fill", fill_value=0))(x, places)

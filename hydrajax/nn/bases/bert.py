@@ -5,7 +5,7 @@ x_0 = LayerNorm(word[id] + position[t] + type[type id]),    then layers of `bloc
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -49,14 +49,12 @@ class Encoder(blocks.Encoder):
     """The encoder; see `blocks.Encoder`."""
 
     def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
-        c, s = self.config, self.settings
+        c, s = self.config, self.compute
         x_BxTxD = embedded(self, c, ids, types, where, train=train)
         attending = functools.partial(
             blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
         )
-        for i in range(c.num_hidden_layers):
-            x_BxTxD = post_norm(c, s, attending, i, train=train)(x_BxTxD, where)
-        return x_BxTxD
+        return layers(c, s, [attending] * c.num_hidden_layers, x_BxTxD, where, train=train)
 
 
 def embedded(
@@ -79,35 +77,39 @@ def embedded(
     return nn.Dropout(c.hidden_dropout_prob, deterministic=not train)(x_BxTxD)
 
 
-def post_norm(c: Any, s: blocks.Settings, attending: Any, i: int, *, train: bool) -> nn.Module:
-    """Layer i."""
+def layers(
+    c: Any, s: blocks.Compute, attending: Sequence[Callable[..., nn.Module]], x_BxTxD: Array, *where: Any, train: bool
+) -> Array:
+    """All layers, each with an attention that is made so; `where` is what it is called with besides x."""
     kind = blocks.layer(blocks.PostNorm, s)
-    return kind(attending, c.intermediate_size, c.layer_norm_eps, c.hidden_dropout_prob, s, train, name=f"layer_{i}")
+    for i, made in enumerate(attending):
+        layer = kind(made, c.intermediate_size, c.layer_norm_eps, c.hidden_dropout_prob, s, train, name=f"layer_{i}")
+        x_BxTxD = layer(x_BxTxD, *where)
+    return x_BxTxD
 
 
 def tensors(c: Config) -> dict[str, bases.Tensor]:
     """The tensors of `model.safetensors`."""
-    d = c.hidden_size
-    found = {
+    kinds = bases.Tensor(place="type", shape=(c.type_vocab_size, c.hidden_size))
+    parts = ("self.query", "self.key", "self.value", "output.dense", "output.LayerNorm")
+    return {**shared_tensors(c, *parts), "embeddings.token_type_embeddings.weight": kinds}
+
+
+def shared_tensors(c: blocks.Shape, query: str, key: str, value: str, out: str, norm: str) -> dict[str, bases.Tensor]:
+    """The tensors of all of BERT's relatives, which name the parts of their attention each in their own way."""
+    d, wide = c.hidden_size, c.intermediate_size
+    table = {
         "embeddings.word_embeddings.weight": bases.Tensor(place="word", shape=(c.vocab_size, d)),
         "embeddings.position_embeddings.weight": bases.Tensor(place="position", shape=(c.max_position_embeddings, d)),
-        "embeddings.token_type_embeddings.weight": bases.Tensor(place="type", shape=(c.type_vocab_size, d)),
         **bases.layer_norm("embeddings.LayerNorm", "norm", d),
     }
     for i in range(c.num_hidden_layers):
         name, place = f"encoder.layer.{i}", f"layer_{i}"
-        for part in ("query", "key", "value"):
-            found |= bases.linear(f"{name}.attention.self.{part}", f"{place}.attention.qkv", d, d)
-        found |= bases.linear(f"{name}.attention.output.dense", f"{place}.attention.out", d, d)
-        found |= bases.layer_norm(f"{name}.attention.output.LayerNorm", f"{place}.attention_norm", d)
-        found |= feed_forward(name, place, d, c.intermediate_size)
-    return found
-
-
-def feed_forward(name: str, place: str, d: int, wide: int) -> dict[str, bases.Tensor]:
-    """The feed-forward part of a layer, named alike in all of BERT's relatives."""
-    return {
-        **bases.linear(f"{name}.intermediate.dense", f"{place}.widen", wide, d),
-        **bases.linear(f"{name}.output.dense", f"{place}.narrow", d, wide),
-        **bases.layer_norm(f"{name}.output.LayerNorm", f"{place}.norm", d),
-    }
+        for part in (query, key, value):
+            table |= bases.linear(f"{name}.attention.{part}", f"{place}.attention.qkv", d, d)
+        table |= bases.linear(f"{name}.attention.{out}", f"{place}.attention.out", d, d)
+        table |= bases.layer_norm(f"{name}.attention.{norm}", f"{place}.attention_norm", d)
+        table |= bases.linear(f"{name}.intermediate.dense", f"{place}.widen", wide, d)
+        table |= bases.linear(f"{name}.output.dense", f"{place}.narrow", d, wide)
+        table |= bases.layer_norm(f"{name}.output.LayerNorm", f"{place}.norm", d)
+    return table

@@ -22,7 +22,7 @@ Given = Array | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class Compute:
     """How a base computes; none of it changes its parameters.
 
     Attributes:
@@ -50,7 +50,6 @@ class Settings:
         return self.attention == "fused" or (self.attention == "auto" and jax.default_backend() in ("gpu", "tpu"))
 
 
-USUAL = Settings()
 _ACTIVATED = "activated"
 
 
@@ -95,11 +94,10 @@ class Encoder(nn.Module):
 
     Attributes:
       config: its shape, a `bases.Config`.
-      settings: how it computes.
     """
 
     config: Any
-    settings: Settings = USUAL
+    compute: Compute = Compute()
 
     @nn.compact
     def __call__(
@@ -178,10 +176,10 @@ def _looked_up_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array,
 looked_up.defvjp(_looked_up_forward, _looked_up_backward)
 
 
-def dense(settings: Settings, width: int, name: str, *, bias: bool = True) -> Callable[[Array], Array]:
-    """A linear layer, computed in the settings' type."""
+def dense(compute: Compute, width: int, name: str, *, bias: bool = True) -> Callable[[Array], Array]:
+    """A linear layer, computed in the type that is asked for."""
     init = nn.initializers.normal(0.02)
-    made = nn.Dense(width, use_bias=bias, kernel_init=init, dtype=jnp.dtype(settings.dtype), name=name)
+    made = nn.Dense(width, use_bias=bias, kernel_init=init, dtype=jnp.dtype(compute.dtype), name=name)
 
     def call(x: Float[Array, "*N _"]) -> Float[Array, "*N _"]:
         # As one matrix: a CPU takes twice as long for the gradient of three axes.
@@ -228,13 +226,12 @@ class SelfAttention(nn.Module):
 
     Attributes:
       num_heads: H.
-      settings: how.
       rate: of dropout of the weights.
       train: dropout is on.
     """
 
     num_heads: int
-    settings: Settings
+    compute: Compute
     rate: float = 0.0
     train: bool = False
 
@@ -243,10 +240,10 @@ class SelfAttention(nn.Module):
         self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout, bias: Float[Array, "1 H T T"] | None = None
     ) -> Float[Array, "B T D"]:
         d = x_BxTxD.shape[-1]
-        q, k, v = attention.heads_of(dense(self.settings, 3 * d, "qkv")(x_BxTxD), 3, self.num_heads)
+        q, k, v = attention.heads_of(dense(self.compute, 3 * d, "qkv")(x_BxTxD), 3, self.num_heads)
         drop = dropped(self, self.rate, train=self.train)
-        out = attention.attend(q, k, v, where, bias=bias, drop=drop, fused=self.settings.fused)
-        return dense(self.settings, d, "out")(attention.joined(out))
+        out = attention.attend(q, k, v, where, bias=bias, drop=drop, fused=self.compute.fused)
+        return dense(self.compute, d, "out")(attention.joined(out))
 
 
 class PostNorm(nn.Module):
@@ -261,7 +258,6 @@ class PostNorm(nn.Module):
       width: of W1 x.
       eps: of the norms.
       rate: of dropout after both parts.
-      settings: how.
       train: dropout is on.
     """
 
@@ -269,7 +265,7 @@ class PostNorm(nn.Module):
     width: int
     eps: float
     rate: float
-    settings: Settings
+    compute: Compute
     train: bool = False
 
     @nn.compact
@@ -277,18 +273,18 @@ class PostNorm(nn.Module):
         drop = nn.Dropout(self.rate, deterministic=not self.train)
         y = self.attending(name="attention")(x_BxTxD, *context)
         x_BxTxD = norm(self.eps, "attention_norm")(x_BxTxD + drop(y).astype(jnp.float32))
-        y = activated(dense(self.settings, self.width, "widen")(x_BxTxD))
-        y = dense(self.settings, x_BxTxD.shape[-1], "narrow")(y)
+        y = activated(dense(self.compute, self.width, "widen")(x_BxTxD))
+        y = dense(self.compute, x_BxTxD.shape[-1], "narrow")(y)
         return norm(self.eps, "norm")(x_BxTxD + drop(y).astype(jnp.float32))
 
 
-def layer(kind: type[nn.Module], settings: Settings) -> Callable[..., nn.Module]:
+def layer(kind: type[nn.Module], compute: Compute) -> Callable[..., nn.Module]:
     """The class of a layer: what it keeps for the backward pass is everything but `activated`, with `remat` its input.
 
     To compute gelu again costs less than to write and to read what comes of it, the largest array of a layer.
     """
     # The one lifted transform: it leaves the tree of parameters as it is.
-    policy = None if settings.remat else jax.checkpoint_policies.save_anything_except_these_names(_ACTIVATED)
+    policy = None if compute.remat else jax.checkpoint_policies.save_anything_except_these_names(_ACTIVATED)
     return nn.remat(kind, policy=policy)
 
 

@@ -54,12 +54,12 @@ def read_config(raw: Mapping[str, Any]) -> Config:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_act=("gelu",), position_embedding_type=("absolute", None), global_attention=GLOBALS)
-    found = bases.fields(raw, Config, layer_norm_eps=1e-12)
-    layers, window = found["num_hidden_layers"], raw.get("attention_window", 512)
+    shape = bases.fields(raw, Config, layer_norm_eps=1e-12)
+    layers, window = shape["num_hidden_layers"], raw.get("attention_window", 512)
     windows = tuple(window) if isinstance(window, list) else (window,) * layers
     if len(windows) != layers or not all(type(w) is int and w > 0 and w % 2 == 0 for w in windows):
         raise DataError(f"attention_window is {window!r:.80}, expected an even number for each of the {layers} layers")
-    return Config(**found, attention_window=windows, global_attention=raw.get("global_attention", GLOBALS[0]))
+    return Config(**shape, attention_window=windows, global_attention=raw.get("global_attention", GLOBALS[0]))
 
 
 class WindowAttention(nn.Module):
@@ -68,20 +68,19 @@ class WindowAttention(nn.Module):
     Attributes:
       num_heads: H.
       window: w, tokens on each side.
-      settings: how.
       rate: of dropout of the weights.
       train: dropout is on.
     """
 
     num_heads: int
     window: int
-    settings: blocks.Settings
+    compute: blocks.Compute
     rate: float = 0.0
     train: bool = False
 
     @nn.compact
     def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
-        d, s = x_BxTxD.shape[-1], self.settings
+        d, s = x_BxTxD.shape[-1], self.compute
         q, k, v = attention.heads_of(blocks.dense(s, 3 * d, "qkv")(x_BxTxD), 3, self.num_heads)
         drop, lead_drop = (blocks.dropped(self, self.rate, train=self.train) for _ in range(2))
         out = attention.attend_within(q, k, v, where, window=self.window, drop=drop, fused=s.fused)
@@ -93,7 +92,7 @@ class WindowAttention(nn.Module):
             (lead_q,) = attention.heads_of(from_lead(attention.rows_at(x_BxTxD, leads)), 1, self.num_heads)
             k, v = attention.heads_of(of_all(x_BxTxD), 2, self.num_heads)
             lead = attention.attend_from(lead_q, k, v, dataclasses.replace(where, leads=leads), drop=lead_drop)
-            put = jax.vmap(lambda one, places, new: one.at[:, places].set(new, mode="drop"))
+            put = jax.vmap(lambda heads, places, new: heads.at[:, places].set(new, mode="drop"))
             out = put(out, leads, lead.astype(out.dtype))
         return blocks.dense(s, d, "out")(attention.joined(out))
 
@@ -102,21 +101,17 @@ class Encoder(blocks.Encoder):
     """The encoder; see `blocks.Encoder`."""
 
     def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
-        c, s = self.config, self.settings
+        c, s = self.config, self.compute
         if c.global_attention == "first":
             where = dataclasses.replace(where, leads=first_tokens(where, texts))
         x_BxTxD = bert.embedded(self, c, ids, types, where, train=train)
-        for i in range(c.num_hidden_layers):
-            attending = functools.partial(
-                WindowAttention,
-                c.num_attention_heads,
-                c.attention_window[i] // 2,
-                s,
-                c.attention_probs_dropout_prob,
-                train,
+        attending = [
+            functools.partial(
+                WindowAttention, c.num_attention_heads, window // 2, s, c.attention_probs_dropout_prob, train
             )
-            x_BxTxD = bert.post_norm(c, s, attending, i, train=train)(x_BxTxD, where)
-        return x_BxTxD
+            for window in c.attention_window
+        ]
+        return bert.layers(c, s, attending, x_BxTxD, where, train=train)
 
 
 def first_tokens(where: attention.Layout, texts: int) -> Int[Array, "B G"]:
@@ -130,10 +125,10 @@ def first_tokens(where: attention.Layout, texts: int) -> Int[Array, "B G"]:
 def tensors(c: Config) -> dict[str, bases.Tensor]:
     """The tensors of `model.safetensors`."""
     d = c.hidden_size
-    found = dict(bert.tensors(c))
+    table = dict(bert.tensors(c))
     for i in range(c.num_hidden_layers):
         name, place = f"encoder.layer.{i}.attention.self", f"layer_{i}.attention"
-        found |= bases.linear(f"{name}.query_global", f"{place}.global_query", d, d)
+        table |= bases.linear(f"{name}.query_global", f"{place}.global_query", d, d)
         for part in ("key", "value"):
-            found |= bases.linear(f"{name}.{part}_global", f"{place}.global_key_value", d, d)
-    return found
+            table |= bases.linear(f"{name}.{part}_global", f"{place}.global_key_value", d, d)
+    return table

@@ -68,17 +68,17 @@ def read_config(raw: Mapping[str, Any]) -> Config:
       DataError: an entry is missing, or asks for what is not done here.
     """
     bases.expect(raw, hidden_activation=("gelu",), rope_scaling=(None,))
-    found = bases.fields(raw, Config)
-    width, heads = found["hidden_size"], found["num_attention_heads"]
+    shape = bases.fields(raw, Config)
+    width, heads = shape["hidden_size"], shape["num_attention_heads"]
     if width // heads % 2:
         raise DataError(f"hidden_size is {width}, expected a multiple of twice the {heads} attention heads")
-    layers, kinds = found["num_hidden_layers"], raw.get("layer_types")
+    layers, kinds = shape["num_hidden_layers"], raw.get("layer_types")
     if kinds is None:
         every = bases.checked("global_attn_every_n_layers", raw.get("global_attn_every_n_layers", 3))
         kinds = [LOCAL if i % every else FULL for i in range(layers)]
     if not isinstance(kinds, list) or len(kinds) != layers or not all(kind in (FULL, LOCAL) for kind in kinds):
         raise DataError(f"layer_types is {kinds!r:.80}, expected {FULL!r} or {LOCAL!r} for each of the {layers} layers")
-    return Config(**found, layer_types=tuple(kinds), thetas=_thetas(raw))
+    return Config(**shape, layer_types=tuple(kinds), thetas=_thetas(raw))
 
 
 def _thetas(raw: Mapping[str, Any]) -> tuple[float, float]:
@@ -101,19 +101,18 @@ class Attention(nn.Module):
 
     Attributes:
       config: the encoder's.
-      settings: how.
       full: whether the layer sees the whole text.
       train: dropout is on.
     """
 
     config: Config
-    settings: blocks.Settings
+    compute: blocks.Compute
     full: bool
     train: bool = False
 
     @nn.compact
     def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
-        c, s = self.config, self.settings
+        c, s = self.config, self.compute
         qkv = blocks.dense(s, 3 * c.hidden_size, "qkv", bias=c.attention_bias)(x_BxTxD)
         q, k, v = attention.heads_of(qkv, 3, c.num_attention_heads)
         theta, window = c.thetas[0 if self.full else 1], c.local_attention // 2
@@ -131,13 +130,13 @@ class Layer(nn.Module):
     """One layer; see the module."""
 
     config: Config
-    settings: blocks.Settings
+    compute: blocks.Compute
     number: int
     train: bool = False
 
     @nn.compact
     def __call__(self, x_BxTxD: Float[Array, "B T D"], where: attention.Layout) -> Float[Array, "B T D"]:
-        c, s = self.config, self.settings
+        c, s = self.config, self.compute
         y = blocks.norm(c.norm_eps, "attention_norm", bias=c.norm_bias)(x_BxTxD) if self.number else x_BxTxD
         full = c.layer_types[self.number] == FULL
         y = Attention(c, s, full, self.train, name="attention")(y, where)
@@ -152,7 +151,7 @@ class Encoder(blocks.Encoder):
     """The encoder; see `blocks.Encoder`. Type ids are not looked at."""
 
     def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
-        c, s = self.config, self.settings
+        c, s = self.config, self.compute
         word = self.param("word", nn.initializers.normal(0.02), (c.vocab_size, c.hidden_size))
         x_BxTxD = blocks.norm(c.norm_eps, "embedding_norm", bias=c.norm_bias)(blocks.looked_up(jnp.asarray(word), ids))
         x_BxTxD = nn.Dropout(c.embedding_dropout, deterministic=not train)(x_BxTxD)
@@ -175,7 +174,7 @@ def rotated(x: Float[Array, "B H T h"], positions: Int[Array, "B T"], theta: flo
 def tensors(c: Config) -> dict[str, bases.Tensor]:
     """The tensors of `model.safetensors`."""
     d = c.hidden_size
-    found = {
+    table = {
         "embeddings.tok_embeddings.weight": bases.Tensor(place="word", shape=(c.vocab_size, d)),
         **bases.layer_norm("embeddings.norm", "embedding_norm", d, bias=c.norm_bias),
         **bases.layer_norm("final_norm", "norm", d, bias=c.norm_bias),
@@ -183,10 +182,10 @@ def tensors(c: Config) -> dict[str, bases.Tensor]:
     for i in range(c.num_hidden_layers):
         name, place = f"layers.{i}", f"layer_{i}"
         if i:
-            found |= bases.layer_norm(f"{name}.attn_norm", f"{place}.attention_norm", d, bias=c.norm_bias)
-        found |= bases.linear(f"{name}.attn.Wqkv", f"{place}.attention.qkv", 3 * d, d, bias=c.attention_bias)
-        found |= bases.linear(f"{name}.attn.Wo", f"{place}.attention.out", d, d, bias=c.attention_bias)
-        found |= bases.layer_norm(f"{name}.mlp_norm", f"{place}.norm", d, bias=c.norm_bias)
-        found |= bases.linear(f"{name}.mlp.Wi", f"{place}.widen", 2 * c.intermediate_size, d, bias=c.mlp_bias)
-        found |= bases.linear(f"{name}.mlp.Wo", f"{place}.narrow", d, c.intermediate_size, bias=c.mlp_bias)
-    return found
+            table |= bases.layer_norm(f"{name}.attn_norm", f"{place}.attention_norm", d, bias=c.norm_bias)
+        table |= bases.linear(f"{name}.attn.Wqkv", f"{place}.attention.qkv", 3 * d, d, bias=c.attention_bias)
+        table |= bases.linear(f"{name}.attn.Wo", f"{place}.attention.out", d, d, bias=c.attention_bias)
+        table |= bases.layer_norm(f"{name}.mlp_norm", f"{place}.norm", d, bias=c.norm_bias)
+        table |= bases.linear(f"{name}.mlp.Wi", f"{place}.widen", 2 * c.intermediate_size, d, bias=c.mlp_bias)
+        table |= bases.linear(f"{name}.mlp.Wo", f"{place}.narrow", d, c.intermediate_size, bias=c.mlp_bias)
+    return table

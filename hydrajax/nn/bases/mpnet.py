@@ -59,7 +59,7 @@ class Encoder(blocks.Encoder):
     """The encoder; see `blocks.Encoder`. Type ids are not looked at."""
 
     def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
-        c, s = self.config, self.settings
+        c, s = self.config, self.compute
         x_BxTxD = bert.embedded(self, c, ids, None, where, train=train)
         shape = (c.relative_attention_num_buckets, c.num_attention_heads)
         by_bucket = self.param("distance", nn.initializers.normal(0.02), shape)
@@ -68,9 +68,7 @@ class Encoder(blocks.Encoder):
         attending = functools.partial(
             blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
         )
-        for i in range(c.num_hidden_layers):
-            x_BxTxD = bert.post_norm(c, s, attending, i, train=train)(x_BxTxD, where, bias)
-        return x_BxTxD
+        return bert.layers(c, s, [attending] * c.num_hidden_layers, x_BxTxD, where, bias, train=train)
 
 
 def buckets(length: int, count: int) -> Int[np.ndarray, "T T"]:
@@ -87,19 +85,7 @@ def buckets(length: int, count: int) -> Int[np.ndarray, "T T"]:
 
 def tensors(c: Config) -> dict[str, bases.Tensor]:
     """The tensors of `model.safetensors`."""
-    d = c.hidden_size
     shape = (c.relative_attention_num_buckets, c.num_attention_heads)
-    found = {
-        "embeddings.word_embeddings.weight": bases.Tensor(place="word", shape=(c.vocab_size, d)),
-        "embeddings.position_embeddings.weight": bases.Tensor(place="position", shape=(c.max_position_embeddings, d)),
-        **bases.layer_norm("embeddings.LayerNorm", "norm", d),
-        "encoder.relative_attention_bias.weight": bases.Tensor(place="distance", shape=shape),
-    }
-    for i in range(c.num_hidden_layers):
-        name, place = f"encoder.layer.{i}", f"layer_{i}"
-        for part in ("q", "k", "v"):
-            found |= bases.linear(f"{name}.attention.attn.{part}", f"{place}.attention.qkv", d, d)
-        found |= bases.linear(f"{name}.attention.attn.o", f"{place}.attention.out", d, d)
-        found |= bases.layer_norm(f"{name}.attention.LayerNorm", f"{place}.attention_norm", d)
-        found |= bert.feed_forward(name, place, d, c.intermediate_size)
-    return found
+    distance = bases.Tensor(place="distance", shape=shape)
+    parts = bert.shared_tensors(c, "attn.q", "attn.k", "attn.v", "attn.o", "LayerNorm")
+    return {**parts, "encoder.relative_attention_bias.weight": distance}

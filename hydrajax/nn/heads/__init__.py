@@ -1,18 +1,13 @@
 """Head families: how a user's parameters turn features into a score.
 
-A family is one file in this folder with a `FAMILY`, a frozen dataclass that has the methods of `Family`; its file's
-name is its name. The maths is written for one user and one example; batching is `jax.vmap`'s, outside.
-
-A family is named with its settings behind a colon where they differ from the defaults: `low_rank_mlp:rank=4`,
-`simplex:bases=8`, `generic_plus_offset:inner=linear,alpha=0.3`.
+A family is one file, of this folder or of one's own, with a `FAMILY`, a frozen dataclass that has the methods of
+`Family`: its own, or those that it inherits. The maths is written for one user and one example; batching is
+`jax.vmap`'s, outside.
 """
 
-import ast
 import copy
 import dataclasses
-import importlib
 import math
-import pkgutil
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +15,7 @@ import flax.struct
 import jax
 from jaxtyping import Array, Float
 
+from hydrajax.nn import families
 from hydrajax.types import DataError
 
 Shared = Any  # parameters that all users share, a tree of arrays, {} if none
@@ -44,9 +40,9 @@ class Context:
     """What a user is encoded from: some of the user's own examples, without order.
 
     Attributes:
-      x: float32 [C, D + X], inputs as `score` gets them.
-      label: float32 [C] in [0, 1].
-      mask: bool [C], true = a real example; all false for a user without a profile.
+      x: float32 [E, D + X], inputs as `score` gets them.
+      label: float32 [E] in [0, 1].
+      mask: bool [E], true = a real example; all false for a user without a profile.
     """
 
     x: Any
@@ -56,7 +52,7 @@ class Context:
 
 @runtime_checkable
 class Family(Protocol):
-    """What every family has.
+    """What every family has; those that inherit from it store nothing and share nothing unless they say so.
 
     A family may also have
       design(shared, x): see `Convex`;
@@ -71,11 +67,11 @@ class Family(Protocol):
 
     def init_shared(self, key: Array, dims: Dims) -> Shared:
         """Parameters that all users share, learned in pretraining."""
-        ...
+        return {}
 
     def init_user(self, key: Array, dims: Dims) -> User:
         """One user's stored parameters."""
-        ...
+        return {}
 
     def score(self, shared: Shared, user: User, x: Float[Array, " I"], key: Array | None = None) -> Float[Array, ""]:
         """The logit of one example; x is [D + X], `key` switches dropout on."""
@@ -88,7 +84,7 @@ class Family(Protocol):
         `shared["generic"]`, and this is it; a family whose `init_shared` has a "generic" of its own learns it with
         what else is shared.
         """
-        ...
+        return shared["generic"]
 
 
 @runtime_checkable
@@ -116,43 +112,18 @@ class Encoded(Family, Protocol):
         ...
 
 
-def names() -> tuple[str, ...]:
-    """Every family there is."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
-
-
-def parse(name: str) -> tuple[str, dict[str, Any]]:
-    """(family, settings) of `family` or `family:setting=value,setting=value`.
-
-    Raises:
-      DataError: what stands behind the colon is no list of settings.
-    """
-    plain, colon, told = name.partition(":")
-    settings: dict[str, Any] = {}
-    for part in told.split(",") if colon else ():
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not key or not equals:
-            raise DataError(f"head family {name!r} has {part!r} behind the colon, expected setting=value,setting=value")
-        if key in settings:
-            raise DataError(f"head family {name!r} has {key} twice, expected it once")
-        try:
-            settings[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            settings[key] = value
-    return plain.strip(), settings
-
-
 def get(name: str, **settings: Any) -> Family:
     """The family of that name, with these settings; those behind the name's colon go before.
 
     Raises:
       DataError: there is no such family, it has no such setting, or the setting has no such value.
     """
-    plain, told = parse(name)
-    if plain not in names():
-        raise DataError(f"head family is {plain!r}, expected one of {', '.join(names())}")
-    family = importlib.import_module(f"{__name__}.{plain}").FAMILY
-    return family(**_checked(plain, family, {**settings, **told}))
+    plain, named = families.parse(name)
+    kind = families.KIND.load(plain)
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and issubclass(kind, Family)):
+        expected = "a frozen dataclass with the methods of heads.Family"
+        raise DataError(f"head family {plain!r}: FAMILY is {kind!r:.80}, expected {expected}")
+    return kind(**_checked(plain, kind, {**settings, **named}))
 
 
 def _checked(name: str, family: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,12 +182,12 @@ def rate(family: Family) -> float:
 
 def stores_users(family: Family, dims: Dims) -> bool:
     """Whether a user has parameters of their own."""
-    return bool(jax.tree.leaves(jax.eval_shape(lambda key: family.init_user(key, dims), jax.random.key(0))))
+    return bool(jax.tree.leaves(jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))))
 
 
 def shares_parameters(family: Family, dims: Dims) -> bool:
     """Whether there are parameters that all users share."""
-    return bool(jax.tree.leaves(jax.eval_shape(lambda key: family.init_shared(key, dims), jax.random.key(0))))
+    return bool(jax.tree.leaves(jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))))
 
 
 def has_dropout(family: Family) -> bool:
@@ -227,7 +198,7 @@ def has_dropout(family: Family) -> bool:
 def with_dropout(name: str, dropout: float | Float[Array, ""]) -> Family:
     """The family of that name, with this dropout where it has any and its name does not say another."""
     family = get(name)
-    return at_dropout(family, dropout) if has_dropout(family) and "dropout" not in parse(name)[1] else family
+    return at_dropout(family, dropout) if has_dropout(family) and "dropout" not in families.parse(name)[1] else family
 
 
 def at_dropout(family: Family, dropout: float | Float[Array, ""]) -> Family:

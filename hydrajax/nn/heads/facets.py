@@ -26,7 +26,7 @@ HIDDEN = -1e30  # of attention to padding; minus infinity would make NaN of a co
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Facets:
+class Facets(heads.Family):
     """The family; see the module.
 
     Attributes:
@@ -68,16 +68,13 @@ class Facets:
             for i in range(self.layers)
         }
         return {
-            "psi": jax.vmap(lambda one: mlp.init(one, dims.inputs, self.width or d))(psi),
+            "psi": jax.vmap(lambda facet_key: mlp.init(facet_key, dims.inputs, self.width or d))(psi),
             "embed": _dense(next(keys), dims.inputs + 1, d),
             "blocks": blocks,
             "encode": _dense(next(keys), d, 2 * d),
             "route": _dense(next(keys), 2 * d, self.facets),
             "decode": _dense(next(keys), 2 * d, d),
         }
-
-    def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
-        return {}
 
     def encode_user(self, shared: heads.Shared, context: heads.Context, key: Array | None = None) -> heads.User:
         """alpha [F] of one user's context."""
@@ -106,14 +103,14 @@ class Facets:
 
     def _summary(self, shared: heads.Shared, context: heads.Context) -> tuple[Float[Array, " D"], Float[Array, " D2"]]:
         """(e, s)."""
-        h = _apply(shared["embed"], jnp.concatenate([context.x, context.label[:, None]], axis=1))
+        h_ExD = _apply(shared["embed"], jnp.concatenate([context.x, context.label[:, None]], axis=1))
         for i in range(self.layers):
             block = shared["blocks"][str(i)]
-            h = h + _attend(block, _normal(h), context.mask)
-            h = h + _apply(block["down"], jax.nn.gelu(_apply(block["up"], _normal(h))))
+            h_ExD = h_ExD + _attend(block, _normal(h_ExD), context.mask)
+            h_ExD = h_ExD + _apply(block["down"], jax.nn.gelu(_apply(block["up"], _normal(h_ExD))))
         count = jnp.maximum(jnp.sum(context.mask, dtype=jnp.float32), 1.0)
-        e = jnp.sum(jnp.where(context.mask[:, None], h, 0.0), axis=0) / count
-        return e, jax.nn.relu(_apply(shared["encode"], e))
+        e_D = jnp.sum(jnp.where(context.mask[:, None], h_ExD, 0.0), axis=0) / count
+        return e_D, jax.nn.relu(_apply(shared["encode"], e_D))
 
 
 FAMILY = Facets
@@ -130,16 +127,17 @@ def _apply(layer: dict[str, Array], x: Float[Array, "*n I"]) -> Float[Array, "*n
     return out + jnp.broadcast_to(layer["b"], out.shape)
 
 
-def _normal(h: Float[Array, "C D"]) -> Float[Array, "C D"]:
+def _normal(h_ExD: Float[Array, "E D"]) -> Float[Array, "E D"]:
     """Layer normalisation without parameters: those of the layer that reads it do the same."""
-    centred = h - jnp.mean(h, axis=1, keepdims=True)
+    centred = h_ExD - jnp.mean(h_ExD, axis=1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=1, keepdims=True) + 1e-6)
 
 
-def _attend(block: dict[str, dict[str, Array]], h: Float[Array, "C D"], mask: Array) -> Float[Array, "C D"]:
+def _attend(block: dict[str, dict[str, Array]], h_ExD: Float[Array, "E D"], mask: Array) -> Float[Array, "E D"]:
     """Attention among examples, in at most 4 heads of equal width."""
-    c, d = h.shape
+    e, d = h_ExD.shape
     n = math.gcd(4, d)
-    q, k, v = jnp.moveaxis(_apply(block["qkv"], h).reshape(c, 3, n, d // n), (1, 2), (0, 1))
-    weights = jnp.where(mask[None, None, :], q @ k.mT * (d // n) ** -0.5, HIDDEN)
-    return _apply(block["out"], jnp.moveaxis(jax.nn.softmax(weights, axis=-1) @ v, 0, 1).reshape(c, d))
+    q_HxExh, k_HxExh, v_HxExh = jnp.moveaxis(_apply(block["qkv"], h_ExD).reshape(e, 3, n, d // n), (1, 2), (0, 1))
+    logits_HxExE = jnp.where(mask[None, None, :], q_HxExh @ k_HxExh.mT * (d // n) ** -0.5, HIDDEN)
+    out_HxExh = jax.nn.softmax(logits_HxExE, axis=-1) @ v_HxExh
+    return _apply(block["out"], jnp.moveaxis(out_HxExh, 0, 1).reshape(e, d))

@@ -52,8 +52,8 @@ class GenericPlusOffset:
         return heads.rate(self._inner)
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
-        own, generic = jax.random.split(key)
-        return {**self._inner.init_shared(own, dims), "generic": self._inner.init_user(generic, dims)}
+        inner, generic = jax.random.split(key)
+        return {**self._inner.init_shared(inner, dims), "generic": self._inner.init_user(generic, dims)}
 
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return jax.tree.map(jnp.zeros_like, self._inner.init_user(key, dims))

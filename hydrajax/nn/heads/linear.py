@@ -13,11 +13,8 @@ from hydrajax.nn import heads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Linear:
+class Linear(heads.Family):
     """The family; convex, so it is fitted by Newton's method."""
-
-    def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
-        return {}
 
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return {"w": jnp.zeros((dims.inputs,), jnp.float32), "b": jnp.zeros((), jnp.float32)}
@@ -26,9 +23,6 @@ class Linear:
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
         return x @ user["w"] + user["b"]
-
-    def generic(self, shared: heads.Shared) -> heads.User:
-        return shared["generic"]
 
     def design(self, shared: heads.Shared, x: Float[Array, " I"]) -> heads.User:
         """The gradient of the score by the head."""

@@ -23,7 +23,7 @@ from hydrajax.nn.heads import mlp
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LowRankMlp:
+class LowRankMlp(heads.Family):
     """The family; see the module.
 
     Attributes:
@@ -62,9 +62,6 @@ class LowRankMlp:
         if keep is not None:
             h = draws.drop(h, keep[inputs:], self.dropout)
         return user["o"] @ h
-
-    def generic(self, shared: heads.Shared) -> heads.User:
-        return shared["generic"]
 
 
 FAMILY = LowRankMlp

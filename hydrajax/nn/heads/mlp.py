@@ -19,7 +19,7 @@ from hydrajax.nn import draws, heads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mlp:
+class Mlp(heads.Family):
     """The family; see the module.
 
     Attributes:
@@ -34,9 +34,6 @@ class Mlp:
         heads.at_least(self, 1, "width")
         heads.within(self, 0, 1, "dropout")
 
-    def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
-        return {}
-
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return init(key, dims.inputs, self.width or dims.features)
 
@@ -44,9 +41,6 @@ class Mlp:
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
         return apply(user, x, self.dropout, key)
-
-    def generic(self, shared: heads.Shared) -> heads.User:
-        return shared["generic"]
 
 
 FAMILY = Mlp

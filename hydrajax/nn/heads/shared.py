@@ -9,18 +9,11 @@ from hydrajax.nn.heads import mlp
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SharedMlp:
+class SharedMlp(mlp.Mlp):
     """The family; the perceptron is that of `mlp`, learned with the base's optimizer."""
 
-    dropout: float = 0.1
-    width: int | None = None
-
-    def __post_init__(self):
-        heads.at_least(self, 1, "width")
-        heads.within(self, 0, 1, "dropout")
-
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
-        return mlp.init(key, dims.inputs, self.width or dims.features)
+        return super().init_user(key, dims)
 
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return {}

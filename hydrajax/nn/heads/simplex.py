@@ -17,7 +17,7 @@ from hydrajax.nn import heads
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Simplex:
+class Simplex(heads.Family):
     """The family; see the module.
 
     Attributes:
@@ -45,9 +45,6 @@ class Simplex:
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
         return jax.nn.softmax(user["w"]) @ (x @ shared["v"] + shared["c"])
-
-    def generic(self, shared: heads.Shared) -> heads.User:
-        return shared["generic"]
 
 
 FAMILY = Simplex

@@ -137,4 +137,4 @@ def test_attention_holds_for_logits_that_overflow_an_exponential_and_for_nobody_
 
 def test_settings_are_checked():
     with pytest.raises(DataError, match="dtype is 'float16', expected one of float32, bfloat16"):
-        blocks.Settings(dtype="float16")
+        blocks.Compute(dtype="float16")

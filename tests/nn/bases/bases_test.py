@@ -23,7 +23,7 @@ NAMES = sorted(path.name for path in FIXTURES.iterdir())
 @functools.cache
 def loaded(name, **settings):
     """(apply, params, config)."""
-    module, params = weights.from_pretrained(FIXTURES / name, blocks.Settings(**settings))
+    module, params = weights.from_pretrained(FIXTURES / name, blocks.Compute(**settings))
     return jax.jit(module.apply, static_argnames=("train", "texts")), params, module.config
 
 
@@ -61,7 +61,7 @@ def test_every_layer_agrees_with_the_original_implementation(name):
 def test_the_tree_is_the_modules_own(name):
     _, params, config = loaded(name)
     ids, types, mask = inputs(name)
-    init = bases.encoder(config, blocks.USUAL).init
+    init = bases.encoder(config, blocks.Compute()).init
     own = jax.eval_shape(lambda: init(jax.random.key(0), ids, types, mask)["params"])
     told = [jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), dict(tree)) for tree in (params, own)]
     assert told[0] == told[1]
@@ -305,7 +305,7 @@ def test_arrays_of_the_host_have_a_gradient_traced_or_not(name):
 def test_settings_that_are_none_of_the_choices_are_refused(settings, unchecked):
     ((name, value),) = settings.items()
     with pytest.raises(DataError, match=f"{name} is {value!r}, expected one of "):
-        blocks.Settings(**settings)
+        blocks.Compute(**settings)
 
 
 @pytest.mark.slow

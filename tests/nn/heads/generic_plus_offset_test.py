@@ -3,11 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hydrajax.nn import heads
+from hydrajax.nn import families, heads
 
 DIMS = heads.Dims(features=4, extras=1)
 X = jnp.asarray(np.random.default_rng(0).normal(size=5), jnp.float32)
-INNERS = [name for name in heads.names() if name != "generic_plus_offset" and heads.stores_users(heads.get(name), DIMS)]
+OTHERS = set(families.names()) - {"generic_plus_offset"}
+INNERS = sorted(name for name in OTHERS if heads.stores_users(heads.get(name), DIMS))
 
 
 @pytest.mark.parametrize("inner", INNERS)

@@ -3,14 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hydrajax.nn import heads
+from hydrajax.nn import families, heads
 from hydrajax.types import DataError
 
 DIMS = heads.Dims(features=6, extras=2)
 
 
 def test_an_unknown_family_names_the_valid_ones():
-    with pytest.raises(DataError, match=r"head family is 'mpl', expected one of facets, .*, linear, .*, mlp, "):
+    with pytest.raises(DataError, match=r"unknown head family 'mpl', expected one of facets, .*, linear, .*, mlp, "):
         heads.get("mpl")
 
 
@@ -59,7 +59,7 @@ def test_settings_stand_behind_the_name():
         ("generic_plus_offset:inner=shared", "inner of generic_plus_offset is 'shared', which stores nothing"),
         ("generic_plus_offset:inner=facets", "inner of generic_plus_offset is 'facets', which stores nothing"),
         ("generic_plus_offset:inner=generic_plus_offset", "is generic_plus_offset itself"),
-        ("generic_plus_offset:inner=forest", "head family is 'forest', expected one of"),
+        ("generic_plus_offset:inner=forest", "unknown head family 'forest', expected one of"),
     ],
 )
 def test_a_name_that_is_no_family_is_one_clear_sentence(name, says):
@@ -67,7 +67,7 @@ def test_a_name_that_is_no_family_is_one_clear_sentence(name, says):
         heads.get(name)
 
 
-@pytest.mark.parametrize("name", heads.names())
+@pytest.mark.parametrize("name", families.names())
 def test_every_family_keeps_the_contract(name):
     family = heads.get(name)
     assert isinstance(family, heads.Family)

@@ -1,6 +1,7 @@
 import pytest
 
-from hydrajax.prompting import contract, persona
+from hydrajax.prompting import contract
+from hydrajax.prompting.strategies import persona
 from hydrajax.types import Query, User
 
 QUERY = Query(id="q", user_id="u", inputs={"text": "asked now"})

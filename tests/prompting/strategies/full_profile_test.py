@@ -1,4 +1,5 @@
-from hydrajax.prompting import contract, full_profile
+from hydrajax.prompting import contract
+from hydrajax.prompting.strategies import full_profile
 from hydrajax.types import Query
 
 QUERY = Query(id="q", user_id="u", inputs={"text": "asked now"})

@@ -1,4 +1,4 @@
-"""`full_profile`: everything of the profile that fits into the prompt, the most relevant records first to stay.
+"""Everything of the profile that fits into the prompt, the most relevant records first to stay.
 
 A control at equal cost in calls: what choosing records is worth beside showing all. Records that do not fit any more
 are left out; none is shortened but to `max_record_tokens`, where that is set.
@@ -8,22 +8,17 @@ from collections.abc import Sequence
 
 from hydrajax import retrieval
 from hydrajax.llm import request
-from hydrajax.prompting import turns
 from hydrajax.prompting.contract import Asked, Context, Strategy
-from hydrajax.types import Message, Record, User
+from hydrajax.types import Record, User
 
 
 class FullProfile(Strategy):
     """Shows as many records as the settings' limit takes, whatever k."""
 
-    name = "full_profile"
     retriever = "bm25"
 
     def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> dict[str, Sequence[Record]]:
-        return {one.query.id: self._fitting(one, ctx) for one in asked}
-
-    def messages(self, query, records, user_model, ctx: Context, *, note="") -> tuple[Message, ...]:
-        return turns.conversation(query, records, ctx)
+        return {a.query.id: self._fitting(a, ctx) for a in asked}
 
     def _fitting(self, asked: Asked, ctx: Context) -> tuple[Record, ...]:
         user = User(id=asked.query.user_id, profile=asked.profile)

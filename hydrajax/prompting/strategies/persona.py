@@ -1,4 +1,4 @@
-"""`persona`: a description of the user, and demonstrations tried on records held out (SynthesizeMe, ACL 2025).
+"""A description of the user, and demonstrations tried on records held out (SynthesizeMe, ACL 2025).
 
 A call a user writes the persona from the records that are not held out; each of a few sets of demonstrations is then
 tried on the held-out ones, and the best set stays. Where a record holds no input that could be asked (LaMP_1, LaMP_7)
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from hydrajax import metrics
 from hydrajax.data import draws, tasks
-from hydrajax.prompting import shorten, templates, turns
+from hydrajax.prompting import shorten, templates
 from hydrajax.prompting.contract import Asked, Context, Strategy, UserModel
-from hydrajax.types import Message, Query, Record, User
+from hydrajax.types import Query, Record, User
 
 PROMPTS = ("persona.txt", "with_persona.txt")
 
@@ -20,25 +20,21 @@ PROMPTS = ("persona.txt", "with_persona.txt")
 class Persona(Strategy):
     """Puts a persona before the query, and shows the demonstrations that went best with it."""
 
-    name = "persona"
     retriever = "bm25"
     alone = True
+    template = "with_persona.txt"
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
         plans = {user.id: _Plan.of(user, ctx) for user in users if user.profile}
         questions = {user_id: (user_id, plan.question(ctx)) for user_id, plan in plans.items()}
-        said = ctx.ask(questions, max_tokens=ctx.settings.max_summary_tokens, stage="personas")
+        personas = ctx.ask(questions, max_tokens=ctx.settings.max_summary_tokens, stage="personas")
         models = {
-            user_id: UserModel(
-                text=" ".join(said[user_id].split()),
-                records=tuple(record.id for record in plan.read),
-                prompt=templates.version(*PROMPTS),
-                llm=ctx.llm.model,
-                fault="" if said[user_id] else "no persona",
+            user_id: ctx.user_model(
+                " ".join(persona.split()), plans[user_id].read, PROMPTS, "" if persona else "no persona"
             )
-            for user_id, plan in plans.items()
+            for user_id, persona in personas.items()
         }
-        best = self._best_sets({user_id: plan for user_id, plan in plans.items() if said[user_id]}, models, ctx)
+        best = self._best_sets({user_id: plan for user_id, plan in plans.items() if personas[user_id]}, models, ctx)
         shown = {user_id: tuple(record.id for record in records) for user_id, records in best.items()}
         return {user_id: dataclasses.replace(model, shown=shown.get(user_id, ())) for user_id, model in models.items()}
 
@@ -68,22 +64,15 @@ class Persona(Strategy):
         }
 
     def choose(self, asked: Sequence[Asked], k: int, ctx: Context) -> dict[str, Sequence[Record]]:
-        found: dict[str, Sequence[Record]] = {}
-        for one in asked:
-            if one.user_model is not None:
-                by_id = {record.id: record for record in one.profile}
-                found[one.query.id] = tuple(by_id[i] for i in one.user_model.shown if i in by_id)[:k]
-        return found
+        chosen: dict[str, Sequence[Record]] = {}
+        for a in asked:
+            if a.user_model is not None:
+                by_id = {record.id: record for record in a.profile}
+                chosen[a.query.id] = tuple(by_id[i] for i in a.user_model.shown if i in by_id)[:k]
+        return chosen
 
-    def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
-        conversation = turns.conversation(query, records, ctx)
-        if user_model is None:
-            return conversation
-        slots = {"persona": templates.tagged("person", [user_model.text]), "question": conversation[-1].text}
-        return (
-            *conversation[:-1],
-            dataclasses.replace(conversation[-1], text=templates.fill("with_persona.txt", slots)),
-        )
+    def slots(self, known: str) -> dict[str, str]:
+        return {"persona": templates.tagged("person", [known])}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,32 +1,25 @@
-"""`label_histogram`: how often the user's records have each label, and no record.
+"""How often the user's records have each label, and no record.
 
 A control at equal cost in calls: what the profile's label counts alone are worth in a prompt. A pseudo-query's own
 record is not counted. Where records have no labels the query stands alone, as in `zero_shot`.
 """
 
 import collections
-import dataclasses
 from collections.abc import Sequence
 
-from hydrajax.prompting import templates, turns
 from hydrajax.prompting.contract import Asked, Context, Strategy
-from hydrajax.types import Message
 
 
 class LabelHistogram(Strategy):
     """Puts the counts before the query."""
 
-    name = "label_histogram"
+    template = "with_histogram.txt"
 
     def prepare(self, asked: Sequence[Asked], ctx: Context) -> dict[str, str]:
-        return {one.query.id: _histogram(one, ctx) for one in asked}
+        return {a.query.id: _histogram(a, ctx) for a in asked}
 
-    def messages(self, query, records, user_model, ctx: Context, *, note="") -> tuple[Message, ...]:
-        conversation = turns.conversation(query, (), ctx)
-        if not note:
-            return conversation
-        text = templates.fill("with_histogram.txt", {"histogram": note, "question": conversation[-1].text})
-        return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
+    def slots(self, known: str) -> dict[str, str]:
+        return {"histogram": known}
 
 
 def _histogram(asked: Asked, ctx: Context) -> str:

@@ -1,32 +1,32 @@
-"""`hypothesis_bank`: hypotheses that tell the user's records from other people's (HypoGeniC, arXiv 2404.04326).
+"""Hypotheses that tell the user's records from other people's (HypoGeniC, arXiv 2404.04326).
 
 The hypotheses of `hypotheses`, inferred from the older records, are tried on pairs: one of the newer records, and a
 record of another user about something else. The LLM is given one hypothesis and has to say which of the two is the
-user's. Where most hypotheses are wrong, new ones are made of the pairs that failed (`_hypogenic`). The best ones stand
+user's. Where most hypotheses are wrong, new ones are made of the pairs that failed (`hypogenic`). The best ones stand
 before the query, as those of `hypotheses` do.
 
 A user with fewer than four records gets what `hypotheses` makes of all of them, and so does everybody where there are
-no other users to compare with. Calls go out in rounds, those of all users together: one round a pair, and two for each
-time that new hypotheses are made, 20 at most. A round is a batch of trials, of proposals, or one of each.
+no other users to compare with. Calls go out in batches, those of all users together: one of trials for each pair, and
+one of proposals and one of trials where somebody has enough failed pairs.
 """
 
 import collections
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from hydrajax.data import draws
 from hydrajax.llm import planner
-from hydrajax.prompting import _hypogenic, _peers, hypotheses, shorten, templates
+from hydrajax.prompting import hypogenic, peers, shorten, templates
 from hydrajax.prompting.contract import Context, UserModel
+from hydrajax.prompting.strategies import hypotheses
 from hydrajax.types import Record, User
 
 # A profile of 7 records leaves 3 pairs, one of 20 leaves 10. The bank begins with all that a first answer may hold, 12
 # lines; 3 pairs tried with 4 each are just enough to try all of them once. The paper's 10 failed examples (of 200)
 # would never come together: 2 pairs are 4 texts, which say something already. An answer has a line of each of 4 kinds.
 # Besides the first answer this is at most 12 + 9 calls for 3 pairs and 40 + 45 for 10, most of them for one letter.
-SETTINGS = _hypogenic.BankSettings(size=12, tried=4, wrong=2, proposed=len(hypotheses.KINDS))
+SETTINGS = hypogenic.BankSettings(size=12, tried=4, wrong=2, proposed=len(hypotheses.KINDS))
 LEAST_RECORDS = 4  # two to infer from, two to try on
 MOST_PAIRS = 10  # more records say little more, and every pair costs four calls
 SHOWN = 6  # lines of the user model
@@ -39,28 +39,25 @@ _LETTER = re.compile(r"\W*([AB])\W*")
 class HypothesisBank(hypotheses.Hypotheses):
     """Puts those hypotheses about the user before the query that tell the user from others."""
 
-    name = "hypothesis_bank"
     compares = True
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
-        parts = {user.id: _Parts.of(user, ctx) for user in users if user.profile}
-        first = super().learn([part.inferred for part in parts.values()], ctx)
-        banks = {
-            user_id: _hypogenic.refine(first[user_id].text.splitlines(), part.pairs, SETTINGS)
-            for user_id, part in parts.items()
-            if part.pairs and first[user_id].text
-        }
+        parts = {user.id: _split(user, ctx) for user in users if user.profile}
+        first = super().learn([rest for rest, _ in parts.values()], ctx)
+        pairs = {user_id: pairs for user_id, (_, pairs) in parts.items() if pairs and first[user_id].text}
         trials = _Trials(ctx, self)
-        refined = _hypogenic.together(banks, trials.reply)
+        banks = hypogenic.refine(
+            {user_id: first[user_id].text.splitlines() for user_id in pairs}, pairs, trials.tried, trials.more, SETTINGS
+        )
         return first | {
             user_id: dataclasses.replace(
                 first[user_id],
                 text="\n".join(hypothesis.text for hypothesis in best(bank)),
-                records=(*first[user_id].records, *(pair.record_id for pair in parts[user_id].pairs)),
+                records=(*first[user_id].records, *(pair.record_id for pair in pairs[user_id])),
                 prompt=templates.version(*PROMPTS),
                 fault=", ".join(filter(None, (first[user_id].fault, trials.fault(user_id)))),
             )
-            for user_id, bank in refined.items()
+            for user_id, bank in banks.items()
         }
 
     def read(self, answer: str) -> hypotheses.Parsed:
@@ -87,74 +84,48 @@ class Pair:
     first: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Parts:
-    """What is inferred from, and what that is tried on; without pairs the whole user is inferred from."""
-
-    inferred: User
-    pairs: tuple[Pair, ...] = ()
-
-    @classmethod
-    def of(cls, user: User, ctx: Context) -> "_Parts":
-        if len(user.profile) < LEAST_RECORDS:
-            return cls(inferred=user)
-        held = min(len(user.profile) // 2, MOST_PAIRS)
-        drawn = [(record, _other(record, user, ctx)) for record in user.profile[-held:]]
-        # A proposal quotes as many pairs as failed, and these share the budget of a prompt.
-        share = max(1, ctx.settings.max_prompt_tokens // SETTINGS.wrong)
-        own = dataclasses.replace(ctx, settings=dataclasses.replace(ctx.settings, max_prompt_tokens=share))
-        pairs = tuple(_pair(record, other, user, own) for record, other in drawn if other is not None)
-        rest = dataclasses.replace(user, profile=user.profile[:-held])
-        return cls(inferred=rest, pairs=pairs) if pairs else cls(inferred=user)
-
-
-def best(bank: Sequence[_hypogenic.Hypothesis]) -> tuple[_hypogenic.Hypothesis, ...]:
+def best(bank: Sequence[hypogenic.Hypothesis]) -> tuple[hypogenic.Hypothesis, ...]:
     """Those that are shown, the most dependable first, of equals that of the highest reward."""
-    return tuple(sorted(bank, key=lambda hypothesis: -_hypogenic.expected_accuracy(hypothesis))[:SHOWN])
+    return tuple(sorted(bank, key=lambda hypothesis: -hypogenic.expected_accuracy(hypothesis))[:SHOWN])
 
 
 class _Trials:
-    """Puts to the LLM what banks ask, and counts the answers that could not be read."""
+    """Puts to the LLM what `hypogenic.refine` asks, and counts the answers that could not be read."""
 
     def __init__(self, ctx: Context, strategy: HypothesisBank):
         self._ctx, self._strategy = ctx, strategy
         self._letters: collections.Counter[str] = collections.Counter()
         self._lists: collections.Counter[str] = collections.Counter()
 
-    def reply(self, asked: Mapping[str, _hypogenic.Step[Pair]]) -> dict[str, Any]:
-        """See `_hypogenic.together`: all trials in one batch, all proposals in another."""
-        trials = {user_id: step for user_id, step in asked.items() if isinstance(step, _hypogenic.Predict)}
-        failed = {user_id: step for user_id, step in asked.items() if isinstance(step, _hypogenic.Propose)}
-        return self._tried(trials) | self._proposed(failed)
+    def tried(self, asked: Mapping[str, tuple[list[str], list[Pair]]]) -> dict[str, list[list[bool]]]:
+        """See `hypogenic.Predict`."""
+        questions = {
+            (user_id, row, column): (user_id, _which(hypothesis, pair))
+            for user_id, (texts, pairs) in asked.items()
+            for row, pair in enumerate(pairs)
+            for column, hypothesis in enumerate(texts)
+        }
+        answers = self._ctx.ask(questions, max_tokens=LETTER_TOKENS, stage="hypotheses tried")
+        verdicts = {user_id: [[False] * len(texts) for _ in pairs] for user_id, (texts, pairs) in asked.items()}
+        for (user_id, row, column), answer in answers.items():
+            letter = _LETTER.fullmatch(answer)
+            self._letters[user_id] += letter is None
+            right = "A" if asked[user_id][1][row].first else "B"
+            verdicts[user_id][row][column] = letter is not None and letter.group(1) == right
+        return verdicts
+
+    def more(self, failed: Mapping[str, list[Pair]]) -> dict[str, list[str]]:
+        """See `hypogenic.Propose`."""
+        questions = {user_id: (user_id, _more(pairs)) for user_id, pairs in failed.items()}
+        answers = self._ctx.ask(questions, max_tokens=self._ctx.settings.max_hypotheses_tokens, stage="more hypotheses")
+        lines = {user_id: self._strategy.read(answer).lines for user_id, answer in answers.items()}
+        self._lists.update(user_id for user_id, listed in lines.items() if not listed)
+        return {user_id: _one_of_each_kind(listed) for user_id, listed in lines.items()}
 
     def fault(self, user_id: str) -> str:
         """What was wrong with the answers about a user; empty where nothing was."""
         counts = {"unreadable trials": self._letters[user_id], "unreadable proposals": self._lists[user_id]}
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-
-    def _tried(self, asked: Mapping[str, _hypogenic.Predict[Pair]]) -> dict[str, list[list[bool]]]:
-        questions = {
-            (user_id, row, column): (user_id, _which(hypothesis, pair))
-            for user_id, step in asked.items()
-            for row, pair in enumerate(step.examples)
-            for column, hypothesis in enumerate(step.hypotheses)
-        }
-        said = self._ctx.ask(questions, max_tokens=LETTER_TOKENS, stage="hypotheses tried")
-        found = {user_id: [[False] * len(step.hypotheses) for _ in step.examples] for user_id, step in asked.items()}
-        for (user_id, row, column), answer in said.items():
-            letter = _LETTER.fullmatch(answer)
-            self._letters[user_id] += letter is None
-            right = "A" if asked[user_id].examples[row].first else "B"
-            found[user_id][row][column] = letter is not None and letter.group(1) == right
-        return found
-
-    def _proposed(self, asked: Mapping[str, _hypogenic.Propose[Pair]]) -> dict[str, list[str]]:
-        questions = {user_id: (user_id, _more(step.examples)) for user_id, step in asked.items()}
-        limit = self._ctx.settings.max_hypotheses_tokens
-        said = self._ctx.ask(questions, max_tokens=limit, stage="more hypotheses")
-        found = {user_id: self._strategy.read(answer).lines for user_id, answer in said.items()}
-        self._lists.update(user_id for user_id, lines in found.items() if not lines)
-        return {user_id: _one_of_each_kind(lines) for user_id, lines in found.items()}
 
 
 def _one_of_each_kind(lines: Sequence[str]) -> list[str]:
@@ -163,6 +134,19 @@ def _one_of_each_kind(lines: Sequence[str]) -> list[str]:
     for line in lines:
         firsts.setdefault(line.partition(":")[0], line)
     return list(firsts.values())
+
+
+def _split(user: User, ctx: Context) -> tuple[User, tuple[Pair, ...]]:
+    """The user with the records that are inferred from, and pairs to try that on; the whole user where none are."""
+    held = min(len(user.profile) // 2, MOST_PAIRS)
+    if len(user.profile) < LEAST_RECORDS:
+        return user, ()
+    # A proposal quotes as many pairs as failed, and these share the budget of a prompt.
+    share = max(1, ctx.settings.max_prompt_tokens // SETTINGS.wrong)
+    within = dataclasses.replace(ctx, settings=dataclasses.replace(ctx.settings, max_prompt_tokens=share))
+    drawn = [(record, _other(record, user, ctx)) for record in user.profile[-held:]]
+    pairs = tuple(_pair(record, other, user, within) for record, other in drawn if other is not None)
+    return (dataclasses.replace(user, profile=user.profile[:-held]), pairs) if pairs else (user, ())
 
 
 def _pair(record: Record, other: Record, user: User, ctx: Context) -> Pair:
@@ -177,15 +161,13 @@ def _other(record: Record, user: User, ctx: Context) -> Record | None:
     Not in the other half of the profile either, whose records are asked as pseudo-queries.
     """
     population = ctx.population or {}
-    known = {_peers.about(own, ctx) for own in ctx.whole.get(user.id, user).profile}
+    known = {peers.about(record_of_user, ctx) for record_of_user in ctx.whole.get(user.id, user).profile}
     ids = sorted(other_id for other_id in population if other_id != user.id)
     number = draws.number(ctx.seed, user.id, record.id, "other")
     for place in range(len(ids)):
         profile = population[ids[(number + place) % len(ids)]].profile
         usable = [
-            other
-            for other in profile
-            if ctx.task.record_answer(other).strip() and _peers.about(other, ctx) not in known
+            other for other in profile if ctx.task.record_answer(other).strip() and peers.about(other, ctx) not in known
         ]
         if usable:
             return draws.shuffled(usable, seed=number, name=lambda other: other.id)[0]

@@ -1,6 +1,7 @@
 import pytest
 
-from hydrajax.prompting import contract, hypotheses, turns
+from hydrajax.prompting import contract, turns
+from hydrajax.prompting.strategies import hypotheses
 from hydrajax.types import Query
 
 QUERY = Query(id="q", user_id="u", inputs={"text": "asked now"})

@@ -1,4 +1,4 @@
-"""`hypotheses`: what an LLM infers of a user from a few texts, put into the prompt (HyPerAlign, arXiv 2505.00038).
+"""What an LLM infers of a user from a few texts, put into the prompt (HyPerAlign, arXiv 2505.00038).
 
 The hypotheses are of four kinds: communication strategies, personality, writing style, and attributes. One call a user;
 where the answer cannot be read one more, which repairs it; where that cannot be read either, the first sentences of
@@ -11,9 +11,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from hydrajax.prompting import shorten, templates, turns
+from hydrajax.prompting import shorten, templates
 from hydrajax.prompting.contract import Context, Strategy, UserModel
-from hydrajax.types import Message, User
+from hydrajax.types import User
 
 KINDS = ("communication", "personality", "style", "attribute")
 MOST_OF_A_KIND = 3
@@ -33,54 +33,44 @@ _LINE = re.compile(r"^[\s\-*#\d.)]*\**(" + "|".join(KINDS) + r")(?:s|ies)?\**\s*
 class Hypotheses(Strategy):
     """Puts hypotheses about the user before the query."""
 
-    name = "hypotheses"
     retriever = "bm25"
     alone = True
+    template = "with_hypotheses.txt"
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
-        newest = ctx.settings.summary_records
         limit = ctx.settings.max_hypotheses_tokens
         users = [user for user in users if user.profile]
         questions = {user.id: (user.id, _question(user, ctx)) for user in users}
-        said = ctx.ask(questions, max_tokens=limit, stage="hypotheses")
-        found = {user_id: self.read(text) for user_id, text in said.items()}
-        again = {
-            user_id: (
-                user_id,
-                templates.fill("hypotheses_repair.txt", {"answer": templates.tagged("notes", [said[user_id]])}),
-            )
-            for user_id, own in found.items()
-            if not own.lines and said[user_id]
+        answers = ctx.ask(questions, max_tokens=limit, stage="hypotheses")
+        parsed = {user_id: self.read(text) for user_id, text in answers.items()}
+        unread = {
+            user_id: (user_id, templates.fill("hypotheses_repair.txt", {"answer": templates.tagged("notes", [answer])}))
+            for user_id, answer in answers.items()
+            if answer and not parsed[user_id].lines
         }
-        answers = ctx.ask(again, max_tokens=limit, stage="hypotheses, repaired")
-        repaired = {user_id: self.read(text) for user_id, text in answers.items()}
-        models = {}
-        for user in users:
-            own = repaired.get(user.id, found[user.id])
-            fault = own.fault or ("repaired" if user.id in repaired else "")
-            if not own.lines:
-                own = prose(said[user.id])
-                fault = own.fault
-            models[user.id] = UserModel(
-                text="\n".join(own.lines),
-                records=tuple(record.id for record in user.profile[-newest:]),
-                prompt=templates.version(*PROMPTS),
-                llm=ctx.llm.model,
-                fault=fault,
+        for user_id, text in ctx.ask(unread, max_tokens=limit, stage="hypotheses, repaired").items():
+            repaired = self.read(text)
+            parsed[user_id] = (
+                Parsed(lines=repaired.lines, fault=repaired.fault or "repaired")
+                if repaired.lines
+                else prose(answers[user_id])
             )
-        return models
+        return {
+            user.id: ctx.user_model(
+                "\n".join(parsed[user.id].lines),
+                user.profile[-ctx.settings.summary_records :],
+                PROMPTS,
+                parsed[user.id].fault,
+            )
+            for user in users
+        }
 
     def read(self, answer: str) -> "Parsed":
         """See `parse`."""
         return parse(answer)
 
-    def messages(self, query, records, user_model: UserModel | None, ctx: Context, *, note="") -> tuple[Message, ...]:
-        conversation = turns.conversation(query, records, ctx)
-        if user_model is None:
-            return conversation
-        lines = templates.tagged("hypothesis", user_model.text.splitlines())
-        text = templates.fill("with_hypotheses.txt", {"hypotheses": lines, "question": conversation[-1].text})
-        return (*conversation[:-1], dataclasses.replace(conversation[-1], text=text))
+    def slots(self, known: str) -> dict[str, str]:
+        return {"hypotheses": templates.tagged("hypothesis", known.splitlines())}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,17 +92,17 @@ def parse(answer: str) -> Parsed:
     A line counts that begins with one of the kinds; other lines are not looked at. Of more than three of a kind the
     first three stay. An answer in another language than English is none: the prompts are English.
     """
-    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    by_kind: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for line in answer.splitlines():
         match = _LINE.match(line)
         if match and re.search(r"\w", match.group(2)):
-            found[match.group(1).lower()].append(templates.inert(match.group(2)).strip("* "))
-    lines = [f"{kind}: {text}" for kind in KINDS for text in merged(found[kind])[:MOST_OF_A_KIND]]
+            by_kind[match.group(1).lower()].append(templates.inert(match.group(2)).strip("* "))
+    lines = [f"{kind}: {text}" for kind in KINDS for text in merged(by_kind[kind])[:MOST_OF_A_KIND]]
     if not lines:
         return Parsed(fault="no hypotheses")
     if not _english(" ".join(line.partition(":")[2] for line in lines)):
         return Parsed(fault="another language")
-    many = any(len(merged(own)) > MOST_OF_A_KIND for own in found.values())
+    many = any(len(merged(texts)) > MOST_OF_A_KIND for texts in by_kind.values())
     return Parsed(lines=tuple(lines), fault="too many" if many else "")
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from hydrajax.data import tasks
 from hydrajax.llm import planner, store
-from hydrajax.prompting import contract, hypotheses, hypothesis_bank
+from hydrajax.prompting import contract
+from hydrajax.prompting.strategies import hypotheses, hypothesis_bank
 from hydrajax.types import Query, Record, User
 
 LINES = (

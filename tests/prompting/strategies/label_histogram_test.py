@@ -1,5 +1,6 @@
 from hydrajax.data import tasks
-from hydrajax.prompting import contract, label_histogram
+from hydrajax.prompting import contract
+from hydrajax.prompting.strategies import label_histogram
 from hydrajax.types import Query
 
 QUERY = Query(id="q", user_id="u", inputs={"text": "asked now"})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydrajax.data import pseudo
-from hydrajax.prompting.contract import Context
+from hydrajax.prompting.context import Context
 from hydrajax.types import DataError, Query, Record, User
 
 
@@ -42,7 +42,7 @@ def population(ctx: Context, strategy: str) -> Peers:
         ids=tuple(user.id for user in users),
         records=tuple(user.profile for user in users),
         features=tuple(features),
-        means=np.array([mean(own) for own in features]),
+        means=np.array([mean(of_user) for of_user in features]),
     )
 
 
@@ -59,8 +59,8 @@ def mean(features: np.ndarray) -> np.ndarray:
 
 def unit(features: np.ndarray) -> np.ndarray:
     """Features [..., D] scaled to length one; zeros stay."""
-    found = np.asarray(features, np.float64)
-    return found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
+    wide = np.asarray(features, np.float64)
+    return wide / np.maximum(np.linalg.norm(wide, axis=-1, keepdims=True), 1e-12)
 
 
 def items(query: Query, ctx: Context) -> frozenset[str]:

@@ -1,6 +1,7 @@
 import pytest
 
-from hydrajax.prompting import contract, pag, turns
+from hydrajax.prompting import contract, turns
+from hydrajax.prompting.strategies import pag
 from hydrajax.types import Query, User
 
 QUERY = Query(id="q", user_id="u", inputs={"text": "asked now"})

@@ -1,0 +1,101 @@
+"""Strategies, head families and retrievers by name: files of one folder of hydrajax each, or a file of one's own.
+
+A name is that of a file of the folder (`rag`), a module (`mypackage.my_strategy`), also one of the folder that one
+works in, or a path that ends with `.py`. Nothing is imported before it is used.
+"""
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.util
+import os
+import pathlib
+import sys
+import types
+from typing import Any
+
+from hydrajax import files
+from hydrajax.types import DataError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of plug-in.
+
+    Attributes:
+      what: its name in messages.
+      package: where those of hydrajax lie; files that begin with an underscore are none.
+      attribute: what a file defines.
+    """
+
+    what: str
+    package: str
+    attribute: str
+
+    def names(self) -> tuple[str, ...]:
+        """Those of hydrajax, in alphabetical order."""
+        return tuple(self._files)
+
+    def summaries(self) -> dict[str, str]:
+        """The first line of each file's docstring, by name."""
+        parsed = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in self._files.items()}
+        return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in parsed.items()}
+
+    def load(self, name: str) -> Any:
+        """What the file of this name defines.
+
+        Raises:
+          DataError: there is no such file, it cannot be imported, or it does not define it.
+        """
+        if name.endswith(".py"):
+            module = self._imported(name, lambda: _from_file(files.expanded(name).resolve()))
+        elif "." in name:
+            module = self._imported(name, lambda: _from_module(name))
+        elif name in self._files:
+            module = importlib.import_module(f"{self.package}.{name}")
+        else:
+            own = f"a module of one's own (mypackage.my_module) or a FILE.py with {self.attribute}"
+            raise DataError(f"unknown {self.what} {name!r}, expected one of {', '.join(self._files)}, {own}")
+        if not hasattr(module, self.attribute):
+            raise DataError(f"{self.what} {name!r}: the file defines no {self.attribute}")
+        return getattr(module, self.attribute)
+
+    def _imported(self, name, load) -> types.ModuleType:
+        try:
+            return load()
+        except Exception as error:  # whatever a file of somebody else's raises
+            raise DataError(f"{self.what} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+    @functools.cached_property
+    def _files(self) -> dict[str, pathlib.Path]:
+        spec = importlib.util.find_spec(self.package)
+        assert spec is not None and spec.origin is not None
+        return {path.stem: path for path in sorted(pathlib.Path(spec.origin).parent.glob("[!_]*.py"))}
+
+
+def last_part(name: str) -> str:
+    """What something is called in results: `my_strategy` of `mypackage.my_strategy` or of `folder/my_strategy.py`."""
+    return pathlib.PurePath(name).stem if name.endswith(".py") else name.rpartition(".")[2]
+
+
+def _from_module(name: str) -> types.ModuleType:
+    # An installed command has its own folder in the path, not the one that is worked in, as `python -m` has.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return importlib.import_module(name)
+
+
+def _from_file(path: pathlib.Path) -> types.ModuleType:
+    name = f"hydrajax_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}.{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None and spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]

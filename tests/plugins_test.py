@@ -1,0 +1,115 @@
+import subprocess
+import sys
+
+import pytest
+
+from hydrajax import retrieval
+from hydrajax.data import tasks
+from hydrajax.methods import settings
+from hydrajax.nn import families, heads
+from hydrajax.prompting import registry
+from hydrajax.types import DataError, Query, Record, User
+
+STRATEGY = '''
+"""Asks twice."""
+
+from hydrajax.prompting.contract import Strategy
+
+
+class Twice(Strategy):
+    def messages(self, query, records, user_model, ctx, *, note=""):
+        return super().messages(query, records, user_model, ctx) * 2
+
+
+STRATEGY = Twice()
+'''
+RETRIEVER = "def rank(query_text, records, corpus, *, query_id, seed):\n    return sorted(range(len(corpus)))\n"
+FAMILY = "from hydrajax.nn.heads import mlp\n\n\nclass Mine(mlp.Mlp):\n    pass\n\n\nFAMILY = Mine\n"
+QUERY = Query(id="q", user_id="u", inputs={"text": "asked now"})
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """The folder that one works in, with a package `mine` in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(registry, "_own", {})
+    (tmp_path / "mine").mkdir()
+    yield tmp_path / "mine"
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", ["mine.twice", "mine/twice.py"])
+def test_a_strategy_of_ones_own_is_called_by_the_last_part_of_its_name(name, folder):
+    (folder / "twice.py").write_text(STRATEGY)
+    strategy = registry.get(name)
+    assert strategy.name == "twice" and registry.get("twice") is strategy is registry.get(name)
+    assert registry.permitted(["rag", name], cross_user=False) == ("rag", "twice")
+    assert registry.left_out([name, "cfrag"], cross_user=False) == ("cfrag",)
+    assert "twice" not in registry.names()
+
+
+@pytest.mark.parametrize("name", ["mine.plain", "mine/plain.py", "generic_plus_offset:inner=mine.plain"])
+def test_a_family_of_ones_own_takes_settings_too(name, folder):
+    (folder / "plain.py").write_text(FAMILY)
+    family = heads.get(name)
+    assert isinstance(family, heads.Family) and hash(family) == hash(heads.get(name))
+    if ":" not in name:
+        assert heads.get(f"{name}:width=3") == heads.get(name, width=3) != family
+
+
+@pytest.mark.parametrize("name", ["mine.oldest", "mine/oldest.py"])
+def test_a_retriever_of_ones_own(name, folder):
+    (folder / "oldest.py").write_text(RETRIEVER)
+    user = User(id="u", profile=tuple(Record(id=i, fields={"text": "t", "title": "t"}) for i in ("1", "2", "3")))
+    found = retrieval.retrieve(name, tasks.LAMP["LaMP_4"], QUERY, user, 2)
+    assert [record.id for record in found] == ["1", "2"]
+    assert settings.Settings(retriever=name).retriever == name
+
+
+@pytest.mark.parametrize("get", [registry.get, heads.get, retrieval.retriever])
+def test_what_is_none_is_one_sentence(get, folder):
+    (folder / "empty.py").write_text("")
+    (folder / "broken.py").write_text("import nowhere")
+    (folder / "three.py").write_text("STRATEGY = FAMILY = rank = 3")
+    said = {
+        "nothing": r"unknown .* 'nothing', expected one of \w+, .*, a module of one's own \(mypackage.my_module\) or a",
+        "mine.nothing": "'mine.nothing' cannot be imported: ModuleNotFoundError: No module named 'mine.nothing'$",
+        "nowhere.py": "'nowhere.py' cannot be imported: FileNotFoundError: .*nowhere.py",
+        "mine.broken": "'mine.broken' cannot be imported: ModuleNotFoundError: No module named 'nowhere'$",
+        "mine/broken.py": "'mine/broken.py' cannot be imported: ModuleNotFoundError: No module named 'nowhere'$",
+        "mine.empty": "'mine.empty': the file defines no (STRATEGY|FAMILY|rank)$",
+        "mine/three.py": "'mine/three.py': (STRATEGY|FAMILY|rank) is 3, expected a",
+    }
+    for name, sentence in said.items():
+        with pytest.raises(DataError, match=sentence):
+            get(name)
+
+
+def test_two_strategies_of_one_name_are_refused(folder):
+    for name in ("rag", "twice"):
+        (folder / f"{name}.py").write_text(STRATEGY)
+    (folder.parent / "twice.py").write_text(STRATEGY)
+    with pytest.raises(DataError, match="'mine.rag': another one is called 'rag', rename the file"):
+        registry.get("mine.rag")
+    registry.get("mine.twice")
+    with pytest.raises(DataError, match="'twice.py': another one is called 'twice', rename the file"):
+        registry.get("twice.py")
+
+
+@pytest.mark.parametrize("kind", [registry, families, retrieval])
+def test_every_one_has_a_line_for_the_help(kind):
+    lines = kind.summaries()
+    assert tuple(lines) == kind.names()
+    assert all(len(line) > 8 and line[-1] in ".:" for line in lines.values())
+
+
+def test_what_can_be_listed_and_configured_loads_no_large_library():
+    parts = ("prompting.contract", "prompting.registry", "prompting.library", "retrieval", "metrics", "nn.families")
+    large = {"jax", "transformers", "sklearn", "scipy", "sacrebleu", "rouge_score", "grain", "flax"}
+    code = "import sys\n" + "".join(f"import hydrajax.{part}\n" for part in parts)
+    code += "for part in (hydrajax.prompting.registry, hydrajax.nn.families, hydrajax.retrieval): part.summaries()\n"
+    code += f"print(sorted({large} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
