@@ -64,14 +64,18 @@ class _Common(cli_llm.Llm):
 class Demo(_Common):
     """Simulated users with planted preferences, answered by the embedded LLM: no data, no key, minutes."""
 
+    scorer: fit.FitConfig = fit.FitConfig(family="linear")
+    """The heads of reranker and adapter."""
     losses: tuple[str, ...] = ("pairwise",)
     """Losses to choose among."""
+    epochs: tuple[int, ...] = (1,)
+    """Epochs of personalisation to choose among; by default everybody gets a head, which is fitted exactly."""
 
-    train_users: int = 8
+    train_users: int = 5
     """Users who train the scorers."""
-    dev_users: int = 40
+    dev_users: int = 30
     """New users, who are reported."""
-    queries_per_user: int = 4
+    queries_per_user: int = 2
     """Questions of each."""
 
 

@@ -1,17 +1,17 @@
 """Simulated users with planted preferences: the task `demo`, which needs no data at hand.
 
-After PersonalLLM (arXiv 2409.20296). A user u is a weight vector over M scoring functions of a text y, and wants the
-request q answered:
+After PersonalLLM (arXiv 2409.20296). A user u is a direction w_u in the space of M scoring functions r of a text y, and
+wants the request q answered:
 
-    w_u ~ Dirichlet(alpha),    R_u(q, y) = relevance(q, y) sum_m w_um r_m(y) / sd_m,
+    w_u = g / |g|,  g ~ N(0, I_M),    R_u(q, y) = relevance(q, y) / (1 + exp(-4 w_u . z(y)))
 
-with sd over the texts of `demo_texts`, so that everything a user prefers is known exactly. What gives nothing of what
-the user likes is worth nothing, and so is what does not answer the request (relevance 0, else 1), however well it is
-written. The functions (`style.SCORES`) count what a reader can see; the relevance is a classifier of topics, which does
-not know a good answer from a poor one.
+with z the scores less their mean, over their standard deviation, of the texts of `demo_texts`: what does not answer the
+request gets nothing, an answer gets the probability that this user likes its style. Everything a user prefers is known
+exactly. Tastes have both signs, so that for every user there is another one who wants the opposite, and no answer is to
+everybody's taste. The functions (`style.SCORES`) count what a reader can see; the relevance (0 or 1) finds what was
+written for another request, and does not know a good answer from a poor one.
 """
 
-import collections
 import dataclasses
 import functools
 import math
@@ -39,6 +39,9 @@ TASK = tasks.Task(
 DEV_TOPICS = 6
 TRAIN_TOPICS = 4
 
+DECISION = 4.0  # how decided tastes are: what multiplies w . z
+BORROWED = 2 / 3  # share of a text's words that give it away where a single text on another topic has them too
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simulation:
@@ -48,8 +51,8 @@ class Simulation:
       task: of kind `reward`, named `demo`.
       train: training users and their queries.
       dev: other users, with queries on topics that no training user has seen.
-      weights: user id -> weight of each of `style.SCORES`, adding up to 1.
-      feedback: user id -> what the user thinks of the texts shown for each record of the profile, as scores. Its
+      weights: user id -> weight of each of `style.SCORES`, of length 1 and either sign.
+      feedback: user id -> how much the user liked the texts shown for each record of the profile, 0 to 1. Its
         queries are pseudo-queries: their `record_id` is the record that the user chose.
     """
 
@@ -60,7 +63,7 @@ class Simulation:
     feedback: Mapping[str, tuple[Feedback, ...]]
 
     def reward(self, query: Query, text: str) -> float:
-        """R_u(q, text) of the module's equation, exact: what the user who asks gets from an answer.
+        """R_u(q, text) of the module's equation, exact: what the user who asks gets from an answer, 0 to 1.
 
         Raises:
           DataError: there is no such user, or the query is about none of the demo's topics.
@@ -78,7 +81,6 @@ def simulate(
     queries: int = 2,
     dev_topics: int = DEV_TOPICS,
     shown: int = 6,
-    alpha: float = 0.1,
     noise: float = 0.0,
     seed: int = 0,
 ) -> Simulation:
@@ -90,12 +92,11 @@ def simulate(
     Args:
       train_users: how many users in `train`.
       dev_users: how many users in `dev`.
-      records: of each profile; 1 to 14.
+      records: of each profile, about the same topics for everybody, in an order of the user's own; 1 to 14.
       queries: of each user; 1 to 4.
       dev_topics: what users in `dev` are asked about, so many topics altogether; from `queries` to 6.
       shown: of the six texts on a topic, among how many the user chooses; 2 to 6.
-      alpha: of the Dirichlet distribution; the smaller it is, the more one thing decides.
-      noise: scale of Gumbel noise on the reward when the user chooses; 0 for none. Golds are free of noise.
+      noise: scale of Gumbel noise on 4 w . z when the user chooses; 0 for none. Golds are free of noise.
       seed: of everything. A user depends on the seed and the own number alone, not on how many users there are.
 
     Raises:
@@ -105,14 +106,13 @@ def simulate(
     _check("dev_topics", dev_topics, queries, DEV_TOPICS)
     _check("records", records, 1, len(demo_texts.TOPICS) - DEV_TOPICS - TRAIN_TOPICS)
     _check("shown", shown, 2, len(demo_texts.STYLES))
-    if min(train_users, dev_users) < 0 or alpha <= 0 or noise < 0:
+    if min(train_users, dev_users, noise) < 0:
         raise ValueError(
-            f"train_users, dev_users, alpha, noise are {train_users}, {dev_users}, {alpha}, {noise}; "
-            "expected no negative number, and alpha above 0"
+            f"train_users, dev_users, noise are {train_users}, {dev_users}, {noise}; expected no negative number"
         )
     topics = draws.shuffled(demo_texts.TOPICS, seed=seed, name=str)
     asked_of = {"dev": topics[:dev_topics], "train": topics[DEV_TOPICS : DEV_TOPICS + TRAIN_TOPICS]}
-    known = topics[DEV_TOPICS + TRAIN_TOPICS :]
+    known = topics[DEV_TOPICS + TRAIN_TOPICS :][:records]
     weights: dict[str, Mapping[str, float]] = {}
     feedback: dict[str, tuple[Feedback, ...]] = {}
     splits = {}
@@ -121,8 +121,8 @@ def simulate(
         for place in range(number):
             user_id = f"{name}-{place}"
             rng = np.random.default_rng(draws.number(seed, user_id))
-            weights[user_id] = _draw_weights(rng, alpha)
-            own = [known[index] for index in rng.permutation(len(known))[:records]]
+            weights[user_id] = _draw_weights(rng)
+            own = [known[index] for index in rng.permutation(records)]
             users[user_id], feedback[user_id] = _profile(user_id, weights[user_id], own, shown, noise, rng)
             for index in rng.permutation(len(asked_of[name]))[:queries]:
                 asked.append(_query(user_id, weights[user_id], asked_of[name][index]))
@@ -131,41 +131,37 @@ def simulate(
 
 
 def reward(weights: Mapping[str, float], topic: str, text: str) -> float:
-    """R(topic, text) of the module's equation: how much is to the user's taste where the request is answered, else 0.
+    """R(topic, text) of the module's equation: the probability that the style is liked if it is an answer, else 0.
 
     Args:
-      weights: of the functions in `style.SCORES` by name, not negative.
+      weights: of the functions in `style.SCORES` by name.
       topic: the request, one of `demo_texts.TOPICS`.
       text: an answer.
     """
-    return taste(weights, text) if answers(topic, text) else 0.0
+    return _liked(taste(weights, text)) if answers(topic, text) else 0.0
 
 
 def taste(weights: Mapping[str, float], text: str) -> float:
-    """sum_m w_m r_m(text) / sd_m of the module's equation, whatever the text is about."""
-    deviations = _deviations()
-    return sum(weight * style.SCORES[name](text) / deviations[name] for name, weight in weights.items() if weight)
+    """4 w . z(text) of the module's equation, whatever the text is about: 0 for one of average style."""
+    moments = _moments()
+    return DECISION * sum(
+        weight * (style.SCORES[name](text) - moments[name][0]) / moments[name][1] for name, weight in weights.items()
+    )
 
 
 def answers(topic: str, text: str) -> bool:
-    """Whether a text answers the request: a nearest-topic classifier over each topic's request and six texts.
+    """Whether a text answers the request: it says more than the request does, and was not written for another one.
 
-    Of all topics the text must have most in common with this one. A word that n of the 24 topics use counts
-    log(24 / n), twice where it stands in the request itself; words are compared by their first five letters, without
-    a plural's s. What has nothing in common with any topic, or only repeats the request, answers nothing.
+    Written for another one is what has two thirds of its words in common with a single text on another topic. Words of
+    two letters and more are compared, by their first five letters and without a plural's s.
 
     Args:
       topic: the request, one of `demo_texts.TOPICS`.
       text: an answer.
     """
     words = _stems(text)
-    if words <= _stems(topic):
-        return False
-    common = {
-        other: math.fsum(weight for word, weight in weights.items() if word in words)
-        for other, weights in _word_weights().items()
-    }
-    return 0 < common[topic] == max(common.values())
+    others = (known for other, texts in _stems_by_topic().items() if other != topic for known in texts)
+    return not words <= _stems(topic) and all(len(words & known) < BORROWED * len(words) for known in others)
 
 
 def variants(query: Query) -> tuple[str, ...]:
@@ -184,31 +180,31 @@ def _topic(query: Query) -> str:
     return topic
 
 
+def _liked(taste: float) -> float:
+    return 1 / (1 + math.exp(-taste))
+
+
 @functools.cache
-def _deviations() -> Mapping[str, float]:
-    """Standard deviation of every scoring function over all texts of the demo."""
+def _moments() -> Mapping[str, tuple[float, float]]:
+    """Mean and standard deviation of every scoring function over all texts of the demo."""
     texts = [text for texts in demo_texts.TOPICS.values() for text in texts]
-    return {name: float(np.std([score(text) for text in texts])) for name, score in style.SCORES.items()}
+    values = {name: [score(text) for text in texts] for name, score in style.SCORES.items()}
+    return {name: (float(np.mean(value)), float(np.std(value))) for name, value in values.items()}
 
 
 @functools.cache
-def _word_weights() -> Mapping[str, Mapping[str, float]]:
-    """What a word counts for a topic, by topic and stem: see `answers`."""
-    used = {topic: _stems(" ".join((topic, *texts))) for topic, texts in demo_texts.TOPICS.items()}
-    topics_using = collections.Counter(word for words in used.values() for word in words)
-    return {
-        topic: {word: math.log(len(used) / topics_using[word]) * (1 + (word in _stems(topic))) for word in words}
-        for topic, words in used.items()
-    }
+def _stems_by_topic() -> Mapping[str, tuple[frozenset[str], ...]]:
+    """The stems of every text."""
+    return {topic: tuple(map(_stems, texts)) for topic, texts in demo_texts.TOPICS.items()}
 
 
 def _stems(text: str) -> frozenset[str]:
     return frozenset(word.removesuffix("s")[:5] for word in re.findall(r"[^\W\d_]{2,}", text.lower()))
 
 
-def _draw_weights(rng: np.random.Generator, alpha: float) -> Mapping[str, float]:
-    drawn = rng.dirichlet(np.full(len(style.SCORES), alpha))
-    return dict(zip(style.SCORES, map(float, drawn), strict=True))
+def _draw_weights(rng: np.random.Generator) -> Mapping[str, float]:
+    drawn = rng.normal(size=len(style.SCORES))
+    return dict(zip(style.SCORES, map(float, drawn / np.linalg.norm(drawn)), strict=True))
 
 
 def _profile(
@@ -233,7 +229,7 @@ def _profile(
             gold=chosen,
             record_id=str(place),
         )
-        feedback.append(Feedback(query=query, scores=liked))
+        feedback.append(Feedback(query=query, scores={text: _liked(value) for text, value in liked.items()}))
     return User(id=user_id, profile=tuple(profile)), tuple(feedback)
 
 

@@ -108,10 +108,10 @@ DEMO = Settings(
     shown=(1,),
     samples=4,
     temperature=0.7,
-    pseudo_queries=1,
+    pseudo_queries=None,
     trial_queries=0,
     label_queries=1,
-    adapter_pools="feedback",
+    adapter_pools="zero_shot",
     surface=True,
     styles=(
         "Use at most six words.",

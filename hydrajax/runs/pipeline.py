@@ -31,10 +31,6 @@ from hydrajax.runs.config import RunConfig
 _log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 
-# The prompts of `icl_random` and `pag` are each user's own, which would be most of the demo's calls; users who share a
-# taste share the others.
-DEMO_STRATEGIES = ("zero_shot", "rag")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -224,8 +220,7 @@ def strategies(config: RunConfig) -> tuple[str, ...]:
     Raises:
       DataError: one of the chosen ones does not exist.
     """
-    always = DEMO_STRATEGIES if config.experiment == "demo" else baselines.STRATEGIES
-    return tuple(dict.fromkeys((*always, *_chosen(config))))
+    return tuple(dict.fromkeys((*baselines.STRATEGIES, *_chosen(config))))
 
 
 def left_out(config: RunConfig) -> list[str]:

@@ -37,16 +37,7 @@ def test_every_topic_has_every_style_and_no_text_occurs_twice():
 
 @pytest.mark.parametrize(
     ("score", "wanted"),
-    [
-        ("detail", "formal"),
-        ("brevity", "brief"),
-        ("formality", "formal"),
-        ("warmth", "warm"),
-        ("concreteness", "factual"),
-        ("questions", "asking"),
-        ("vividness", "vivid"),
-        ("courtesy", "asking"),
-    ],
+    [("brevity", "brief"), ("warmth", "warm"), ("questions", "asking"), ("vividness", "vivid")],
 )
 def test_every_scoring_function_finds_its_style(score, wanted):
     best = [
@@ -84,17 +75,13 @@ def test_golds_have_the_highest_reward_whatever_the_noise():
 
 
 def test_the_reward_is_its_formula_where_the_request_is_answered():
-    weights = dict.fromkeys(style.SCORES, 0.0) | {"warmth": 0.75, "questions": 0.25}
+    weights = dict.fromkeys(style.SCORES, 0.0) | {"warmth": 0.6, "questions": -0.8}
     texts = [(topic, text) for topic, variants in demo_texts.TOPICS.items() for text in variants]
     warmth, questions = (np.array([style.SCORES[name](t) for _, t in texts]) for name in ("warmth", "questions"))
-    expected = 0.75 * warmth / warmth.std() + 0.25 * questions / questions.std()
+    z = 0.6 * (warmth - warmth.mean()) / warmth.std() - 0.8 * (questions - questions.mean()) / questions.std()
     rewards = [simulated.reward(weights, topic, text) for topic, text in texts]
-    np.testing.assert_allclose(rewards, expected, atol=1e-12)
-
-
-def test_what_has_nothing_that_the_user_likes_is_worth_nothing():
-    assert simulated.reward({"warmth": 1.0}, "Describe your favourite soup", "Tomato soup.") == 0
-    assert simulated.reward({"brevity": 1.0}, "Describe your favourite soup", "Tomato soup.") > 0
+    np.testing.assert_allclose(rewards, 1 / (1 + np.exp(-4 * z)), atol=1e-12)
+    assert all(simulated.reward(dict.fromkeys(style.SCORES, 0.0), topic, text) == 0.5 for topic, text in texts)
 
 
 def test_every_text_answers_its_own_request_and_no_other():
@@ -104,21 +91,22 @@ def test_every_text_answers_its_own_request_and_no_other():
 
 
 @pytest.mark.parametrize(
-    ("topic", "text", "expected"),
+    ("text", "expected"),
     [
-        ("Describe the view from a train", "The view from the train was breathtaking!", True),
-        ("Describe the view from a train", "I saw hills and a river on the TRAINS.", True),
-        ("Describe the view from a train", "I'm so glad that I could help you out!", False),
-        ("Describe the view from a train", "A recipe for lentil soup.", False),
-        ("Describe the view from a train", "Describe the view from a train.", False),
-        ("Describe the view from a train", "Describe the view.", False),
-        ("Describe the view from a train", "...", False),
-        ("Describe the view from a train", " ", False),
-        ("Review a small café", "This cafe has lovely cheesecake and espresso", True),
+        ("The view from the train was breathtaking!", True),
+        ("I saw hills and a river on the TRAINS.", True),
+        ("I'm so glad that I could help you out!", True),  # a poor answer, but an answer
+        ("Describe the view from a train.", False),
+        ("Describe the view.", False),
+        ("...", False),
+        (" ", False),
+        ("Barbecue at ours on Saturday. Come hungry.", False),
+        ("Barbecue at ours on Saturdays! Come hungry, friend.", False),
+        ("From the train I see a barbecue on Saturday, and everybody is hungry.", True),
     ],
 )
-def test_what_says_something_of_the_topic_answers_it(topic, text, expected):
-    assert answers(topic, text) is expected
+def test_an_answer_says_more_than_the_request_and_was_not_written_for_another_one(text, expected):
+    assert answers("Describe the view from a train", text) is expected
 
 
 def test_what_does_not_answer_the_request_is_worth_nothing_however_well_it_is_written():
@@ -130,15 +118,36 @@ def test_what_does_not_answer_the_request_is_worth_nothing_however_well_it_is_wr
         assert max(simulation.reward(query, text) for text in simulated.variants(query)) > 0
 
 
-def test_of_two_answers_the_one_that_is_written_to_the_users_taste_is_worth_more():
+def test_of_two_answers_the_one_that_is_nearer_to_the_users_taste_is_worth_more():
     plain, warm = "The soup has tomato in it.", "I love this soup with tomato so much, it's a wonderful hug!"
     simulation = simulated.simulate(train_users=30, dev_users=0)
+    preferred = collections.Counter()
     for user_id, weights in simulation.weights.items():
         query = ask(user_id, "Describe your favourite soup")
         better = simulated.taste(weights, warm) > simulated.taste(weights, plain)
         assert (simulation.reward(query, warm) > simulation.reward(query, plain)) == better
+        preferred[better] += 1
+    assert min(preferred.values()) > 5
     assert simulated.taste({"warmth": 1.0}, warm) > simulated.taste({"warmth": 1.0}, plain)
     assert simulated.taste({"brevity": 1.0}, warm) < simulated.taste({"brevity": 1.0}, plain)
+
+
+def test_users_with_opposite_tastes_order_answers_oppositely():
+    for weights in simulated.simulate(train_users=10, dev_users=0).weights.values():
+        opposite = {name: -weight for name, weight in weights.items()}
+        for topic, variants in demo_texts.TOPICS.items():
+            likes, dislikes = ([simulated.reward(w, topic, text) for text in variants] for w in (weights, opposite))
+            np.testing.assert_allclose(np.add(likes, dislikes), 1.0)
+            # Texts that the user likes equally keep their order in neither.
+            assert np.all(np.diff(np.array(dislikes)[np.argsort(likes, kind="stable")]) <= 1e-12)
+
+
+def test_an_answer_is_worth_a_probability_and_nothing_is_to_everybodys_taste():
+    simulation = simulated.simulate(train_users=60, dev_users=0)
+    for topic, variants in demo_texts.TOPICS.items():
+        rewards = np.array([[simulated.reward(w, topic, t) for t in variants] for w in simulation.weights.values()])
+        assert 0 < rewards.min() and rewards.max() < 1
+        assert np.all(rewards.mean(0) > 0.2) and np.all(rewards.mean(0) < 0.8)
 
 
 def test_a_reward_depends_on_who_asks_what_and_not_on_the_other_users():
@@ -150,13 +159,10 @@ def test_a_reward_depends_on_who_asks_what_and_not_on_the_other_users():
     assert len({many.reward(other, query.gold) for other in others}) > 5
 
 
-def test_weights_are_shares_and_sparse_where_alpha_is_small():
-    def largest(alpha):
-        drawn = simulated.simulate(train_users=60, dev_users=0, alpha=alpha).weights.values()
-        assert all(min(w.values()) >= 0 and abs(sum(w.values()) - 1) < 1e-9 for w in drawn)
-        return np.mean([max(w.values()) for w in drawn])
-
-    assert largest(0.05) > 0.8 > 0.5 > largest(2.0)
+def test_tastes_have_length_one_and_both_signs():
+    drawn = np.array([list(w.values()) for w in simulated.simulate(train_users=200, dev_users=0).weights.values()])
+    np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1.0)
+    assert np.all(np.abs(np.mean(drawn > 0, axis=0) - 0.5) < 0.15)
 
 
 def test_no_topic_is_asked_that_is_in_a_profile_and_dev_topics_are_new_to_everybody():
@@ -188,6 +194,16 @@ def test_fewer_topics_for_dev_users_change_only_what_these_are_asked():
     assert (few.train, few.dev.users, few.feedback) == (many.train, many.dev.users, many.feedback)
     topics = {query.inputs["text"] for query in few.dev.queries}
     assert len(topics) == 2 and topics <= {query.inputs["text"] for query in many.dev.queries}
+
+
+def test_everybody_has_records_on_the_same_topics():
+    simulation = simulated.simulate(records=5)
+    topics = {
+        frozenset(record.fields["topic"] for record in user.profile)
+        for split in (simulation.train, simulation.dev)
+        for user in split.users.values()
+    }
+    assert len(topics) == 1 and len(*topics) == 5
 
 
 def test_feedback_belongs_to_the_records_and_hides_them():
@@ -243,7 +259,7 @@ def test_what_a_user_likes_can_be_learned_from_the_profile_and_not_from_another_
         ({"records": 15}, "records is 15, expected 1 to 14"),
         ({"queries": 3, "dev_topics": 2}, "dev_topics is 2, expected 3 to 6"),
         ({"shown": 1}, "shown is 1, expected 2 to 6"),
-        ({"alpha": 0.0}, "expected no negative number, and alpha above 0"),
+        ({"noise": -1.0}, "expected no negative number"),
     ],
 )
 def test_numbers_out_of_range_are_named(wrong, sentence):
