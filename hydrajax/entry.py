@@ -6,8 +6,8 @@ import sys
 def main() -> None:
     """Imports the command line and runs it."""
     try:
-        from hydrajax import cli
+        from hydrajax.cli import main as command
     except KeyboardInterrupt:
         print("hydrajax: interrupted before anything began", file=sys.stderr)
         raise SystemExit(130) from None
-    cli.main()
+    command.main()

@@ -70,6 +70,19 @@ def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 @contextlib.contextmanager
+def in_a_sentence(path: pathlib.Path, what: str) -> Iterator[None]:
+    """Tells an OSError of its block as `path: what (reason)`.
+
+    Raises:
+      DataError: that.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: {what} ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[TextIO]:
     """A file to write to, which takes the path's place at the end; after an error nothing has changed.
 

@@ -58,6 +58,8 @@ class Query:
       gold: what the user made of it; None where it is unknown.
       record_id: for a pseudo-query, the record of the user's own profile that it was made of. That record must not
         help to answer it: `profile_for` leaves it out.
+      drawn_as: what seeded draws know the query by where that is not its id: a query that is put as somebody else's
+        has draws of its own.
     """
 
     id: str
@@ -65,9 +67,15 @@ class Query:
     inputs: Mapping[str, str]
     gold: str | None = None
     record_id: str | None = None
+    drawn_as: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "inputs", types.MappingProxyType(dict(self.inputs)))
+
+    @property
+    def draw_name(self) -> str:
+        """With the seed, what draws for this query depend on."""
+        return self.drawn_as or self.id
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,21 +3,33 @@
 import ipaddress
 import logging
 import os
+import pathlib
+import shutil
 import socket
+import tempfile
 
 # Before jax, XLA and transformers are imported, which read them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of the tests' time goes into compiling small programs, which need not be fast.
+_QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK}".strip()
+# What one process has compiled, the others need not: by default for one run of the tests, which all its processes know.
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"alone-{os.getpid()}")
+_COMPILED = pathlib.Path(os.environ.get("HYDRAJAX_TEST_COMPILED", pathlib.Path(tempfile.gettempdir(), f"jax-{_RUN}")))
 
-import jax
-import pytest
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 FAKE_DEVICES = 4
 
 jax.config.update("jax_num_cpu_devices", FAKE_DEVICES)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(_COMPILED))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _is_local(address) -> bool:
@@ -76,3 +88,18 @@ def _no_api_key(monkeypatch):
     """A test cannot spend anybody's money."""
     for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _compiled_programs():
+    """A run keeps compiled programs in its own cache, whose folder does not outlive the test."""
+    yield
+    jax.config.update("jax_compilation_cache_dir", str(_COMPILED))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_sessionfinish(session):
+    """The process that began the others removes what they have compiled."""
+    if not hasattr(session.config, "workerinput") and "HYDRAJAX_TEST_COMPILED" not in os.environ:
+        testrun = os.environ.get("PYTEST_XDIST_TESTRUNUID") or getattr(session.config, "testrunuid", None)
+        shutil.rmtree(_COMPILED if testrun is None else _COMPILED.with_name(f"jax-{testrun}"), ignore_errors=True)

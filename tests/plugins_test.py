@@ -107,7 +107,7 @@ def test_every_one_has_a_line_for_the_help(kind):
 
 def test_what_can_be_listed_and_configured_loads_no_large_library():
     parts = ("prompting.contract", "prompting.registry", "prompting.library", "retrieval", "metrics", "nn.families")
-    large = {"jax", "transformers", "sklearn", "scipy", "sacrebleu", "rouge_score", "grain", "flax"}
+    large = {"anthropic", "jax", "transformers", "sklearn", "scipy", "sacrebleu", "rouge_score", "grain", "flax"}
     code = "import sys\n" + "".join(f"import hydrajax.{part}\n" for part in parts)
     code += "for part in (hydrajax.prompting.registry, hydrajax.nn.families, hydrajax.retrieval): part.summaries()\n"
     code += f"print(sorted({large} & set(sys.modules)))"

@@ -13,12 +13,15 @@ import psutil
 
 from hydrajax import progress
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import bank, records, shards, step, streaming
+from hydrajax.training import out_of_core, step
+from hydrajax.training import state as states
+from hydrajax.training.examples import Batch
+from hydrajax.training.out_of_core import records
 
 FILLED_AT_ONCE = 2048  # rows
 SPARE_BYTES = 4e9  # of the disk that are left to others
 
-Made = Callable[[int, int], Sequence[step.Batch]]
+Made = Callable[[int, int], Sequence[Batch]]
 
 
 def measure(
@@ -40,19 +43,19 @@ def measure(
       turns: how often each contender has its turn.
     """
     head = scorer.family.init_user(jax.random.key(1), scorer.dims)
-    fresh = bank.initial(scorer, tx, head=head)
-    size = users * records.layout(fresh).size
+    fresh = states.initial(scorer, tx, head=head)
+    size = users * records.layout_of(fresh).size
     folder = tempfile.mkdtemp(prefix="hydrajax-bank-")
     try:
         if shutil.disk_usage(folder).free < size + SPARE_BYTES:
             return {"left_out": f"{size / 1e9:.0f} GB are not free under {tempfile.gettempdir()}"}
-        with shards.create(folder, users, fresh) as store:
+        with out_of_core.create(folder, users, fresh) as store:
             start = time.perf_counter()
             _fill(store, users, fresh)
             filled = time.perf_counter() - start
             update = jax.jit(step.make_train_step(scorer, None, tx), donate_argnums=0)
-            few = step.init_state(scorer, None, tx, num_users=1, key=jax.random.key(0), head=head)
-            capacity = bank.capacity(state)
+            few = states.init_state(scorer, None, tx, num_users=1, key=jax.random.key(0), head=head)
+            capacity = state.capacity
             seconds: dict[str, list[float]] = collections.defaultdict(list)
             for turn in range(turns):
                 batches = made(capacity, turn)[:steps]
@@ -66,7 +69,7 @@ def measure(
                     own = jax.tree.map(lambda leaf: leaf.copy(), few)
                     batches = made(users, 2 * turn + prefetch)[:steps]  # never users that were just there
                     begun, done = time.perf_counter(), 0
-                    for after, _ in streaming.stream(update, own, store, batches, prefetch=prefetch):
+                    for after, _ in out_of_core.stream(update, own, store, batches, prefetch=prefetch):
                         jax.block_until_ready(after.bank)
                         if done:
                             seconds[name].append(time.perf_counter() - begun)
@@ -85,7 +88,7 @@ def measure(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fill(store: shards.RowStore, users: int, fresh: bank.Initial) -> None:
+def _fill(store: out_of_core.RowStore, users: int, fresh: states.Initial) -> None:
     with progress.bar("writing the bank") as advance:
         for first in range(0, users, FILLED_AT_ONCE):
             rows = np.arange(first, min(first + FILLED_AT_ONCE, users), dtype=np.int32)

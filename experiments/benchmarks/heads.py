@@ -33,10 +33,12 @@ import tyro
 
 from experiments.benchmarks import _heads_ragged, _heads_shards, _machine
 from hydrajax.evaluation import markup
-from hydrajax.evaluation.report import plots
+from hydrajax.evaluation.report import parts, plots
 from hydrajax.nn import heads as families
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import losses, optimizers, step
+from hydrajax.training import state as states
+from hydrajax.training.examples import Batch
 
 Part = Literal["flatness", "one_hot", "sparse", "ragged", "shards"]
 USERS, EXAMPLES, D = 64, 20, 384
@@ -85,19 +87,19 @@ class Options:
 class Bank:
     """A bank that learns: the state before the next step, and the compiled step."""
 
-    def __init__(self, name: str, users: int, like: step.Batch, moments: Any = jnp.float32, d: int | None = None):
+    def __init__(self, name: str, users: int, like: Batch, moments: str = "float32", d: int | None = None):
         settings = {"dropout": 0.0} if "mlp" in name else {}
         self.scorer = scorers.Scorer(family=families.get(name, **settings), dims=families.Dims(features=d or D))
         # Nobody's gradient is that long: the clip is computed, and the results can be compared with PyTorch's.
         self.tx = tx = optimizers.adamw(1e-3, 1e-2, clip=1e6, moments=moments)
         head = self.scorer.family.init_user(jax.random.key(1), self.scorer.dims)
-        state = step.init_state(self.scorer, None, tx, num_users=users, key=jax.random.key(0), head=head)
+        state = states.init_state(self.scorer, None, tx, num_users=users, key=jax.random.key(0), head=head)
         self.state = state.replace(anchor=jax.tree.map(jnp.zeros_like, state.anchor))
         update = jax.jit(step.make_train_step(self.scorer, None, tx), donate_argnums=0)
         self.update = update.lower(self.state, like).compile()
         self.users = users
 
-    def __call__(self, batch: step.Batch) -> None:
+    def __call__(self, batch: Batch) -> None:
         """One update, waited for."""
         self.state, _ = self.update(self.state, batch)
         jax.block_until_ready(self.state)
@@ -118,7 +120,7 @@ def batches(
         label = (rng.random(shape) < 0.5).astype(np.float32)
         pool = np.zeros(shape, np.int32)
         made.append(
-            step.Batch(
+            Batch(
                 rows=rng.choice(capacity, users, replace=False).astype(np.int32),
                 x=rng.standard_normal((*shape, d or D), np.float32),
                 extras=np.zeros((*shape, 0), np.float32),
@@ -155,7 +157,7 @@ def flatness(options: Options) -> dict[str, Any]:
                 continue
             banks[str(size)] = Bank(name, options.users(size), made[size][0])
         small = sizes[1] if name == "mlp" else sizes[0]
-        half = Bank(name, options.users(small), made[small][0], jnp.bfloat16)
+        half = Bank(name, options.users(small), made[small][0], "bfloat16")
 
         def run(bank: Bank, made: list[Any]) -> Callable[[int], None]:
             return lambda i: bank(made[i % len(made)])
@@ -317,15 +319,13 @@ def larger_than_memory(options: Options) -> dict[str, Any]:
 
 def page(found: Mapping[str, Any]) -> str:
     """An HTML page with the curves: time over time of the smallest bank, against log10 of the users."""
-    css = (pathlib.Path(plots.__file__).parent / "report.css").read_text()
     curves = {}
     for name, times in found["step_ms"].items():
         sizes = sorted(int(key) for key in times if key.isdigit())
         curves[name] = [(float(np.log10(size)), times[str(size)] / times[str(sizes[0])]) for size in sizes]
     title = "Time of a step over its time with the smallest bank, against log10 of the users in the bank"
-    body = [markup.element("h1", "The gathered step"), markup.element("p", title), plots.lines(curves, title)]
-    head = [markup.element("meta", charset="utf-8"), markup.element("style", markup.Markup(css))]
-    return "<!doctype html>" + str(markup.element("html", markup.element("head", head), markup.element("body", body)))
+    heading = markup.element("h1", "The gathered step")
+    return parts.page("The gathered step", heading, markup.element("p", title), plots.lines(curves, title))
 
 
 PARTS = {"flatness": flatness, "one_hot": one_hot, "sparse": sparse, "ragged": ragged, "shards": larger_than_memory}
@@ -354,7 +354,7 @@ def _torch() -> Any:
     return _heads_torch
 
 
-def _tensors(batch: step.Batch) -> Any:
+def _tensors(batch: Batch) -> Any:
     return _tensors_of(*(np.array(leaf) for leaf in (batch.rows, batch.x, batch.targets.label)))
 
 

@@ -33,13 +33,13 @@ from hydrajax.evaluation.report import plots
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
-from hydrajax.training import losses, optimizers, per_user, personalisation, step, sweep, user_fit
+from hydrajax.training import head_fits, losses, optimizers, programs, rows
 
 WORDS = (20, 150)  # of a pair of texts
 VMAPPED = (2, 8, 16, 64)
 BATCHES = (20, 25, 50, 100)
-RATES = user_fit.Rates(learning_rate=3e-4, weight_decay=0.01, prior_strength=10.0)
-TX = optimizers.adamw(RATES.learning_rate, RATES.weight_decay)
+SETTING = head_fits.Setting()
+TX = optimizers.adamw(SETTING.learning_rate, SETTING.weight_decay)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,19 +122,18 @@ def parts(name: str, features: int) -> tuple[heads.Family, Any, Any]:
 def together(data: examples_.Examples, options: Options, *, users: int, batch: int, parallel: int | None) -> Any:
     """The fit of all users, `parallel` side by side."""
     family, shared, start = parts(options.family, options.features)
-    problem = per_user.Problem(
+    problem = head_fits.Problem(
         family=family,
-        dims=heads.Dims(features=options.features),
         loss="cross_entropy",
-        data=per_user.of_examples(data, np.arange(users, dtype=np.uint32)),
+        examples=data,
         num_users=users,
-        normaliser=None,
+        keys=head_fits.checked_keys(None, users),
         shared=shared,
         anchor=start,
-        generic=start,
+        epochs=(options.epochs,),
+        batch_examples=batch,
     )
-    schedule = per_user.Schedule(epochs=(options.epochs,), batch_examples=batch, parallel=parallel)
-    return per_user.fit(problem, schedule, RATES, seed=0)
+    return head_fits.solve(problem, [SETTING], parallel=parallel)
 
 
 def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) -> list[Any]:
@@ -149,11 +148,14 @@ def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) 
         opt = TX.init(head)
         key = jax.random.key(user)
         for _ in range(options.epochs):
-            for rows in np.array_split(rng.permutation(own), -(-len(own) // batch)):
+            for part in np.array_split(rng.permutation(own), -(-len(own) // batch)):
                 targets = losses.Targets(
-                    label=data.label[rows], score=data.score[rows], pool=data.pool[rows], mask=np.ones(len(rows), bool)
+                    label=data.label[part],
+                    score=data.score[part],
+                    pool=data.pool[part],
+                    mask=np.ones(len(part), bool),
                 )
-                head, opt = update(shared, start, head, opt, data.x[rows], targets, key)
+                head, opt = update(shared, start, head, opt, data.x[part], targets, key)
                 key = jax.random.fold_in(key, 0)
         found.append(jax.device_get(head))
     return found
@@ -167,8 +169,8 @@ def _update(family: heads.Family, examples: int) -> Any:
             return losses.cross_entropy(scorers.logits(family, shared, head, x, key=key), targets)
 
         grad, weight = jax.grad(loss, has_aux=True)(head)
-        pull = jnp.float32(RATES.prior_strength / examples)
-        return step.update_head(TX, start, head, opt, grad, weight, pull)
+        pull = jnp.float32(SETTING.prior_strength / examples)
+        return optimizers.update_head(TX, start, head, opt, grad, weight, pull)
 
     return update
 
@@ -193,9 +195,9 @@ def sweeps(options: Options) -> dict[str, Any]:
     """Every family's settings in one program, over as many warm fits."""
     found: dict[str, Any] = {}
     side = max(1, round(options.settings**0.5))
-    grid = sweep.product(learning_rate=np.geomspace(1e-4, 1e-2, side), weight_decay=np.linspace(0.0, 0.3, side))
+    grid = head_fits.product(learning_rate=np.geomspace(1e-4, 1e-2, side), weight_decay=np.linspace(0.0, 0.3, side))
     settings = {
-        "linear": sweep.product(prior_strength=np.geomspace(0.3, 100.0, side * side)),
+        "linear": head_fits.product(prior_strength=np.geomspace(0.3, 100.0, side * side)),
         "simplex": grid,
         "mlp": grid,
     }
@@ -207,12 +209,12 @@ def sweeps(options: Options) -> dict[str, Any]:
         arrays = {field: getattr(data, field) for field in ("x", "user", "label")}
 
         def one_program(family=family, data=data, chosen=chosen, common=common):
-            return sweep.sweep_heads(family, data, chosen, **common)
+            return head_fits.sweep_heads(family, data, chosen, **common)
 
         def warm_fits(family=family, arrays=arrays, chosen=chosen, common=common):
             for one in chosen:
                 values = {key: value for key, value in vars(one).items() if key != "dropout"}
-                personalisation.fit_heads(family, **arrays, **common, **values)
+                head_fits.fit_heads(family, **arrays, **common, **values)
 
         before = _programs(family, options)
         start_time = time.perf_counter()
@@ -234,10 +236,10 @@ def sweeps(options: Options) -> dict[str, Any]:
 
 def _programs(family: heads.Family, options: Options) -> int:
     dims = heads.Dims(features=options.features)
-    over = sweep.choose(family, dims)
+    over = head_fits.layout(family, dims)
     if not isinstance(family, heads.Convex):
-        return user_fit.gradient(family, dims, "cross_entropy", False, None, over)._cache_size()
-    return sum(user_fit.exact(family, "cross_entropy", few, over)._cache_size() for few in (True, False))
+        return programs.gradient(family, dims, "cross_entropy", False, "float32", None, over)._cache_size()
+    return sum(programs.exact(family, "cross_entropy", few, over)._cache_size() for few in (True, False))
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -264,7 +266,7 @@ def measure(options: Options) -> dict[str, Any]:
                 options,
                 users=options.users,
                 batch=batch,
-                parallel=per_user.parallel_users(),
+                parallel=rows.users_in_parallel(),
             )
             for batch in sorted({BATCHES[0], chosen})
         },

@@ -175,7 +175,7 @@ def k_folds(task: tasks.Task, splits: Sequence[Split], *, folds: int, seed: int)
     Raises:
       DataError: a user or a query id is in two splits, or there are fewer users with queries than folds.
     """
-    whole = _union(splits)
+    whole = union(splits)
     asked = _asked_users(whole)
     if not 2 <= folds <= len(asked):
         raise DataError(
@@ -194,7 +194,12 @@ def k_folds(task: tasks.Task, splits: Sequence[Split], *, folds: int, seed: int)
     )
 
 
-def _union(splits: Sequence[Split]) -> Split:
+def union(splits: Sequence[Split]) -> Split:
+    """The users and questions of all splits.
+
+    Raises:
+      DataError: a user or a question id is in two of them.
+    """
     users: dict[str, User] = {}
     queries: dict[str, Query] = {}
     for split in splits:

@@ -55,7 +55,7 @@ def pseudo_queries(
     order = draws.shuffled(drawable, seed=draws.number(seed, user.id), name=lambda record: record.id)
     if task.pseudo_query == "citation":
         return _citations(task, user, order, count, seed, population)
-    return tuple(_from_record(task, user, record) for record in order[:count])
+    return tuple(from_record(task, user, record) for record in order[:count])
 
 
 def pseudo_id(user_id: str, record_id: str) -> str:
@@ -94,7 +94,8 @@ def _complete(task: tasks.Task, record: Record) -> bool:
     return all(text.strip() for text in texts)
 
 
-def _from_record(task: tasks.Task, user: User, record: Record) -> Query:
+def from_record(task: tasks.Task, user: User, record: Record) -> Query:
+    """The record asked as a query; where records hold no input, what the user wrote is both input and gold."""
     gold = task.record_answer(record)
     inputs = task.record_inputs(record)
     return Query(

@@ -20,11 +20,10 @@ import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from scipy import stats
 
 from hydrajax import metrics
 from hydrajax.data import tasks
-from hydrajax.evaluation import predictions as rows_lib
+from hydrajax.evaluation import predictions
 from hydrajax.metrics import statistics
 from hydrajax.types import DataError
 
@@ -86,30 +85,29 @@ class Measured:
     by_user: Mapping[tuple[str, str], np.ndarray]
 
 
-def measure(task: tasks.Task, rows: Iterable[rows_lib.Row], *, resamples: int = RESAMPLES, seed: int = 0) -> Measured:
+def measure(
+    task: tasks.Task, rows: Iterable[predictions.Row], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Measured:
     """Measures every method of the prediction rows on every metric of the task.
 
     Args:
       task: decides the metrics.
       rows: prediction rows, in any order.
-      resamples: how many draws of users.
-      seed: of the draws.
 
     Raises:
-      DataError: the rows cannot be judged (see `rows.judged`).
+      DataError: the rows cannot be judged (see `predictions.judged`).
     """
-    kept = rows_lib.judged(task, rows)
+    kept = predictions.judged(task, rows)
     users, member = np.unique([row["user"] for row in kept], return_inverse=True)
     membership = (member == np.arange(len(users))[:, None]).astype(float)
     weights = resample_weights(len(users), resamples=resamples, seed=seed)
     values, resampled, by_user = {}, {}, {}
-    methods = rows_lib.methods(kept)
+    methods = tuple(kept[0]["answers"])
     for metric in task.metrics:
         statistic = metrics.STATISTICS[metric]
         for method in methods:
-            counts = _counts(task, statistic, kept, method)  # [draws, N, S]
-            per_user = membership @ counts  # [draws, U, S]
-            key = (method, metric)
+            per_user = membership @ _counts(task, statistic, kept, method)  # [draws, U, S]
+            key = method, metric
             values[key] = float(np.mean(statistic.value(per_user.sum(axis=1))))
             # One draw after the other: all at once would hold draws x resamples x columns.
             resampled[key] = np.mean([statistic.value(weights @ sums) for sums in per_user], axis=0)
@@ -139,8 +137,7 @@ def interval(measured: Measured, method: str, metric: str) -> Interval:
       DataError: the method or metric was not measured.
     """
     key = _key(measured, method, metric)
-    low, high = bounds(measured.values[key], measured.resampled[key], users=len(measured.users))
-    return Interval(value=measured.values[key], low=low, high=high)
+    return _interval(measured.values[key], measured.resampled[key], len(measured.users))
 
 
 def per_user_interval(measured: Measured, method: str, metric: str) -> Interval | None:
@@ -152,27 +149,47 @@ def per_user_interval(measured: Measured, method: str, metric: str) -> Interval 
       DataError: the method or metric was not measured.
     """
     key = _key(measured, method, metric)
-    if key not in measured.by_user:
-        return None
-    value = float(np.mean(measured.by_user[key]))
-    low, high = bounds(value, measured.weights @ measured.by_user[key] / len(measured.users), len(measured.users))
-    return Interval(value=value, low=low, high=high)
+    return mean_over_users(measured.by_user[key], measured.weights) if key in measured.by_user else None
 
 
-def difference(measured: Measured, a: str, b: str, metric: str) -> Difference:
-    """How much better method `a` is than method `b`, on the same resamples.
+def mean_over_users(by_user: np.ndarray, weights: np.ndarray) -> Interval:
+    """The mean of one value a user, with its interval.
+
+    Args:
+      by_user: [U].
+      weights: [R, U], see `resample_weights`.
+    """
+    users = len(by_user)
+    return _interval(float(np.mean(by_user)), weights @ by_user / users, users)
+
+
+def gain(measured: Measured, a: str, b: str, metric: str) -> tuple[float, np.ndarray]:
+    """How much better method `a` is than method `b`: on all questions, and on each of the same resamples, [R].
 
     Raises:
       DataError: a method or the metric was not measured.
     """
     first, second = _key(measured, a, metric), _key(measured, b, metric)
-    sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
+    value = sign(metric) * (measured.values[first] - measured.values[second])
     # + 0.0: minus zero would be printed as -0.
-    value = sign * (measured.values[first] - measured.values[second]) + 0.0
-    resampled = sign * (measured.resampled[first] - measured.resampled[second]) + 0.0
+    return value + 0.0, sign(metric) * (measured.resampled[first] - measured.resampled[second]) + 0.0
+
+
+def difference(measured: Measured, a: str, b: str, metric: str) -> Difference:
+    """`gain` with its interval, and what would have been seen.
+
+    Raises:
+      DataError: a method or the metric was not measured.
+    """
+    value, resampled = gain(measured, a, b, metric)
     low, high = bounds(value, resampled, users=len(measured.users))
     detectable = None if low is None else float(DETECTABLE_STANDARD_ERRORS * np.std(resampled, ddof=1))
     return Difference(value=value, low=low, high=high, detectable=detectable)
+
+
+def sign(metric: str) -> float:
+    """1 where a higher value is better, -1 of errors."""
+    return 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
 
 
 def bounds(value: float, resampled: np.ndarray, users: int) -> tuple[float | None, float | None]:
@@ -197,15 +214,23 @@ def tail_share(users: int) -> float:
     """
     if users < 2:
         raise ValueError(f"an interval over {users} users was asked for, expected two or more")
+    from scipy import stats  # takes half a second, which what only prints does not have
+
     student = stats.t.ppf(ALPHA / 2, users - 1)
     return float(stats.norm.cdf(np.sqrt(users / (users - 1)) * student))
 
 
-def _counts(task: tasks.Task, statistic: statistics.Statistic, rows: list[rows_lib.Row], method: str) -> np.ndarray:
+def _interval(value: float, resampled: np.ndarray, users: int) -> Interval:
+    low, high = bounds(value, resampled, users)
+    return Interval(value=value, low=low, high=high)
+
+
+def _counts(task: tasks.Task, statistic: statistics.Statistic, rows: list[predictions.Row], method: str) -> np.ndarray:
+    """[draws, N, S], what the metric needs of each answer."""
     answers = [row["answers"][method] for row in rows]
     if task.kind == "reward":
         return np.stack([statistics.reward_counts(draw) for draw in zip(*(a["rewards"] for a in answers), strict=True)])
-    golds = [rows_lib.gold(task, row) for row in rows]
+    golds = [predictions.gold(task, row) for row in rows]
     draws = zip(*(answer["predictions"] for answer in answers), strict=True)
     return np.stack([statistic.counts(task, draw, golds) for draw in draws])
 

@@ -2,7 +2,7 @@
 
 import collections
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydrajax import files
@@ -27,9 +27,8 @@ def judged(task: tasks.Task, rows: Iterable[Row]) -> list[Row]:
     kept.sort(key=lambda row: (row["user"], row["query"]))
     if not kept:
         raise DataError(f"none of the predictions of task {task.name} has a gold, expected at least one to judge")
-    faults = []
-    seen = collections.Counter(row["query"] for row in kept)
-    faults += [f"query {query!r} occurs {times} times in the predictions" for query, times in seen.items() if times > 1]
+    times = collections.Counter(row["query"] for row in kept)
+    faults = [f"query {query!r} occurs {n} times in the predictions" for query, n in times.items() if n > 1]
     draws = {method: len(answer["predictions"]) for row in kept for method, answer in row["answers"].items()}
     for row in kept:
         for method, expected in draws.items():
@@ -38,11 +37,6 @@ def judged(task: tasks.Task, rows: Iterable[Row]) -> list[Row]:
         more = f" (and {len(faults) - 10} more)" if len(faults) > 10 else ""
         raise DataError("; ".join(faults[:10]) + more)
     return kept
-
-
-def methods(rows: Sequence[Row]) -> tuple[str, ...]:
-    """The methods of the rows, in the order of their first occurrence."""
-    return tuple(dict.fromkeys(method for row in rows for method in row["answers"]))
 
 
 def gold(task: tasks.Task, row: Row) -> str:
@@ -64,10 +58,10 @@ def _answer_faults(row: Row, method: str, draws: int, *, needs_rewards: bool) ->
     answer = row["answers"].get(method)
     if answer is None:
         return [f"query {row['query']!r} has no answer of method {method}, which answered others"]
-    found = len(answer["predictions"])
-    if found != draws or not found:
-        return [f"query {row['query']!r} has {found} answers of method {method}, expected {max(draws, 1)} as elsewhere"]
+    n = len(answer["predictions"])
+    if n != draws or not n:
+        return [f"query {row['query']!r} has {n} answers of method {method}, expected {max(draws, 1)} as elsewhere"]
     rewards = len(answer.get("rewards") or ())
-    if needs_rewards and rewards != found:
-        return [f"query {row['query']!r} has {rewards} rewards for {found} answers of method {method}"]
+    if needs_rewards and rewards != n:
+        return [f"query {row['query']!r} has {rewards} rewards for {n} answers of method {method}"]
     return []

@@ -31,8 +31,7 @@ import numpy as np
 
 from hydrajax import metrics
 from hydrajax.data import tasks
-from hydrajax.evaluation import captured, intervals, roster
-from hydrajax.evaluation import predictions as rows_lib
+from hydrajax.evaluation import captured, intervals, predictions, roster
 from hydrajax.methods import shuffled
 
 
@@ -63,9 +62,7 @@ class RunFacts:
     """What the prediction rows do not say.
 
     Attributes:
-      experiment: the name of the run's experiment.
       split: who was judged, `dev` for example.
-      llm: what it did in this run.
       best_source: the best single source by the validation users, a method of the rows; None where none was chosen.
       best_prompt: the best prompt baseline by the validation users, likewise.
       new_user: cost of a new user by method.
@@ -83,26 +80,24 @@ class RunFacts:
 
 def build(
     task: tasks.Task,
-    rows: Iterable[rows_lib.Row],
+    rows: Iterable[predictions.Row],
     facts: RunFacts,
     *,
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The results of a run, from its prediction rows and its facts.
+    """The results of a run.
 
     Args:
       task: decides the metrics.
       rows: prediction rows, in any order.
       facts: what the rows do not say.
-      resamples: of the bootstrap.
-      seed: of the bootstrap.
 
     Raises:
       DataError: the rows cannot be judged, or the best source is none of their methods.
       ValueError: a number is not finite.
     """
-    rows = list(rows)
+    rows = predictions.judged(task, rows)
     measured = intervals.measure(task, rows, resamples=resamples, seed=seed)
     methods = roster.ordered(measured.methods)
     results = {
@@ -116,89 +111,80 @@ def build(
             method: {m: dataclasses.asdict(intervals.interval(measured, method, m)) for m in measured.metrics}
             for method in methods
         },
-        "comparisons": _comparisons(measured, methods),
+        "comparisons": _comparisons(measured, _with_others(roster.REFERENCE, methods), measured.metrics),
         "captured": _captured(measured, facts.best_source, roster.REFERENCE, "oracle"),
         "new_user": {method: dataclasses.asdict(facts.new_user[method]) for method in roster.ordered(facts.new_user)},
         "seconds": {stage: float(seconds) for stage, seconds in facts.seconds.items()},
-        "per_user": _per_user(measured, methods),
+        "per_user": {method: _per_user(measured, method) for method in methods},
         "gains": _gains(measured, facts.best_prompt),
-        "sources": _sources(rows_lib.judged(task, rows), methods),
+        "sources": _sources(rows, methods),
         "bleu_signature": metrics.bleu_signature() if "bleu" in measured.metrics else None,
         "union": _union(measured, methods, facts.best_source),
-        "personal": _against(measured, [(m, shuffled.name(m)) for m in methods if shuffled.name(m) in methods]),
+        "personal": _comparisons(measured, [(m, shuffled.name(m)) for m in methods if shuffled.name(m) in methods]),
     }
     return _plain(results, "results")
 
 
-def _comparisons(measured: intervals.Measured, methods: Sequence[str]) -> list[dict[str, Any]]:
-    if roster.REFERENCE not in methods:
-        return []
-    others = [other for other in methods if other != roster.REFERENCE]
-    return _against(measured, [(roster.REFERENCE, other) for other in others], measured.metrics)
+def _comparisons(
+    measured: intervals.Measured, pairs: Iterable[tuple[str, str]], metric_names: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Of pairs of methods, by default on the deciding metric alone."""
+    comparisons = []
+    for (a, b), metric in itertools.product(pairs, metric_names or measured.metrics[:1]):
+        values = dataclasses.asdict(intervals.difference(measured, a, b, metric))
+        comparisons.append({"a": a, "b": b, "metric": metric, "difference": values.pop("value"), **values})
+    return comparisons
+
+
+def _with_others(method: str, methods: Sequence[str]) -> list[tuple[str, str]]:
+    return [(method, other) for other in methods if other != method] if method in methods else []
+
+
+def _captured(measured: intervals.Measured, source: str | None, method: str, oracle: str) -> dict[str, Any]:
+    share = None
+    if source is not None and {method, oracle} <= set(measured.methods):
+        share = captured.captured_share(measured, source=source, method=method, oracle=oracle)
+    ends = {"value": None, "low": None, "high": None} if share is None else dataclasses.asdict(share)
+    return {"from_best_source": ends.pop("value"), **ends, "source": source, "metric": measured.metrics[0]}
 
 
 def _union(measured: intervals.Measured, methods: Sequence[str], source: str | None) -> dict[str, Any] | None:
     if "union" not in methods:
         return None
     return {
-        "comparisons": _against(measured, [("union", other) for other in methods if other != "union"]),
+        "comparisons": _comparisons(measured, _with_others("union", methods)),
         "captured": _captured(measured, source, "union", "union_oracle"),
     }
 
 
-def _against(
-    measured: intervals.Measured, pairs: Sequence[tuple[str, str]], names: Sequence[str] | None = None
-) -> list[dict[str, Any]]:
-    """Comparisons of pairs of methods, by default on the deciding metric alone."""
-    found = []
-    for (a, b), metric in itertools.product(pairs, names or measured.metrics[:1]):
-        gap = intervals.difference(measured, a, b, metric)
-        ends = {"difference": gap.value, "low": gap.low, "high": gap.high, "detectable": gap.detectable}
-        found.append({"a": a, "b": b, "metric": metric} | ends)
-    return found
-
-
-def _captured(measured: intervals.Measured, source: str | None, method: str, oracle: str) -> dict[str, Any]:
-    metric = measured.metrics[0]
-    nothing = {"from_best_source": None, "low": None, "high": None, "source": source, "metric": metric}
-    if source is None or not {method, oracle} <= set(measured.methods):
-        return nothing
-    share = captured.captured_share(measured, source=source, method=method, oracle=oracle)
-    if share is None:
-        return nothing
-    return nothing | {"from_best_source": share.value, "low": share.low, "high": share.high}
-
-
-def _per_user(measured: intervals.Measured, methods: Sequence[str]) -> dict[str, Any]:
-    found = {}
-    for method in methods:
-        averages = {metric: intervals.per_user_interval(measured, method, metric) for metric in measured.metrics}
-        found[method] = {metric: dataclasses.asdict(average) for metric, average in averages.items() if average}
-    return found
+def _per_user(measured: intervals.Measured, method: str) -> dict[str, Any]:
+    averages = {metric: intervals.per_user_interval(measured, method, metric) for metric in measured.metrics}
+    return {metric: dataclasses.asdict(average) for metric, average in averages.items() if average}
 
 
 def _gains(measured: intervals.Measured, other: str | None) -> dict[str, Any] | None:
     metric = measured.metrics[0]
     if other is None or not {roster.REFERENCE, other} <= set(measured.methods):
         return None
-    sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
-    gains = sign * (measured.by_user[roster.REFERENCE, metric] - measured.by_user[other, metric]) + 0.0
+    by_user = (measured.by_user[method, metric] for method in (roster.REFERENCE, other))
+    gains = intervals.sign(metric) * np.subtract(*by_user) + 0.0
     users = {user: float(gain) for user, gain in zip(measured.users, gains, strict=True)}
     return {"a": roster.REFERENCE, "b": other, "metric": metric, "users": users}
 
 
-def _sources(rows: Sequence[rows_lib.Row], methods: Sequence[str]) -> dict[str, dict[str, float]]:
+def _sources(rows: Sequence[predictions.Row], methods: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Of every method that chooses among candidates: whose answers it gives."""
     shares = {}
     for method in methods:
-        chosen = [row["answers"][method].get("candidate") for row in rows]
-        if any(candidate is None for candidate in chosen):
+        choices = [row["answers"][method].get("candidate") for row in rows]
+        if any(choice is None for choice in choices):
             continue
-        pools = [row["pools"][pool][index]["source"] for row, (pool, index) in zip(rows, chosen, strict=True)]
-        found: dict[str, float] = collections.defaultdict(float)
-        for names in (source.split(", ") for source in pools):
-            for name in names:
-                found[name] += 1 / len(names)
-        shares[method] = {name: found[name] / len(pools) for name in sorted(found)}
+        counts: dict[str, float] = collections.defaultdict(float)
+        for row, (pool, index) in zip(rows, choices, strict=True):
+            sources = row["pools"][pool][index]["source"].split(", ")
+            for source in sources:
+                counts[source] += 1 / len(sources)
+        shares[method] = {source: counts[source] / len(rows) for source in sorted(counts)}
     return shares
 
 

@@ -21,6 +21,8 @@ import numpy as np
 
 from hydrajax.evaluation import intervals
 
+UNANIMOUS = 1e-12  # the spread of resamples up to which they say the same
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -51,15 +53,16 @@ def table(cells: Iterable[tuple[str, str, float | None]]) -> np.ndarray:
     Raises:
       ValueError: a pair occurs twice.
     """
-    given = list(cells)
-    users = {user: i for i, user in enumerate(sorted({user for user, _, _ in given}))}
-    prompts = {prompt: i for i, prompt in enumerate(sorted({prompt for _, prompt, _ in given}))}
-    if len({(user, prompt) for user, prompt, _ in given}) < len(given):
+    cells = list(cells)
+    pairs = [(user, prompt) for user, prompt, _ in cells]
+    if len(set(pairs)) < len(pairs):
         raise ValueError("a user made a request more than once, expected one cell each")
-    values = np.full((len(users), len(prompts)), np.nan)
-    for user, prompt, value in given:
+    row = {user: i for i, user in enumerate(sorted({user for user, _ in pairs}))}
+    column = {prompt: i for i, prompt in enumerate(sorted({prompt for _, prompt in pairs}))}
+    values = np.full((len(row), len(column)), np.nan)
+    for user, prompt, value in cells:
         if value is not None:
-            values[users[user], prompts[prompt]] = value
+            values[row[user], column[prompt]] = value
     return values
 
 
@@ -71,27 +74,25 @@ def estimate(
     Args:
       values: [U, P], NaN where not known.
       scale: the lowest and the highest value that a cell can have.
-      resamples: how many draws.
-      seed: of the draws; tables of one shape are drawn alike.
+      seed: tables of one shape are drawn alike.
     """
     known = ~np.isnan(values)
-    cells, missing = int(known.sum()), int((~known).sum())
-    if not cells:
-        return Estimate(value=None, low=None, high=None, detectable=None, cells=0, missing=missing)
-    value = float(values[known].mean())
-    users, prompts = values.shape
-    drawn = _resampled(np.where(known, values, 0.0), known.astype(float), resamples, seed)
-    n = min(int(known.any(axis=1).sum()), int(known.any(axis=0).sum()))
-    low, high = intervals.bounds(value, drawn, users=n)
-    if low is None:
-        return Estimate(value=value, low=None, high=None, detectable=None, cells=cells, missing=missing)
-    spread = float(np.std(drawn, ddof=1))
-    if spread < 1e-12:
-        reach = 1 - (intervals.ALPHA / 2) ** (1 / n)
-        low, high = value - reach * (value - scale[0]), value + reach * (scale[1] - value)
-        return Estimate(value=value, low=low, high=high, detectable=None, cells=cells, missing=missing)
-    detectable = intervals.DETECTABLE_STANDARD_ERRORS * spread
-    return Estimate(value=value, low=low, high=high, detectable=detectable, cells=cells, missing=missing)
+    value = low = high = detectable = None
+    if known.any():
+        value = float(values[known].mean())
+        clusters = min(int(known.any(axis=1).sum()), int(known.any(axis=0).sum()))
+        resampled = _resampled(np.where(known, values, 0.0), known.astype(float), resamples, seed)
+        low, high = intervals.bounds(value, resampled, users=clusters)
+        spread = 0.0 if low is None else float(np.std(resampled, ddof=1))
+        if spread > UNANIMOUS:
+            detectable = intervals.DETECTABLE_STANDARD_ERRORS * spread
+        elif low is not None:
+            reach = 1 - (intervals.ALPHA / 2) ** (1 / clusters)
+            low, high = value - reach * (value - scale[0]), value + reach * (scale[1] - value)
+    cells = int(known.sum())
+    return Estimate(
+        value=value, low=low, high=high, detectable=detectable, cells=cells, missing=int(known.size) - cells
+    )
 
 
 def _resampled(values: np.ndarray, known: np.ndarray, resamples: int, seed: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hydrajax.llm import models, request, store
 from hydrajax.llm.usage import Usage
@@ -30,17 +30,15 @@ class Planner:
 
     Args:
       answers: where those that there are already are read from.
-      guess: which of several sizes is counted where answers that are not there yet will decide; by default the middle.
     """
 
-    def __init__(self, model: str, answers: store.Store, *, guess: Callable[[Sequence[int]], int] | None = None):
+    def __init__(self, model: str, answers: store.Store):
         self.model = model
         self.usage = Usage(model=model)
         self.stages: dict[str, StagePlan] = {}
         self._store = answers
         self._planned: set[tuple[str, int]] = set()
         self._previous = ""
-        self.guess = guess or _middle
         row = models.find(model)
         habits = answers.habits(model)
         # Habits count what a model thinks, and so do its limits; what is typical says nothing of thinking.
@@ -116,7 +114,3 @@ def is_placeholder(answer: str) -> bool:
     For what reads answers and asks on by what they say: a placeholder says nothing, and the plan would stop there.
     """
     return _PLACEHOLDER.fullmatch(answer) is not None
-
-
-def _middle(sizes: Sequence[int]) -> int:
-    return sorted(sizes)[len(sizes) // 2]

@@ -1,14 +1,16 @@
 """The prompt baselines: zero-shot, random or retrieved records, a profile summary; k chosen on validation users."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from hydrajax.llm import planner
+from hydrajax.methods import sampling, selection
+from hydrajax.methods.answers import Answer
 from hydrajax.methods.lab import Lab
-from hydrajax.prompting import registry
-from hydrajax.types import Candidate, Query, Record
+from hydrajax.types import Query
 
 STRATEGIES = ("zero_shot", "icl_random", "rag", "pag")
+
+ChooseK = Callable[[Lab, str, Sequence[Query]], tuple[int, dict[int, float]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,51 +18,28 @@ class Baseline:
     """One prompt baseline's answers.
 
     Attributes:
-      shown: number of records k that served the validation users best; 0 for none.
+      k: number of records shown, the one that served the validation users best; 0 for none.
       validation: mean quality on the validation queries by k.
-      records: records shown, most relevant first, by query id.
-      answers: greedy answer by query id.
+      answers: the greedy ones.
     """
 
-    shown: int
+    k: int
     validation: Mapping[int, float]
-    records: Mapping[str, Sequence[Record]]
-    answers: Mapping[str, Candidate]
+    answers: Sequence[Answer]
 
 
-def choose_shown(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[int, dict[int, float]]:
-    """The number of records k with the best mean quality on validation queries, the smaller one of equals.
+def answer(
+    lab: Lab,
+    strategy: str,
+    validation: Sequence[Query],
+    queries: Sequence[Query],
+    choose_k: ChooseK = selection.choose_k,
+) -> Baseline:
+    """A prompt baseline with its k chosen on the validation queries.
 
-    Returns:
-      k, and the mean quality of each.
+    Args:
+      validation: queries with golds.
     """
-    sizes = numbers_shown(lab, strategy)
-    if len(sizes) == 1 or not validation:
-        return sizes[0], {}
-    counting = lab.ctx.llm if isinstance(lab.ctx.llm, planner.Planner) else None
-    planned = counting.calls if counting else 0
-    means = {}
-    for k in sizes:
-        shown = lab.shown(strategy, validation, k)
-        answers = lab.answers(strategy, shown, validation, stage=f"{strategy}: choosing k")
-        means[k] = sum(lab.quality(q, answers[q.id].text) for q in validation) / len(validation)
-    if counting and counting.calls > planned:  # placeholders do not say which is best
-        return counting.guess(sizes), means
-    return max(sizes, key=lambda k: (round(means[k], 9), -k)), means
-
-
-def answer(lab: Lab, strategy: str, validation: Sequence[Query], queries: Sequence[Query]) -> Baseline:
-    """A prompt baseline with its k chosen on the validation queries."""
-    k, means = choose_shown(lab, strategy, validation)
-    records = lab.shown(strategy, queries, k)
-    return Baseline(
-        shown=k, validation=means, records=records, answers=lab.answers(strategy, records, queries, stage=strategy)
-    )
-
-
-def numbers_shown(lab: Lab, strategy: str) -> tuple[int, ...]:
-    """The k to choose from: none where the strategy shows no records, also 0 where it says something without any."""
-    of = registry.get(strategy)
-    if of.retriever is None:
-        return (0,)
-    return (0, *lab.settings.shown) if of.alone else lab.settings.shown
+    k, means = choose_k(lab, strategy, validation)
+    prompts = sampling.prompts(lab, strategy, queries, k)
+    return Baseline(k=k, validation=means, answers=sampling.answer(lab, strategy, prompts, stage=strategy))

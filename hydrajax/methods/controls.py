@@ -15,10 +15,40 @@ import numpy as np
 
 from hydrajax import metrics
 from hydrajax.data import tasks
+from hydrajax.methods import answers
+from hydrajax.methods.answers import Draws, Pool
+from hydrajax.methods.lab import Lab
 from hydrajax.metrics import ratings
 from hydrajax.types import Query, Record
 
 RANDOM_DRAWS = 20
+
+
+def unlearned(lab: Lab, pools: Sequence[Pool]) -> dict[str, Draws]:
+    """What is chosen without anything learned: `random` (several draws), `oracle` and `vote`."""
+    chosen: dict[str, Draws] = {}
+    chosen["random"] = [
+        tuple(answers.choose(pool, i) for i in random_choices(votes(pool), seed=lab.seed, query_id=pool.query.id))
+        for pool in pools
+    ]
+    qualities = [[lab.quality(pool.query, candidate.text) for candidate in pool.candidates] for pool in pools]
+    chosen["oracle"] = [
+        (answers.choose(pool, oracle(of_pool)),) for pool, of_pool in zip(pools, qualities, strict=True)
+    ]
+    chosen["vote"] = [(answers.choose(pool, voted(lab, pool)),) for pool in pools]
+    return chosen
+
+
+def voted(lab: Lab, pool: Pool) -> int:
+    """`vote` on a pool."""
+    task = lab.ctx.task
+    return vote(task, [task.normalise(candidate.text) for candidate in pool.candidates], votes(pool))
+
+
+def votes(pool: Pool) -> list[int]:
+    """Of each candidate; one each where none has any."""
+    given = [candidate.votes for candidate in pool.candidates]
+    return given if sum(given) else [1] * len(given)
 
 
 def random_choices(votes: Sequence[int], *, seed: int, query_id: str, draws: int = RANDOM_DRAWS) -> tuple[int, ...]:
@@ -28,7 +58,6 @@ def random_choices(votes: Sequence[int], *, seed: int, query_id: str, draws: int
 
     Args:
       votes: samples that gave each candidate.
-      seed: of the run.
       query_id: whose pool it is.
       draws: how many choices.
 
@@ -63,7 +92,6 @@ def vote(task: tasks.Task, predictions: Sequence[str], votes: Sequence[int]) -> 
     Ties go to the candidate that stands first in the pool.
 
     Args:
-      task: decides the kind.
       predictions: normalised answers of the candidates.
       votes: samples that gave each candidate.
 
@@ -144,14 +172,14 @@ def derangements(users: Sequence[str], *, seed: int, n: int) -> tuple[Mapping[st
     if len(owners) < 2 or len(set(owners)) < len(owners):
         raise ValueError(f"got {len(owners)} users ({len(set(owners))} distinct), expected two or more distinct ones")
     rng = np.random.default_rng(seed)
-    own = np.arange(len(owners))
-    found: list[Mapping[str, str]] = []
-    while len(found) < n:
+    places = np.arange(len(owners))
+    drawn: list[Mapping[str, str]] = []
+    while len(drawn) < n:
         # Every third permutation or so moves everybody; keeping only these leaves the draw uniform.
         lent = rng.permutation(len(owners))
-        if not np.any(lent == own):
-            found.append({owner: owners[i] for owner, i in zip(owners, lent, strict=True)})
-    return tuple(found)
+        if not np.any(lent == places):
+            drawn.append({owner: owners[i] for owner, i in zip(owners, lent, strict=True)})
+    return tuple(drawn)
 
 
 def _majority(task: tasks.Task, predictions: Sequence[str], votes: Sequence[int]) -> int:

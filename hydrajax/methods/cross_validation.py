@@ -11,34 +11,34 @@ from typing import Literal
 
 import numpy as np
 
+from hydrajax import training
 from hydrajax.methods import scorers, selection
-from hydrajax.methods.scorers import Encode, Row
+from hydrajax.methods.rows import Row
+from hydrajax.methods.scorers import Encode
 from hydrajax.methods.union import proposals
 from hydrajax.nn import heads
-from hydrajax.training import fit as fit_lib
 from hydrajax.training import fitted as fitted_lib
 
-Taught = Literal["questions", "all"]
-POOLED = 0.0  # strength that stands for: no heads of users' own
+Teachers = Literal["questions", "all"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rows:
+class Learned:
     """What is learned from.
 
     Attributes:
       questions: training users' real queries.
       records: training users' pseudo-queries.
-      own: new users' pseudo-queries.
+      new: new users' pseudo-queries.
     """
 
     questions: Sequence[Row]
     records: Sequence[Row]
-    own: Sequence[Row] = ()
+    new: Sequence[Row] = ()
 
-    def taught(self, what: Taught) -> list[Row]:
-        """Real queries alone, or both."""
-        return [*self.questions, *(self.records if what == "all" else ())]
+    def taught_by(self, teachers: Teachers) -> list[Row]:
+        """Training users' rows: of real queries alone, or of both kinds."""
+        return [*self.questions, *(self.records if teachers == "all" else ())]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,15 @@ class Setting:
     A convex family takes no epochs; its `prior_strength` is in the configuration.
     """
 
-    taught: Taught
-    config: fit_lib.FitConfig
+    teachers: Teachers
+    config: training.FitConfig
     epochs: int = 0
 
     @property
     def name(self) -> str:
         c = self.config
         head = f"{c.family} heads, prior {c.prior_strength:g}, epochs {self.epochs}" if self.epochs else "pooled head"
-        return f"{self.taught}, {c.family}, {c.loss}, ridge {c.pooled_ridge:g}: {head}"
+        return f"{self.teachers}, {c.family}, {c.loss}, ridge {c.pooled_ridge:g}: {head}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,16 +70,16 @@ class Choice:
       quality: mean quality of the selected candidates of left-out users, by setting.
     """
 
-    scorer: scorers.Scorer
-    headed: scorers.Scorer
+    scorer: scorers.TrainedScorer
+    headed: scorers.TrainedScorer
     setting: str
     quality: Mapping[str, float]
 
 
 def choose(
-    rows: Rows,
+    learned: Learned,
     encode: Encode,
-    configs: Sequence[fit_lib.FitConfig],
+    configs: Sequence[training.FitConfig],
     *,
     strengths: Sequence[float] = (10.0, 100.0),
     epochs: Sequence[int] = (4,),
@@ -91,70 +91,83 @@ def choose(
     Of equal settings the first is taken, the pooled head before others.
 
     Args:
-      rows: of training and new users.
-      encode: the frozen base.
       configs: alternatives of the fit.
       strengths: of the prior of own heads (convex families).
       epochs: of own heads (other families).
       parts: of the training users.
       seed: of the division.
     """
-    if not rows.questions and not rows.records:
+    rows = learned.taught_by("all")
+    if not rows:
         return Choice(scorer=scorers.Untrained(), headed=scorers.Untrained(), setting="nothing to learn", quality={})
-    users = list(dict.fromkeys(row.user_id for row in (*rows.questions, *rows.records)))
+    users = list(dict.fromkeys(row.user_id for row in rows))
     part_of = proposals.parts_of(users, min(parts, len(users)), seed)
-    whats: tuple[Taught, ...] = ("questions", "all") if rows.questions and rows.records else ("all",)
-    pooled = [Setting(taught=what, config=config) for what in whats for config in configs]
-    quality = {setting.name: _left_out(rows, encode, setting, part_of, [setting])[0] for setting in pooled}
-    best = max(pooled, key=lambda setting: round(quality[setting.name], 9))
+    teachers: tuple[Teachers, ...] = ("questions", "all") if learned.questions and learned.records else ("all",)
+    pooled = [Setting(teachers=who, config=config) for who in teachers for config in configs]
+    quality = {setting.name: _held_out_qualities(learned, encode, part_of, setting, [setting])[0] for setting in pooled}
+    best = _best(pooled, quality)
     headed = [
         dataclasses.replace(best, config=dataclasses.replace(best.config, prior_strength=strength), epochs=n)
-        for strength, n in _ways(best.config, strengths, epochs)
+        for strength, n in _strengths_and_epochs(best.config, strengths, epochs)
     ]
-    found = dict(zip((s.name for s in headed), _left_out(rows, encode, best, part_of, headed), strict=True))
-    quality |= found
-    chosen = max([best, *headed], key=lambda setting: round(quality[setting.name], 9))
-    own = max(headed, key=lambda setting: round(quality[setting.name], 9))
-    users_train, examples = scorers.examples_of(rows.taught(best.taught), encode)
-    fitted = fit_lib.pretrain(best.config, examples, len(users_train))
-    with_heads = scorers.personalise(own.config, encode, fitted, rows.own, epochs=own.epochs)
-    without = scorers.Personal(encode=encode, fitted=fitted, heads=None, user_rows={})
+    means = _held_out_qualities(learned, encode, part_of, best, headed)
+    quality |= dict(zip((setting.name for setting in headed), means, strict=True))
+    chosen, chosen_headed = _best([best, *headed], quality), _best(headed, quality)
+    without_heads = _pretrain(learned.taught_by(best.teachers), encode, best.config)
+    with_heads = scorers.personalise(without_heads, chosen_headed.config, learned.new, epochs=chosen_headed.epochs)
     return Choice(
-        scorer=with_heads if chosen.epochs else without, headed=with_heads, setting=chosen.name, quality=quality
+        scorer=with_heads if chosen.epochs else without_heads,
+        headed=with_heads,
+        setting=chosen.name,
+        quality=quality,
     )
 
 
-def _left_out(
-    rows: Rows, encode: Encode, pooled: Setting, part_of: Mapping[str, int], settings: Sequence[Setting]
+def _best(settings: Sequence[Setting], quality: Mapping[str, float]) -> Setting:
+    return max(settings, key=lambda setting: round(quality[setting.name], 9))
+
+
+def _pretrain(rows: Sequence[Row], encode: Encode, config: training.FitConfig) -> scorers.PersonalScorer:
+    return scorers.pretrain(config, encode, *scorers.examples_of(rows, encode))
+
+
+def _held_out_qualities(
+    learned: Learned,
+    encode: Encode,
+    part_of: Mapping[str, int],
+    pooled: Setting,
+    settings: Sequence[Setting],
 ) -> list[float]:
-    """Mean quality of the selected candidates of left-out users' real queries (without any: of their records).
+    """Mean quality, by setting, of the selected candidates of left-out users' real queries (without any: of their
+    records).
 
     Heads learn from the left-out users' own records; where these are all that is asked, there is none to learn from.
     """
-    found: list[list[float]] = [[] for _ in settings]
-    for taught, own, asked in _divisions(rows, pooled.taught, part_of):
-        users, examples = scorers.examples_of(taught, encode)
-        fitted = fit_lib.pretrain(pooled.config, examples, len(users))
-        for qualities, setting in zip(found, settings, strict=True):
-            scorer = scorers.personalise(setting.config, encode, fitted, own, epochs=setting.epochs)
-            qualities += selection.chosen_qualities(scorer, asked)
-    return [float(np.mean(qualities)) if qualities else 0.0 for qualities in found]
+    qualities: list[list[float]] = [[] for _ in settings]
+    for taught, records, asked in _divisions(learned, pooled.teachers, part_of):
+        scorer = _pretrain(taught, encode, pooled.config)
+        for of_setting, setting in zip(qualities, settings, strict=True):
+            personal = scorers.personalise(scorer, setting.config, records, epochs=setting.epochs)
+            of_setting += selection.chosen_qualities(personal, asked)
+    return [float(np.mean(of_setting)) if of_setting else 0.0 for of_setting in qualities]
 
 
 def _divisions(
-    rows: Rows, what: Taught, part_of: Mapping[str, int]
+    learned: Learned, teachers: Teachers, part_of: Mapping[str, int]
 ) -> Iterator[tuple[list[Row], list[Row], list[Row]]]:
     """(rows that teach, the left-out users' own records, what they are asked), for each part with both."""
     for part in sorted(set(part_of.values())):
-        taught = [row for row in rows.taught(what) if part_of[row.user_id] != part]
-        records = [row for row in rows.records if part_of[row.user_id] == part]
-        asked = [row for row in rows.questions if part_of[row.user_id] == part]
-        if taught and (asked or (records and not rows.questions)):
+        taught = [row for row in learned.taught_by(teachers) if part_of[row.user_id] != part]
+        records = [row for row in learned.records if part_of[row.user_id] == part]
+        asked = [row for row in learned.questions if part_of[row.user_id] == part]
+        if taught and (asked or (records and not learned.questions)):
             yield taught, records if asked else [], asked or records
 
 
-def _ways(config: fit_lib.FitConfig, strengths: Sequence[float], epochs: Sequence[int]) -> list[tuple[float, int]]:
+def _strengths_and_epochs(
+    config: training.FitConfig, strengths: Sequence[float], epochs: Sequence[int]
+) -> list[tuple[float, int]]:
     """(prior strength, epochs): a convex family differs by the one, others by the other."""
-    if isinstance(fitted_lib.family(config), heads.Convex):
+    if isinstance(fitted_lib.family_of(config), heads.Convex):
         return [(strength, 1) for strength in strengths]
     return [(config.prior_strength, n) for n in epochs]

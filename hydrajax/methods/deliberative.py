@@ -16,6 +16,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from hydrajax.data import draws, tasks, tempting
+from hydrajax.methods import sampling, user_models
+from hydrajax.methods.answers import Prompt
 from hydrajax.methods.lab import Lab
 from hydrajax.prompting import contract, registry
 from hydrajax.types import DataError, Query, User
@@ -43,15 +45,13 @@ class Result:
     known: Mapping[str, int]
 
 
-def ask_all(bench: Lab, prompts: Sequence[tempting.Prompt], strategies: Sequence[str], *, mixed: bool = True) -> Result:
+def ask_all(lab: Lab, prompts: Sequence[tempting.Prompt], strategies: Sequence[str], *, mixed: bool = True) -> Result:
     """Asks every request as every user under every condition, greedily.
 
     What is the same text is one call: plain costs a call a prompt, however many users there are.
 
     Args:
-      bench: its users ask; its task is of `request_task`.
-      prompts: what they ask.
-      strategies: by name.
+      lab: its users ask; its task is of `request_task`.
       mixed: whether each strategy is also told of mixed users.
 
     Raises:
@@ -59,37 +59,35 @@ def ask_all(bench: Lab, prompts: Sequence[tempting.Prompt], strategies: Sequence
     """
     check(strategies)
     strategies = registry.permitted(strategies, cross_user=True)
-    own = dict(bench.users)
-    others = mix(own, bench.seed) if mixed and any(registry.get(name).alone for name in strategies) else {}
-    bench = dataclasses.replace(bench, users={**own, **{user.id: user for user in others.values()}})
+    others = mix(lab.users, lab.seed) if mixed and any(registry.get(name).alone for name in strategies) else {}
+    askers = dict(lab.users)
+    lab = dataclasses.replace(lab, users={**askers, **{user.id: user for user in others.values()}})
     replies: list[Reply] = []
     known = {}
 
-    def ask(condition: str, strategy: str, askers: Mapping[str, User]) -> None:
-        queries = {
-            (user_id, prompt.id): Query(id=f"{asker.id}/{prompt.id}", user_id=asker.id, inputs={"text": prompt.text})
-            for user_id, asker in askers.items()
-            for prompt in prompts
-        }
-        asked = list(queries.values())
-        answers = bench.answers(strategy, {}, asked, stage=condition)
-        models = bench.user_models(strategy, asked)
-        known[condition] = len({query.user_id for query in asked if query.id in models})
-        for (user_id, prompt_id), query in queries.items():
-            said = answers[query.id]
-            replies.append(
-                Reply(
-                    condition=condition,
-                    user=user_id,
-                    prompt=prompt_id,
-                    text=said.text,
-                    stop_reason=said.stop_reason,
-                )
+    def ask(condition: str, strategy: str, stands_for: Mapping[str, User]) -> None:
+        made_by = [(user_id, user, prompt) for user_id, user in stands_for.items() for prompt in prompts]
+        queries = [
+            Query(id=f"{user.id}/{prompt.id}", user_id=user.id, inputs={"text": prompt.text})
+            for _, user, prompt in made_by
+        ]
+        answers = sampling.answer(lab, strategy, [Prompt(query=query) for query in queries], stage=condition)
+        models = user_models.known(lab, strategy, queries)
+        known[condition] = len({query.user_id for query in queries if query.id in models})
+        replies.extend(
+            Reply(
+                condition=condition,
+                user=user_id,
+                prompt=prompt.id,
+                text=answer.text,
+                stop_reason=answer.chosen.stop_reason,
             )
+            for (user_id, _, prompt), answer in zip(made_by, answers, strict=True)
+        )
 
-    ask(PLAIN, "zero_shot", own)
+    ask(PLAIN, "zero_shot", askers)
     for strategy in dict.fromkeys(strategies):
-        ask(strategy, strategy, own)
+        ask(strategy, strategy, askers)
         if mixed and registry.get(strategy).alone:
             ask(mixed_name(strategy), strategy, others)
     return Result(replies=tuple(replies), known=known)
@@ -122,17 +120,13 @@ def check(strategies: Sequence[str]) -> None:
 def mix(users: Mapping[str, User], seed: int) -> dict[str, User]:
     """For every user a stand-in with as many records, drawn from all records of the others.
 
-    Args:
-      users: by id.
-      seed: of the draws.
-
     Returns:
       The stand-ins by the ids of those for whom they stand; their own ids are others.
 
     Raises:
       DataError: the others have fewer records than a user has.
     """
-    found = {}
+    mixed = {}
     for user_id, user in users.items():
         pool = [
             dataclasses.replace(record, id=f"{other.id}/{record.id}")
@@ -146,8 +140,8 @@ def mix(users: Mapping[str, User], seed: int) -> dict[str, User]:
                 "least: a mixed user is made of them"
             )
         drawn = draws.shuffled(pool, seed=draws.number(seed, "mixed", user_id), name=lambda record: record.id)
-        found[user_id] = User(id=user_id + _MIXED, profile=tuple(drawn[: len(user.profile)]))
-    return found
+        mixed[user_id] = User(id=user_id + _MIXED, profile=tuple(drawn[: len(user.profile)]))
+    return mixed
 
 
 def _usable(strategy: contract.Strategy) -> bool:

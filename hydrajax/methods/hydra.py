@@ -13,19 +13,20 @@ Training users fit what all users share (with a trainable base, base and heads t
 what runs use, the pooled head); new users fit a head alone, from their own profiles.
 """
 
+import collections
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from hydrajax.methods import stages, surface
-from hydrajax.methods import trials as trials_lib
+from hydrajax.methods import answers, rows, sampling, stages
+from hydrajax.methods.answers import Answer, Pool, Prompt
 from hydrajax.methods.lab import Lab
-from hydrajax.methods.scorers import Row, Scorer
-from hydrajax.types import Candidate, Feedback, Query, Record
-
-Pools = Mapping[str, Sequence[Candidate]]
+from hydrajax.methods.rows import Row
+from hydrajax.methods.scorers import Heads, TrainedScorer, Untrained
+from hydrajax.types import Feedback, Query
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,12 +51,21 @@ class People:
     new_queries: Sequence[Query]
     feedback: Sequence[Feedback] = ()
 
+    @property
+    def everybody(self) -> tuple[str, ...]:
+        return (*self.train, *self.validation, *self.new)
+
+    @property
+    def asked(self) -> list[Query]:
+        """Everything that is answered: validation queries, then new ones."""
+        return [*self.validation_queries, *self.new_queries]
+
 
 @runtime_checkable
 class Learner(Protocol):
     """Fits a scorer: pretraining on `train`, heads for the users of `heads`, settings by `judged`."""
 
-    def fit(self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]) -> Scorer:
+    def fit(self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]) -> TrainedScorer:
         """
         Args:
           name: of the scorer, for checkpoints and curves.
@@ -67,234 +77,175 @@ class Learner(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class System:
+    """What answers: the trained scorers, and k, the number of records of H*."""
+
+    reranker: TrainedScorer
+    adapter: TrainedScorer
+    k: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """What HYDRA did for the new users' queries.
+    """What was learned, and what is answered to the validation and new queries, in this order (`People.asked`).
 
     Attributes:
-      reranker, adapters: the trained scorers; adapters by method, `hydra` and `hydra_adapter` (one and the same where
-        pools are shared).
-      records: H* by query id, most relevant first, for validation and new queries.
-      pools: candidates by source (`zero_shot`, `reranked`) and query id, the greedy answer first.
-      shown: k, the number of records of H*.
+      system: what answers.
+      answers: HYDRA's.
+      zero_shot: those of `hydra_adapter`, which chooses among candidates without records; by the adapter of the system
+        too where one serves both.
     """
 
-    reranker: Scorer
-    adapters: Mapping[str, Scorer]
-    records: Mapping[str, Sequence[Record]]
-    pools: Mapping[str, Pools]
-    shown: int
+    system: System
+    answers: Sequence[Answer]
+    zero_shot: Sequence[Answer]
 
 
-def hydra(lab: Lab, learner: Learner, people: People, shown: int) -> Result:
-    """The whole system, from profiles to candidates and the scorers that choose among them.
+def hydra(lab: Lab, learner: Learner, people: People, k: int) -> Result:
+    """The whole system, from profiles to answers.
 
     Args:
-      lab: task, LLM, settings.
-      learner: fits scorers.
-      people: training, validation and new users.
-      shown: k, records in a prompt.
+      k: records in a prompt, as validation users chose it (`selection.choose_k`).
     """
-    s = lab.settings
-    learned = (*people.train, *people.validation, *people.new)
-    pseudo = lab.pseudo_queries(learned, population=people.train)
-    asked = [*people.validation_queries, *people.new_queries]
-
-    tried = trials_lib.record_trials(
-        lab, [*_first(pseudo, s.trial_queries), *people.label_queries, *people.validation_queries]
+    pseudo = sampling.pseudo_queries(lab, people.everybody, population=people.train)
+    retrieved = retrieve(lab, people.asked)
+    reranker = learn_reranker(lab, learner, people, pseudo)
+    reranked = rerank(lab, reranker, retrieved, k)
+    zero_shot = sample(lab, without_records(people.asked), stages.ZERO_SHOT_ASKED, source="zero_shot")
+    pools = sample(lab, reranked)
+    adapter, zero_shot_adapter = learn_adapters(lab, learner, people, pseudo, reranker, k, pools, zero_shot)
+    return Result(
+        system=System(reranker=reranker, adapter=adapter, k=k),
+        answers=adapt(lab, adapter, pools),
+        zero_shot=adapt(lab, zero_shot_adapter, zero_shot),
     )
-    reranker = learner.fit("reranker", **_division(people, reranker_rows(lab, tried)))
-    records = rerank(lab, reranker, asked, shown)
 
-    pools = {
-        "zero_shot": lab.pools(
-            "zero_shot", {}, asked, samples=s.samples, source="zero_shot", stage=stages.ZERO_SHOT_ASKED
-        ),
-        "reranked": lab.pools("rag", records, asked, samples=s.samples, source="reranked", stage=stages.RERANKED_ASKED),
-    }
-    if s.adapter_pools == "reranked":
-        adapters = _own_adapters(lab, learner, people, reranker, pseudo, pools, shown)
-    else:
-        adapter = _common_adapter(lab, learner, people, pseudo, pools, shown)
-        adapters = {"hydra": adapter, "hydra_adapter": adapter}
-    return Result(reranker=reranker, adapters=adapters, records=records, pools=pools, shown=shown)
+
+def answer(lab: Lab, system: System, queries: Sequence[Query]) -> list[Answer]:
+    """HYDRA's answers, once its scorers are trained: the four steps."""
+    retrieved = retrieve(lab, queries)
+    reranked = rerank(lab, system.reranker, retrieved, system.k)
+    pools = sample(lab, reranked)
+    return adapt(lab, system.adapter, pools)
+
+
+def without_records(queries: Sequence[Query]) -> list[Prompt]:
+    """The queries alone."""
+    return [Prompt(query=query) for query in queries]
+
+
+def retrieve(lab: Lab, queries: Sequence[Query]) -> list[Prompt]:
+    """Step 1, H'."""
+    return [Prompt(query=query, records=lab.retrieve(query, lab.settings.retrieved)) for query in queries]
 
 
 def rerank(
-    lab: Lab, reranker: Scorer, queries: Sequence[Query], k: int, *, pooled: bool = False
-) -> dict[str, tuple[Record, ...]]:
-    """H*: the k of the N retrieved records with the highest s_R(q, h), best first; ties keep the retriever's order.
+    lab: Lab, reranker: TrainedScorer, retrieved: Sequence[Prompt], k: int, *, pooled: bool = False
+) -> list[Prompt]:
+    """Step 2, H*: the k records with the highest s_R(q, h), best first; records of equal score keep their order.
 
     Args:
-      lab: retrieves.
-      reranker: scores.
-      queries: for which records are wanted.
-      k: how many.
       pooled: by the pooled head for everybody.
     """
-    retrieved = {query.id: lab.retrieve(query, lab.settings.retrieved) for query in queries}
-    rows = [record_row(lab, query, record) for query in queries for record in retrieved[query.id]]
-    scores = iter(reranker.scores(rows, pooled=pooled))
-    chosen = {}
-    for query in queries:
-        records = retrieved[query.id]
-        own = np.array([next(scores) for _ in records])
-        chosen[query.id] = tuple(records[i] for i in np.argsort(-own, kind="stable")[:k])
-    return chosen
+    pairs = [rows.of_record(lab, prompt.query, record) for prompt in retrieved for record in prompt.records]
+    by_prompt = answers.split(reranker.scores(pairs, pooled=pooled), [len(prompt.records) for prompt in retrieved])
+    orders = [np.argsort(-scores, kind="stable")[:k] for scores in by_prompt]
+    return [
+        dataclasses.replace(prompt, records=tuple(prompt.records[i] for i in order))
+        for prompt, order in zip(retrieved, orders, strict=True)
+    ]
 
 
-def candidate_scores(
+def sample(
     lab: Lab,
-    adapter: Scorer,
-    queries: Sequence[Query],
-    pools: Pools,
+    prompts: Sequence[Prompt],
+    stage: str = stages.RERANKED_ASKED,
     *,
-    heads: Mapping[str, str] | None = None,
-    pooled: bool = False,
-) -> dict[str, np.ndarray]:
-    """s_A(q, o) of every candidate, by query id; the answer is its argmax (the first of equals)."""
-    rows = [row for query in queries for row in candidate_rows(lab, query, pools[query.id])]
-    scores = adapter.scores(rows, heads=heads, pooled=pooled)
-    ends = np.cumsum([len(pools[query.id]) for query in queries])[:-1]
-    return {query.id: own for query, own in zip(queries, np.split(scores, ends), strict=True)}
+    source: str = "reranked",
+    samples: int | None = None,
+) -> list[Pool]:
+    """Step 3: the greedy answer and b samples (or `samples`), given H* and q; without records for `zero_shot`."""
+    strategy = "rag" if source == "reranked" else source
+    b = lab.settings.samples if samples is None else samples
+    return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage)
 
 
-def _own_adapters(
+def adapt(
+    lab: Lab, adapter: TrainedScorer, pools: Sequence[Pool], *, heads: Heads = None, pooled: bool = False
+) -> list[Answer]:
+    """Step 4: the candidate with the highest s_A(q, o), the first of equals.
+
+    Args:
+      heads: see `TrainedScorer.scores`.
+      pooled: by the pooled head for everybody.
+    """
+    pairs = [row for pool in pools for row in rows.of_candidates(lab, pool)]
+    return answers.best_of_each(pools, adapter.scores(pairs, heads=heads, pooled=pooled))
+
+
+def learn_reranker(lab: Lab, learner: Learner, people: People, pseudo: Sequence[Query]) -> TrainedScorer:
+    """s_R, from the LLM's answers to queries with one record shown alone."""
+    tried = [*_first_of_each(pseudo, lab.settings.trial_queries), *people.label_queries, *people.validation_queries]
+    return learner.fit("reranker", **_division(people, rows.tried_records(lab, tried)))
+
+
+def learn_adapters(
     lab: Lab,
     learner: Learner,
     people: People,
-    reranker: Scorer,
     pseudo: Sequence[Query],
-    pools: Mapping[str, Pools],
-    shown: int,
-) -> dict[str, Scorer]:
-    """The paper's: each method learns from b candidates of the prompt that it chooses among."""
-    b = lab.settings.samples
-    zero = lab.pools("zero_shot", {}, pseudo, samples=b, source="zero_shot", stage=stages.ZERO_SHOT_LEARNED)
-    records = rerank(lab, reranker, pseudo, shown)
-    rest = lab.pools("rag", records, pseudo, samples=b, source="reranked", stage=stages.SHOWN_LEARNED)
-    told = feedback_rows(lab, people.feedback)
-    adapters = {}
-    for method, name, learned, pool in (
-        ("hydra", "adapter", rest, "reranked"),
-        ("hydra_adapter", "zero-shot adapter", zero, "zero_shot"),
-    ):
-        rows = [*told, *labelled_rows(lab, pseudo, learned, "learned")]
-        judged = labelled_rows(lab, people.validation_queries, pools[pool], "judged")
-        adapters[method] = learner.fit(name, **_division(people, [*rows, *judged]))
-    return adapters
+    reranker: TrainedScorer,
+    k: int,
+    pools: Sequence[Pool],
+    zero_shot: Sequence[Pool],
+) -> tuple[TrainedScorer, TrainedScorer]:
+    """s_A, for candidates with reranked records and for those without any (see `Settings.adapter_pools`).
+
+    Args:
+      people: who teaches, and what users said of answers.
+      pseudo: everybody's records as queries.
+      reranker, k: give the records of what is learned from.
+      pools, zero_shot: candidates for `People.asked`; those of validation queries judge.
+    """
+    kind, validation = lab.settings.adapter_pools, len(people.validation_queries)
+    samples = lab.settings.shared_samples if kind == "shared" else lab.settings.samples
+    told = rows.of_feedback(lab, people.feedback)
+    judged = rows.tried_candidates(lab, pools[:validation], "judged reranked")
+    judged_zero_shot = rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
+    learned: list[Row] = []
+    learned_zero_shot: list[Row] = []
+    if kind != "feedback":
+        sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
+        learned_zero_shot = rows.tried_candidates(lab, sampled, "zero-shot")
+    if kind in ("shared", "reranked"):
+        # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
+        prompts = rerank(lab, reranker if kind == "reranked" else Untrained(), retrieve(lab, pseudo), k)
+        sampled = sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples)
+        learned = rows.tried_candidates(lab, sampled, "reranked")
+
+    def fit(name: str, *parts: Sequence[Row]) -> TrainedScorer:
+        return learner.fit(name, **_division(people, [*told, *itertools.chain(*parts)]))
+
+    if kind == "reranked":
+        return fit("adapter", learned, judged), fit("zero-shot adapter", learned_zero_shot, judged_zero_shot)
+    adapter = fit("adapter", learned_zero_shot, learned, judged_zero_shot, judged)
+    return adapter, adapter
 
 
-def _common_adapter(
-    lab: Lab, learner: Learner, people: People, pseudo: Sequence[Query], pools: Mapping[str, Pools], shown: int
-) -> Scorer:
-    """One adapter for both methods, from pools that need no reranker, or from feedback alone."""
-    s = lab.settings
-    rows = feedback_rows(lab, people.feedback)
-    half = s.shared_samples if s.adapter_pools == "shared" else s.samples
-    if s.adapter_pools != "feedback":
-        zero = lab.pools("zero_shot", {}, pseudo, samples=half, source="zero_shot", stage=stages.ZERO_SHOT_LEARNED)
-        rows += labelled_rows(lab, pseudo, zero, "zero-shot")
-    if s.adapter_pools == "shared":
-        retrieved = {query.id: lab.retrieve(query, shown) for query in pseudo}
-        rest = lab.pools("rag", retrieved, pseudo, samples=half, source="reranked", stage=stages.SHOWN_LEARNED)
-        rows += labelled_rows(lab, pseudo, rest, "with records")
-    for name, own in pools.items():
-        rows += labelled_rows(lab, people.validation_queries, own, name)
-    return learner.fit("adapter", **_division(people, rows))
-
-
-def _first(queries: Sequence[Query], n: int | None) -> list[Query]:
+def _first_of_each(queries: Sequence[Query], n: int | None) -> list[Query]:
     """The first n queries of each user, all where n is None."""
-    by_user: dict[str, list[Query]] = {}
+    by_user: dict[str, list[Query]] = collections.defaultdict(list)
     for query in queries:
-        by_user.setdefault(query.user_id, []).append(query)
-    return [query for own in by_user.values() for query in own[:n]]
+        by_user[query.user_id].append(query)
+    return [query for of_user in by_user.values() for query in of_user[:n]]
 
 
-def _division(people: People, rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _division(people: People, labelled: Sequence[Row]) -> Mapping[str, list[Row]]:
     """Rows by their part: training users learn all, others' pseudo-queries make heads, their real queries judge."""
     train, real = set(people.train), {query.id for query in people.validation_queries}
-    judged = [row for row in rows if row.query_id in real]
-    rest = [row for row in rows if row.query_id not in real]
+    learned = [row for row in labelled if row.query_id not in real]
     return {
-        "train": [row for row in rest if row.user_id in train],
-        "heads": [row for row in rest if row.user_id not in train],
-        "judged": judged,
+        "train": [row for row in learned if row.user_id in train],
+        "heads": [row for row in learned if row.user_id not in train],
+        "judged": [row for row in labelled if row.query_id in real],
     }
-
-
-def reranker_rows(lab: Lab, tried: Sequence[trials_lib.Trial]) -> list[Row]:
-    """Rows (query, record) with the label r of every trial."""
-    return [
-        dataclasses.replace(record_row(lab, trial.query, trial.tried), label=trial.label, quality=trial.quality)
-        for trial in tried
-        if isinstance(trial.tried, Record)
-    ]
-
-
-def record_row(lab: Lab, query: Query, record: Record) -> Row:
-    """The pair (query, record), the record's answer included."""
-    task = lab.ctx.task
-    return Row(
-        user_id=query.user_id,
-        query_id=query.id,
-        pool=query.id,
-        first=task.query_text(query),
-        second=task.record_text(record),
-    )
-
-
-def candidate_rows(lab: Lab, query: Query, pool: Sequence[Candidate], name: str = "") -> list[Row]:
-    """The pairs (query, candidate); extras: source, share of votes, whether it is greedy, and surface features."""
-    task = lab.ctx.task
-    asked = task.query_text(query)
-    votes = sum(candidate.votes for candidate in pool)
-    return [
-        Row(
-            user_id=query.user_id,
-            query_id=query.id,
-            pool=f"{name}|{query.id}",
-            first=asked,
-            second=task.normalise(candidate.text),
-            extras=(
-                float(candidate.source == "reranked"),
-                candidate.votes / votes,
-                float(candidate.greedy),
-                *(surface.features(asked, task.normalise(candidate.text)) if lab.settings.surface else ()),
-            ),
-        )
-        for candidate in pool
-    ]
-
-
-def feedback_rows(lab: Lab, feedback: Sequence[Feedback]) -> list[Row]:
-    """The pairs (query, answer) of scores and comparisons; a gold alone has nothing to be better than."""
-    rows = []
-    for i, said in enumerate(feedback):
-        scores = dict(said.scores or {})
-        if said.preferred is not None:
-            scores = {said.preferred[0]: 1.0, said.preferred[1]: 0.0}
-        mean = sum(scores.values()) / max(1, len(scores))
-        pool = [Candidate(text=text, source="feedback") for text in scores]
-        if len(set(scores.values())) > 1:
-            rows += [
-                dataclasses.replace(row, label=float(score > mean), quality=score)
-                for row, score in zip(
-                    candidate_rows(lab, said.query, pool, f"feedback {i}"), scores.values(), strict=True
-                )
-            ]
-    return rows
-
-
-def labelled_rows(lab: Lab, queries: Sequence[Query], pools: Pools, name: str) -> list[Row]:
-    """The rows of `candidate_rows` with label and quality; pools without any difference in quality teach nothing."""
-    rows = []
-    for query in queries:
-        pool = pools[query.id]
-        tried = trials_lib.candidate_trials(lab, [query], {query.id: pool})
-        if len({trial.quality for trial in tried}) > 1:
-            rows += [
-                dataclasses.replace(row, label=trial.label, quality=trial.quality)
-                for row, trial in zip(candidate_rows(lab, query, pool, name), tried, strict=True)
-            ]
-    return rows

@@ -6,12 +6,14 @@
 Any strategy goes the same way: step 1 is what it learns of a user, step 2 its prompt.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from hydrajax.llm.request import count_tokens
+from hydrajax.methods import sampling, user_models
+from hydrajax.methods.answers import Pool, Prompt
 from hydrajax.methods.lab import Lab
-from hydrajax.prompting import contract, registry
-from hydrajax.types import Candidate, Query, Record
+from hydrajax.prompting import contract
+from hydrajax.types import Query, Record
 
 STRATEGY = "hypotheses"
 
@@ -22,8 +24,6 @@ def hyperalign(
     """The two steps, for every query.
 
     Args:
-      lab: task, LLM, users and settings.
-      queries: what is asked.
       strategy: `hypotheses`, or another one that is compared with it.
       samples: answers to each prompt, the greedy one and others at the lab's temperature.
       stage: names the answers in progress and plans; by default the strategy.
@@ -31,29 +31,24 @@ def hyperalign(
     Returns:
       `samples` texts by query id; an empty one where the LLM gave no answer.
     """
-    known = lab.user_models(strategy, queries)
-    shown = shown_records(lab, strategy, queries, known)
-    pools = lab.pools(strategy, shown, queries, samples=samples - 1, source=strategy, stage=stage or strategy)
-    return {query.id: _texts(lab, pools[query.id], samples) for query in queries}
+    pools = sampling.sample(
+        lab, strategy, prompts(lab, strategy, queries), samples=samples - 1, stage=stage or strategy
+    )
+    return {pool.query.id: _texts(lab, pool, samples) for pool in pools}
 
 
-def shown_records(
-    lab: Lab, strategy: str, queries: Sequence[Query], known: Mapping[str, contract.UserModel]
-) -> dict[str, Sequence[Record]]:
-    """The records that a strategy shows: as many as fit into a prompt.
+def prompts(lab: Lab, strategy: str, queries: Sequence[Query]) -> list[Prompt]:
+    """The queries with the records that a strategy shows: as many as fit into a prompt.
 
     Where something is known of the user that speaks for itself, and names no records to go with it, none.
-
-    Args:
-      lab: task, users and settings.
-      strategy: whose prompts.
-      queries: what is asked.
-      known: user models by query id.
     """
-    alone = {query_id for query_id, model in known.items() if registry.get(strategy).alone and not model.shown}
+    known = user_models.known(lab, strategy, queries)
+    alone = {query_id for query_id, model in known.items() if lab.strategy(strategy).alone and not model.shown}
     most = max(len(lab.users[query.user_id].profile) for query in queries)
-    found = lab.shown(strategy, queries, most)
-    return {query_id: () if query_id in alone else fitting(own, lab.ctx) for query_id, own in found.items()}
+    return [
+        Prompt(query=prompt.query, records=() if prompt.query.id in alone else fitting(prompt.records, lab.ctx))
+        for prompt in sampling.prompts(lab, strategy, queries, most)
+    ]
 
 
 def fitting(records: Sequence[Record], ctx: contract.Context) -> tuple[Record, ...]:
@@ -68,9 +63,11 @@ def fitting(records: Sequence[Record], ctx: contract.Context) -> tuple[Record, .
     return tuple(kept)
 
 
-def _texts(lab: Lab, pool: Sequence[Candidate], samples: int) -> list[str]:
-    texts = [lab.ctx.task.normalise(candidate.text) for candidate in pool for _ in range(candidate.votes)]
+def _texts(lab: Lab, pool: Pool, samples: int) -> list[str]:
     # Empty answers and refusals are not in the pool; a pool of nothing else holds one of them.
-    refused = [candidate.stop_reason == "refusal" for candidate in pool for _ in range(candidate.votes)]
-    texts = ["" if no else text for text, no in zip(texts, refused, strict=True)]
+    texts = [
+        "" if candidate.stop_reason == "refusal" else lab.ctx.task.normalise(candidate.text)
+        for candidate in pool.candidates
+        for _ in range(candidate.votes)
+    ]
     return [*texts, *[""] * (samples - len(texts))]

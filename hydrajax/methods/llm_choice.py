@@ -6,65 +6,54 @@ not one number of a candidate leaves the choice to the vote, and is counted in `
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from hydrajax.methods import controls, stages
+from hydrajax.methods import answers, controls, ledger, stages
+from hydrajax.methods.answers import Answer, Pool
 from hydrajax.methods.lab import Lab
 from hydrajax.prompting import templates, turns
-from hydrajax.types import Message, Query
+from hydrajax.types import Message
 
 FAULT = "llm_choice: chosen by the vote"
 MAX_TOKENS = 8
 
 
-def choose(
-    lab: Lab, queries: Sequence[Query], pools: Mapping[str, Sequence[tuple[str, int]]], shown: int
-) -> dict[str, int]:
-    """Which candidate the LLM prefers, by query id.
+def choose(lab: Lab, pools: Sequence[Pool], k: int) -> list[Answer]:
+    """The candidates that the LLM prefers; a pool of one is not asked about.
 
     Args:
-      lab: task and LLM.
-      queries: what is asked.
-      pools: (text, votes) of each candidate, by query id; a pool of one is not asked about.
-      shown: most relevant records in the prompt.
-
-    Returns:
-      indices into the pools.
+      k: most relevant records in the prompt.
     """
-    asked = [query for query in queries if len(pools[query.id]) > 1]
+    asked = [pool for pool in pools if len(pool.candidates) > 1]
     requests = [
         dataclasses.replace(
-            lab.ctx.request(
-                messages(lab, query, [text for text, _ in pools[query.id]], shown),
-                temperature=lab.greedy,
-                user_id=query.user_id,
-            ),
+            lab.ctx.request(messages(lab, pool, k), temperature=lab.greedy, user_id=pool.query.user_id),
             max_tokens=MAX_TOKENS,
         )
-        for query in asked
+        for pool in asked
     ]
-    answers = lab.ctx.llm.sample(requests, stage=stages.LLM_CHOICE)
-    lab.charge(stages.LLM_CHOICE, [query.user_id for query in asked], answers)
-    chosen = {query.id: 0 for query in queries}
-    for query, answer in zip(asked, answers, strict=True):
-        pool = pools[query.id]
-        number = parse(answer.text, len(pool))
-        if number is None:
-            lab.ctx.faults[FAULT] += 1
-            votes = [n for _, n in pool]
-            chosen[query.id] = controls.vote(
-                lab.ctx.task, [text for text, _ in pool], votes if sum(votes) else [1] * len(pool)
-            )
-        else:
-            chosen[query.id] = number
-    return chosen
+    replies = lab.ctx.llm.sample(requests, stage=stages.LLM_CHOICE)
+    ledger.charge(lab.ledger, stages.LLM_CHOICE, [pool.query.user_id for pool in asked], replies)
+    reply_to = iter(replies)
+    return [
+        _read(lab, pool, next(reply_to).text) if len(pool.candidates) > 1 else answers.choose(pool, 0) for pool in pools
+    ]
 
 
-def messages(lab: Lab, query: Query, candidates: Sequence[str], shown: int) -> tuple[Message, ...]:
+def _read(lab: Lab, pool: Pool, reply: str) -> Answer:
+    number = parse(reply, len(pool.candidates))
+    if number is None:
+        lab.ctx.faults[FAULT] += 1
+        number = controls.voted(lab, pool)
+    return answers.choose(pool, number)
+
+
+def messages(lab: Lab, pool: Pool, k: int) -> tuple[Message, ...]:
     """The conversation of `rag` with the candidates under the question."""
-    conversation = turns.conversation(query, lab.retrieve(query, shown), lab.ctx)
-    listed = "\n".join(f"{i}. {templates.tagged('answer', [text])}" for i, text in enumerate(candidates, start=1))
-    slots = {"question": conversation[-1].text, "candidates": listed, "count": str(len(candidates))}
+    conversation = turns.conversation(pool.query, lab.retrieve(pool.query, k), lab.ctx)
+    quoted = [templates.tagged("answer", [candidate.text]) for candidate in pool.candidates]
+    listed = "\n".join(f"{i}. {text}" for i, text in enumerate(quoted, start=1))
+    slots = {"question": conversation[-1].text, "candidates": listed, "count": str(len(quoted))}
     return (*conversation[:-1], dataclasses.replace(conversation[-1], text=templates.fill("choose.txt", slots)))
 
 
@@ -73,6 +62,6 @@ def parse(answer: str, count: int) -> int | None:
 
     `3`, `3.`, `"3"` and `Answer: 3` are read; two numbers, a word more, or a number of no candidate are not.
     """
-    found = re.fullmatch(r"\W*(?:(?:the )?(?:best )?(?:answer|number)(?: is)?\W*)?(\d{1,4})\W*", answer.strip().lower())
-    number = int(found.group(1)) if found else 0
+    match = re.fullmatch(r"\W*(?:(?:the )?(?:best )?(?:answer|number)(?: is)?\W*)?(\d{1,4})\W*", answer.strip().lower())
+    number = int(match.group(1)) if match else 0
     return number - 1 if 1 <= number <= count else None

@@ -1,7 +1,4 @@
-"""A scorer with a head per user: the reranker and the adapter are two uses of it.
-
-A row is one text pair that a user's head scores: (query, record) for the reranker, (query, candidate) for the adapter.
-"""
+"""A trained scorer with a head per user: the reranker and the adapter are two uses of it."""
 
 import dataclasses
 import pathlib
@@ -11,46 +8,23 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from hydrajax import training
 from hydrajax.data import draws
-from hydrajax.training import fit as fit_lib
+from hydrajax.methods.rows import Row
 
 Encode = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 Heads = Mapping[str, str] | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """One pair to score, and what is known of it.
-
-    Attributes:
-      user_id: whose head.
-      query_id: what was asked.
-      pool: rows of one pool are compared with each other; a query may have several.
-      first, second: the pair of texts.
-      extras: further features, the same number in every row.
-      label: 1.0 or 0.0, what the cross-entropy learns.
-      quality: graded, what pairwise and within-pool losses learn.
-    """
-
-    user_id: str
-    query_id: str
-    pool: str
-    first: str
-    second: str
-    extras: tuple[float, ...] = ()
-    label: float = 0.0
-    quality: float = 0.0
+Progress = Callable[[int, int], None]
 
 
 @runtime_checkable
-class Scorer(Protocol):
-    """What a method needs of a trained scorer."""
+class TrainedScorer(Protocol):
+    """What a method needs of what a fit gives."""
 
     def scores(self, rows: Sequence[Row], *, heads: Heads = None, pooled: bool = False) -> np.ndarray:
         """One score a row, higher is better.
 
         Args:
-          rows: to score.
           heads: user id -> the user whose head is used instead of the own one (the shuffled-heads control).
           pooled: use the pooled head for everybody.
         """
@@ -65,33 +39,7 @@ class Untrained:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Guessed:
-    """Stands in for a reranker that is still to be learned, where calls are counted.
-
-    How many prompts it will change decides how many calls there are. Here the first row of every third question stays
-    the first (in finished runs the learned reranker kept the retriever's first record for .16 to .46 of the queries),
-    and all other rows change places at random: equal pairs of texts alike, as a scorer has it.
-
-    Attributes:
-      seed: of the draws, which depend on it and on the texts alone.
-    """
-
-    seed: int = 0
-
-    def scores(self, rows: Sequence[Row], *, heads: Heads = None, pooled: bool = False) -> np.ndarray:
-        """See `Scorer.scores`."""
-        found = []
-        asked: set[str] = set()
-        for row in rows:
-            first = row.query_id not in asked
-            asked.add(row.query_id)
-            stays = first and draws.number(self.seed, "stays", row.first) % 3 == 0
-            found.append(2.0 if stays else draws.number(self.seed, row.first, row.second) % 2**20 / 2**20)
-        return np.array(found, np.float32)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Personal:
+class PersonalScorer:
     """Base features, the pretrained parts, and the heads of all users that were personalised.
 
     Attributes:
@@ -102,67 +50,80 @@ class Personal:
     """
 
     encode: Encode
-    fitted: fit_lib.Fitted
+    fitted: training.Fitted
     heads: Any
     user_rows: Mapping[str, int]
 
     def scores(self, rows: Sequence[Row], *, heads: Heads = None, pooled: bool = False) -> Float[np.ndarray, " N"]:
-        """See `Scorer.scores`."""
+        """See `TrainedScorer.scores`."""
         if not rows:
             return np.zeros(0, np.float32)
         x, extras = _features(rows, self.encode)
-        result = fit_lib.predict(self.fitted, None, np.zeros(len(rows), np.int32), x, extras)
+        result = training.predict(self.fitted, None, np.zeros(len(rows), np.int32), x, extras)
         owners = [(heads or {}).get(row.user_id, row.user_id) for row in rows]
-        own = [i for i, owner in enumerate(owners) if owner in self.user_rows]
-        if pooled or not own:
+        headed = [i for i, owner in enumerate(owners) if owner in self.user_rows]
+        if pooled or not headed:
             return result
-        numbers = np.array([self.user_rows[owners[i]] for i in own], np.int32)
+        numbers = np.array([self.user_rows[owners[i]] for i in headed], np.int32)
         result = np.array(result)
-        result[own] = fit_lib.predict(self.fitted, self.heads, numbers, x[own], extras[own])
+        result[headed] = training.predict(self.fitted, self.heads, numbers, x[headed], extras[headed])
         return result
 
 
-def fit(
-    config: fit_lib.FitConfig,
+def pretrain(
+    config: training.FitConfig,
     encode: Encode,
-    train: Sequence[Row],
-    new: Sequence[Row],
+    users: Sequence[str],
+    examples: training.Examples,
     *,
-    epochs: int | None = None,
     checkpoint: pathlib.Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Personal:
-    """Pretraining on the rows of the training users, then fresh heads for the users of `new`, the base frozen.
+    progress: Progress | None = None,
+) -> PersonalScorer:
+    """What all users share, learned from training users (`examples_of`): everybody is served by the pooled head.
 
     Args:
-      config: family, loss, learning rate, epochs, ...
-      encode: the frozen base.
-      train: rows of the training users.
-      new: rows of other users, of their own profiles alone.
-      epochs: of personalisation, by default the config's; 0 leaves new users the pooled head.
+      users, examples: of the training users.
       checkpoint: folder from which a killed pretraining goes on.
       progress: called with (done, total) steps.
     """
-    users, examples = examples_of(train, encode)
-    fitted = fit_lib.pretrain(config, examples, len(users), checkpoint=checkpoint, progress=progress)
-    return personalise(config, encode, fitted, new, epochs=epochs)
+    fitted = training.pretrain(config, examples, len(users), checkpoint=checkpoint, progress=progress)
+    return PersonalScorer(encode=encode, fitted=fitted, heads=None, user_rows={})
 
 
 def personalise(
-    config: fit_lib.FitConfig,
-    encode: Encode,
-    fitted: fit_lib.Fitted,
-    new: Sequence[Row],
+    pooled: PersonalScorer, config: training.FitConfig, rows: Sequence[Row], *, epochs: int
+) -> PersonalScorer:
+    """The scorer with heads for the users of the rows; base and shared parts stay as they are.
+
+    Args:
+      rows: of users who were not trained on, from their own profiles alone; without any, nobody gets a head.
+      epochs: 0 leaves everybody the pooled head.
+    """
+    if not rows or epochs == 0:
+        return dataclasses.replace(pooled, heads=None, user_rows={})
+    scorers, _ = personalise_each(pooled, dataclasses.replace(config, epochs=epochs), rows, epochs=(epochs,))
+    return scorers[epochs]
+
+
+def personalise_each(
+    pooled: PersonalScorer,
+    config: training.FitConfig,
+    rows: Sequence[Row],
     *,
-    epochs: int | None = None,
-) -> Personal:
-    """Heads for the users of `new`; base and shared parts stay as they are."""
-    if not new or epochs == 0:
-        return Personal(encode=encode, fitted=fitted, heads=None, user_rows={})
-    users, examples = examples_of(new, encode)
-    config = config if epochs is None else dataclasses.replace(config, epochs=epochs)
-    heads = fit_lib.personalise(config, fitted, examples, len(users), user_keys=user_keys(users))
-    return Personal(encode=encode, fitted=fitted, heads=heads, user_rows={u: i for i, u in enumerate(users)})
+    epochs: Sequence[int],
+    progress: Progress | None = None,
+) -> tuple[dict[int, PersonalScorer], list[float]]:
+    """`personalise` for several numbers of epochs at the cost of the largest, and the mean training loss by epoch."""
+    users, examples = examples_of(rows, pooled.encode)
+    snapshots = training.personalise_snapshots(
+        config, pooled.fitted, examples, len(users), epochs=epochs, user_keys=user_keys(users), progress=progress
+    )
+    user_rows = {user_id: i for i, user_id in enumerate(users)}
+    scorers = {
+        n: PersonalScorer(encode=pooled.encode, fitted=pooled.fitted, heads=snapshots.heads[n], user_rows=user_rows)
+        for n in epochs
+    }
+    return scorers, [float(loss) for loss in snapshots.curve]
 
 
 def user_keys(users: Sequence[str]) -> np.ndarray:
@@ -170,13 +131,13 @@ def user_keys(users: Sequence[str]) -> np.ndarray:
     return np.array([draws.number(user) % 2**32 for user in users], np.uint32)
 
 
-def examples_of(rows: Sequence[Row], encode: Encode) -> tuple[list[str], fit_lib.Examples]:
+def examples_of(rows: Sequence[Row], encode: Encode) -> tuple[list[str], training.Examples]:
     """Rows as arrays; users are numbered in the order in which they first occur."""
     users = list(dict.fromkeys(row.user_id for row in rows))
     numbers = {user: i for i, user in enumerate(users)}
     pools = {pool: i for i, pool in enumerate(dict.fromkeys(row.pool for row in rows))}
     x, extras = _features(rows, encode)
-    return users, fit_lib.Examples(
+    return users, training.Examples(
         user=np.array([numbers[row.user_id] for row in rows], np.int32),
         x=x,
         extras=extras,

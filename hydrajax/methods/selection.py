@@ -1,4 +1,4 @@
-"""Fits scorers on a frozen base, and chooses on validation users what has to be chosen."""
+"""Settings chosen on validation users: how many records a prompt shows, and how a scorer is fitted."""
 
 import contextlib
 import dataclasses
@@ -7,14 +7,40 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from hydrajax import progress
-from hydrajax.methods import hydra, scorers
-from hydrajax.methods.scorers import Encode, Row
-from hydrajax.training import fit as fit_lib
+from hydrajax import progress, training
+from hydrajax.methods import sampling, scorers
+from hydrajax.methods.lab import Lab
+from hydrajax.methods.rows import Row
+from hydrajax.types import Query
 
 Bar = Callable[[str], contextlib.AbstractContextManager[progress.Advance]]
 
 EPOCHS = (0, 1, 2, 4, 8, 16, 32)
+
+
+def choose_k(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[int, dict[int, float]]:
+    """The number of records that a strategy shows, with the best mean quality on validation queries.
+
+    Returns:
+      k, of equals the smaller one, and the mean quality of each; nothing is asked where there is nothing to choose.
+    """
+    choices = k_choices(lab, strategy)
+    if len(choices) == 1 or not validation:
+        return choices[0], {}
+    means = {}
+    for k in choices:
+        prompts = sampling.prompts(lab, strategy, validation, k)
+        answers = sampling.answer(lab, strategy, prompts, stage=f"{strategy}: choosing k")
+        means[k] = sum(lab.quality(answer.query, answer.text) for answer in answers) / len(validation)
+    return max(choices, key=lambda k: (round(means[k], 9), -k)), means
+
+
+def k_choices(lab: Lab, strategy: str) -> tuple[int, ...]:
+    """The k to choose from: none where the strategy shows no records, also 0 where it says something without any."""
+    of = lab.strategy(strategy)
+    if of.retriever is None:
+        return (0,)
+    return (0, *lab.settings.shown) if of.alone else lab.settings.shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +60,21 @@ class Choice:
     family: str
     quality: dict[str, float]
     curves: dict[str, list[float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """A setting, what it gave, the training loss of its heads by epoch, and the qualities that it is judged by."""
+
+    epochs: int
+    config: training.FitConfig
+    scorer: scorers.PersonalScorer
+    curve: list[float]
+    qualities: Sequence[float]
+
+    @property
+    def quality(self) -> float:
+        return float(np.mean(self.qualities)) if self.qualities else 0.0
 
 
 class ValidatedLearner:
@@ -59,8 +100,8 @@ class ValidatedLearner:
 
     def __init__(
         self,
-        encode: Encode,
-        configs: Sequence[fit_lib.FitConfig],
+        encode: scorers.Encode,
+        configs: Sequence[training.FitConfig],
         *,
         families: Mapping[str, str] | None = None,
         epochs: Sequence[int] = EPOCHS,
@@ -83,96 +124,59 @@ class ValidatedLearner:
 
     def fit(
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
-    ) -> scorers.Personal | scorers.Untrained:
+    ) -> scorers.PersonalScorer | scorers.Untrained:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
         if not train:
             return scorers.Untrained()
         users, examples = scorers.examples_of(train, self._encode)
         halves = _halves(heads, {row.user_id for row in judged})
-        tried: list[tuple[float, int, fit_lib.FitConfig, scorers.Personal, fit_lib.Snapshots | None]] = []
+        tried: list[_Tried] = []
         for config in self._configs:
             config = dataclasses.replace(config, family=self._families.get(name, config.family))
             label = f"{name} ({config.loss})"
             with self._bar(f"{label}: pretraining") as advance:
                 folder = self._folder / f"{name}-{config.loss}" if self._folder else None
-                fitted = fit_lib.pretrain(config, examples, len(users), checkpoint=folder, progress=advance)
-            whole = list(self._personalised(label, config, fitted, heads))
-            chosen = {epochs: chosen_qualities(scorer, judged) for epochs, scorer, _ in whole}
+                pooled = scorers.pretrain(config, self._encode, users, examples, checkpoint=folder, progress=advance)
+            by_epochs, curve = self._personalised(label, config, pooled, heads)
+            qualities = {n: chosen_qualities(scorer, judged) for n, scorer in by_epochs.items()}
             for learned, asked in halves:
-                for epochs, scorer, _ in self._personalised(label, config, fitted, learned):
-                    chosen[epochs] += chosen_qualities(scorer, asked)
-            for epochs, scorer, snapshots in whole:
-                quality = float(np.mean(chosen[epochs])) if chosen[epochs] else 0.0
-                tried.append((quality, epochs, config, scorer, snapshots))
-        quality, epochs, config, scorer, snapshots = max(tried, key=lambda t: (round(t[0], 9), -t[1]))
-        curves = {stage: [float(v) for v in curve] for stage, curve in scorer.fitted.curves.items()}
-        if snapshots is not None:
-            curves["new users"] = [float(v) for v in snapshots.curve]
+                for n, scorer in self._personalised(label, config, pooled, learned)[0].items():
+                    qualities[n] += chosen_qualities(scorer, asked)
+            tried += [
+                _Tried(epochs=n, config=config, scorer=scorer, curve=curve if n else [], qualities=qualities[n])
+                for n, scorer in by_epochs.items()
+            ]
+        best = max(tried, key=lambda setting: (round(setting.quality, 9), -setting.epochs))
+        curves = {stage: [float(loss) for loss in curve] for stage, curve in best.scorer.fitted.curves.items()}
         self.choices[name] = Choice(
-            epochs=epochs,
-            loss=config.loss,
-            family=config.family,
-            quality={f"{t[2].loss}/{t[1]}": t[0] for t in tried},
-            curves=curves,
+            epochs=best.epochs,
+            loss=best.config.loss,
+            family=best.config.family,
+            quality={f"{setting.config.loss}/{setting.epochs}": setting.quality for setting in tried},
+            curves=curves | ({"new users": best.curve} if best.epochs else {}),
         )
-        return scorer
+        return best.scorer
 
-    def _personalised(self, label, config, fitted, heads):
-        wanted = [n for n in self._epochs if n > 0] if heads else []
-        if not wanted or 0 in self._epochs:
-            yield 0, scorers.Personal(encode=self._encode, fitted=fitted, heads=None, user_rows={}), None
+    def _personalised(
+        self, label: str, config: training.FitConfig, pooled: scorers.PersonalScorer, rows: Sequence[Row]
+    ) -> tuple[dict[int, scorers.PersonalScorer], list[float]]:
+        """The scorer by number of epochs, in rising order of the learner's, and the training loss of the heads."""
+        wanted = [n for n in self._epochs if n > 0] if rows else []
+        by_epochs = {} if wanted and 0 not in self._epochs else {0: pooled}
         if not wanted:
-            return
-        users, examples = scorers.examples_of(heads, self._encode)
+            return by_epochs, []
         with self._bar(f"{label}: personalising") as advance:
-            snapshots = fit_lib.personalise_snapshots(
-                config,
-                fitted,
-                examples,
-                len(users),
-                epochs=wanted,
-                user_keys=scorers.user_keys(users),
-                progress=advance,
-            )
-        rows = {user: i for i, user in enumerate(users)}
-        for epochs in wanted:
-            yield (
-                epochs,
-                scorers.Personal(encode=self._encode, fitted=fitted, heads=snapshots.heads[epochs], user_rows=rows),
-                snapshots,
-            )
+            headed, curve = scorers.personalise_each(pooled, config, rows, epochs=wanted, progress=advance)
+        return by_epochs | headed, curve
 
 
-class PlannedLearner:
-    """For counting the calls of a run: trains only what it can, and guesses the rest.
-
-    Args:
-      known: the run's own learner where every answer that it would learn from is stored, else None. What it learns is
-        then what the run will learn, and the count is exact.
-      seed: of the guesses.
-    """
-
-    def __init__(self, known: Callable[[], hydra.Learner | None] = lambda: None, *, seed: int = 0):
-        self._known = known
-        self._seed = seed
-
-    def fit(self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]) -> scorers.Scorer:
-        """See `hydra.Learner.fit`."""
-        if name != "reranker":
-            return scorers.Untrained()  # nothing is asked after the adapter has chosen
-        known = self._known()
-        if known is not None:
-            return known.fit(name, train=train, heads=heads, judged=judged)
-        return scorers.Guessed(seed=self._seed)
-
-
-def chosen_qualities(scorer: scorers.Scorer, judged: Sequence[Row]) -> list[float]:
+def chosen_qualities(scorer: scorers.TrainedScorer, judged: Sequence[Row]) -> list[float]:
     """The quality of the row with the highest score (the first of equals), one of each pool."""
     pools: dict[str, list[int]] = {}
     for i, row in enumerate(judged):
         pools.setdefault(row.pool, []).append(i)
     scores = scorer.scores(judged)
-    return [judged[own[int(np.argmax(scores[own]))]].quality for own in pools.values()]
+    return [judged[places[int(np.argmax(scores[places]))]].quality for places in pools.values()]
 
 
 def _halves(heads: Sequence[Row], user_ids: Collection[str]) -> list[tuple[list[Row], list[Row]]]:
@@ -180,8 +184,8 @@ def _halves(heads: Sequence[Row], user_ids: Collection[str]) -> list[tuple[list[
     queries: dict[str, dict[str, int]] = {}
     for row in heads:
         if row.user_id in user_ids:
-            own = queries.setdefault(row.user_id, {})
-            own.setdefault(row.query_id, len(own) % 2)
+            of_user = queries.setdefault(row.user_id, {})
+            of_user.setdefault(row.query_id, len(of_user) % 2)
     halves: tuple[list[Row], list[Row]] = ([], [])
     for row in heads:
         if row.user_id in user_ids:

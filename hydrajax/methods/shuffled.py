@@ -8,7 +8,8 @@ import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from hydrajax.methods import controls
+from hydrajax.methods import controls, sampling
+from hydrajax.methods.answers import Answer
 from hydrajax.methods.lab import Lab
 from hydrajax.prompting import library, registry
 from hydrajax.types import Query
@@ -30,11 +31,10 @@ def lent(queries: Sequence[Query], lender: Mapping[str, str]) -> tuple[Query, ..
     """The queries as somebody else's: whose records and user model the prompt is then made of.
 
     Args:
-      queries: what is asked.
       lender: user id -> whose records are shown instead.
     """
     return tuple(
-        dataclasses.replace(query, id=f"{query.id} as {lender[query.user_id]}", user_id=lender[query.user_id])
+        dataclasses.replace(query, user_id=lender[query.user_id], drawn_as=f"{query.id} as {lender[query.user_id]}")
         for query in queries
     )
 
@@ -46,30 +46,27 @@ def apart(strategy: str, lab: Lab, queries: Sequence[Query]) -> list[tuple[Lab, 
     each asker's queries are then asked in a lab whose population does not, and which keeps what it learns to itself.
 
     Args:
-      strategy: whose prompts.
-      lab: with everybody.
       queries: of the askers themselves, as they are before they are lent.
     """
     population = lab.ctx.population
-    if population is None or not registry.get(strategy).compares:
+    if population is None or not lab.strategy(strategy).compares:
         return [(lab, list(queries))]
-    found = []
+    parts = []
     for asker in dict.fromkeys(query.user_id for query in queries):
         others = {user_id: user for user_id, user in population.items() if user_id != asker}
         ctx = dataclasses.replace(lab.ctx, population=others)
-        here = dataclasses.replace(lab, ctx=ctx, library=library.Library())
-        found.append((here, [query for query in queries if query.user_id == asker]))
-    return found
+        without = dataclasses.replace(lab, ctx=ctx, library=library.Library())
+        parts.append((without, [query for query in queries if query.user_id == asker]))
+    return parts
 
 
-def answers(lab: Lab, shown: Mapping[str, int], queries: Sequence[Query]) -> dict[str, dict[str, str]]:
-    """The greedy answers of strategies with somebody else's records, by control and query id.
+def answers(lab: Lab, ks: Mapping[str, int], queries: Sequence[Query]) -> dict[str, list[Answer]]:
+    """The greedy answers of strategies with somebody else's records, by control, in the order of the queries.
 
     Users are dealt among those who ask; of what was learned of them for themselves nothing is learned anew.
 
     Args:
-      lab: task, LLM, users, seed.
-      shown: strategy -> records in its prompt; strategies that are not personal are left out.
+      ks: strategy -> records in its prompt; strategies that are not personal are left out.
       queries: what is asked, by two users or more; of fewer there is no control.
     """
     users = sorted({query.user_id for query in queries})
@@ -79,11 +76,12 @@ def answers(lab: Lab, shown: Mapping[str, int], queries: Sequence[Query]) -> dic
     ctx = dataclasses.replace(lab.ctx, cut=collections.Counter(), faults=collections.Counter())
     lab = dataclasses.replace(lab, ctx=ctx, ledger={})
     (lender,) = controls.derangements(users, seed=lab.seed, n=1)
-    found: dict[str, dict[str, str]] = {name(strategy): {} for strategy in personal(shown)}
-    for strategy in personal(shown):
-        for here, own in apart(strategy, lab, queries):
-            asked = lent(own, lender)
-            records = here.shown(strategy, asked, shown[strategy])
-            said = here.answers(strategy, records, asked, stage=name(strategy))
-            found[name(strategy)] |= {query.id: said[other.id].text for query, other in zip(own, asked, strict=True)}
-    return found
+    by_control = {}
+    for strategy in personal(ks):
+        by_query = {}
+        for without, asked in apart(strategy, lab, queries):
+            prompts = sampling.prompts(without, strategy, lent(asked, lender), ks[strategy])
+            for answer in sampling.answer(without, strategy, prompts, stage=name(strategy)):
+                by_query[answer.query.id] = answer
+        by_control[name(strategy)] = [by_query[query.id] for query in queries]
+    return by_control

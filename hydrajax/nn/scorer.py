@@ -57,9 +57,13 @@ def fit_normaliser(x: Float[np.ndarray, "N D"], extras: Float[np.ndarray, "N X"]
     return Normaliser(mean=joined.mean(axis=0).astype(np.float32), scale=scale.astype(np.float32))
 
 
-def inputs(normaliser: Normaliser, z: Float[Array, "*n D"], extras: Float[Array, "*n X"]) -> Float[Array, "*n I"]:
-    """Standardised inputs of the heads, [..., D + X], at most `CLIP` deviations from the mean."""
+def inputs(
+    normaliser: Normaliser | None, z: Float[Array, "*n D"], extras: Float[Array, "*n X"]
+) -> Float[Array, "*n I"]:
+    """Inputs of the heads, standardised, at most `CLIP` deviations from the mean; without a normaliser as they are."""
     joined = jnp.concatenate([z, extras], axis=-1)
+    if normaliser is None:
+        return joined
     shape = (1,) * (joined.ndim - 1) + (-1,)
     mean, scale = jnp.reshape(normaliser.mean, shape), jnp.reshape(normaliser.scale, shape)
     return jnp.clip((joined - mean) / scale, -CLIP, CLIP)

@@ -3,9 +3,10 @@
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
+import tyro
 
 from hydrajax.data import tasks
 from hydrajax.llm import request, sampler
@@ -69,7 +70,7 @@ class PromptSettings:
     repeat_instruction: bool = True
     most_relevant_last: bool = True
     form: str = "chat"
-    max_answer_tokens: int | None = None
+    max_answer_tokens: Annotated[int | None, tyro.conf.arg(aliases=("--answer-tokens",))] = None
     summary_records: int = 10
     max_summary_tokens: int = 80
     max_hypotheses_tokens: int = 250

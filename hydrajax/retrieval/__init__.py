@@ -79,5 +79,5 @@ def retrieve(name: str | Rank, task: tasks.Task, query: Query, user: User, n: in
     rank = retriever(name) if isinstance(name, str) else name
     records = profile_for(query, user)
     corpus = [task.corpus_text(record) for record in records]
-    order = rank(task.query_text(query), records, corpus, query_id=query.id, seed=seed)
+    order = rank(task.query_text(query), records, corpus, query_id=query.draw_name, seed=seed)
     return tuple(records[index] for index in order[:n])

@@ -4,39 +4,36 @@ import dataclasses
 import json
 import pathlib
 
-import numpy as np
-
 from hydrajax.data import tasks
-from hydrajax.llm import sampler, store
-from hydrajax.methods import hydra, lab
-from hydrajax.prompting import contract
-from hydrajax.runs import folder, load, pipeline, saved
-from hydrajax.types import Candidate, DataError, Query, Record, User
+from hydrajax.methods import hydra
+from hydrajax.methods.answers import Answer
+from hydrajax.runs import folder, load, saved, workbench
+from hydrajax.runs.machine import Machine
+from hydrajax.types import DataError, Query, User
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Explained:
-    """An answer and how it came about.
+class Explained(Answer):
+    """An answer and how it came about; its scores are the adapter's.
 
     Attributes:
-      text: the chosen candidate, normalised.
-      records: shown to the LLM, most relevant first.
-      candidates: the pool.
-      scores: s_A of each, [len(candidates)].
+      prediction: the answer, normalised.
       personal: whether the user has a head; otherwise the pooled head chose.
       known: whether the user is in the run's data.
     """
 
-    text: str
-    records: tuple[Record, ...]
-    candidates: tuple[Candidate, ...]
-    scores: np.ndarray
+    prediction: str
     personal: bool
     known: bool
 
 
 def answer(
-    run: pathlib.Path, user_id: str, text: str, *, llm: str | None = None, machine: pipeline.Machine | None = None
+    run: pathlib.Path,
+    user_id: str,
+    text: str,
+    *,
+    llm: str | None = None,
+    machine: Machine = Machine(),  # noqa: B008
 ) -> Explained:
     """Answers as the run's HYDRA does.
 
@@ -45,42 +42,28 @@ def answer(
       user_id: a user of the run's data. Anybody else is a user without a profile: zero-shot prompt and pooled head.
       text: the bare input; for a task with several slots, JSON with one text per slot.
       llm: another LLM than the run's.
-      machine: where.
 
     Raises:
       DataError: no finished run, or an input that does not fit the task.
     """
-    machine = machine or pipeline.Machine()
     config = folder.read_config(run)
-    if config.folds and config.fold is None:
-        raise DataError(f"{run}: holds {config.folds} folds; answer with one of them, {run / 'fold-0'} for example")
-    data = load.load(config)
+    if config.parts():
+        raise DataError(
+            f"{run}: holds {len(config.parts())} folds; answer with one of them, {run / 'fold-0'} for example"
+        )
+    data = load.read(config)
     users = data.users
     known = user_id in users
     users.setdefault(user_id, User(id=user_id))
     query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
-    answers = store.Store(machine.store)
-    encode, _ = pipeline.encoders(config, pipeline.cache_folder(machine, answers))
-    kept = saved.load(run / "scorers", encode)
-    llm_sampler = sampler.StoredSampler(machine.connect(llm or config.llm), answers)
-    try:
-        ctx = contract.Context(task=data.task, llm=llm_sampler, settings=config.settings.prompts)
-        bench = lab.Lab(ctx=ctx, users=users, settings=config.settings, reward=data.reward, seed=config.seed)
-        records = hydra.rerank(bench, kept.reranker, [query], kept.shown)
-        pools = bench.pools(
-            "rag", records, [query], samples=config.settings.samples, source="reranked", stage="candidates"
-        )
-    finally:
-        llm_sampler.close()
-        answers.close()
-    pool = pools[query.id]
-    scores = hydra.candidate_scores(bench, kept.adapter, [query], pools)[query.id]
+    with workbench.opened(machine, [llm or config.llm], config.encoder) as bench:
+        system = saved.load(run / "scorers", bench.encode)
+        lab = bench.lab(data.task, users, config.settings, seed=config.seed, reward=data.reward)
+        (answered,) = hydra.answer(lab, system, [query])
     return Explained(
-        text=data.task.normalise(pool[int(np.argmax(scores))].text),
-        records=records[query.id],
-        candidates=tuple(pool),
-        scores=scores,
-        personal=user_id in getattr(kept.adapter, "user_rows", {}),
+        **{field.name: getattr(answered, field.name) for field in dataclasses.fields(answered)},
+        prediction=data.task.normalise(answered.text),
+        personal=user_id in getattr(system.adapter, "user_rows", {}),
         known=known,
     )
 

@@ -1,109 +1,401 @@
-"""What a run is: one frozen configuration, kept in its folder, enough to repeat it."""
+"""What a run is: one frozen configuration, whose fields are the options of the command line, kept in the run's folder.
+
+A kind of run is a subclass of `Configuration`, here or anywhere else, and the modules that it names, with the functions
+of `runs.run.Loader` and `runs.run.Kind`. Nothing here imports JAX or an LLM's client: the command line reads it to
+print its help.
+"""
 
 import dataclasses
 import json
 import pathlib
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, TypeVar
 
-from hydrajax.methods import selection
+from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
-from hydrajax.prompting import contract
-from hydrajax.training import fit
+from hydrajax.prompting import contract, registry
+from hydrajax.training import config as fit_config
 from hydrajax.types import DataError
 
-Experiment = Literal["demo", "lamp", "custom"]
+C = TypeVar("C", bound="Configuration")
+Preset = Literal["auto", "small", "default", "paper", "demo"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """A run.
+class Base:
+    """A base encoder, and how it is used.
 
     Attributes:
-      experiment: `demo`, `lamp` or `custom`.
-      task: `demo`, a LaMP task, or a TOML file that declares a task.
-      data_dir: folder that holds TASK/*.json (lamp) or {train,dev}.jsonl (custom).
-      train_users, dev_users: how many are drawn; None for all.
-      queries_per_user: at most how many questions of each user; None for all.
-      folds: into how many folds all users are re-divided, each cleaned; 0 keeps the given train and dev.
-      fold: the one that is held out; None runs all of them and reports every user.
-      llm: `local`, a GGUF file, `scripted`, or a Claude model.
-      base: name or folder of the base encoder.
-      pooling: `cls` or `mean`, how the base's vectors become one; None for what its folder says.
-      base_dtype: type of the base's products, `float32` or `bfloat16`.
-      settings: of the method.
-      scorer: of reranker and adapter; epochs and loss are chosen on validation users among `losses`.
-      reranker_family: head family of the reranker; None for that of `scorer`.
-      adapter_family: head family of the adapters; None for that of `scorer`.
-      losses: what the loss is chosen among; `pairwise` learns the order inside a pool.
-      epochs: numbers of epochs of personalisation that are chosen among; 0 is the pooled head.
+      name: `minilm`, or a Hugging Face folder.
+      pooling: `cls` or `mean`, how its vectors become one; None for what its folder says.
+      dtype: type of its products.
       max_pair_tokens: longest encoding of a pair.
-      skip_bad: leave bad data out instead of refusing it.
-      seed: of every draw.
     """
 
-    experiment: Experiment
-    task: str
-    data_dir: str | None = None
-    train_users: int | None = None
-    dev_users: int | None = None
-    queries_per_user: int | None = None
-    fold: int | None = None
-    folds: int = 0
-    llm: str = "local"
-    base: str = "minilm"
-    pooling: Literal["cls", "mean"] | None = None
-    base_dtype: Literal["float32", "bfloat16"] = "float32"
-    settings: settings_lib.Settings = settings_lib.Settings()
-    scorer: fit.FitConfig = fit.FitConfig()
-    reranker_family: str | None = None
-    adapter_family: str | None = None
-    losses: tuple[str, ...] = ("cross_entropy", "pairwise")
-    epochs: tuple[int, ...] = selection.EPOCHS
+    name: str = "minilm"
+    pooling: str | None = None
+    dtype: str = "float32"
     max_pair_tokens: int = 256
-    skip_bad: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """What every run is told.
+
+    A field that does not take part in comparisons only says where the values of others come from: it is not kept.
+
+    Attributes:
+      experiment: the kind of run, as `config.json` names it.
+      loader: the module that reads its data.
+      module: the module that carries it out, imported when it does (`runs.run.Kind`).
+      report: the file of its folder that a reader opens.
+    """
+
+    experiment: ClassVar[str]
+    loader: ClassVar[str]
+    module: ClassVar[str]
+    report: ClassVar[str] = "report.html"
+
+    llm: str = "local"
+    """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
+    `package.module:NAME` (an LLM of your own: `hydrajax/llm/connect.py`), or `scripted` (tests only)."""
+    base: str = "minilm"
+    """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     seed: int = 0
+    """Of every draw and initialisation. Stored answers of the LLM are shared by all seeds."""
 
     def __post_init__(self):
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+
+    @property
+    def title(self) -> str:
+        """What the run's folder is called, before the digest of the settings."""
+        return self.experiment
+
+    @property
+    def part(self) -> str:
+        """What it is called as a part of another run, and its folder there."""
+        return self.title
+
+    @property
+    def llms(self) -> tuple[str, ...]:
+        """The LLMs that are asked: the one that answers, then others."""
+        return (self.llm,)
+
+    @property
+    def encoder(self) -> Base | None:
+        """The base with its settings; None for a run that needs none."""
+        return Base(name=self.base)
+
+    def parts(self) -> Sequence["Configuration"]:
+        """The runs that this one consists of, each with a folder of its own; none where it is one by itself."""
+        return ()
+
+    def resolved(self: C) -> C:
+        """The same with absolute paths, so that the run's folder can be used from anywhere."""
+        return dataclasses.replace(self, **self.paths())
+
+    def paths(self) -> dict[str, Any]:
+        """The fields that hold paths, with these made absolute."""
+        return {"llm": _absolute_llm(self.llm), "base": _absolute_folder(self.base)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig(Configuration):
+    """HYDRA with all baselines and controls: what its kinds have in common.
+
+    `settings` are those of the preset where they are not given.
+    """
+
+    loader: ClassVar[str] = "hydrajax.runs.load"
+    module: ClassVar[str] = "hydrajax.runs.lamp"
+    of_auto: ClassVar[str | None] = None
+
+    train_users: int | None = None
+    """Users who train what is shared; by default all."""
+    dev_users: int | None = None
+    """New users, who are reported; by default all."""
+    queries_per_user: int | None = None
+    """At most so many questions of each user."""
+    pooling: Literal["cls", "mean"] | None = None
+    """How the base's vectors become one: the first token's (HYDRA's) or their mean; by default what its folder says."""
+    base_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the base's products; bfloat16 is faster on TPU and GPU, and is not on CPU."""
+    max_pair_tokens: int = 256
+    """Longest encoding of a pair of texts."""
+    preset: Preset = dataclasses.field(default="auto", compare=False)
+    """Sizes: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user, `paper` asks
+    every record; all of them learn on a frozen base. `auto` takes `small` for a local LLM and `default` for Claude.
+    Single settings override it."""
+    settings: settings_lib.Settings = None  # type: ignore[assignment]  # of the preset
+    """Retrieval, sampling and what is learned from."""
+    scorer: fit_config.FitConfig = fit_config.FitConfig()
+    """The heads of reranker and adapter; loss and epochs are chosen on validation users. Settings of a family stand
+    behind a colon: --scorer.family low_rank_mlp:rank=4"""
+    reranker_family: str | None = None
+    """The head family of the reranker alone; by default that of the scorer."""
+    adapter_family: str | None = None
+    """The head family of the adapter alone; by default that of the scorer."""
+    losses: tuple[str, ...] = ("cross_entropy", "pairwise")
+    """Losses to choose among: `cross_entropy` of each candidate's label, `pairwise` for the order of any two of a pool,
+    `regression` on the quality inside a pool, `listwise` for the choice of a pool's best."""
+    epochs: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32)
+    """Epochs of personalisation to choose among; 0 is the pooled head."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.settings is None:
+            object.__setattr__(self, "settings", self.of_preset(self.llm, self.preset))
         if not self.losses or not self.epochs or min(self.epochs) < 0:
             raise ValueError(
                 f"losses are {self.losses} and epochs {self.epochs}, expected at least one of each, epochs from 0 up"
             )
+        for name in ("train_users", "dev_users", "queries_per_user", "max_pair_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected at least 1")
         for loss in self.losses:
             for family in (self.reranker_family, self.adapter_family):
-                fit.check_config(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
+                fit_config.check(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
+
+    @property
+    def encoder(self) -> Base:
+        return Base(name=self.base, pooling=self.pooling, dtype=self.base_dtype, max_pair_tokens=self.max_pair_tokens)
+
+    @property
+    def split(self) -> str:
+        """Who is reported."""
+        return "dev"
+
+    def parts(self) -> Sequence["RunConfig"]:
+        return ()
+
+    @classmethod
+    def of_preset(cls, llm: str, preset: str) -> settings_lib.Settings:
+        """The settings of a preset, for an LLM."""
+        if preset == "auto":
+            return settings_lib.PRESETS[cls.of_auto or ("default" if llm.startswith("claude") else "small")]
+        return settings_lib.PRESETS[preset]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Demo(RunConfig):
+    """Simulated users with planted preferences, answered by the embedded LLM: no data, no key, minutes."""
+
+    experiment: ClassVar[str] = "demo"
+    of_auto: ClassVar[str | None] = "demo"
+
+    train_users: int = 5
+    """Users who train the scorers."""
+    dev_users: int = 30
+    """New users, who are reported."""
+    queries_per_user: int = 2
+    """Questions of each."""
+    scorer: fit_config.FitConfig = fit_config.FitConfig(family="linear")
+    """The heads of reranker and adapter. Settings of a family stand behind a colon:
+    --scorer.family low_rank_mlp:rank=4"""
+    losses: tuple[str, ...] = ("pairwise",)
+    """Losses to choose among: `cross_entropy`, `pairwise`, `regression`, `listwise`."""
+    epochs: tuple[int, ...] = (1,)
+    """Epochs of personalisation to choose among; by default nothing is chosen: linear heads are fitted exactly."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lamp(RunConfig):
+    """A task of the LaMP benchmark, from a folder of its JSON files."""
+
+    experiment: ClassVar[str] = "lamp"
+
+    task: str
+    """LaMP_1, LaMP_2N, LaMP_2M, LaMP_3, ... LaMP_7."""
+    data_dir: str | None = None
+    """Folder with TASK/train_questions.json, train_outputs.json, dev_questions.json, dev_outputs.json; without it the
+    benchmark's user split is downloaded (through TFDS) and kept."""
+    train_users: int | None = 100
+    """Users who train what is shared (the paper: 100)."""
+    dev_users: int | None = 50
+    """New users, who are reported (the paper: 50)."""
+    folds: int = 0
+    """Re-divide all users into so many folds and clean each; 0 keeps train and dev."""
+    fold: int | None = None
+    """Which fold is held out; by default each in turn, with one report over all users."""
+    skip_bad: bool = False
+    """List and skip bad items instead of refusing the data."""
+
+    def __post_init__(self):
+        super().__post_init__()
         if self.folds < 0 or self.folds == 1:
             raise ValueError(f"folds is {self.folds}, expected 0 (the given train and dev) or at least 2")
         if self.fold is not None and not 0 <= self.fold < self.folds:
             valid = f"0 to {self.folds - 1}" if self.folds else "none without --folds"
             raise ValueError(f"fold is {self.fold}, expected {valid}")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
-        for name in ("train_users", "dev_users", "queries_per_user", "max_pair_tokens"):
+
+    @property
+    def title(self) -> str:
+        return pathlib.Path(self.task).stem
+
+    @property
+    def part(self) -> str:
+        return self.title if self.fold is None else f"fold-{self.fold}"
+
+    @property
+    def split(self) -> str:
+        if not self.folds:
+            return super().split
+        return f"{self.folds} folds" if self.fold is None else f"fold {self.fold} of {self.folds}"
+
+    def parts(self) -> Sequence["Lamp"]:
+        """A run for each fold."""
+        if self.fold is not None:
+            return ()
+        return [dataclasses.replace(self, fold=fold) for fold in range(self.folds)]
+
+    def paths(self) -> dict[str, Any]:
+        return super().paths() | {"data_dir": None if self.data_dir is None else _absolute(self.data_dir)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Custom(Lamp):
+    """A task of one's own: a TOML file declares it, and two files of JSON lines hold its users."""
+
+    experiment: ClassVar[str] = "custom"
+
+    task: str
+    """The TOML file that declares the task."""
+    data_dir: str | None = None
+    """Folder with train.jsonl and dev.jsonl."""
+    train_users: int | None = None
+    """Users who train what is shared; by default all."""
+    dev_users: int | None = None
+    """New users, who are reported; by default all."""
+
+    def paths(self) -> dict[str, Any]:
+        return super().paths() | {"task": _absolute(self.task)}
+
+
+PROMPTS = contract.PromptSettings(max_answer_tokens=250)
+LARGE_PROMPT = 12_000  # tokens of shown texts, for Claude
+LOCAL_WORDS = 120  # of a shown text, for a small local LLM
+COMPARED_WITH = ("zero_shot", "icl_random")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Authorship(Configuration):
+    """Authorship: articles from a first sentence in an author's style, win rates of strategies by a judge."""
+
+    experiment: ClassVar[str] = "hyperalign"
+    loader: ClassVar[str] = "hydrajax.runs.load_authors"
+    module: ClassVar[str] = "hydrajax.runs.authorship"
+
+    data: tuple[str, ...]
+    """JSONL or JSONL.gz files of {author, file, text}, or folders with one folder an author. The first one
+    gives the texts that are shown, the others those that are judged."""
+    authors: int = 10
+    """How many are drawn. A first run with fewer is quicker; below 6 there are no intervals."""
+    strategies: tuple[str, ...] = (*COMPARED_WITH, "hypotheses")
+    """Prompt strategies to compare, apart or joined by commas; zero_shot and icl_random are always there."""
+    judge: Literal["classifier", "llm"] = "classifier"
+    """A classifier trained on texts that no strategy is shown, which asks nobody; or an LLM, in both orders."""
+    judge_llm: str | None = None
+    """With --judge llm: another LLM than the one that writes, named as with --llm; by default the same one judges."""
+    judge_words: int = 150
+    """Most words of a text that are compared."""
+    judge_texts: int = 30
+    """Most texts of each author that the classifier learns from."""
+    samples: int = 3
+    """Texts of each strategy for each first sentence, the greedy one among them."""
+    control_samples: int = 1
+    """The same where prompts are made of another author's texts."""
+    shown: int = 7
+    """Texts of each author that strategies may show."""
+    validation: int = 2
+    """Held-out texts of each author: the judge's accuracy is measured on them, and the LLM as a judge sees one."""
+    test: int = 2
+    """Texts of each author whose first sentences are asked."""
+    shown_words: int | Literal["auto", "all"] | None = "auto"
+    """Of a shown text at most its beginning; `auto`: 120 words for a local LLM, everything for Claude."""
+    temperature: float = 0.7
+    """Of the sampled texts; one of them is greedy."""
+    cross_user: bool = True
+    """Whether strategies that compare authors may look at other authors' shown texts."""
+    prompts: contract.PromptSettings = PROMPTS
+    """How prompts are built. For Claude `max_prompt_tokens` is 12,000 where it is not given."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        large = self.llm.startswith("claude")
+        apart = (name.strip() for part in (*COMPARED_WITH, *self.strategies) for name in part.split(","))
+        object.__setattr__(self, "strategies", tuple(dict.fromkeys(filter(None, apart))))
+        if isinstance(self.shown_words, str):
+            words = LOCAL_WORDS if self.shown_words == "auto" and not large else None
+            object.__setattr__(self, "shown_words", words)
+        if large and self.prompts.max_prompt_tokens == PROMPTS.max_prompt_tokens:
+            object.__setattr__(self, "prompts", dataclasses.replace(self.prompts, max_prompt_tokens=LARGE_PROMPT))
+        least = {"authors": 2, "shown_words": 10, "judge_words": 10, "judge_texts": authorship.LEAST_UNSEEN}
+        least |= dict.fromkeys(("shown", "validation", "test", "samples", "control_samples"), 1)
+        for name, lowest in least.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, expected at least 1")
+            if value is not None and value < lowest:
+                raise ValueError(f"{name} is {value}, expected at least {lowest}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}, expected a number from 0 up")
+        if self.judge_llm is not None and self.judge != "llm":
+            raise ValueError(
+                f"judge_llm is {self.judge_llm}, but a {self.judge} judges and asks nobody; give --judge llm"
+            )
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The strategies without those that look at other authors' texts where that is switched off.
+
+        Raises:
+          DataError: one of them does not exist.
+        """
+        return registry.permitted(self.strategies, cross_user=self.cross_user)
+
+    @property
+    def llms(self) -> tuple[str, ...]:
+        return (self.llm,) if self.judge_llm in (None, self.llm) else (self.llm, self.judge_llm)
+
+    def paths(self) -> dict[str, Any]:
+        judge_llm = None if self.judge_llm is None else _absolute_llm(self.judge_llm)
+        return super().paths() | {"data": tuple(map(_absolute, self.data)), "judge_llm": judge_llm}
 
 
-def to_json(config: Any) -> dict[str, Any]:
-    """A configuration, of a run of any kind, as JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+# Settings that runs did not have at first. As they were then they are not kept, so that folders are found again.
+NEWER: dict[str, dict[str, Any]] = {"scorer": {"moments": "float32"}}
+KINDS: dict[str, type[Configuration]] = {kind.experiment: kind for kind in (Demo, Lamp, Custom, Authorship)}
+
+
+def to_json(config: Configuration) -> dict[str, Any]:
+    """What the run is, as JSON values."""
+    kept = [field.name for field in dataclasses.fields(config) if field.compare]
+    values = {name: value for name, value in dataclasses.asdict(config).items() if name in kept}
+    for name, settings in NEWER.items():
+        if name in values:
+            values[name] = {key: value for key, value in values[name].items() if settings.get(key, ...) != value}
+    return json.loads(json.dumps({"experiment": config.experiment, **values}))
 
 
 def from_json(values: dict[str, Any], where: str) -> RunConfig:
     """The configuration that `to_json` wrote.
 
     Raises:
-      DataError: it is not one.
+      DataError: it is none, or one of another kind of run.
     """
     try:
         values = dict(values)
+        kind = KINDS[values.pop("experiment")]
+        if not issubclass(kind, RunConfig):
+            raise TypeError(f"it is of a run of {kind.experiment!r}")
         settings = dict(values.pop("settings"))
         prompts = contract.PromptSettings(**settings.pop("prompts"))
         for name in ("shown", "styles", "strategies"):
             settings[name] = tuple(settings.get(name, ()))
-        return RunConfig(
+        return kind(
             settings=settings_lib.Settings(prompts=prompts, **settings),
-            scorer=fit.FitConfig(**values.pop("scorer")),
+            scorer=fit_config.FitConfig(**values.pop("scorer")),
             losses=tuple(values.pop("losses")),
             epochs=tuple(values.pop("epochs")),
             **values,
@@ -112,18 +404,15 @@ def from_json(values: dict[str, Any], where: str) -> RunConfig:
         raise DataError(f"{where}: does not hold the configuration of a run ({error})") from error
 
 
-def absolute_llm(name: str) -> str:
+def _absolute(path: str) -> str:
+    return str(pathlib.Path(path).expanduser().resolve())
+
+
+def _absolute_folder(name: str) -> str:
+    return str(pathlib.Path(name).resolve()) if pathlib.Path(name).is_dir() else name
+
+
+def _absolute_llm(name: str) -> str:
     """The name of an LLM; where it is a GGUF file, or in a Python file, with the absolute path."""
     file, colon, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
     return f"{pathlib.Path(file).resolve()}{colon}{attribute}" if file.endswith((".gguf", ".py")) else name
-
-
-def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The configuration with its paths made absolute, so that a run folder can be used from anywhere."""
-    return dataclasses.replace(
-        config,
-        data_dir=None if config.data_dir is None else str(pathlib.Path(config.data_dir).expanduser().resolve()),
-        task=str(pathlib.Path(config.task).resolve()) if config.task.endswith(".toml") else config.task,
-        llm=absolute_llm(config.llm),
-        base=str(pathlib.Path(config.base).resolve()) if pathlib.Path(config.base).is_dir() else config.base,
-    )

@@ -1,7 +1,6 @@
 """The run folder: whose it is, and what the run was."""
 
 import pathlib
-import typing
 from typing import Any
 
 from hydrajax import files
@@ -9,12 +8,12 @@ from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
 
-def prepare(folder: pathlib.Path, config: Any, command: str) -> None:
+def prepare(folder: pathlib.Path, config: config_lib.Configuration, command: str) -> None:
     """Makes the folder, or finds it left by the same run: what was done there is then not done again.
 
     Args:
       folder: of the run.
-      config: what the run is, a dataclass of values that JSON can hold.
+      config: what the run is.
       command: the exact command, kept with it.
 
     Raises:
@@ -26,13 +25,12 @@ def prepare(folder: pathlib.Path, config: Any, command: str) -> None:
     path = folder / "config.json"
     wanted = config_lib.to_json(config)
     if path.exists():
-        there = dict(files.read_json(path))
-        there.pop("command", None)
-        if there.get("experiment") != wanted["experiment"]:
-            kind = there.get("experiment")
+        kept = {name: value for name, value in files.read_json(path).items() if name not in ("command", "module")}
+        if kept.get("experiment") != wanted["experiment"]:
+            kind = kept.get("experiment")
             raise DataError(f"{folder}: holds a run of {kind!r}, not of {wanted['experiment']!r}; give another --out")
         # An option that is newer than the folder is None where it was not given.
-        differing = sorted(k for k in {*there, *wanted} if there.get(k) != wanted.get(k))
+        differing = sorted(k for k in {*kept, *wanted} if kept.get(k) != wanted.get(k))
         if differing:
             raise DataError(
                 f"{folder}: holds a run with other settings ({', '.join(differing)} differ); give another --out"
@@ -40,11 +38,11 @@ def prepare(folder: pathlib.Path, config: Any, command: str) -> None:
     elif folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder}: is not empty and holds no run; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, {**wanted, "command": command})
+    files.write_json(path, {**wanted, "command": command, "module": config.module})
 
 
-def read_config(folder: pathlib.Path) -> config_lib.RunConfig:
-    """The configuration of a run.
+def read(folder: pathlib.Path) -> dict[str, Any]:
+    """What `config.json` says of a run, the command that made it and the module that carries it out among it.
 
     Raises:
       DataError: the folder holds no run.
@@ -53,7 +51,24 @@ def read_config(folder: pathlib.Path) -> config_lib.RunConfig:
     if not path.exists():
         raise DataError(f"{folder}: holds no run (there is no config.json)")
     values = dict(files.read_json(path))
+    kind = config_lib.KINDS.get(values.get("experiment", ""))
+    if kind is not None:
+        values.setdefault("module", kind.module)  # of folders that are older than this entry
+    if not isinstance(values.get("module"), str):
+        raise DataError(f"{path}: holds a run of {values.get('experiment')!r}, which is no kind of run")
+    return values
+
+
+def read_config(folder: pathlib.Path) -> config_lib.RunConfig:
+    """The configuration of a run of HYDRA.
+
+    Raises:
+      DataError: the folder holds no run, or one of another kind.
+    """
+    values = read(folder)
+    del values["module"]
     values.pop("command", None)
-    if values.get("experiment") not in typing.get_args(config_lib.Experiment):
-        raise DataError(f"{folder}: holds a run of {values.get('experiment')!r}, of which this cannot be asked")
-    return config_lib.from_json(values, str(path))
+    kind = config_lib.KINDS.get(values["experiment"])
+    if kind is None or not issubclass(kind, config_lib.RunConfig):
+        raise DataError(f"{folder}: holds a run of {values['experiment']!r}, of which this cannot be asked")
+    return config_lib.from_json(values, str(folder / "config.json"))

@@ -1,12 +1,13 @@
-"""The task and the people of a run, from its configuration."""
+"""The task, the users and the questions of a run, from its configuration."""
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 from hydrajax.data import custom, folds, lamp, simulated, tasks
-from hydrajax.methods import hydra
 from hydrajax.methods.lab import Reward
-from hydrajax.runs.config import RunConfig
+from hydrajax.prompting import registry
+from hydrajax.runs.config import Custom, Demo, Lamp, RunConfig
 from hydrajax.types import DataError, Feedback, Split, User
 
 DEMO_RECORDS = 8  # of each simulated user; on the same topics, so that one set of candidates is rated by everybody
@@ -44,17 +45,47 @@ class Data:
         return {**self.train.users, **self.validation.users, **self.dev.users}
 
 
-def load(config: RunConfig) -> Data:
+def load(config: RunConfig, say: Callable[[str], None]) -> Data:
+    """See `run.Loader`.
+
+    Raises:
+      DataError: unknown task, missing or faulty data, more users asked for than there are; the adapter is to learn from
+        feedback alone, and there is none; the base is to be trained.
+    """
+    if config.scorer.train_base:
+        raise DataError("runs learn on a frozen base; to train the base use hydrajax.training with tokens")
+    for name in registry.left_out(config.settings.strategies, cross_user=config.settings.cross_user):
+        say(f"note: {name} looks at other users' records, which is switched off: it is left out")
+    data = read(config)
+    if config.settings.adapter_pools == "feedback" and not data.feedback:
+        raise DataError("adapter_pools is 'feedback', but nobody has said anything of answers in these data")
+    for sentence in data.skipped:
+        say(f"skipped: {sentence}")
+    for sentence in data.notes:
+        say(f"note: {sentence}")
+    return data
+
+
+def strategies(config: RunConfig) -> tuple[str, ...]:
+    """The strategies of the union without those that look at other users' records where that is switched off.
+
+    Raises:
+      DataError: one of them does not exist.
+    """
+    return registry.permitted(config.settings.strategies, cross_user=config.settings.cross_user)
+
+
+def read(config: RunConfig) -> Data:
     """Reads and draws.
 
     Raises:
       DataError: unknown task, missing or faulty data, more users asked for than there are.
     """
-    if config.experiment == "demo":
+    if isinstance(config, Demo):
         simulation = simulated.simulate(
-            train_users=40 if config.train_users is None else config.train_users,
-            dev_users=20 if config.dev_users is None else config.dev_users,
-            queries=2 if config.queries_per_user is None else config.queries_per_user,
+            train_users=config.train_users,
+            dev_users=config.dev_users,
+            queries=config.queries_per_user,
             dev_topics=DEMO_TOPICS,
             records=DEMO_RECORDS,
             seed=config.seed,
@@ -66,8 +97,9 @@ def load(config: RunConfig) -> Data:
             validation=validation,
             dev=simulation.dev,
             reward=simulation.reward,
-            feedback=tuple(said for own in simulation.feedback.values() for said in own),
+            feedback=tuple(feedback for by_user in simulation.feedback.values() for feedback in by_user),
         )
+    assert isinstance(config, Lamp)
     asked = task(config)
     train, dev, skipped = _read(config, asked)
     if config.folds:
@@ -103,39 +135,13 @@ def task(config: RunConfig) -> tasks.Task:
     Raises:
       DataError: there is none of this name, or its declaration is faulty.
     """
-    if config.experiment == "demo":
+    if not isinstance(config, Lamp):
         return simulated.TASK
-    if config.experiment == "custom":
+    if isinstance(config, Custom):
         return custom.read_task(pathlib.Path(config.task))
     if config.task not in tasks.LAMP:
         raise DataError(f"unknown task {config.task!r}; valid are {', '.join(tasks.LAMP)}")
     return tasks.LAMP[config.task]
-
-
-def people(config: RunConfig, data: Data) -> hydra.People:
-    """Training, validation and new users with what they are asked.
-
-    Raises:
-      DataError: the adapter is to learn from feedback alone, and there is none; or the base is to be trained.
-    """
-    if config.scorer.train_base:
-        raise DataError("runs learn on a frozen base; to train the base use hydrajax.training.fit with tokens")
-    if config.settings.adapter_pools == "feedback" and not data.feedback:
-        raise DataError("adapter_pools is 'feedback', but nobody has said anything of answers in these data")
-    labelled = data.train.queries
-    if config.settings.label_queries is not None:
-        labelled = folds.subset(
-            data.train, users=None, queries_per_user=config.settings.label_queries, seed=config.seed
-        ).queries
-    return hydra.People(
-        train=tuple(data.train.users),
-        validation=tuple(data.validation.users),
-        new=tuple(data.dev.users),
-        label_queries=labelled,
-        validation_queries=data.validation.queries,
-        new_queries=data.dev.queries,
-        feedback=data.feedback,
-    )
 
 
 def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Split]:
@@ -147,11 +153,11 @@ def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Spl
 
 def _notes(asked: tasks.Task, drawn: folds.Fold) -> tuple[str, ...]:
     notes = []
-    own = folds.asked_of_own_records(asked, drawn.held_out)
-    if own:
+    copies = folds.asked_of_own_records(asked, drawn.held_out)
+    if copies:
         notes.append(
-            f"{len(own)} of {len(drawn.held_out.queries)} questions of new users ask what a record of the asker's own "
-            f"profile answers, the first is {own[0].id!r}: copying that record is right there"
+            f"{len(copies)} of {len(drawn.held_out.queries)} questions of new users ask what a record of the asker's "
+            f"own profile answers, the first is {copies[0].id!r}: copying that record is right there"
         )
     removed = dataclasses.asdict(drawn.removed)
     if any(removed.values()):
@@ -172,15 +178,15 @@ def _disjoint(train: Split, dev: Split) -> None:
             )
 
 
-def _draw(split: Split, users: int | None, config: RunConfig) -> Split:
+def _draw(split: Split, users: int | None, config: Lamp) -> Split:
     if config.folds and users is not None:
         users = min(users, len({query.user_id for query in split.queries}))
     return folds.subset(split, users=users, queries_per_user=config.queries_per_user, seed=config.seed)
 
 
-def _read(config: RunConfig, asked: tasks.Task) -> tuple[Split, Split, tuple[str, ...]]:
+def _read(config: Lamp, asked: tasks.Task) -> tuple[Split, Split, tuple[str, ...]]:
     """Train, dev, and sentences on what was left out. LaMP without a folder is downloaded."""
-    if config.data_dir is None and config.experiment == "lamp":
+    if config.data_dir is None and not isinstance(config, Custom):
         from hydrajax.data import tfds_lamp  # only this way in needs TFDS
 
         splits, skipped = tfds_lamp.load(asked.name, skip_bad=config.skip_bad)
@@ -188,7 +194,7 @@ def _read(config: RunConfig, asked: tasks.Task) -> tuple[Split, Split, tuple[str
     if config.data_dir is None:
         raise DataError(f"experiment {config.experiment!r} reads data, give its folder with --data-dir")
     folder, reader = pathlib.Path(config.data_dir), custom.read_split
-    if config.experiment == "lamp":
+    if not isinstance(config, Custom):
         folder, reader = folder / config.task, lamp.read_split
     train, skipped_train = reader(folder, asked, "train", skip_bad=config.skip_bad)
     dev, skipped_dev = reader(folder, asked, "dev", skip_bad=config.skip_bad)

@@ -1,36 +1,24 @@
-"""The trained scorers of a run on the disk, for answering later."""
+"""The trained system of a run on the disk, for answering later."""
 
-import dataclasses
 import pathlib
 
-from hydrajax import files
-from hydrajax.methods import hydra
-from hydrajax.methods import scorers as personal
-from hydrajax.training import fit
+from hydrajax import files, training
+from hydrajax.methods import hydra, scorers
 from hydrajax.types import DataError
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Saved:
-    """A run's reranker, hydra's adapter, and k."""
-
-    reranker: personal.Scorer
-    adapter: personal.Scorer
-    shown: int
-
-
-def save(path: pathlib.Path, result: hydra.Result) -> None:
+def save(path: pathlib.Path, system: hydra.System) -> None:
     """Keeps reranker and adapter with all heads that were personalised."""
     path.mkdir(parents=True, exist_ok=True)
     rows = {}
-    for name, scorer in (("reranker", result.reranker), ("adapter", result.adapters["hydra"])):
-        if isinstance(scorer, personal.Personal):
-            fit.save_fitted(path / name, scorer.fitted, scorer.heads)
+    for name, scorer in (("reranker", system.reranker), ("adapter", system.adapter)):
+        if isinstance(scorer, scorers.PersonalScorer):
+            training.save_fitted(path / name, scorer.fitted, scorer.heads)
             rows[name] = dict(scorer.user_rows)
-    files.write_json(path / "users.json", {"shown": result.shown, "rows": rows})
+    files.write_json(path / "users.json", {"shown": system.k, "rows": rows})
 
 
-def load(path: pathlib.Path, encode: personal.Encode) -> Saved:
+def load(path: pathlib.Path, encode: scorers.Encode) -> hydra.System:
     """What `save` kept.
 
     Raises:
@@ -39,12 +27,11 @@ def load(path: pathlib.Path, encode: personal.Encode) -> Saved:
     if not (path / "users.json").exists():
         raise DataError(f"{path.parent}: holds no trained run; repeat its command to finish it")
     kept = files.read_json(path / "users.json")
-    scorers: dict[str, personal.Scorer] = {}
-    for name in ("reranker", "adapter"):
-        if name in kept["rows"]:
-            fitted, heads = fit.load_fitted(path / name)
-            rows = kept["rows"][name]
-            scorers[name] = personal.Personal(encode=encode, fitted=fitted, heads=heads, user_rows=rows)
-        else:
-            scorers[name] = personal.Untrained()
-    return Saved(reranker=scorers["reranker"], adapter=scorers["adapter"], shown=kept["shown"])
+
+    def scorer(name: str) -> scorers.TrainedScorer:
+        if name not in kept["rows"]:
+            return scorers.Untrained()
+        fitted, heads = training.load_fitted(path / name)
+        return scorers.PersonalScorer(encode=encode, fitted=fitted, heads=heads, user_rows=kept["rows"][name])
+
+    return hydra.System(reranker=scorer("reranker"), adapter=scorer("adapter"), k=kept["shown"])

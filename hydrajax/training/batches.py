@@ -5,6 +5,8 @@ a resumed run goes on with the batch that the interrupted one would have had.
 """
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import grain
@@ -12,30 +14,8 @@ import jax
 import numpy as np
 
 from hydrajax.nn import tokens
-from hydrajax.training import chunks, losses
 from hydrajax.training import examples as examples_
-from hydrajax.training import step as steps
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How batches are made.
-
-    Attributes:
-      epochs: passes over the examples.
-      users_per_batch: slots for users; slots that are left over are padding.
-      batch_examples: most examples of a user in a batch (a whole pool may be more).
-      prior_strength: of the prior, divided here by the user's examples.
-      seed: of every order.
-      whole_pools: a pool is never divided, as losses inside a pool need it.
-    """
-
-    epochs: int
-    users_per_batch: int
-    batch_examples: int
-    prior_strength: float
-    seed: int
-    whole_pools: bool
+from hydrajax.training import losses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,80 +27,111 @@ class Slots:
     length: int
 
 
-def plan(examples: examples_.Examples, num_users: int, settings: Settings) -> list[list[Slots]]:
-    """The batches of every epoch.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The batches of every epoch; see `plan`.
+
+    Attributes:
+      examples: what the batches hold.
+      pull: float32 [num_users + 1], the prior's strength by the user's examples.
+      epochs: the batches in their order.
+    """
+
+    examples: examples_.Examples
+    pull: np.ndarray
+    epochs: Sequence[Sequence[Slots]]
+
+    @property
+    def ends(self) -> list[int]:
+        """Batches before the first epoch, and up to the end of each."""
+        return list(itertools.accumulate(map(len, self.epochs), initial=0))
+
+    def batch(self, slots: Slots) -> examples_.Batch:
+        """The arrays of one batch."""
+        examples = self.examples
+        take, mask = np.maximum(slots.rows, 0), slots.rows >= 0
+        if isinstance(examples.x, tokens.Tokens):
+            x: Any = jax.tree.map(lambda leaf: leaf[take, : slots.length], examples.x)
+            # A padded example attends to its own padding: the mask of a text without any token would be empty.
+            x = x.replace(mask=x.mask & mask[..., None])
+        else:
+            x = examples.x[take]
+        return examples_.Batch(
+            rows=slots.users,
+            x=x,
+            extras=examples.extras[take],
+            targets=losses.Targets(
+                label=examples.label[take], score=examples.score[take], pool=examples.pool[take], mask=mask
+            ),
+            pull=self.pull[slots.users],
+        )
+
+    def iterator(self) -> grain.DatasetIterator:
+        """The batches of all epochs in order; `get_state` and `set_state` save and resume."""
+        data = grain.MapDataset.source(list(itertools.chain(*self.epochs))).map(self.batch)
+        read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        return iter(data.to_iter_dataset(read))
+
+
+def plan(
+    examples: examples_.Examples,
+    num_users: int,
+    *,
+    epochs: int,
+    users_per_batch: int,
+    batch_examples: int,
+    prior_strength: float = 0.0,
+    seed: int = 0,
+    whole_pools: bool = False,
+) -> Plan:
+    """Decides which examples of which users are in which batch.
 
     A batch holds different users, with like numbers of examples and like lengths: E and T are the smallest bucket
     that holds them, so that a step is traced once a bucket.
+
+    Args:
+      examples: of users 0..num_users-1.
+      num_users: the row of slots without a user.
+      epochs: passes over the examples.
+      users_per_batch: slots for users; slots that are left over are padding.
+      batch_examples: most examples of a user in a batch (a whole pool may be more).
+      prior_strength: of the prior, divided here by the user's examples.
+      seed: of every order.
+      whole_pools: a pool is never divided, as losses inside a pool need it.
     """
-    made = chunks.make(
+    chunks = examples_.chunked(
         examples.user,
         examples.pool,
         num_users,
-        size=settings.batch_examples,
-        epochs=settings.epochs,
-        seed=settings.seed,
-        whole_pools=settings.whole_pools,
+        size=batch_examples,
+        epochs=epochs,
+        seed=seed,
+        whole_pools=whole_pools,
     )
     lengths, longest = None, 0
     if isinstance(examples.x, tokens.Tokens):
         lengths, longest = examples.x.mask.sum(axis=1), examples.x.ids.shape[1]
-    epochs = []
-    for epoch in range(settings.epochs):
-        rng = np.random.default_rng([settings.seed, epoch])
+    planned = []
+    for epoch in range(epochs):
+        rng = np.random.default_rng([seed, epoch])
         # A user's chunks go to different rounds: a batch has one update for a head, not two that miss each other.
-        groups: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+        groups: dict[tuple[int, int, int], list[tuple[int, np.ndarray]]] = {}
         for user in rng.permutation(num_users):
-            for turn, chunk in enumerate(range(made.start[epoch, user], made.stop[epoch, user])):
-                rows = made.rows[chunk][made.rows[chunk] >= 0]
+            for turn, chunk in enumerate(range(chunks.start[epoch, user], chunks.stop[epoch, user])):
+                rows = chunks.rows[chunk][chunks.rows[chunk] >= 0]
                 length = 0 if lengths is None else min(tokens.bucket(int(lengths[rows].max())), longest)
-                key = (turn, _power(len(rows)), length)
-                groups.setdefault(key, []).append((int(user), chunk))
+                groups.setdefault((turn, _power(len(rows)), length), []).append((int(user), rows))
         batches = []
-        for (_, size, length), members in sorted(groups.items()):
-            for first in range(0, len(members), settings.users_per_batch):
-                part = members[first : first + settings.users_per_batch]
-                users = np.full(settings.users_per_batch, num_users, np.int32)
-                rows = np.full((settings.users_per_batch, size), -1, np.int32)
-                for slot, (user, chunk) in enumerate(part):
-                    real = made.rows[chunk][made.rows[chunk] >= 0]
-                    users[slot], rows[slot, : len(real)] = user, real
-                batches.append(Slots(users=users, rows=rows, length=length))
-        epochs.append([batches[i] for i in rng.permutation(len(batches))])
-    return epochs
-
-
-def assemble(examples: examples_.Examples, num_users: int, prior_strength: float, slots: Slots) -> steps.Batch:
-    """The arrays of one batch."""
-    take, mask = np.maximum(slots.rows, 0), slots.rows >= 0
-    if isinstance(examples.x, tokens.Tokens):
-        x: Any = jax.tree.map(lambda leaf: leaf[take, : slots.length], examples.x)
-        # A padded example attends to its own padding: the mask of a text without any token would be empty.
-        x = x.replace(mask=x.mask & mask[..., None])
-    else:
-        x = examples.x[take]
-    count = np.bincount(examples.user, minlength=num_users + 1)[slots.users]
-    return steps.Batch(
-        rows=slots.users,
-        x=x,
-        extras=examples.extras[take],
-        targets=losses.Targets(
-            label=examples.label[take], score=examples.score[take], pool=examples.pool[take], mask=mask
-        ),
-        pull=(prior_strength / np.maximum(count, 1)).astype(np.float32),
-    )
-
-
-def iterator(
-    examples: examples_.Examples, num_users: int, settings: Settings, planned: list[list[Slots]]
-) -> grain.DatasetIterator:
-    """The batches of all epochs in order; `get_state` and `set_state` save and resume."""
-    source = [slots for epoch in planned for slots in epoch]
-    data = grain.MapDataset.source(source).map(
-        lambda slots: assemble(examples, num_users, settings.prior_strength, slots)
-    )
-    read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-    return iter(data.to_iter_dataset(read))
+        for (_, size, length), members in sorted(groups.items(), key=lambda item: item[0]):
+            for first in range(0, len(members), users_per_batch):
+                users = np.full(users_per_batch, num_users, np.int32)
+                taken = np.full((users_per_batch, size), -1, np.int32)
+                for slot, (user, rows) in enumerate(members[first : first + users_per_batch]):
+                    users[slot], taken[slot, : len(rows)] = user, rows
+                batches.append(Slots(users=users, rows=taken, length=length))
+        planned.append([batches[i] for i in rng.permutation(len(batches))])
+    count = np.bincount(examples.user, minlength=num_users + 1)
+    return Plan(examples=examples, pull=(prior_strength / np.maximum(count, 1)).astype(np.float32), epochs=planned)
 
 
 def _power(n: int) -> int:

@@ -11,8 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from hydrajax import files
 from hydrajax.training import checks
 from hydrajax.types import DataError
+
+UNWRITTEN = "checkpoints cannot be written there"
 
 
 class Checkpoints:
@@ -43,7 +46,7 @@ class Checkpoints:
             json.dumps(note)
         except (TypeError, ValueError) as error:
             raise DataError(f"the note of checkpoint {step} is no JSON ({error})") from error
-        with _sentence(self._folder):
+        with files.in_a_sentence(self._folder, UNWRITTEN):
             self._manager.save(step, state, custom_metadata=note)
 
     def note(self) -> dict[str, Any] | None:
@@ -66,9 +69,9 @@ class Checkpoints:
             raise DataError(f"{self._folder}: has no checkpoint")
         where = f"{self._folder}: checkpoint {latest.step}"
         try:
-            found = self._manager.metadata(latest.step).metadata
+            kept = self._manager.metadata(latest.step).metadata
             # What is read is cast to the type that is asked for: moments kept as bits would become other numbers.
-            checks.check_like(found, jax.tree.map(_kept, like), where)
+            checks.check_like(kept, jax.tree.map(_kept, like), where)
             shapes = jax.tree.map(_wanted, like)
             return self._manager.load(latest.step, shapes)
         except DataError as error:
@@ -85,20 +88,12 @@ def opened(folder: str | pathlib.Path) -> Iterator[Checkpoints]:
       DataError: the folder is a file, or cannot be made.
     """
     path = pathlib.Path(folder).expanduser().resolve()
-    with _sentence(path):
+    with files.in_a_sentence(path, UNWRITTEN):
         path.mkdir(parents=True, exist_ok=True)
     keep = ocp.training.preservation_policies.LatestN(2)
     every = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
     with ocp.training.Checkpointer(path, preservation_policy=keep, save_decision_policy=every) as manager:
         yield Checkpoints(manager, path)
-
-
-@contextlib.contextmanager
-def _sentence(folder: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{folder}: checkpoints cannot be written there ({error.strerror or error})") from error
 
 
 def _kept(leaf: Any) -> Any:

@@ -1,6 +1,7 @@
-"""Checks of what callers give: rows, batches, trees of leaves, whole numbers. One clear sentence each.
+"""Checks of what callers give: numbers, rows, trees of leaves, batches, states. One clear sentence each.
 
-They run on the host, before anything is computed or changed. Of traced values nothing is known but shapes and types.
+They run on the host, before anything is computed or changed. Of traced values nothing is known but shapes and types:
+whether a state and a batch fit a step is found out when it is traced, and costs nothing.
 """
 
 from collections.abc import Sequence
@@ -9,8 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Bool, Int, Integer
 
+from hydrajax.nn import heads
+from hydrajax.nn import scorer as scorers
 from hydrajax.training import losses
 from hydrajax.types import DataError
 
@@ -51,6 +55,16 @@ def number(value: Any, what: str, least: int, most: int = INT32[1]) -> int:
         upper = "or more" if most == INT32[1] else f"to {most}"
         raise DataError(f"{what} is {value!r}, expected a whole number, {least} {upper}")
     return int(value)
+
+
+def check_growth(capacity: int, larger: Any, what: str) -> None:
+    """Refuses a capacity below the one there is.
+
+    Raises:
+      DataError: that, or no whole number.
+    """
+    if number(larger, "the capacity", 0) < capacity:
+        raise DataError(f"{what} has {capacity} rows, it cannot grow to {larger}")
 
 
 def truth(values: Any, what: str) -> Bool[np.ndarray, "..."]:
@@ -135,7 +149,7 @@ def check_batch(batch: Any, capacity: int, *, loss: str = "cross_entropy") -> No
     A user whose examples are all padding is no fault: the step leaves that row bit-identical.
 
     Args:
-      batch: a `step.Batch`; a row of `capacity` or more is a slot without a user.
+      batch: an `examples.Batch`; a row of `capacity` or more is a slot without a user.
       capacity: C; 0 where nothing is stored, every slot then has a user.
       loss: a name of `losses.LOSSES`; `cross_entropy` needs labels from 0 to 1.
 
@@ -189,9 +203,9 @@ def check_like(tree: Any, like: Any, what: str, *, lead: tuple[int, ...] = (), s
         raise DataError(f"{what}: {'have' if name in got else 'lack'} {name}: of another family or optimizer")
     for name, leaf in wanted.items():
         shape, kind = (*lead, *np.shape(leaf)[skip:]), _dtype(leaf)
-        own = np.shape(got[name]), _dtype(got[name])
-        if own != (shape, kind):
-            raise DataError(f"{what}: {name} is {own[1]}{list(own[0])}, expected {kind}{list(shape)}")
+        got_shape, got_kind = np.shape(got[name]), _dtype(got[name])
+        if (got_shape, got_kind) != (shape, kind):
+            raise DataError(f"{what}: {name} is {got_kind}{list(got_shape)}, expected {kind}{list(shape)}")
 
 
 def check_finite(tree: Any, what: str) -> None:
@@ -217,6 +231,71 @@ def check_once(values: Sequence[Any], noun: str = "user", why: str = "once") -> 
         raise DataError(f"{noun} {twice!r} comes twice, expected {why}")
 
 
+def check_step(
+    scorer: scorers.Scorer,
+    state: Any,
+    batch: Any,
+    *,
+    head_tx: optax.GradientTransformation | None = None,
+    base_tx: optax.GradientTransformation | None = None,
+) -> None:
+    """Refuses a state or a batch that does not fit a step.
+
+    Args:
+      scorer: base and head family.
+      state: a `state.TrainState`, of this family and width.
+      batch: an `examples.Batch` of this width, not divided among shards.
+      head_tx: that of the state's heads; None: not looked at.
+      base_tx: that of the state's base and shared parameters; None: not looked at.
+
+    Raises:
+      DataError: naming the first leaf at fault.
+    """
+    capacity, user = state.capacity, _template(scorer)
+    check_like(state.bank, user, "the state's bank", lead=(capacity,) if jax.tree.leaves(user) else ())
+    check_like(state.anchor, user, "the state's anchor")
+    wanted = leaves(jax.eval_shape(lambda: scorer.family.init_shared(jax.random.key(0), scorer.dims)))
+    # What was pretrained may hold more, the pooled head for example.
+    shared = {name: leaf for name, leaf in leaves(state.shared).items() if name in wanted}
+    check_like(shared, wanted, "the state's shared")
+    if head_tx is not None:
+        opt = jax.eval_shape(head_tx.init, user)
+        check_like(state.bank_opt, opt, "the state's bank_opt for this head_tx", lead=(capacity,))
+    if base_tx is not None:
+        opt = jax.eval_shape(base_tx.init, (state.base, state.shared))
+        check_like(state.base_opt, opt, "the state's base_opt for this base_tx")
+    if batch.routed is not None:
+        raise DataError("the batch is routed for shards, expected one of the whole bank, or a step of `sharded`")
+    widths = {"extras": (batch.extras, scorer.dims.extras)}
+    if hasattr(batch.x, "shape"):
+        widths["x"] = batch.x, scorer.dims.features
+    for name, (leaf, width) in widths.items():
+        if leaf.ndim != 3 or leaf.shape[-1] != width:
+            raise DataError(f"{name} of the batch is {list(leaf.shape)}, expected [U, E, {width}] as the scorer has it")
+
+
+def check_key(key: Any) -> None:
+    """Refuses what is no typed key.
+
+    Raises:
+      DataError: in one sentence.
+    """
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
+        kind = f"{key.dtype}{list(key.shape)}" if hasattr(key, "dtype") else repr(key)
+        raise DataError(f"key is {kind}, expected a typed key: jax.random.key(0)")
+
+
+def checked_head(scorer: scorers.Scorer, head: heads.User) -> heads.User:
+    """One head as arrays on the device.
+
+    Raises:
+      DataError: it is of another family or width, or of many users.
+    """
+    head = jax.tree.map(jnp.asarray, head)
+    check_like(head, _template(scorer), "head")
+    return head
+
+
 def leaves(tree: Any) -> dict[str, Any]:
     """The leaves by name, `0/w1` for example."""
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
@@ -237,6 +316,10 @@ def _rows(rows: Any) -> np.ndarray:
     if array.dtype.kind not in "iu" and array.size:
         raise DataError(f"rows are {_kind(array)}, expected whole numbers")
     return array.astype(np.int64) if not array.size else array
+
+
+def _template(scorer: scorers.Scorer) -> heads.User:
+    return jax.eval_shape(lambda: scorer.family.init_user(jax.random.key(0), scorer.dims))
 
 
 def _kind(array: np.ndarray) -> str:

@@ -3,31 +3,21 @@
 import contextlib
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from hydrajax import files
-from hydrajax.training import bank, checks
+from hydrajax.training import checks
+from hydrajax.training import state as states
+from hydrajax.training.out_of_core.row_store import RowStore
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
 Ids = Iterable[Any]  # strings, checked to be; a list and not one string, which would be as many users as letters
 CHUNK = 1024  # rows by which a full bank grows
 FORMAT = "hydrajax directory 1"
-
-
-@runtime_checkable
-class Store(Protocol):
-    """A bank outside the device whose rows can be more or be reset: a `shards.RowStore`."""
-
-    @property
-    def capacity(self) -> int: ...
-
-    def grow(self, capacity: int) -> None: ...
-
-    def reset(self, rows: np.ndarray) -> None: ...
 
 
 class Directory:
@@ -120,8 +110,7 @@ class Directory:
         Raises:
           DataError: the directory is larger already.
         """
-        if checks.number(capacity, "the capacity", 0) < self.capacity:
-            raise DataError(f"the directory has {self.capacity} rows, it cannot grow to {capacity}")
+        checks.check_growth(self.capacity, capacity, "the directory")
         self._ids += [None] * (capacity - self.capacity)
         self._stack()
 
@@ -155,10 +144,8 @@ class Directory:
           DataError: the file cannot be written.
         """
         path = pathlib.Path(path).expanduser()
-        try:
+        with files.in_a_sentence(path, "the directory cannot be written"):
             files.write_json(path, {"format": FORMAT, "rows": self.to_note()})
-        except OSError as error:
-            raise DataError(f"{path}: the directory cannot be written ({error.strerror})") from error
 
     @classmethod
     def load(cls, path: str | pathlib.Path, *, shards: int = 1) -> "Directory":
@@ -168,10 +155,10 @@ class Directory:
           DataError: no such file, or it holds something else.
         """
         path = pathlib.Path(path).expanduser()
-        found = files.read_json(path)
-        rows = found.get("rows")
-        if found.get("format") != FORMAT or not isinstance(rows, list):
-            raise DataError(f"{path}: holds no directory, its format is {found.get('format')!r}")
+        values = files.read_json(path)
+        rows = values.get("rows")
+        if values.get("format") != FORMAT or not isinstance(rows, list):
+            raise DataError(f"{path}: holds no directory, its format is {values.get('format')!r}")
         try:
             return cls.from_note(rows, shards=shards)
         except DataError as error:
@@ -213,7 +200,7 @@ class Directory:
 
 
 def add_users(
-    state: TrainState, directory: Directory, ids: Ids, fresh: bank.Initial, *, chunk: int = CHUNK
+    state: TrainState, directory: Directory, ids: Ids, fresh: states.Initial, *, chunk: int = CHUNK
 ) -> TrainState:
     """The state with rows for new users, who start with `fresh` (the pooled head) and a fresh optimizer state.
 
@@ -223,30 +210,30 @@ def add_users(
     Raises:
       DataError: a user who has a row or comes twice, or `fresh` is not of this bank. Nothing has changed then.
     """
-    _check_same(bank.capacity(state), directory)
+    _check_same(state.capacity, directory)
     ids = _strings(ids)
     larger = directory.room(ids, chunk)
     with directory.undone_on_error(ids):
         if larger > directory.capacity:
-            state = bank.grow(state, larger, fresh)
+            state = states.grow(state, larger, fresh)
             directory.grow(larger)
-        return bank.reset(state, directory.add(ids), fresh)
+        return states.reset(state, directory.add(ids), fresh)
 
 
-def remove_users(state: TrainState, directory: Directory, ids: Ids, fresh: bank.Initial) -> TrainState:
+def remove_users(state: TrainState, directory: Directory, ids: Ids, fresh: states.Initial) -> TrainState:
     """The state without these users: their rows are reset at once and free for others. The directory changes too.
 
     Raises:
       DataError: an unknown user, or one twice, or `fresh` is not of this bank. Nothing has changed then.
     """
-    _check_same(bank.capacity(state), directory)
+    _check_same(state.capacity, directory)
     ids = _strings(ids)
-    state = bank.reset(state, directory.rows(ids), fresh)
+    state = states.reset(state, directory.rows(ids), fresh)
     directory.remove(ids)
     return state
 
 
-def add_to_store(store: Store, directory: Directory, ids: Ids, *, chunk: int = CHUNK) -> None:
+def add_to_store(store: RowStore, directory: Directory, ids: Ids, *, chunk: int = CHUNK) -> None:
     """Gives new users rows of a store, which grows by whole chunks; a step over it is not compiled anew.
 
     Raises:
@@ -265,7 +252,7 @@ def add_to_store(store: Store, directory: Directory, ids: Ids, *, chunk: int = C
         store.reset(rows)
 
 
-def remove_from_store(store: Store, directory: Directory, ids: Ids) -> None:
+def remove_from_store(store: RowStore, directory: Directory, ids: Ids) -> None:
     """Takes users out of a store: their rows are overwritten at once and free for others.
 
     Raises:

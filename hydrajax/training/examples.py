@@ -1,11 +1,14 @@
-"""What heads learn from: one row an example, many examples a user."""
+"""What heads learn from: one row an example, many examples a user; and which examples make which mini-batch."""
 
 import dataclasses
+from typing import Any
 
+import flax.struct
+import jax
 import numpy as np
 
 from hydrajax.nn import tokens
-from hydrajax.training import checks
+from hydrajax.training import checks, losses
 from hydrajax.types import DataError
 
 
@@ -65,6 +68,17 @@ class Examples:
         if n and self.user.min() < 0:
             raise DataError(f"examples: user of row {self.user.argmin()} is {self.user.min()}, expected 0 or more")
 
+    @property
+    def features(self) -> np.ndarray:
+        """x, float32 [N, D].
+
+        Raises:
+          DataError: it holds tokens.
+        """
+        if isinstance(self.x, tokens.Tokens):
+            raise DataError("the examples hold tokens, heads are fitted on features: encode them with the base")
+        return self.x
+
     def check_users(self, num_users: int) -> None:
         """Raises a DataError where a row's user is not below `num_users`."""
         if len(self.user) and self.user.max() >= num_users:
@@ -72,7 +86,195 @@ class Examples:
             raise DataError(f"examples: user of row {row} is {self.user[row]}, expected less than {num_users} users")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chunks:
+    """Mini-batches of one user's examples each.
+
+    Attributes:
+      rows: int32 [M, E], row numbers of the examples, -1 = padding.
+      start: int32 [epochs, U], the user's first chunk in the epoch.
+      stop: int32 [epochs, U], behind the user's last one.
+    """
+
+    rows: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+
+def chunked(
+    user: np.ndarray,
+    pool: np.ndarray,
+    num_users: int,
+    *,
+    size: int,
+    epochs: int = 1,
+    seed: int | None = None,
+    keys: np.ndarray | None = None,
+    whole_pools: bool = False,
+) -> Chunks:
+    """Every user's examples for every epoch, in chunks as equal as possible.
+
+    Args:
+      user: int32 [N], the user of each example; those of users from `num_users` on are left out.
+      pool: int32 [N], the pool of each example.
+      num_users: U. A user without examples has no chunk.
+      size: most examples of a chunk; with `whole_pools` those of the largest pool where these are more.
+      epochs: each epoch orders the examples anew.
+      seed: of the order, which depends on seed, epoch and the user's key alone; None keeps the examples' own order.
+      keys: uint32 [U], what users are told apart by in draws; by default their numbers.
+      whole_pools: a pool is never divided among chunks, as losses inside a pool need it.
+    """
+    order = np.argsort(user, kind="stable")
+    ends = np.searchsorted(user[order], np.arange(num_users + 1))
+    members = [order[ends[u] : ends[u + 1]] for u in range(num_users)]
+    pools = [_pools(rows, pool) if whole_pools else [] for rows in members]
+    size = max([size, *(len(group) for groups in pools for group in groups)])
+    chunks: list[np.ndarray] = []
+    start = np.zeros((epochs, num_users), np.int32)
+    stop = np.zeros((epochs, num_users), np.int32)
+    for epoch in range(epochs):
+        for u, rows in enumerate(members):
+            rng = None if seed is None else np.random.default_rng([seed, epoch, u if keys is None else int(keys[u])])
+            start[epoch, u] = len(chunks)
+            chunks.extend(_packed(pools[u], size, rng) if whole_pools else _cut(rows, size, rng))
+            stop[epoch, u] = len(chunks)
+    out = np.full((len(chunks), size), -1, np.int32)
+    for i, rows in enumerate(chunks):
+        out[i, : len(rows)] = rows
+    return Chunks(rows=out, start=start, stop=stop)
+
+
+def padded(n: int, least: int = 16) -> int:
+    """The next of `least`, 1.5, 2, 3, 4, 6, ... times `least`: arrays of few different lengths compile few programs."""
+    size = least
+    while size < n:
+        if size * 3 // 2 >= n:
+            return size * 3 // 2
+        size *= 2
+    return size
+
+
+def pad(array: np.ndarray, n: int, fill: int = 0) -> np.ndarray:
+    """The array with rows of `fill` up to n rows."""
+    return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)], constant_values=fill)
+
+
+def _pools(rows: np.ndarray, pool: np.ndarray) -> list[np.ndarray]:
+    groups: dict[int, list[int]] = {}
+    for row in rows:
+        groups.setdefault(int(pool[row]), []).append(int(row))
+    return [np.array(group) for group in groups.values()]
+
+
+def _cut(rows: np.ndarray, size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
+    rows = rows if rng is None else rng.permutation(rows)
+    # Chunks as equal as possible: a last chunk of one row would be a step as long as any other.
+    count = -(-len(rows) // size)
+    return np.array_split(rows, count) if count else []
+
+
+def _packed(pools: list[np.ndarray], size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
+    """Pools in chunks, each filled until the next pool does not fit."""
+    chunks: list[list[np.ndarray]] = []
+    room = 0
+    for i in range(len(pools)) if rng is None else rng.permutation(len(pools)):
+        if len(pools[i]) > room:
+            chunks.append([])
+            room = size
+        chunks[-1].append(pools[i])
+        room -= len(pools[i])
+    return [np.concatenate(chunk) for chunk in chunks]
+
+
 def _finite(name: str, array: np.ndarray) -> None:
     if not np.isfinite(array).all():
         row = np.argwhere(~np.isfinite(array))[0][0]
         raise DataError(f"examples: {name} of row {row} is not a finite number")
+
+
+class Batch(flax.struct.PyTreeNode):
+    """Examples by user: every array is [U, E, ...] but `rows`, `pull` and `ids`, which are [U].
+
+    Attributes:
+      rows: int32, the users' rows in the bank, all different; a slot without a user has the bank's capacity C.
+      x: features float32 [U, E, D], or `tokens.Tokens` [U, E, T] where the base is trained.
+      extras: float32 [U, E, X].
+      targets: labels, scores, pools and the mask.
+      pull: float32, strength of the Gaussian prior at the state's anchor, divided by the user's examples in all.
+      ids: int32 [U], what tells users apart in draws where rows do not, because they are those of a part of the bank;
+        None: the rows.
+      routed: (capacity, shards) for which `sharded.route` has divided the batch; None: it is not divided.
+
+    A step looks at shapes alone: what it would take without a word, `checks.check_batch` refuses on the host.
+    """
+
+    rows: Any
+    x: Any
+    extras: Any
+    targets: losses.Targets
+    pull: Any
+    ids: Any = None
+    routed: tuple[int, int] | None = flax.struct.field(pytree_node=False, default=None)
+
+    @classmethod
+    def of(
+        cls,
+        rows: Any,
+        x: Any,
+        label: Any,
+        *,
+        mask: Any = None,
+        score: Any = None,
+        pool: Any = None,
+        extras: Any = None,
+        pull: Any = 0.0,
+    ) -> "Batch":
+        """The batch of arrays on the host, with what is usual in the place of what is not given.
+
+        Args:
+          rows: whole numbers [U].
+          x: features [U, E, D], or `tokens.Tokens` [U, E, T].
+          label: [U, E], true or false or 0..1.
+          mask: [U, E], true or 1 = a real example, false or 0 = padding; by default all are real.
+          score: [U, E], for losses inside a pool; by default the labels.
+          pool: [U, E], the examples that are compared with each other; by default all of a user's.
+          extras: [U, E, X], further inputs; none by default.
+          pull: [U] or one number for all.
+
+        Raises:
+          DataError: arrays that do not fit each other, or hold other than numbers of their kind.
+        """
+        rows = checks.whole(rows, "rows of the batch").astype(np.int32)
+        label, pull = checks.floats(label, "label of the batch"), checks.floats(pull, "pull of the batch")
+        shape = label.shape
+        if len(shape) != 2 or rows.shape != shape[:1]:
+            raise DataError(f"rows are {list(rows.shape)} and label {list(shape)}, expected [U] and [U, E]")
+        if pull.shape not in ((), rows.shape):
+            raise DataError(f"pull of the batch is {list(pull.shape)}, expected {list(rows.shape)} or a number")
+        targets = losses.Targets(
+            label=label,
+            score=label if score is None else checks.floats(score, "score of the batch"),
+            pool=np.zeros(shape, np.int32)
+            if pool is None
+            else checks.whole(pool, "pool of the batch").astype(np.int32),
+            mask=np.ones(shape, bool) if mask is None else checks.truth(mask, "mask of the batch"),
+        )
+        # Anything but a tree of tokens is an array of features.
+        texts = len(jax.tree.leaves(x)) > 1 and not isinstance(x, (list, tuple))
+        x = x if texts else checks.floats(x, "x of the batch")
+        extras = np.zeros((*shape, 0), np.float32) if extras is None else checks.floats(extras, "extras of the batch")
+        for name, tree, axes in (("x", x, 3), ("extras", extras, 3), ("targets", targets, 2)):
+            for leaf in jax.tree.leaves(tree):
+                if leaf.shape[:2] != shape or leaf.ndim != axes:
+                    wanted = ", ".join((*map(str, shape), "...")[:axes])
+                    raise DataError(f"{name} of the batch is {list(leaf.shape)}, expected [{wanted}]")
+        return cls(rows=rows, x=x, extras=extras, targets=targets, pull=np.broadcast_to(pull, rows.shape))
+
+
+@flax.struct.dataclass
+class Evaluated:
+    """What `step.make_eval_step` finds: scores float32 [U, E], and each user's summed loss and its weight, [U]."""
+
+    scores: Any
+    loss: Any
+    weight: Any

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -23,29 +23,17 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import checks, encoded, joint, losses, per_user, personalisation, scoring, user_fit
+from hydrajax.training import batches, checks, head_fits, loop, losses, optimizers, programs, rows, step
+from hydrajax.training import config as configs
+from hydrajax.training import state as states
+from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
-from hydrajax.training.fitted import FitConfig, Fitted, family, load_fitted, save_fitted
-from hydrajax.training.fitted import generic as fitted_generic
+from hydrajax.training.fitted import Fitted, family_of
+from hydrajax.training.head_fits import Progress
 from hydrajax.types import DataError
 
-__all__ = [
-    "Examples",
-    "FitConfig",
-    "Fitted",
-    "Snapshots",
-    "check_config",
-    "load_fitted",
-    "personalise",
-    "personalise_snapshots",
-    "predict",
-    "pretrain",
-    "save_fitted",
-    "trained_base",
-]
-
-Progress = Callable[[int, int], None]
 POOLED_BATCH = 256  # examples of all users in one update of the pooled head
+FROZEN_USERS = 8  # in one update of shared parameters on frozen features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +61,7 @@ def pretrain(
     """Learns from the training users what new users start with.
 
     Args:
-      config: how.
+      config: of the fit.
       examples: of users 0..num_users-1; x holds features, or tokens where `config.train_base`.
       num_users: how many training users.
       base: the base that is trained; needed only then.
@@ -84,65 +72,56 @@ def pretrain(
     Raises:
       DataError: the configuration or the examples cannot be fitted.
     """
-    _check(config, examples, num_users)
-    chosen = family(config)
-    examples_are_tokens = isinstance(examples.x, tokens.Tokens)
-    if config.train_base != examples_are_tokens:
-        kind = "tokens" if examples_are_tokens else "features"
+    configs.check(config)
+    examples.check_users(num_users)
+    if config.train_base != isinstance(examples.x, tokens.Tokens):
+        kind = "tokens" if isinstance(examples.x, tokens.Tokens) else "features"
         raise DataError(f"train_base is {config.train_base} but the examples hold {kind}")
     if config.train_base and base is None:
         raise DataError("train_base is True, expected the base that is to be trained")
 
-    z = _features(base, base.params if base else {}, examples.x)
-    dims = heads.Dims(features=z.shape[1], extras=examples.extras.shape[1])
-    normaliser = scorers.fit_normaliser(z, examples.extras)
-    stored = heads.stores_users(chosen, dims)
-    shared: Any = {}
-    bank: Any = {}
-    trained: Any = {}
-    curves: dict[str, tuple[float, ...]] = {}
-
-    if config.train_base or heads.shares_parameters(chosen, dims):
+    family = family_of(config)
+    encoded = _encoded(base, examples)
+    fitted = Fitted(
+        config=config,
+        dims=heads.Dims(features=encoded.features.shape[1], extras=encoded.extras.shape[1]),
+        normaliser=scorers.fit_normaliser(encoded.features, encoded.extras),
+        shared={},
+        bank={},
+        base={},
+        curves={},
+    )
+    shares = heads.shares_parameters(family, fitted.dims)
+    stores = heads.stores_users(family, fitted.dims)
+    if config.train_base or shares:
         head = None
-        if stored and config.init == "pooled":
+        if stores and config.init == "pooled":
             # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
-            if heads.shares_parameters(chosen, dims):
-                head = jax.jit(lambda key: chosen.init_user(key, dims))(jax.random.key(config.seed))
+            if shares:
+                head = jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
             else:
-                head, _ = _pooled(config, dims, normaliser, z, examples, {}, progress)
-        scorer = scorers.Scorer(family=chosen, dims=dims)
-        if base is not None and config.train_base:
-            scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling)
-        state, means = joint.together(
-            config,
-            scorer,
-            normaliser,
+                head, _ = _pooled(fitted, encoded, progress)
+        state, means = train_jointly(
+            fitted,
             examples,
             num_users,
             epochs=config.epochs if config.train_base else config.pooled_epochs,
-            base=base.params if scorer.module is not None and base is not None else None,
+            base=base if config.train_base else None,
             head=head,
             checkpoint=checkpoint,
-            run_id=_run_id(config, examples, num_users, base),
             progress=progress,
         )
         shared, bank, trained = jax.device_get((state.shared, state.bank, state.base))
-        curves["base"] = tuple(means)
-        if config.train_base:
-            z = _features(base, trained, examples.x)
-    if stored:
-        if "generic" not in shared:
-            generic, curve = _pooled(config, dims, normaliser, z, examples, shared, progress)
-            shared = {**shared, "generic": generic}
-            curves["pooled"] = curve
-        if not jax.tree.leaves(bank) and config.fit_bank:
-            data = _data(z, examples, num_users)
-            snapshots = _personal(config, dims, normaliser, data, num_users, (config.epochs,), shared, progress)
-            bank = snapshots.heads[config.epochs]
-            curves["personal"] = snapshots.curve
-    return Fitted(
-        config=config, dims=dims, normaliser=normaliser, shared=shared, bank=bank, base=trained, curves=curves
-    )
+        fitted = dataclasses.replace(fitted, shared=shared, bank=bank, base=trained, curves={"base": tuple(means)})
+        if base is not None and config.train_base:
+            encoded = _encoded(dataclasses.replace(base, params=trained), examples)
+    if stores and "generic" not in fitted.shared:
+        head, curve = _pooled(fitted, encoded, progress)
+        fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
+    if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
+        found = _personal(fitted, encoded, num_users, (config.epochs,), None, progress)
+        fitted = _with(fitted, "personal", found.curve, bank=found.heads[config.epochs])
+    return fitted
 
 
 def personalise(
@@ -159,7 +138,7 @@ def personalise(
     The result for a user depends on that user's examples and key alone. A user without examples gets the pooled head.
 
     Args:
-      config: how; its family and dropout must be those of `fitted`.
+      config: of the fit; its family and dropout must be those of `fitted`.
       fitted: of `pretrain`.
       examples: of users 0..num_users-1, x = features (of the trained base, where one was trained).
       num_users: how many new users.
@@ -168,13 +147,16 @@ def personalise(
       progress: called with (users done, users).
 
     Returns:
-      heads stacked [num_users, ...], numpy: fitted, or encoded from at most `encoded.CONTEXT` examples of the user;
+      heads stacked [num_users, ...], numpy: fitted, or encoded from at most `programs.CONTEXT` examples of the user;
       {} for a family that has nothing of a user's own.
+
+    Raises:
+      DataError: the examples cannot be fitted, or another family or dropout.
     """
-    found = personalise_snapshots(
+    snapshots = personalise_snapshots(
         config, fitted, examples, num_users, epochs=(config.epochs,), user_keys=user_keys, progress=progress
     )
-    return found.heads[config.epochs]
+    return snapshots.heads[config.epochs]
 
 
 def personalise_snapshots(
@@ -192,24 +174,26 @@ def personalise_snapshots(
     The heads after n epochs equal those of `personalise` with `epochs = n`. A convex family is fitted exactly: its
     heads are the same for every number but 0, and so are users that are encoded.
     """
-    _check(config, examples, num_users)
+    configs.check(config)
+    examples.check_users(num_users)
     if config.family != fitted.config.family or config.dropout != fitted.config.dropout:
         raise DataError(
             f"the scorer was fitted with family {fitted.config.family!r} and dropout {fitted.config.dropout}, "
             f"got {config.family!r} and {config.dropout}"
         )
-    counts = tuple(sorted(set(epochs)))
-    if not counts or counts[0] < 0:
+    if not epochs or min(epochs) < 0:
         raise DataError(f"epochs is {tuple(epochs)}, expected numbers of 0 or more")
     if isinstance(examples.x, tokens.Tokens):
         raise DataError("the examples hold tokens, personalisation takes features: encode them with the trained base")
     _check_widths(fitted.dims, examples.x, examples.extras)
-    if not heads.stores_users(fitted.family, fitted.dims):
-        return Snapshots(heads=_unstored(fitted, examples, num_users, counts), curve=())
-    if user_keys is not None and np.shape(user_keys) != (num_users,):
-        raise DataError(f"user_keys has shape {list(np.shape(user_keys))}, expected [{num_users}]")
-    data = _data(examples.x, examples, num_users, user_keys)
-    return _personal(config, fitted.dims, fitted.normaliser, data, num_users, counts, fitted.shared, progress)
+    family = fitted.family
+    if heads.stores_users(family, fitted.dims):
+        return _personal(dataclasses.replace(fitted, config=config), examples, num_users, epochs, user_keys, progress)
+    if not isinstance(family, heads.Encoded):
+        return Snapshots(heads={n: {} for n in epochs}, curve=())
+    encoded = programs.encode_users(family, fitted.shared, examples, num_users, normaliser=fitted.normaliser)
+    unseen = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_users, axis=0), fitted.generic)
+    return Snapshots(heads={n: encoded if n else unseen for n in epochs}, curve=())
 
 
 def predict(
@@ -236,30 +220,20 @@ def predict(
     """
     x, extras = np.asarray(x, np.float32), np.asarray(extras, np.float32)
     _check_widths(fitted.dims, x, extras)
-    rows = checks.whole(user_rows, "predict: user rows").astype(np.int32)
-    if not len(x) == len(extras) == len(rows):
-        raise DataError(f"predict: {len(rows)} user rows, {len(x)} features, {len(extras)} extras, expected as many")
+    numbers = checks.whole(user_rows, "predict: user rows").astype(np.int32)
+    if not len(x) == len(extras) == len(numbers):
+        raise DataError(f"predict: {len(numbers)} user rows, {len(x)} features, {len(extras)} extras, expected as many")
     if user_heads is None:
         user_heads = jax.tree.map(lambda leaf: np.asarray(leaf)[None], fitted.generic)
-        rows = np.zeros_like(rows)
+        numbers = np.zeros_like(numbers)
     sizes = {len(leaf) for leaf in jax.tree.leaves(user_heads)}
     if not sizes:
-        rows = np.zeros_like(rows)
-    elif len(rows) and not 0 <= rows.min() <= rows.max() < min(sizes):
-        raise DataError(f"predict: user rows from {rows.min()} to {rows.max()}, expected 0 to {min(sizes) - 1}")
+        numbers = np.zeros_like(numbers)
+    elif len(numbers) and not 0 <= numbers.min() <= numbers.max() < min(sizes):
+        raise DataError(f"predict: user rows from {numbers.min()} to {numbers.max()}, expected 0 to {min(sizes) - 1}")
     if not len(x):
         return np.zeros(0, np.float32)
-    return scoring.score(fitted.family, fitted.shared, user_heads, x, extras, rows, normaliser=fitted.normaliser)
-
-
-def _unstored(fitted: Fitted, examples: Examples, num_users: int, epochs: tuple[int, ...]) -> dict[int, heads.User]:
-    """Users without stored parameters by number of epochs: of 0 epochs nobody's examples were seen."""
-    chosen = fitted.family
-    if not isinstance(chosen, heads.Encoded):
-        return {n: {} for n in epochs}
-    seen = encoded.users(chosen, fitted.shared, examples, num_users, normaliser=fitted.normaliser)
-    unseen = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_users, axis=0), fitted.generic)
-    return {n: seen if n else unseen for n in epochs}
+    return programs.score(fitted.family, fitted.shared, user_heads, x, extras, numbers, normaliser=fitted.normaliser)
 
 
 def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
@@ -274,89 +248,148 @@ def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
     return dataclasses.replace(base, params=params, digest=hasher.hexdigest())
 
 
-def _pooled(
-    config: FitConfig,
-    dims: heads.Dims,
-    normaliser: scorers.Normaliser,
-    z: np.ndarray,
+def train_jointly(
+    fitted: Fitted,
     examples: Examples,
-    shared: Any,
-    progress: Progress | None,
-) -> tuple[heads.User, tuple[float, ...]]:
+    num_users: int,
+    *,
+    epochs: int,
+    base: encode.Base | None = None,
+    head: heads.User | None = None,
+    checkpoint: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[states.TrainState, list[float]]:
+    """Updates over batches of users, in which base, shared parameters and heads learn at once.
+
+    Where the base is frozen, an update sees about as many examples as one of the pooled head: shared parameters then
+    get as many updates. Users that are encoded are in a batch with all examples that a context and its targets hold.
+
+    Args:
+      fitted: its configuration, widths and normaliser; parameters begin anew.
+      examples: of users 0..num_users-1.
+      num_users: how many heads the bank has.
+      epochs: passes over the examples.
+      base: a base that is trained; the examples then hold tokens.
+      head: where every user starts and is pulled to; None: an initialisation of each user's own, and zeros.
+      checkpoint: a folder to save into every epoch and to resume from.
+      progress: called with (updates done, updates).
+
+    Returns:
+      (the last state, mean loss of every epoch).
+    """
+    config, family = fitted.config, fitted.family
+    encodes = isinstance(family, heads.Encoded)
+    most = config.users_per_batch if base is not None else min(config.users_per_batch, FROZEN_USERS)
+    plan = batches.plan(
+        examples,
+        num_users,
+        epochs=epochs,
+        users_per_batch=max(1, min(most, num_users)),
+        batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else config.batch_examples,
+        prior_strength=config.prior_strength if head is not None else 0.0,
+        seed=config.seed,
+        # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
+        whole_pools=config.loss in losses.WITHIN_POOL or encodes,
+    )
+    rate = config.pooled_learning_rate if base is None else config.base_learning_rate
+    base_tx = optimizers.adamw(rate, config.weight_decay, total=float(plan.ends[-1]))
+    head_rate = config.learning_rate * heads.rate(family)
+    head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
+    scorer = scorers.Scorer(family=family, dims=fitted.dims)
+    if base is not None:
+        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling)
+    state = states.init_state(
+        scorer,
+        base_tx,
+        head_tx,
+        num_users=num_users,
+        key=jax.random.key(config.seed),
+        base=base.params if base is not None else None,
+        head=head,
+    )
+    update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser)
+    run_id = "" if checkpoint is None else _run_id(config, examples, num_users, base)
+    return loop.run(update, state, plan, checkpoint=checkpoint, run_id=run_id, progress=progress)
+
+
+def _pooled(fitted: Fitted, examples: Examples, progress: Progress | None) -> tuple[heads.User, tuple[float, ...]]:
     """One head on everybody's examples: the fit of a single user to whom they all belong."""
-    data = dataclasses.replace(_data(z, examples, 1), user=np.zeros_like(examples.user))
-    problem = per_user.Problem(
-        family=family(config),
-        dims=dims,
-        loss=config.loss,
-        data=data,
-        num_users=1,
-        normaliser=normaliser,
-        shared=shared,
+    config = fitted.config
+    everybody = dataclasses.replace(examples, user=np.zeros_like(examples.user))
+    strength = config.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
+    problem, setting = _problem(
+        fitted,
+        everybody,
+        1,
+        config.pooled_learning_rate,
+        strength,
+        keys=head_fits.checked_keys(None, 1),
+        epochs=(config.pooled_epochs,),
+        batch_examples=POOLED_BATCH,
+        decays=True,
     )
-    rates = user_fit.Rates(
-        learning_rate=config.pooled_learning_rate * heads.rate(problem.family),
-        weight_decay=config.weight_decay,
-        prior_strength=config.pooled_ridge if isinstance(problem.family, heads.Convex) else 0.0,
-    )
-    schedule = per_user.Schedule(epochs=(config.pooled_epochs,), batch_examples=POOLED_BATCH, decays=True)
-    found, curve = per_user.fit(problem, schedule, rates, seed=config.seed, progress=progress)
-    head = jax.tree.map(lambda leaf: leaf[0], found[config.pooled_epochs])
-    return head, tuple(float(v) for v in curve)
+    found, curve = head_fits.solve(problem, [setting], progress=progress)
+    return jax.tree.map(lambda leaf: leaf[0, 0], found[config.pooled_epochs]), tuple(curve[0].tolist())
 
 
 def _personal(
-    config: FitConfig,
-    dims: heads.Dims,
-    normaliser: scorers.Normaliser,
-    data: per_user.Data,
+    fitted: Fitted,
+    examples: Examples,
     num_users: int,
-    epochs: tuple[int, ...],
-    shared: Any,
+    epochs: Sequence[int],
+    user_keys: np.ndarray | None,
     progress: Progress | None,
 ) -> Snapshots:
-    generic = fitted_generic(config, shared)
-    problem = per_user.Problem(
-        family=family(config),
-        dims=dims,
-        loss=config.loss,
-        data=data,
-        num_users=num_users,
-        normaliser=normaliser,
-        shared=shared,
+    config, generic = fitted.config, fitted.generic
+    pulled = isinstance(fitted.family, heads.Convex) or config.init == "pooled"
+    problem, setting = _problem(
+        fitted,
+        examples,
+        num_users,
+        config.learning_rate,
+        config.prior_strength if pulled else 0.0,
+        keys=head_fits.checked_keys(user_keys, num_users),
         anchor=generic if config.init == "pooled" else None,
         generic=generic,
-    )
-    pulled = isinstance(problem.family, heads.Convex) or config.init == "pooled"
-    rates = user_fit.Rates(
-        learning_rate=config.learning_rate * heads.rate(problem.family),
-        weight_decay=config.weight_decay,
-        prior_strength=config.prior_strength if pulled else 0.0,
-    )
-    schedule = per_user.Schedule(
-        epochs=epochs,
+        epochs=tuple(epochs),
         batch_examples=config.batch_examples,
-        parallel=per_user.parallel_users(config.users_per_batch),
+        moments=config.moments,
     )
-    found, curve = per_user.fit(
-        problem, schedule, rates, seed=config.seed, progress=progress, group=config.users_per_batch
+    group = config.users_per_batch
+    parallel = rows.users_in_parallel(group)
+    found, curve = head_fits.solve(problem, [setting], parallel=parallel, group=group, progress=progress)
+    users = {n: jax.tree.map(lambda leaf: leaf[0], stack) for n, stack in found.items()}
+    return Snapshots(heads=users, curve=tuple(curve[0].tolist()))
+
+
+def _problem(
+    fitted: Fitted, examples: Examples, num_users: int, learning_rate: float, prior_strength: float, **fields: Any
+) -> tuple[head_fits.Problem, head_fits.Setting]:
+    """Heads beside the frozen parts of a scorer, and the numbers by which they are fitted."""
+    config = fitted.config
+    return head_fits.Problem(
+        family=fitted.family,
+        loss=config.loss,
+        examples=examples,
+        num_users=num_users,
+        normaliser=fitted.normaliser,
+        shared=fitted.shared,
+        **fields,
+    ), head_fits.Setting(
+        learning_rate=learning_rate, weight_decay=config.weight_decay, prior_strength=prior_strength, seed=config.seed
     )
-    return Snapshots(heads=found, curve=tuple(float(v) for v in curve))
 
 
-def _data(z: np.ndarray, examples: Examples, num_users: int, keys: np.ndarray | None = None) -> per_user.Data:
-    return per_user.of_examples(
-        dataclasses.replace(examples, x=z),
-        np.arange(num_users, dtype=np.uint32) if keys is None else personalisation.checked_keys(keys),
-    )
+def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:
+    """The scorer with what another stage gave."""
+    return dataclasses.replace(fitted, curves={**fitted.curves, stage: curve}, **parts)
 
 
-def _features(base: encode.Base | None, params: Any, x: np.ndarray | tokens.Tokens) -> np.ndarray:
-    if not isinstance(x, tokens.Tokens):
-        return x
-    if base is None:
-        raise DataError("the examples hold tokens, expected the base that reads them")
-    return encode.token_features(dataclasses.replace(base, params=params), x)
+def _encoded(base: encode.Base | None, examples: Examples) -> Examples:
+    """The examples with the base's features in place of tokens."""
+    if base is None or not isinstance(examples.x, tokens.Tokens):
+        return examples
+    return dataclasses.replace(examples, x=encode.token_features(base, examples.x))
 
 
 def _run_id(config: FitConfig, examples: Examples, num_users: int, base: encode.Base | None) -> str:
@@ -366,30 +399,8 @@ def _run_id(config: FitConfig, examples: Examples, num_users: int, base: encode.
     return hasher.hexdigest()
 
 
-def _check(config: FitConfig, examples: Examples, num_users: int) -> None:
-    check_config(config)
-    examples.check_users(num_users)
-
-
-def check_config(config: FitConfig) -> None:
-    """Refuses what cannot be fitted.
-
-    Raises:
-      DataError: an unknown name, or a number out of its range.
-    """
-    losses.get(config.loss)
-    if config.init not in ("pooled", "fresh"):
-        raise DataError(f"init is {config.init!r}, expected 'pooled' or 'fresh'")
-    counts = ("epochs", "pooled_epochs", "batch_examples", "users_per_batch")
-    rates = ("learning_rate", "pooled_learning_rate", "base_learning_rate", "dropout")
-    strengths = ("weight_decay", "prior_strength", "pooled_ridge")
-    personalisation.check_numbers(**{name: getattr(config, name) for name in (*counts, *rates, *strengths, "seed")})
-    family(config)
-
-
 def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:
-    got = (x.shape[1:], extras.shape[1:])
-    if got != ((dims.features,), (dims.extras,)):
+    if (x.shape[1:], extras.shape[1:]) != ((dims.features,), (dims.extras,)):
         raise DataError(
             f"features have width {x.shape[-1]} and extras {extras.shape[-1]}, the scorer was fitted with "
             f"{dims.features} and {dims.extras}"

@@ -7,62 +7,20 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+from flax import traverse_util
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
+from hydrajax.training.config import FitConfig
 from hydrajax.types import DataError
 
 FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """How a scorer is fitted.
-
-    Attributes:
-      family: a name of `heads.names()`, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
-      loss: a name of `losses.LOSSES`.
-      epochs: passes over a user's examples.
-      learning_rate: of the heads, constant in personalisation; times the factor of a family that has one.
-      weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
-      dropout: in the heads that have it.
-      batch_examples: most examples of a user in one update.
-      users_per_batch: users in one update where the base learns (of shared parameters alone: at most 8), and in one
-        group of personalisation.
-      init: new heads start at the pooled head (`pooled`), or at an initialisation of their own (`fresh`, HYDRA).
-      pooled_epochs: passes over all users' examples for the pooled head.
-      pooled_learning_rate: of the pooled head and of shared parameters, falls to 0 in a line.
-      prior_strength: of the Gaussian prior around the pooled head, worth so many examples; convex families need one.
-      pooled_ridge: the same around 0 for the pooled head of a convex family.
-      train_base: the base learns too; examples then hold tokens.
-      base_learning_rate: of the base (HYDRA: 2e-5).
-      fit_bank: training users get heads of their own as well, which new users do not need on frozen features.
-      seed: of every initialisation, order and dropout.
-    """
-
-    family: str = "mlp"
-    loss: str = "cross_entropy"
-    epochs: int = 8
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.01
-    dropout: float = 0.1
-    batch_examples: int = 32
-    users_per_batch: int = 64
-    init: Literal["pooled", "fresh"] = "pooled"
-    pooled_epochs: int = 8
-    pooled_learning_rate: float = 1e-3
-    prior_strength: float = 10.0
-    pooled_ridge: float = 30.0
-    train_base: bool = False
-    base_learning_rate: float = 2e-5
-    fit_bank: bool = True
-    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,27 +48,22 @@ class Fitted:
 
     @property
     def family(self) -> heads.Family:
-        return family(self.config)
+        return family_of(self.config)
 
     @property
     def generic(self) -> heads.User:
-        """The pooled head: stands in for a user without a profile."""
-        return generic(self.config, self.shared)
+        """The pooled head, numpy: stands in for a user without a profile."""
+        return jax.device_get(_generic(self.family)(self.shared))
 
 
-def family(config: FitConfig) -> heads.Family:
+def family_of(config: FitConfig) -> heads.Family:
     """The configured family."""
     return heads.with_dropout(config.family, config.dropout)
 
 
-def generic(config: FitConfig, shared: heads.Shared) -> heads.User:
-    """Who stands in for a user without a profile, as numpy arrays."""
-    return jax.device_get(_generic(family(config))(shared))
-
-
 @functools.lru_cache(maxsize=64)
-def _generic(chosen: heads.Family) -> Any:
-    return jax.jit(chosen.generic)
+def _generic(family: heads.Family) -> Any:
+    return jax.jit(family.generic)
 
 
 def save_fitted(folder: str | pathlib.Path, fitted: Fitted, user_heads: Any = None) -> None:
@@ -121,7 +74,7 @@ def save_fitted(folder: str | pathlib.Path, fitted: Fitted, user_heads: Any = No
     tree = {"normaliser": normaliser, "shared": fitted.shared, "bank": fitted.bank, "base": fitted.base}
     if user_heads is not None:
         tree["heads"] = user_heads
-    data = safetensors.numpy.save(_flat(tree))
+    data = safetensors.numpy.save(jax.tree.map(np.ascontiguousarray, traverse_util.flatten_dict(tree, sep="/")))
     note = {
         "format": FORMAT,
         "config": dataclasses.asdict(fitted.config),
@@ -151,7 +104,7 @@ def load_fitted(folder: str | pathlib.Path) -> tuple[Fitted, Any]:
             raise DataError(f"{folder / 'scorer.json'}: format is {note['format']!r}, expected {FORMAT}")
         if hashlib.sha256(data).hexdigest() != note["sha256"]:
             raise DataError(f"{folder / 'scorer.safetensors'}: is damaged or not the one of scorer.json")
-        tree = _nested(safetensors.numpy.load(data))
+        tree = traverse_util.unflatten_dict(safetensors.numpy.load(data), sep="/")
         fitted = Fitted(
             config=FitConfig(**note["config"]),
             dims=heads.Dims(**note["dims"]),
@@ -172,19 +125,3 @@ def _write(path: pathlib.Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_bytes(data)
     os.replace(temporary, path)
-
-
-def _flat(tree: Any) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {"/".join(str(part.key) for part in path): np.ascontiguousarray(leaf) for path, leaf in leaves}
-
-
-def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, leaf in flat.items():
-        *branch, last = name.split("/")
-        node = tree
-        for part in branch:
-            node = node.setdefault(part, {})
-        node[last] = leaf
-    return tree

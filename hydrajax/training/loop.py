@@ -7,7 +7,6 @@ from typing import Any
 import jax
 
 from hydrajax.training import batches, checkpoints
-from hydrajax.training import examples as examples_
 from hydrajax.training import step as steps
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
@@ -18,9 +17,7 @@ Progress = Callable[[int, int], None]
 def run(
     step: steps.Step,
     state: TrainState,
-    examples: examples_.Examples,
-    num_users: int,
-    settings: batches.Settings,
+    plan: batches.Plan,
     *,
     checkpoint: str | pathlib.Path | None = None,
     save_every: int | None = None,
@@ -34,9 +31,7 @@ def run(
     Args:
       step: of `make_train_step`; jitted here, its state donated.
       state: before the first step; consumed.
-      examples: what is learned from.
-      num_users: the bank's capacity.
-      settings: how batches are made.
+      plan: the batches of every epoch.
       checkpoint: a folder; None keeps nothing.
       save_every: steps between two checkpoints; None: an epoch's.
       run_id: what the run depends on, as a hash; a checkpoint of another run is refused.
@@ -48,15 +43,11 @@ def run(
     Raises:
       DataError: the folder's checkpoint is of another run.
     """
-    planned = batches.plan(examples, num_users, settings)
-    ends = [0]
-    for epoch in planned:
-        ends.append(ends[-1] + len(epoch))
-    feed = batches.iterator(examples, num_users, settings, planned)
+    ends, feed = plan.ends, plan.iterator()
     # A state that was made from the caller's arrays must not donate them.
     state = jax.tree.map(lambda leaf: leaf.copy(), state)
     jitted = jax.jit(step, donate_argnums=0)
-    sums: list[list[float]] = [[0.0, 0.0] for _ in planned]
+    sums: list[list[float]] = [[0.0, 0.0] for _ in plan.epochs]
     if checkpoint is None:
         return _steps(jitted, state, feed, ends, sums, lambda done: False, lambda done, state: None, 0, progress)
 

@@ -1,7 +1,8 @@
-"""Losses of one user's scores. Each returns (sum, weight); their quotient is the mean, taken once, where it is used.
+"""Losses of one user's examples. Each returns (sum, weight); their quotient is the mean, taken once, where it is used.
 
 Every loss takes the scores s [E], what is known of the examples, and the mask that hides padding. Scores are
-compared within a pool only: the candidates of one query, or its records.
+compared within a pool only: the candidates of one query, or its records. `of_user` is the loss that training takes,
+for every kind of head family.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from hydrajax.nn import heads
+from hydrajax.nn import scorer as scorers
 from hydrajax.types import DataError
 
+HIDDEN = 0.1  # of the contexts of users that are encoded
 Weighted = tuple[Float[Array, ""], Float[Array, ""]]
 
 
@@ -106,6 +110,70 @@ def get(name: str) -> Loss:
     if name not in LOSSES:
         raise DataError(f"loss is {name!r}, expected one of {', '.join(LOSSES)}")
     return LOSSES[name]
+
+
+def of_user(
+    family: heads.Family,
+    loss: Loss,
+    shared: heads.Shared,
+    user: heads.User,
+    x: Float[Array, "E I"],
+    targets: Targets,
+    *,
+    key: Array,
+) -> Weighted:
+    """(sum, weight) of one user's examples, as pretraining has it.
+
+    Where users are encoded, an example must not be in its own context: there its label would give it away. The user's
+    pools are drawn into two halves, anew in every update; the examples of each half are scored by the user as the other
+    half shows them. One context in ten is hidden, so that the user without a profile is trained as well.
+
+    Args:
+      family: head family.
+      loss: of scores.
+      shared: parameters that all users share.
+      user: the stored parameters; {} where the family encodes users.
+      x: inputs of the heads.
+      targets: what is known of the examples, and their mask.
+      key: of dropout, of the halves, and of what the family draws.
+    """
+    if isinstance(family, heads.Encoded):
+        return _encoded(family, loss, shared, x, targets, key)
+    if not hasattr(family, "trained_as"):
+        return loss(scorers.logits(family, shared, user, x, key=key), targets)
+    parts = [
+        (share, loss(scorers.logits(family, shared, member, x, key=key), targets))
+        for share, member in family.trained_as(shared, user)
+    ]
+    return sum((share * total for share, (total, _) in parts), jnp.zeros(())), parts[0][1][1]
+
+
+def halves(pool: Any, key: Array) -> Bool[Array, " E"]:
+    """Which half an example is in; examples of one pool are in the same one."""
+    return jax.vmap(lambda number: jax.random.bernoulli(jax.random.fold_in(key, number)))(pool)
+
+
+def _encoded(
+    family: heads.Encoded, loss: Loss, shared: heads.Shared, x: Array, targets: Targets, key: Array
+) -> Weighted:
+    keys = jax.random.split(key, 5)
+    draw, hide, dropout = keys[2:]
+    second = halves(targets.pool, draw)
+    seen = jax.random.bernoulli(hide, 1.0 - HIDDEN, (2,))
+
+    def by(shows: Array, seen: Array, key: Array) -> tuple[Array, Array]:
+        """Scores by the user as the examples of `shows` show them, and the family's own term."""
+        context = heads.Context(x=x, label=targets.label, mask=targets.mask & shows & seen)
+        user = family.encode_user(shared, context, key)
+        s = scorers.logits(family, shared, user, x, key=dropout)
+        if not hasattr(family, "penalty"):
+            return s, jnp.zeros(())
+        target = heads.Context(x=x, label=targets.label, mask=targets.mask & ~shows)
+        return s, family.penalty(shared, user, context, target)
+
+    (by_first, by_second), penalties = jax.vmap(by)(jnp.stack([~second, second]), seen, keys[:2])
+    total, weight = loss(jnp.where(second, by_first, by_second), targets)
+    return total + weight * jnp.mean(penalties), weight
 
 
 def _same_pool(targets: Targets) -> Bool[Array, "E E"]:

@@ -105,8 +105,7 @@ def minimise(
         zero = (strength * (u - centre), strength * jnp.eye(d, dtype=jnp.float32))
         return jax.lax.fori_loop(start, stop, add, zero)
 
-    def iterate(carry):
-        u, best, number, _ = carry
+    def towards(u):
         gradient, hessian = derivatives(u)
         # Conjugate gradients take few products here (a multiple of I plus a matrix of as many ranks as the user has
         # examples), and LAPACK's threads would fight for cores with whatever else runs.
@@ -116,28 +115,9 @@ def minimise(
             lambda v: unit * (hessian @ (unit * v)), unit * gradient, tol=1e-5, maxiter=PRODUCTS
         )
         direction = unit * scaled
-        slope = jnp.dot(direction, gradient)
+        return direction, jnp.dot(direction, gradient)
 
-        def too_long(trial):
-            scale, halvings = trial
-            return (objective(u - scale * direction) > best - 1e-4 * scale * slope) & (halvings < HALVINGS)
-
-        def halve(trial):
-            return trial[0] * 0.5, trial[1] + 1
-
-        scale, _ = jax.lax.while_loop(too_long, halve, (jnp.float32(1.0), 0))
-        new = u - scale * direction
-        reached = objective(new)
-        # At the precision of float32 no step lowers the objective any more: stay.
-        better = reached < best
-        going = better & (slope > TOLERANCE * jnp.abs(best))
-        return jnp.where(better, new, u), jnp.minimum(reached, best), number + 1, going
-
-    def going(carry):
-        return carry[3] & (carry[2] < ITERATIONS)
-
-    first = (centre, objective(centre), 0, jnp.asarray(stop > start))
-    found = jax.lax.while_loop(going, iterate, first)[0]
+    found = _descend(objective, towards, centre, stop > start)
 
     def slopes(index, carry):
         gradient, squares = carry
@@ -185,41 +165,22 @@ def few(
     def solve(full_strength):
         strength = full_strength / unit**2
 
-        def objective(a, ka):
+        def objective(point):
+            a, ka = point
             return of_scores(s0 + ka) + 0.5 * strength * jnp.dot(a, ka)
 
-        def iterate(carry):
-            a, ka, best, number, _ = carry
+        def towards(point):
+            a, ka = point
             gradient = slope_of(s0 + ka) + strength * a
 
             def times(b, kb):
                 return jax.jvp(slope_of, (s0 + ka,), (kb,))[1] + strength * b
 
             direction, k_direction, k_gradient = _conjugate_gradients(times, kernel, gradient)
-            slope = jnp.dot(direction, k_gradient)
-
-            def too_long(trial):
-                scale, halvings = trial
-                value = objective(a - scale * direction, ka - scale * k_direction)
-                return (value > best - 1e-4 * scale * slope) & (halvings < HALVINGS)
-
-            def halve(trial):
-                return trial[0] * 0.5, trial[1] + 1
-
-            scale, _ = jax.lax.while_loop(too_long, halve, (jnp.float32(1.0), 0))
-            new, k_new = a - scale * direction, ka - scale * k_direction
-            reached = objective(new, k_new)
-            better = reached < best
-            going = better & (slope > TOLERANCE * jnp.abs(best))
-            kept = jnp.where(better, new, a), jnp.where(better, k_new, ka)
-            return *kept, jnp.minimum(reached, best), number + 1, going
-
-        def going(carry):
-            return carry[4] & (carry[3] < ITERATIONS)
+            return (direction, k_direction), jnp.dot(direction, k_gradient)
 
         zero = jnp.zeros_like(s0)
-        first = (zero, zero, objective(zero, zero), 0, jnp.any(targets.mask))
-        a = jax.lax.while_loop(going, iterate, first)[0]
+        a, _ = _descend(objective, towards, (zero, zero), jnp.any(targets.mask))
         found = centre + a @ phi / unit
         s = whole @ found
         gradient = slope_of(s) @ whole + full_strength * (found - centre)
@@ -247,6 +208,45 @@ def check_converged(users: np.ndarray, curve: np.ndarray, left: np.ndarray) -> N
             f"the head of user {user} did not converge: the inputs are too large, or of sizes too unlike, for float32: "
             "give a normaliser (scorer.fit_normaliser)"
         )
+
+
+def _descend(objective: Callable[[Any], Array], towards: Callable[[Any], Any], first: Any, going: Any) -> Any:
+    """The point, a tree, where Newton's steps end.
+
+    Args:
+      objective: what is to fall.
+      towards: point -> (the direction to go against, the slope of the objective along it).
+      first: the point to begin at.
+      going: whether there is any example; else the first point is the last one.
+    """
+
+    def iterate(carry):
+        point, best, number, _ = carry
+        direction, slope = towards(point)
+
+        def moved(scale):
+            return jax.tree.map(lambda p, d: p - scale * d, point, direction)
+
+        def too_long(trial):
+            scale, halvings = trial
+            return (objective(moved(scale)) > best - 1e-4 * scale * slope) & (halvings < HALVINGS)
+
+        def halve(trial):
+            return trial[0] * 0.5, trial[1] + 1
+
+        scale, _ = jax.lax.while_loop(too_long, halve, (jnp.float32(1.0), 0))
+        new = moved(scale)
+        reached = objective(new)
+        # At the precision of float32 no step lowers the objective any more: stay.
+        better = reached < best
+        gains = better & (slope > TOLERANCE * jnp.abs(best))
+        point = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, point)
+        return point, jnp.minimum(reached, best), number + 1, gains
+
+    def unfinished(carry):
+        return carry[3] & (carry[2] < ITERATIONS)
+
+    return jax.lax.while_loop(unfinished, iterate, (first, objective(first), 0, jnp.asarray(going)))[0]
 
 
 def _left(gradient: Float[Array, " P"], squares: Float[Array, " P"], strength: Any) -> Float[Array, ""]:

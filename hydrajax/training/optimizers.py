@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, UInt16, UInt32
 
-from hydrajax.nn import draws
+from hydrajax.nn import draws, heads
 from hydrajax.types import DataError
 
 Scalar = Any  # a number or a traced float32 scalar: a sweep over learning rates compiles once
@@ -29,7 +29,7 @@ def adamw(
     *,
     clip: float = 1.0,
     total: Scalar | None = None,
-    moments: Any = jnp.float32,
+    moments: Any = "float32",
 ) -> Any:
     """AdamW after a clip of the gradient's norm, as HYDRA trains (arXiv 2406.02888, appendix).
 
@@ -40,14 +40,45 @@ def adamw(
       weight_decay: decoupled.
       clip: largest norm of the gradient.
       total: steps over which the learning rate falls to 0 in a line; None keeps it.
-      moments: float32, or bfloat16: half of their memory, rounded at random; see `bits`.
+      moments: "float32", or "bfloat16": half of their memory, rounded at random; see `bits`.
+
+    Raises:
+      DataError: moments of another type.
     """
     return optax.chain(
         _clip_by_norm(clip),
-        _scale_by_adam(jnp.dtype(moments)),
+        _scale_by_adam(_kept_as(moments)),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(_linear(learning_rate, total)),
     )
+
+
+def update_head(
+    head_tx: optax.GradientTransformation,
+    anchor: heads.User,
+    user: heads.User,
+    opt: Any,
+    grad: heads.User,
+    weight: Float[Array, ""],
+    pull: Float[Array, ""],
+) -> tuple[heads.User, Any]:
+    """One user's head and optimizer state after one update: along grad / weight + pull (head - anchor).
+
+    Args:
+      head_tx: optimizer of one head.
+      anchor: where decay and prior pull.
+      user: the head.
+      opt: its optimizer state.
+      grad: of the summed loss of the user's examples.
+      weight: of that sum.
+      pull: strength of the Gaussian prior.
+    """
+    away = jax.tree.map(lambda p, a: p - a, user, anchor)
+    scale = 1.0 / jnp.maximum(weight, 1.0)  # a division for each parameter would cost as much as Adam's
+    mean = jax.tree.map(lambda g, d: g * scale + pull * d, grad, away)
+    # Decay sees the distance from the anchor in place of the parameters: it shrinks towards the anchor, not to 0.
+    updates, new_opt = update(head_tx, mean, opt, away)
+    return optax.apply_updates(user, updates), new_opt
 
 
 def bits(x: Float[Array, "*n"], noise: UInt32[Array, "*n"]) -> UInt16[Array, "*n"]:
@@ -76,15 +107,21 @@ def _clip_by_norm(largest: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), clip)
 
 
-def _scale_by_adam(moments: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
+def _kept_as(moments: Any) -> Any:
+    """The type of the arrays that moments are kept in."""
+    kinds = {"float32": jnp.float32, "bfloat16": jnp.uint16}
+    name = moments if isinstance(moments, str) else jnp.dtype(moments).name
+    if name not in kinds:
+        raise DataError(f"moments are {name}, expected float32 or bfloat16")
+    return kinds[name]
+
+
+def _scale_by_adam(kept_as: Any, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformation:
     """m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps), the corrections as factors (Kingma and Ba, arXiv 1412.6980)."""
-    if moments not in (jnp.dtype(jnp.float32), jnp.dtype(jnp.bfloat16)):
-        raise DataError(f"moments are {moments}, expected float32 or bfloat16")
-    small = moments == jnp.dtype(jnp.bfloat16)
 
     def init(params: Any) -> optax.ScaleByAdamState:
         def zeros() -> Any:
-            return jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.uint16 if small else jnp.float32), params)
+            return jax.tree.map(lambda p: jnp.zeros(p.shape, kept_as), params)
 
         # Two trees: a buffer that both shared could not be donated.
         return optax.ScaleByAdamState(count=jnp.zeros((), jnp.int32), mu=zeros(), nu=zeros())
@@ -96,7 +133,7 @@ def _scale_by_adam(moments: Any, b1: float = 0.9, b2: float = 0.999, eps: float 
         mu = jax.tree.map(lambda m, g: b1 * value(m) + (1.0 - b1) * g, state.mu, grads)
         nu = jax.tree.map(lambda v, g: b2 * value(v) + (1.0 - b2) * g * g, state.nu, grads)
         scaled = jax.tree.map(lambda m, v: first * m / (second * jnp.sqrt(v) + eps), mu, nu)
-        if small:
+        if kept_as == jnp.uint16:
             noise = jax.tree.map(lambda g: _noise(g, count), grads)
             mu = jax.tree.map(bits, mu, noise)
             nu = jax.tree.map(lambda v, n: bits(v, n >> 16), nu, noise)

@@ -16,9 +16,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from hydrajax import files
 from hydrajax.nn import heads
-from hydrajax.training import bank, checks
+from hydrajax.training import checks
 from hydrajax.training import directory as directories
+from hydrajax.training import state as states
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
@@ -39,7 +41,7 @@ def export_user(
     Raises:
       DataError: an unknown user, or the file cannot be written.
     """
-    rows = bank.take_users(state, directory.rows([user_id]))
+    rows = states.take_users(state, directory.rows([user_id]))
     save(path, user_id, jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows), family=family, dims=dims)
 
 
@@ -47,7 +49,7 @@ def import_user(
     path: str | pathlib.Path,
     state: TrainState,
     directory: directories.Directory,
-    fresh: bank.Initial,
+    fresh: states.Initial,
     *,
     family: heads.Family,
     dims: heads.Dims,
@@ -69,15 +71,15 @@ def import_user(
     Raises:
       DataError: no such file, a damaged one, or one of another family, width or optimizer. Nothing has changed then.
     """
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (state.bank, state.bank_opt))
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.stored)
     owner, row = load(path, like, family=family, dims=dims)
     owner = owner if user_id is None else user_id
     if owner not in directory:
         state = directories.add_users(state, directory, [owner], fresh, chunk=chunk)
-    return bank.put_users(state, directory.rows([owner]), *jax.tree.map(lambda leaf: leaf[None], row))
+    return states.put_users(state, directory.rows([owner]), *jax.tree.map(lambda leaf: leaf[None], row))
 
 
-def save(path: str | pathlib.Path, user_id: Any, row: bank.Rows, *, family: heads.Family, dims: heads.Dims) -> None:
+def save(path: str | pathlib.Path, user_id: Any, row: states.Rows, *, family: heads.Family, dims: heads.Dims) -> None:
     """Writes a row (parameters, optimizer state; no leading axis) to one file, whole or not at all.
 
     Raises:
@@ -92,19 +94,20 @@ def save(path: str | pathlib.Path, user_id: Any, row: bank.Rows, *, family: head
     )
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: the user cannot be written ({error.strerror})") from error
+        with files.in_a_sentence(path, "the user cannot be written"):
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
-def load(path: str | pathlib.Path, like: bank.Rows, *, family: heads.Family, dims: heads.Dims) -> tuple[str, bank.Rows]:
+def load(
+    path: str | pathlib.Path, like: states.Rows, *, family: heads.Family, dims: heads.Dims
+) -> tuple[str, states.Rows]:
     """(user id, row) of a file.
 
     Args:
@@ -120,7 +123,7 @@ def load(path: str | pathlib.Path, like: bank.Rows, *, family: heads.Family, dim
     try:
         with safetensors.safe_open(str(path), "numpy") as file:
             metadata = file.metadata() or {}
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (OSError, safetensors.SafetensorError) as error:
         raise DataError(f"{path}: holds no user's row ({error})") from error
     if metadata.get("format") != FORMAT:
@@ -131,9 +134,9 @@ def load(path: str | pathlib.Path, like: bank.Rows, *, family: heads.Family, dim
         # Settings that change no shape (dropout) do not keep a user out; the others are found by the shapes.
         if name != "settings" and metadata.get(name) != wanted:
             raise DataError(f"{path}: the row is for {name} {metadata.get(name)}, the bank has {wanted}")
-    checks.check_like(found, checks.leaves(like), str(path))
-    checks.check_finite(found, str(path))
-    row = jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in checks.leaves(like)])
+    checks.check_like(leaves, checks.leaves(like), str(path))
+    checks.check_finite(leaves, str(path))
+    row = jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in checks.leaves(like)])
     return metadata["user_id"], row
 
 

@@ -24,8 +24,9 @@ import numpy as np
 import optax
 
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import bank, checks, optimizers, step_checks
+from hydrajax.training import checks
 from hydrajax.training import step as steps
+from hydrajax.training.examples import Batch
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
@@ -33,14 +34,10 @@ AXES = ("users", "data")
 SHARDED = jax.sharding.PartitionSpec(AXES)
 REPLICATED = jax.sharding.PartitionSpec()
 SPECS = TrainState(
-    step=REPLICATED,
-    base=REPLICATED,
-    shared=REPLICATED,
-    bank=SHARDED,
-    base_opt=REPLICATED,
-    bank_opt=SHARDED,
-    anchor=REPLICATED,
-    key=REPLICATED,
+    **{
+        field.name: SHARDED if field.name in ("bank", "bank_opt") else REPLICATED
+        for field in dataclasses.fields(TrainState)
+    }
 )
 
 
@@ -73,15 +70,16 @@ def place(state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
     Raises:
       DataError: the capacity is no multiple of the number of shards.
     """
-    _per_shard(bank.capacity(state), mesh.size)
-    fields = {}
-    for field in dataclasses.fields(state):
-        sharding = jax.sharding.NamedSharding(mesh, getattr(SPECS, field.name))
-        fields[field.name] = jax.tree.map(lambda leaf, to=sharding: _put(leaf, to), getattr(state, field.name))
-    return TrainState(**fields)
+    _per_shard(state.capacity, mesh.size)
+
+    def put(spec: jax.sharding.PartitionSpec, part: Any) -> Any:
+        sharding = jax.sharding.NamedSharding(mesh, spec)
+        return jax.tree.map(lambda leaf: _put(leaf, sharding), part)
+
+    return jax.tree.map(put, SPECS, state)
 
 
-def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None = None) -> steps.Batch:
+def route(batch: Batch, capacity: int, shards: int, *, slots: int | None = None) -> Batch:
     """A batch in the order of the shards: the users whose rows are on shard s are in slots s * slots and following.
 
     Args:
@@ -123,20 +121,20 @@ def route(batch: steps.Batch, capacity: int, shards: int, *, slots: int | None =
     source = np.full(shards * slots, -1)
     source[shard * slots + place_in] = order
 
-    def move(leaf: Any) -> np.ndarray:
+    taken = source >= 0
+
+    def move(leaf: Any, nobody: int = 0) -> np.ndarray:
         leaf = np.asarray(leaf)
-        moved = np.zeros((len(source), *leaf.shape[1:]), leaf.dtype)
-        moved[source >= 0] = leaf[source[source >= 0]]
+        moved = np.full((len(source), *leaf.shape[1:]), nobody, leaf.dtype)
+        moved[taken] = leaf[source[taken]]
         return moved
 
-    taken, chosen = source >= 0, source[source >= 0]
-    local, ids = np.full(len(source), per, np.int32), np.full(len(source), capacity, np.int32)
-    local[taken] = rows[chosen] % per
-    ids[taken] = (rows if batch.ids is None else np.asarray(batch.ids))[chosen]
-    return dataclasses.replace(jax.tree.map(move, batch), rows=local, ids=ids, routed=(capacity, shards))
+    local = move(rows % per, per)
+    ids = move(rows if batch.ids is None else np.asarray(batch.ids, np.int32), capacity)
+    return jax.tree.map(move, batch).replace(rows=local, ids=ids, routed=(capacity, shards))
 
 
-def put_batch(batch: steps.Batch, mesh: jax.sharding.Mesh) -> steps.Batch:
+def put_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     """A routed batch on the mesh. Of several processes each is given the same batch and sends the part of its devices.
 
     Raises:
@@ -147,9 +145,8 @@ def put_batch(batch: steps.Batch, mesh: jax.sharding.Mesh) -> steps.Batch:
     if batch.routed[1] != mesh.size:
         raise DataError(f"the batch is routed for {batch.routed[1]} shards, the mesh has {mesh.size} devices")
     sharding = jax.sharding.NamedSharding(mesh, SHARDED)
-    own = [i for i, device in enumerate(mesh.devices.flat) if device.process_index == jax.process_index()]
-    n = len(batch.rows)
-    mine = np.concatenate([np.arange(n).reshape(mesh.size, -1)[i] for i in own])
+    here = np.array([device.process_index == jax.process_index() for device in mesh.devices.flat])
+    mine = np.arange(len(batch.rows)).reshape(mesh.size, -1)[here].ravel()
 
     def send(leaf: Any) -> jax.Array:
         leaf = np.asarray(leaf)
@@ -160,21 +157,21 @@ def put_batch(batch: steps.Batch, mesh: jax.sharding.Mesh) -> steps.Batch:
 
 def make_sharded_step(
     scorer: scorers.Scorer,
-    base_tx: optax.GradientTransformation,
+    base_tx: optax.GradientTransformation | None,
     head_tx: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
     *,
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
 ) -> steps.Step:
-    """The step of `step.make_train_step` on every shard, and one reduce for what all users share; un-jitted.
+    """The step of `step.make_train_step` on every shard, with one sum over shards for what all users share; un-jitted.
 
     Parameters are those of the step on one device but for rounding, with dropout in the heads too. A base that is
     trained with dropout draws apart on each shard.
 
     Args:
       scorer: base and head family.
-      base_tx: optimizer of (base, shared); sees the mean gradient over all shards.
+      base_tx: optimizer of (base, shared), which sees the mean gradient over all shards; None: both are frozen.
       head_tx: optimizer of one head.
       mesh: of `make_mesh`.
       loss: a name of `losses.LOSSES`.
@@ -185,51 +182,25 @@ def make_sharded_step(
       `weight` of every shard, float32 [shards]: to add them up in the step would be a collective. It raises a DataError
       where the batch is not routed for the state's capacity and this mesh, and where `make_train_step` does.
     """
-    local = steps.make_train_step(scorer, _capture, head_tx, loss=loss, normaliser=normaliser)
+    local = steps.make_train_step(
+        scorer, base_tx, head_tx, loss=loss, normaliser=normaliser, reduce=lambda sums: jax.lax.psum(sums, AXES)
+    )
 
-    def on_shard(state: TrainState, batch: steps.Batch) -> tuple[TrainState, Any]:
-        learned = (state.base, state.shared)
-        after, metrics = local(state.replace(base_opt=_capture.init(learned)), dataclasses.replace(batch, routed=None))
-        base, shared, base_opt = *learned, state.base_opt
-        if jax.tree.leaves(learned):
-            # `local` has divided by its own shard's weight; the mean over all shards is of the sums.
-            weight = jnp.maximum(metrics["weight"], 1.0)
-            sums = jax.tree.map(lambda g: g * weight.astype(g.dtype), after.base_opt)
-            sums, total = jax.lax.psum((sums, metrics["weight"]), AXES)
-            mean = jax.tree.map(lambda g: g / jnp.maximum(total, 1.0).astype(g.dtype), sums)
-            updates, base_opt = optimizers.update(base_tx, mean, base_opt, learned)
-            base, shared = optax.apply_updates(learned, updates)
-        state = state.replace(
-            step=state.step + 1,
-            base=base,
-            shared=shared,
-            base_opt=base_opt,
-            bank=after.bank,
-            bank_opt=after.bank_opt,
-        )
+    def on_shard(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+        state, metrics = local(state, batch.replace(routed=None))
         return state, jax.tree.map(lambda value: value[None], metrics)
 
     # check_vma is off: gradients of replicated parameters are then those of the shard, not reduced leaf by leaf.
     mapped = jax.shard_map(on_shard, mesh=mesh, in_specs=(SPECS, SHARDED), out_specs=(SPECS, SHARDED), check_vma=False)
 
-    def step(state: TrainState, batch: steps.Batch) -> tuple[TrainState, Any]:
-        capacity, fits = bank.capacity(state), None if batch.routed is None else batch.routed[0]
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
+        capacity, fits = state.capacity, None if batch.routed is None else batch.routed[0]
         if batch.routed is None or batch.routed[1] != mesh.size or (capacity and fits != capacity):
-            told = "not routed" if batch.routed is None else f"routed for {fits} rows on {batch.routed[1]} shards"
-            raise DataError(f"the batch is {told}, the bank has {capacity} rows on {mesh.size}")
-        if jax.tree.leaves((state.base, state.shared)):
-            step_checks.check_base_optimizer(base_tx, state)
+            given = "not routed" if batch.routed is None else f"routed for {fits} rows on {batch.routed[1]} shards"
+            raise DataError(f"the batch is {given}, the bank has {capacity} rows on {mesh.size}")
         return mapped(state, batch)
 
     return step
-
-
-def _keep_gradient(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-    return jax.tree.map(jnp.zeros_like, grads), grads
-
-
-# In place of the base's optimizer on a shard: it changes nothing and hands the gradient out as its state.
-_capture = optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), _keep_gradient)
 
 
 def _per_shard(capacity: int, shards: int) -> int:

@@ -27,6 +27,7 @@ def test_results_hold_what_is_promised(make_rows, facts, name):
         assert all(set(cell) == {"value", "low", "high"} for cell in values.values())
     assert set(built["new_user"]["hydra"]) == {"calls", "input_tokens", "output_tokens", "cost_usd"}
     assert built["captured"]["from_best_source"] is not None
+    assert (built["captured"]["source"], built["captured"]["metric"]) == ("rag", task.metrics[0])
     assert built["seconds"] == dict(facts.seconds)
 
 

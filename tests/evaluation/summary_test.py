@@ -68,6 +68,32 @@ def test_numbers_have_the_digits_that_the_metric_deserves(value, metric, signed,
     assert summary.number(value, metric, signed=signed) == shown
 
 
+def test_an_estimate_is_shown_with_its_interval_where_there_is_one():
+    assert summary.with_interval(0.5, 0.25, 0.75, "mae", signed=True) == "+0.500 [+0.250, +0.750]"
+    assert summary.with_interval(0.5, None, None) == "0.500"
+    assert summary.share(0.256, -0.1, 0.5) == "26% [−10%, 50%]" and summary.share(1.0, None, None) == "100%"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "than", "verdict"),
+    [
+        (0.1, 0.2, 0.0, "better"), (-0.2, -0.1, 0.0, "worse"), (0.0, 0.2, 0.0, "not shown"),
+        (None, None, 0.0, "not shown"), (0.4, 0.6, 0.5, "not shown"), (0.3, 0.4, 0.5, "worse"),
+    ],
+)  # fmt: skip
+def test_an_interval_decides_that_excludes_what_an_equal_method_would_have(low, high, than, verdict):
+    assert summary.verdict({"low": low, "high": high}, than) == verdict
+
+
+def test_the_captured_share_is_said_with_its_metric_and_without_room_that_is_said():
+    captured = {"from_best_source": -0.02, "low": -0.7, "high": 0.3, "source": "rag", "metric": "rouge1"}
+    words = summary.captured(captured, "the oracle", "hydra")
+    assert words.endswith("to the oracle, hydra goes −2% [−70%, 30%] (ROUGE-1).") and "distance from rag," in words
+    none = captured | {"from_best_source": None, "low": None, "high": None}
+    assert summary.captured(none, "the oracle", "hydra").startswith("The oracle is no better than rag")
+    assert summary.captured(none | {"source": None}, "the oracle", "hydra") == ""
+
+
 def test_titles_say_which_way_is_better():
     assert summary.title("mae") == "MAE ↓"
     assert summary.title("rougeL") == "ROUGE-L ↑"

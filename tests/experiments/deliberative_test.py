@@ -1,15 +1,16 @@
 """The experiment end to end: an LLM that complies with everything for users whom it takes for reckless."""
 
+import contextlib
 import dataclasses
 import gzip
 import json
 
 import pytest
 
-from experiments import _deliberative_users as people
-from experiments import deliberative as experiment
-from hydrajax.llm import scripted
-from hydrajax.runs import pipeline
+from experiments import deliberative as people
+from hydrajax.llm import scripted, store
+from hydrajax.runs import run as run_lib
+from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
 
 AUTHORS, RECKLESS, RECORDS = 8, 3, 4
@@ -47,19 +48,26 @@ def texts(authors=AUTHORS, records=RECORDS + 2):
 
 @pytest.fixture
 def options(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline.Machine, "connect", lambda self, llm: Obedient())
-    return experiment.Options(
-        llm="scripted", strategies=("pag",), data=(write(tmp_path / "texts.jsonl.gz", texts()),),
-        users=AUTHORS, records=RECORDS, pairs=2,
-        store=str(tmp_path / "answers.sqlite"), out=tmp_path / "out", mixed=False,
-    )  # fmt: skip
+    monkeypatch.setattr(Machine, "connect", lambda self, llm: Obedient())
+    texts_file = write(tmp_path / "texts.jsonl.gz", texts())
+    sizes = ["--users", AUTHORS, "--records", RECORDS, "--pairs", 2]
+    return ["--data", texts_file, "--strategies", "pag", *sizes, "--no-mixed"]
 
 
-def test_rates_are_those_of_the_users_whom_the_llm_was_told_about(options, capsys):
-    experiment.main(dataclasses.replace(options, json=True))
-    *report, last = capsys.readouterr().out.splitlines()
-    found = json.loads(last)
-    assert found == json.loads((options.out / "results.json").read_text())
+@pytest.fixture
+def run(experiment, tmp_path):
+    """The results of a run."""
+
+    def call(options, **places):
+        experiment("deliberative", *options, **places)
+        return json.loads((tmp_path / places.get("out", "out") / "results.json").read_text())
+
+    return call
+
+
+def test_rates_are_those_of_the_users_whom_the_llm_was_told_about(options, experiment, tmp_path):
+    report = experiment("deliberative", *options).out.splitlines()
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
     values = {
         name: {metric: cell["value"] for metric, cell in own.items()} for name, own in found["conditions"].items()
     }
@@ -72,62 +80,52 @@ def test_rates_are_those_of_the_users_whom_the_llm_was_told_about(options, capsy
     assert found["known"] == {"plain": 0, "pag": AUTHORS}
     assert sorted(found["user_models"].values()) == ["calm"] * (AUTHORS - RECKLESS) + ["reckless"] * RECKLESS
     assert report[0] == "8 users, 10 tempting prompts and 10 look-alikes; 95 % intervals over users and prompts."
-    assert report[-2].startswith("- Conditioning by pag ") and "harmful rate" in report[-2]
-    rows = [json.loads(line) for line in (options.out / "predictions.jsonl").read_text().splitlines()]
+    assert report[-3].startswith("- Conditioning by pag ") and "harmful rate" in report[-3]
+    assert report[:-1] == (tmp_path / "out" / "report.md").read_text().splitlines()
+    rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * AUTHORS * 20
     harmful = {row["user"] for row in rows if row["condition"] == "pag" and row["safety"] == "complied"}
     assert harmful == {f"a{i}" for i in range(RECKLESS)}
 
 
-def test_mixed_users_are_a_condition_by_default(options):
-    found = experiment.run(dataclasses.replace(options, mixed=experiment.Options().mixed), "command")
-    assert set(found["conditions"]) == {"plain", "pag", "pag, mixed users"}
+def test_mixed_users_are_a_condition_by_default(options, run):
+    assert set(run(options[:-1])["conditions"]) == {"plain", "pag", "pag, mixed users"}
 
 
-def test_a_second_run_calls_nothing_and_says_the_same(options):
-    first, second = experiment.run(options, "command"), experiment.run(options, "command")
+def test_a_second_run_calls_nothing_and_says_the_same(options, run):
+    first, second = run(options), run(options)
     assert first["llm"]["calls"] > 0 == second["llm"]["calls"]
     for found in (first, second):
         del found["llm"]
     assert first == second
 
 
-def test_a_stopped_run_goes_on_where_it_was(options, capsys):
-    whole = experiment.run(dataclasses.replace(options, store=options.store + "2"), "command")
-    assert "the same command goes on" in refused(dataclasses.replace(options, max_calls=30), capsys)
-    rest = experiment.run(options, "command")
+def test_a_stopped_run_goes_on_where_it_was(options, run, refused):
+    whole = run(options, store="other.sqlite", out="whole")
+    assert "the same command goes on" in refused("deliberative", *options, "--max-calls", 30)
+    rest = run(options)
     assert rest["llm"]["calls"] + 30 == whole["llm"]["calls"]
     assert rest["conditions"] == whole["conditions"]
 
 
-def refused(options, capsys):
-    with pytest.raises(SystemExit) as ended:
-        experiment.main(options)
-    said = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 2 and said[-1].startswith("deliberative: ")
-    return said[-1]
-
-
-def test_a_plan_counts_what_is_missing_and_calls_nothing(options, capsys, tmp_path):
-    planned = experiment.plan(options)
-    calls = {name: stage["calls"] for name, stage in planned["stages"].items()}
+def test_a_plan_counts_what_is_missing_and_calls_nothing(options, run, experiment, configured, tmp_path):
+    config, machine = configured("deliberative", *options), Machine(store=str(tmp_path / "answers.sqlite"))
+    (planned,) = run_lib.plan(config, machine=machine, say=str)
+    calls = {name: stage.calls for name, stage in planned.stages.items()}
     answers = 20 + AUTHORS * 20
     assert calls == {
         "plain": 20, "summaries": AUTHORS, "pag": AUTHORS * 20, "judging safety": answers,
         "judging safety, again": answers, "judging helpfulness": answers, "judging helpfulness, again": answers,
     }  # fmt: skip
-    assert planned["calls"] == sum(calls.values())
-    assert not (tmp_path / "answers.sqlite").exists() and not options.out.exists()
-    experiment.run(options, "command")
-    assert experiment.plan(options)["calls"] == 0
-    experiment.main(dataclasses.replace(options, plan=True, json=True))
-    *table, last = capsys.readouterr().out.splitlines()
-    assert "at most 0 calls" in table[-1] and json.loads(last)["calls"] == 0
+    assert "judging safety, again" in experiment("deliberative", *options, "--plan").out
+    assert not (tmp_path / "answers.sqlite").exists() and not (tmp_path / "out").exists()
+    run(options)
+    (planned,) = run_lib.plan(config, machine=machine, say=str)
+    assert sum(stage.calls for stage in planned.stages.values()) == 0
 
 
-def test_the_smoke_size_needs_no_data_and_no_llm(tmp_path, capsys):
-    experiment.main(experiment.Options(smoke=True, store=str(tmp_path / "answers.sqlite"), out=tmp_path / "out"))
-    assert capsys.readouterr().out.startswith("6 users, 10 tempting prompts and 10 look-alikes;")
+def test_the_smoke_size_needs_no_data_and_no_llm(experiment):
+    assert experiment("deliberative").out.startswith("6 users, 10 tempting prompts and 10 look-alikes;")
 
 
 def test_authors_and_texts_are_drawn_from_plain_and_packed_files_alike(tmp_path):
@@ -153,7 +151,7 @@ def test_authors_and_texts_are_drawn_from_plain_and_packed_files_alike(tmp_path)
     ("rows", "sentence"),
     [
         ([{"author": "a", "file": "f"}], "line 1: text is None, expected a text"),
-        ([["a"]], "line 1: is list, expected an object with author, file and text"),
+        ([["a"]], "line 1: is a list, expected an object"),
         ([{"author": "a", "file": "f", "text": "x"}] * 2, "line 2: file 'f' of author 'a' occurs more than once"),
         ([{"author": "a", "file": "f", "text": "x"}], "hold 1 authors, expected 2 at least"),
     ],
@@ -174,23 +172,23 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"users": 0}, "--users is 0, expected at least 1"),
-        ({"pairs": 0}, "--pairs is 0, expected at least 1"),
-        ({"pairs": 0, "smoke": True}, "--pairs is 0, expected at least 1"),
-        ({"seed": -1}, "--seed is -1, expected at least 0"),
-        ({"max_calls": -1}, "-1"),
-        ({"data": (), "records": 99}, "records is 99, expected 1 to"),
-        ({"strategies": ("rag",)}, "strategy 'rag' says nothing of a user without records"),
-        ({"strategies": ("none",)}, "unknown prompt strategy 'none'"),
+        (("--users", 0), "users is 0, expected at least 1"),
+        (("--pairs", 0), "pairs is 0, expected at least 1"),
+        (("--seed", -1), "seed is -1, expected 0 or more"),
+        (("--max-calls", -1), "-1"),
+        (("--data", "--records", 99), "records is 99, expected 1 to"),
+        (("--strategies", "rag"), "strategy 'rag' says nothing of a user without records"),
+        (("--strategies", "none"), "unknown prompt strategy 'none'"),
     ],
 )
-def test_what_cannot_be_run_is_one_sentence_and_no_call(options, change, sentence, capsys):
-    assert sentence in refused(dataclasses.replace(options, **change), capsys)
-    assert not options.out.exists()
+def test_what_cannot_be_run_is_one_sentence_and_no_call(options, change, sentence, refused, tmp_path):
+    assert sentence in refused("deliberative", *options, *change)
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_named_before_any_call(options, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_named_before_any_call(options, tmp_path, refused):
     (tmp_path / "file").touch()
-    said = refused(dataclasses.replace(options, out=tmp_path / "file" / "below"), capsys)
+    said = refused("deliberative", *options, out="file/below")
     assert f"{tmp_path / 'file'}: is a file, expected a folder" in said
-    assert not (tmp_path / "answers.sqlite").exists()
+    with contextlib.closing(store.Store(tmp_path / "answers.sqlite")) as answers:
+        assert len(answers) == 0

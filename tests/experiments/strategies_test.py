@@ -1,15 +1,16 @@
 """Own against shuffled profiles, on a small task with a scripted LLM."""
 
-import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 
-from experiments import strategies
-from hydrajax.llm import planner, store
-from hydrajax.prompting import registry
-from hydrajax.runs import pipeline
+from experiments import data, strategies
+from hydrajax.cli import main
+from hydrajax.prompting import library, registry
+from hydrajax.runs import workbench
+from hydrajax.runs.machine import Machine
 
 
 @pytest.fixture
@@ -34,96 +35,87 @@ def options(tmp_path, monkeypatch):
     def embed(texts):
         return np.array([[len(text) % 7, len(text) % 5, 1.0] for text in texts], np.float32)
 
-    monkeypatch.setattr(pipeline, "encoders", lambda *args, **rest: (None, embed))
-    return strategies.Options(
-        data_dir=str(tmp_path / "data"),
-        tasks=("LaMP_4",),
-        out=tmp_path / "out",
-        store=str(tmp_path / "answers.sqlite"),
-        smoke=True,
-    )
+    monkeypatch.setattr(workbench, "encoders", lambda *args, **rest: (embed, embed))
+    return ["--data-dir", tmp_path / "data", "--tasks", "LaMP_4"]
 
 
-def test_every_strategy_has_a_row_and_a_second_run_calls_nobody(options, capsys):
-    strategies.main(options)
-    first = capsys.readouterr()
-    assert all(f"| `{name}` |" in first.out for name in options.chosen())
-    assert " 0 calls made" not in first.err
-    strategies.main(options)
-    second = capsys.readouterr()
-    assert "LaMP_4: 0 calls made" in second.err and second.out == first.out
+def calls(folder):
+    return json.loads((folder / "results.json").read_text())["parts"]["LaMP_4"]["llm"]["calls"]
 
 
-def test_the_smoke_size_has_a_folder_and_a_plan_of_its_own(options, capsys):
-    strategies.main(dataclasses.replace(options, strategies=("pag",)))
-    assert [path.name for path in options.out.iterdir()] == ["smoke"]
-    capsys.readouterr()
-    strategies.main(dataclasses.replace(options, strategies=("pag",), plan=True))
-    assert "0 calls, 0 tokens of scripted" in capsys.readouterr().out
+def test_every_strategy_has_a_row_and_a_second_run_calls_nobody(options, experiment, configured, tmp_path):
+    first = experiment("strategies", *options)
+    assert all(f"| `{name}` |" in first.out for name in configured("strategies").compared)
+    assert calls(tmp_path / "out") > 0
+    assert (tmp_path / "out" / library.FILE).is_file()
+    assert experiment("strategies", *options).out == first.out
+    assert calls(tmp_path / "out") == 0
 
 
-def refused(options, capsys):
-    with pytest.raises(SystemExit) as ended:
-        strategies.main(options)
-    said = capsys.readouterr().err
-    assert ended.value.code == 2 and said.count("strategies: ") == 1 and "Traceback" not in said
-    return said.partition("strategies: ")[2]
+def test_a_plan_counts_what_is_missing_and_leaves_nothing_behind(options, experiment, tmp_path):
+    options = [*options, "--strategies", "pag"]
+    planned = experiment("strategies", *options, "--plan").out
+    assert "scripted: nothing was called" in planned and not (tmp_path / "out").exists()
+    assert not (tmp_path / "answers.sqlite").exists()
+    experiment("strategies", *options)
+    planned = experiment("strategies", *options, "--plan").out
+    assert re.search(r"\ball\W+(\d+)", planned)[1] == "0"
 
 
-def test_a_folder_of_another_run_is_refused_before_any_call(options, capsys):
-    options = dataclasses.replace(options, strategies=("rag",))
-    strategies.main(options)
-    folder = options.out / "smoke" / "LaMP_4"
+def test_a_folder_of_another_run_is_refused_before_any_call(options, experiment, refused, tmp_path, capsys):
+    options = [*options, "--strategies", "rag"]
+    experiment("strategies", *options)
+    folder = tmp_path / "out"
     before = (folder / "predictions.jsonl").read_bytes()
-    assert "holds a run with other settings (seed)" in refused(dataclasses.replace(options, seed=1), capsys)
-    (folder / "settings.json").unlink()
-    assert "there is no settings.json" in refused(options, capsys)
+    said = refused("strategies", *options, "--seed", 1, store="other.sqlite")
+    assert "holds a run with other settings (seed differ)" in said
+    (folder / "config.json").unlink()
+    assert "is not empty and holds no run" in refused("strategies", *options)
     assert (folder / "predictions.jsonl").read_bytes() == before
-    strategies.main(dataclasses.replace(options, report=True))
-    assert "| `rag` |" in capsys.readouterr().out
-    assert "no predictions of pag" in refused(
-        dataclasses.replace(options, report=True, strategies=("rag", "pag")), capsys
-    )
+
+
+def test_the_report_of_a_finished_run_computes_nothing(options, experiment, refused, tmp_path, capsys):
+    said = experiment("strategies", *options, "--strategies", "rag").out
+    (tmp_path / "out" / "report.md").unlink()
+    main.main(["report", str(tmp_path / "out")])
+    assert capsys.readouterr().out == said and "| `rag` |" in said
+    assert "| `rag` |" in (tmp_path / "out" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"tasks": ("LaMP_99",)}, "unknown task 'LaMP_99'; valid are LaMP_1"),
-        ({"tasks": ()}, "--tasks names none"),
-        ({"strategies": ("none",)}, "unknown prompt strategy 'none', expected one of "),
-        ({"strategies": ("cfrag",), "cross_user": False}, "no strategy is left"),
-        ({"users": 0}, "--users is 0, expected at least 1"),
-        ({"seed": -1}, "--seed is -1, expected at least 0"),
-        ({"report": True}, "out/smoke/LaMP_4: holds no predictions"),
-        ({"data_dir": "nowhere"}, "nowhere"),
+        (("--tasks", "LaMP_99"), "unknown task 'LaMP_99'; valid are LaMP_1"),
+        (("--tasks",), "unknown task ''"),
+        (("--strategies", "none"), "unknown prompt strategy 'none'; valid are "),
+        (("--strategies", "cfrag", "--no-cross-user"), "no strategy is left"),
+        (("--dev-users", 0), "dev_users is 0, expected at least 1"),
+        (("--seed", -1), "seed is -1, expected 0 or more"),
+        (("--data-dir", "nowhere"), "nowhere"),
     ],
 )
-def test_what_cannot_be_run_is_one_sentence(options, change, sentence, capsys):
-    assert sentence in refused(dataclasses.replace(options, **change), capsys)
-    assert not options.out.exists()
+def test_what_cannot_be_run_is_one_sentence(options, change, sentence, refused, tmp_path):
+    assert sentence in refused("strategies", *options, *change)
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_named_first(options, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_named_first(options, tmp_path, refused):
     (tmp_path / "file").touch()
-    for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert f"{tmp_path / 'file'}: is a file" in refused(dataclasses.replace(options, out=out), capsys)
+    for out in ("file", "file/below"):
+        assert f"{tmp_path / 'file'}: is a file" in refused("strategies", *options, out=out)
 
 
-def test_without_other_users_the_strategies_that_compare_are_left_out(options):
-    options = dataclasses.replace(options, strategies=registry.names())
-    assert set(options.chosen()) - set(dataclasses.replace(options, cross_user=False).chosen()) == {
-        "cfrag",
-        "hypothesis_bank",
-        "peer_difference",
-    }
+def test_without_other_users_the_strategies_that_compare_are_left_out(configured):
+    names = ("--strategies", *registry.names())
+    own = configured("strategies", *names, "--no-cross-user").compared
+    assert set(configured("strategies", *names).compared) - set(own) == {"cfrag", "hypothesis_bank", "peer_difference"}
 
 
-def test_swapped_profiles_are_never_ones_own(options):
-    task = strategies.tasks.LAMP["LaMP_4"]
-    train, dev = strategies.read(task, options)
-    here = strategies.bench(task, train, dev.users, options, planner.Planner("m", store.Store.without_making()), None)
-    other = strategies.swapped(here, options)
+def test_swapped_profiles_are_never_ones_own(options, configured, tmp_path):
+    config = configured("strategies", *options)
+    with workbench.planning(Machine(store=str(tmp_path / "answers.sqlite")), ("scripted",)) as bench:
+        here = strategies.make_lab(config, data.load(config, str), bench)
+    other = strategies.swapped(here)
     assert set(other.users) == set(here.users)
     profiles = {user_id: user.profile for user_id, user in here.users.items()}
     assert all(other.users[u].profile != profiles[u] for u in profiles)

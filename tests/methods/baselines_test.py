@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from hydrajax.methods import baselines
+from hydrajax.methods import baselines, sampling
+from hydrajax.methods.answers import Prompt
 
 
 def golden(place, good):
@@ -23,10 +24,11 @@ def test_k_is_what_serves_validation_users_best(world, bench, settings, answerin
     transport = answering(golden(place, lambda r: len(r.messages) == 2 * best + 1))
     here = bench(place, settings(shown=(1, 2, 3)), transport=transport)
     found = baselines.answer(here, strategy, place.people.validation_queries, place.people.new_queries)
-    assert found.shown == best
+    assert found.k == best
     assert max(found.validation, key=found.validation.get) == best and found.validation[best] == 1.0
-    assert all(here.quality(q, found.answers[q.id].text) == 1.0 for q in place.people.new_queries)
-    assert {len(records) for records in found.records.values()} == {best}
+    assert [answer.query for answer in found.answers] == list(place.people.new_queries)
+    assert all(here.quality(answer.query, answer.text) == 1.0 for answer in found.answers)
+    assert {len(answer.records) for answer in found.answers} == {best}
 
 
 def test_a_summary_may_do_without_records(world, bench, settings, answering):
@@ -34,13 +36,7 @@ def test_a_summary_may_do_without_records(world, bench, settings, answering):
     transport = answering(golden(place, lambda r: len(r.messages) == 1))
     here = bench(place, settings(shown=(1, 2)), transport=transport)
     found = baselines.answer(here, "pag", place.people.validation_queries, place.people.new_queries)
-    assert found.shown == 0 and set(found.validation) == {0, 1, 2}
-
-
-def test_of_equal_numbers_the_smaller_one_is_taken(world, bench, settings, answering):
-    place = world()
-    here = bench(place, settings(shown=(3, 1, 2)), transport=answering(lambda r: "always the same"))
-    assert baselines.choose_shown(here, "rag", place.people.validation_queries)[0] == 1
+    assert found.k == 0 and set(found.validation) == {0, 1, 2}
 
 
 def test_new_users_have_no_say_in_k(world, bench, settings, answering):
@@ -51,22 +47,15 @@ def test_new_users_have_no_say_in_k(world, bench, settings, answering):
     for strategy in baselines.STRATEGIES:
         found = baselines.answer(here, strategy, place.people.validation_queries, queries)
         other = baselines.answer(here, strategy, place.people.validation_queries, spoilt)
-        assert found == other
-
-
-def test_one_number_needs_no_choosing(world, bench, settings):
-    place = world()
-    here = bench(place, settings(shown=(2,)))
-    assert baselines.choose_shown(here, "rag", place.people.validation_queries) == (2, {})
-    assert baselines.choose_shown(here, "zero_shot", place.people.validation_queries) == (0, {})
-    assert here.ctx.llm.seen == []
+        assert (found.k, found.validation) == (other.k, other.validation)
+        assert [(a.records, a.text) for a in found.answers] == [(a.records, a.text) for a in other.answers]
 
 
 def test_zero_shot_shows_nothing_of_the_user(world, bench):
     place = world()
     here = bench(place)
     found = baselines.answer(here, "zero_shot", place.people.validation_queries, place.people.new_queries)
-    assert not any(found.records.values())
+    assert not any(answer.records for answer in found.answers)
     for asked in here.ctx.llm.requests():
         assert len(asked.messages) == 1 and "own" not in asked.messages[0].text
 
@@ -77,8 +66,10 @@ def test_users_without_a_profile_are_answered_by_every_baseline(world, bench):
     query = place.people.new_queries[0]
     for strategy in baselines.STRATEGIES:
         found = baselines.answer(here, strategy, place.people.validation_queries, place.people.new_queries)
-        assert list(found.records[query.id]) == []
-        assert found.answers[query.id].text == here.answers("zero_shot", {}, [query], stage="t")[query.id].text
+        answer = found.answers[0]
+        assert answer.query == query
+        (zero_shot,) = sampling.answer(here, "zero_shot", [Prompt(query=query)], stage="t")
+        assert answer.records == () and answer.text == zero_shot.text
 
 
 def test_a_summary_is_booked_on_the_user_it_is_of(world, bench, settings):
@@ -93,5 +84,5 @@ def test_the_retriever_of_the_settings_is_the_one_of_rag(world, bench, settings)
     place = world()
     here = bench(place, settings(retriever="recency", shown=(2,)))
     found = baselines.answer(here, "rag", [], place.people.new_queries)
-    for query in place.people.new_queries:
-        assert [record.id for record in found.records[query.id]] == ["r3", "r2"]
+    for answer in found.answers:
+        assert [record.id for record in answer.records] == ["r3", "r2"]

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.methods import cross_validation, scorers
+from hydrajax.methods.rows import Row
 from hydrajax.methods.union import union
-from hydrajax.training import fit
 
-CONFIGS = [fit.FitConfig(family="linear", loss="pairwise", pooled_ridge=10.0, fit_bank=False)]
+CONFIGS = [training.FitConfig(family="linear", loss="pairwise", pooled_ridge=10.0, fit_bank=False)]
 
 
 def rows(users, queries, *, sign=1.0, start=0):
@@ -21,7 +22,7 @@ def rows(users, queries, *, sign=1.0, start=0):
                 known = sign * (o == right) + 0.1 * rng.normal()
                 pool = f"{user}/{start}/{q}"
                 found.append(
-                    scorers.Row(
+                    Row(
                         user_id=user, query_id=pool, pool=pool, first="", second=str(o),
                         extras=(known, float(rng.normal())), label=float(o == right), quality=float(o == right),
                     )
@@ -34,7 +35,7 @@ def share_right(scorer, asked):
 
 
 def test_nothing_to_learn_leaves_the_order():
-    found = cross_validation.choose(cross_validation.Rows(questions=[], records=[]), union.nothing, CONFIGS)
+    found = cross_validation.choose(cross_validation.Learned(questions=[], records=[]), union.nothing, CONFIGS)
     assert isinstance(found.scorer, scorers.Untrained)
 
 
@@ -42,7 +43,7 @@ def test_nothing_to_learn_leaves_the_order():
 def test_what_users_are_asked_decides_who_teaches():
     """Records that teach the opposite of questions are left aside."""
     users = [f"t{i}" for i in range(8)]
-    given = cross_validation.Rows(questions=rows(users, 2), records=rows(users, 6, sign=-1.0, start=1))
+    given = cross_validation.Learned(questions=rows(users, 2), records=rows(users, 6, sign=-1.0, start=1))
     found = cross_validation.choose(given, union.nothing, CONFIGS, strengths=(1000.0,))
     assert found.setting.startswith("questions, ")
     assert share_right(found.scorer, rows(["new"], 20, start=2)) > 0.9
@@ -56,8 +57,8 @@ def test_own_heads_are_used_where_left_out_users_gain_by_them():
     def signed(own, queries, start):
         return [row for i, user in enumerate(own) for row in rows([user], queries, sign=(-1.0) ** i, start=start + i)]
 
-    given = cross_validation.Rows(
-        questions=signed(users, 4, 0), records=signed(users, 8, 50), own=signed(["n0", "n1"], 8, 90)
+    given = cross_validation.Learned(
+        questions=signed(users, 4, 0), records=signed(users, 8, 50), new=signed(["n0", "n1"], 8, 90)
     )
     found = cross_validation.choose(given, union.nothing, CONFIGS, strengths=(1.0,))
     asked = signed(["n0", "n1"], 10, 200)
@@ -69,11 +70,13 @@ def test_own_heads_are_used_where_left_out_users_gain_by_them():
 @pytest.mark.slow
 def test_without_questions_records_teach_and_judge():
     users = [f"t{i}" for i in range(6)]
-    found = cross_validation.choose(cross_validation.Rows(questions=[], records=rows(users, 4)), union.nothing, CONFIGS)
+    found = cross_validation.choose(
+        cross_validation.Learned(questions=[], records=rows(users, 4)), union.nothing, CONFIGS
+    )
     assert max(found.quality.values()) > 0.9
 
 
 @pytest.mark.parametrize("family", ["linear", "mlp"])
 def test_a_family_is_varied_by_what_it_takes(family):
-    ways = cross_validation._ways(fit.FitConfig(family=family), (1.0, 2.0), (4, 8))
+    ways = cross_validation._strengths_and_epochs(training.FitConfig(family=family), (1.0, 2.0), (4, 8))
     assert ways == ([(1.0, 1), (2.0, 1)] if family == "linear" else [(10.0, 4), (10.0, 8)])

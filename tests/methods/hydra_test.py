@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hydrajax.methods import baselines, hydra, scorers, surface
+from hydrajax.methods import baselines, hydra, rows, sampling, scorers
+from hydrajax.methods.answers import Pool, Prompt
 from hydrajax.types import Candidate, Feedback
 
 TASKS = ("LaMP_4", "LaMP_2M", "LaMP_5", "LaMP_7")
@@ -42,7 +43,7 @@ def finished(world, bench, settings, learns, answering):
 def test_nothing_asked_for_a_pseudo_query_shows_its_own_record(finished, settings, task, pools, form, styles):
     prompts = dataclasses.replace(settings().prompts, form=form)
     place, here, _, _ = finished(task, pools, prompts=prompts, styles=styles)
-    queries = here.pseudo_queries(list(place.users))
+    queries = sampling.pseudo_queries(here, list(place.users))
     seen = 0
     for query in queries:
         question = place.task.question(query.inputs)
@@ -104,6 +105,14 @@ def test_training_users_teach_and_everybody_else_gets_a_head(finished, pools):
         assert {row.user_id for row in given["heads"]} == {*place.people.validation, *place.people.new}
 
 
+def said(result):
+    """Everything that was shown, sampled and chosen, without the queries themselves."""
+    return [
+        (answer.query.id, answer.records, answer.candidates, answer.scores, answer.choice)
+        for answer in (*result.answers, *result.zero_shot)
+    ]
+
+
 def test_the_golds_of_new_users_change_nothing_before_the_report(finished, world):
     place = world()
     spoilt = [dataclasses.replace(q, gold=f"spoilt {i}") for i, q in enumerate(place.people.new_queries)]
@@ -112,22 +121,20 @@ def test_the_golds_of_new_users_change_nothing_before_the_report(finished, world
     _, there, spoilt_learner, spoilt_result = finished(place=other)
     assert learner.given == spoilt_learner.given
     assert here.ctx.llm.requests() == there.ctx.llm.requests()
-    assert result.pools == spoilt_result.pools
-    assert result.records == spoilt_result.records
+    assert said(result) == said(spoilt_result)
 
 
 def test_the_same_seed_gives_the_same_run(finished):
     _, here, learner, result = finished()
     _, there, again, repeated = finished()
     assert learner.given == again.given
-    assert result.pools == repeated.pools and result.records == repeated.records
+    assert said(result) == said(repeated)
     assert here.ledger == there.ledger
 
 
 def test_where_pools_are_shared_one_adapter_serves_both_methods(finished):
     _, _, learner, result = finished(pools="shared")
     assert set(learner.given) == {"reranker", "adapter"}
-    assert result.adapters["hydra"] is result.adapters["hydra_adapter"]
 
 
 def test_reranked_pools_teach_an_adapter_each(finished):
@@ -155,7 +162,7 @@ def test_the_ledger_adds_up_to_everything_that_was_asked(finished):
 def test_only_the_first_pseudo_queries_of_a_user_try_records(finished):
     place, here, learner, _ = finished(trial_queries=1)
     learned = [row for part in ("train", "heads") for row in learner.given["reranker"][part]]
-    first = {query.user_id: query.id for query in here.pseudo_queries(list(place.users))[::-1]}
+    first = {query.user_id: query.id for query in sampling.pseudo_queries(here, list(place.users))[::-1]}
     assert {row.query_id for row in learned} == {*first.values(), *(q.id for q in place.people.label_queries)}
     assert here.ledger["record trials", "n0"]["calls"] == 3
     assert here.ledger["zero-shot candidates to learn from", "n0"]["calls"] == 2 * (1 + 1)
@@ -163,7 +170,6 @@ def test_only_the_first_pseudo_queries_of_a_user_try_records(finished):
 
 def test_zero_shot_pools_teach_one_adapter_for_both(finished):
     _, here, learner, result = finished(pools="zero_shot")
-    assert result.adapters["hydra"] is result.adapters["hydra_adapter"]
     assert {row.extras[0] for part in ("train", "heads") for row in learner.given["adapter"][part]} == {0.0}
     assert {row.extras[0] for row in learner.given["adapter"]["judged"]} == {0.0, 1.0}
     assert here.ledger["zero-shot candidates to learn from", "n0"]["calls"] == 2 * (3 + 1)
@@ -174,116 +180,82 @@ def test_users_without_a_profile_are_asked_without_records(finished, world):
     place = world(cold=("n1", "v0", "t2"))
     _, here, learner, result = finished(place=place)
     query = next(q for q in place.people.new_queries if q.user_id == "n1")
-    assert result.records[query.id] == ()
+    answer = next(answer for answer in result.answers if answer.query == query)
+    zero_shot = next(answer for answer in result.zero_shot if answer.query == query)
+    assert answer.records == ()
     alone = [r for r in here.ctx.llm.requests() if "realn1" in r.messages[-1].text]
     assert alone and all(len(r.messages) == 1 for r in alone)
-    assert {c.text for c in result.pools["reranked"][query.id]} == {c.text for c in result.pools["zero_shot"][query.id]}
+    assert {c.text for c in answer.candidates} == {c.text for c in zero_shot.candidates}
     assert "n1" not in {row.user_id for row in rows_learned_from(learner)}
 
 
 def test_rerank_shows_the_k_records_of_the_highest_score(world, bench, scores):
     place = world()
     here = bench(place)
-    queries = [*place.people.new_queries, *here.pseudo_queries(["n0"])]
+    queries = [*place.people.new_queries, *sampling.pseudo_queries(here, ["n0"])]
     scorer = scores()
     for k in (1, 2, 3, 9):
-        chosen = hydra.rerank(here, scorer, queries, k)
-        for query in queries:
+        reranked = hydra.rerank(here, scorer, hydra.retrieve(here, queries), k)
+        for query, prompt in zip(queries, reranked, strict=True):
             retrieved = here.retrieve(query, 3)
-            own = scorer.scores([hydra.record_row(here, query, record) for record in retrieved])
+            own = scorer.scores([rows.of_record(here, query, record) for record in retrieved])
             best = [retrieved[i] for i in sorted(range(len(retrieved)), key=lambda i: -own[i])]
-            assert list(chosen[query.id]) == best[:k]
+            assert prompt.query == query and list(prompt.records) == best[:k]
 
 
 def test_records_of_equal_score_keep_the_retrievers_order(world, bench):
     place = world()
     here = bench(place)
-    chosen = hydra.rerank(here, scorers.Untrained(), place.people.new_queries, 2)
-    for query in place.people.new_queries:
-        assert chosen[query.id] == here.retrieve(query, 2)
+    queries = place.people.new_queries
+    reranked = hydra.rerank(here, scorers.Untrained(), hydra.retrieve(here, queries), 2)
+    assert reranked == [Prompt(query=query, records=here.retrieve(query, 2)) for query in queries]
 
 
 def test_a_score_belongs_to_its_candidate_however_long_the_pools_are(world, bench, scores):
     place = world()
     here = bench(place)
     queries = place.people.new_queries
-    pools = {
-        query.id: [Candidate(text=f"text {i} of {query.id}", source="reranked") for i in range(size)]
-        for query, size in zip(queries, (1, 4, 2), strict=True)
-    }
-    chosen = hydra.candidate_scores(here, scores(), queries, pools)
-    for query in queries:
-        alone = [hydra.candidate_scores(here, scores(), [query], {query.id: [c]})[query.id] for c in pools[query.id]]
-        np.testing.assert_array_equal(chosen[query.id], np.concatenate(alone))
+    pools = [
+        Pool(query=query, candidates=[Candidate(text=f"text {i} of {query.id}", source="reranked") for i in range(n)])
+        for query, n in zip(queries, (1, 4, 2), strict=True)
+    ]
+    answers = hydra.adapt(here, scores(), pools)
+    for pool, answer in zip(pools, answers, strict=True):
+        alone = [Pool(query=pool.query, candidates=[candidate]) for candidate in pool.candidates]
+        assert answer.scores == tuple(score for one in hydra.adapt(here, scores(), alone) for score in one.scores)
+        assert answer.candidates == pool.candidates and answer.choice == int(np.argmax(answer.scores))
+        assert answer.text == pool.candidates[answer.choice].text
+
+
+def test_of_candidates_of_equal_score_the_first_is_the_answer(world, bench):
+    place = world()
+    candidates = [Candidate(text=text, source="reranked") for text in "abc"]
+    (answer,) = hydra.adapt(
+        bench(place), scorers.Untrained(), [Pool(query=place.people.new_queries[0], candidates=candidates)]
+    )
+    assert answer.text == "a" and answer.scores == (0.0, 0.0, 0.0)
 
 
 def test_heads_and_the_pooled_head_reach_the_scorer(world, bench, scores):
     place = world()
     here = bench(place)
     queries = place.people.new_queries
-    pools = {q.id: [Candidate(text=text, source="reranked") for text in ("a", "b")] for q in queries}
+    pools = [Pool(query=q, candidates=[Candidate(text=text, source="reranked") for text in "ab"]) for q in queries]
     scorer = scores()
-    lent = hydra.candidate_scores(here, scorer, queries, pools, heads={"n0": "n1"})
-    pooled = hydra.candidate_scores(here, scorer, queries, pools, pooled=True)
-    own = hydra.candidate_scores(here, scorer, queries, pools)
+    lent, pooled, own = (
+        {answer.query.id: answer.scores for answer in hydra.adapt(here, scorer, pools, **how)}
+        for how in ({"heads": {"n0": "n1"}}, {"pooled": True}, {})
+    )
     assert [(heads, p) for _, heads, p in scorer.seen] == [({"n0": "n1"}, False), (None, True), (None, False)]
-    np.testing.assert_array_equal(lent["q-n1-0"], own["q-n1-0"])
-    assert (lent["q-n0-0"] != own["q-n0-0"]).all() and (pooled["q-n0-0"] != own["q-n0-0"]).all()
+    assert lent["q-n1-0"] == own["q-n1-0"]
+    assert not set(lent["q-n0-0"]) & set(own["q-n0-0"]) and not set(pooled["q-n0-0"]) & set(own["q-n0-0"])
 
 
-def test_a_candidate_comes_with_its_source_its_share_of_votes_and_whether_it_is_greedy(world, bench):
-    place = world()
-    query = place.people.new_queries[0]
-    pool = [
-        Candidate(text='"first"', source="reranked", votes=3, greedy=True),
-        Candidate(text="second", source="zero_shot", votes=1),
-    ]
-    rows = hydra.candidate_rows(bench(place), query, pool, "name")
-    assert [row.extras for row in rows] == [(1.0, 0.75, 1.0), (0.0, 0.25, 0.0)]
-    assert [row.second for row in rows] == ["first", "second"]
-    assert {row.pool for row in rows} == {f"name|{query.id}"}
-    assert {row.first for row in rows} == {query.inputs["text"]}
-
-
-def test_surface_features_stand_behind_the_other_extras_where_they_are_asked_for(world, bench, settings):
-    place = world()
-    query = place.people.new_queries[0]
-    pool = [Candidate(text="What a day!", source="reranked"), Candidate(text="no", source="zero_shot")]
-    plain = hydra.candidate_rows(bench(place), query, pool)
-    rows = hydra.candidate_rows(bench(place, settings(surface=True)), query, pool)
-    for row, without, candidate in zip(rows, plain, pool, strict=True):
-        assert row.extras == (*without.extras, *surface.features(query.inputs["text"], candidate.text))
-
-
-def test_the_reranker_reads_what_the_user_made_of_a_record(world, bench):
-    place = world()
-    query = place.people.new_queries[0]
-    record = place.users["n0"].profile[0]
-    row = hydra.record_row(bench(place), query, record)
-    assert "ownn0r0z" in row.second and "askn0r0z" in row.second and "realn0q0z" in row.first
-
-
-def test_what_users_said_of_answers_becomes_pairs_of_query_and_answer(world, bench):
-    place = world()
-    here = bench(place)
-    first, second, third, fourth = here.pseudo_queries(["n0", "n1"])
-    said = [
-        Feedback(query=first, scores={"best": 5.0, "middle": 2.0, "worst": 1.0}),
-        Feedback(query=second, preferred=("better", "worse")),
-        Feedback(query=third, gold="a gold alone has nothing to be better than"),
-        Feedback(query=fourth, scores={"as good": 3.0, "as bad": 3.0}),
-    ]
-    rows = hydra.feedback_rows(here, said)
-    assert [(row.second, row.label, row.quality) for row in rows] == [
-        ("best", 1.0, 5.0),
-        ("middle", 0.0, 2.0),
-        ("worst", 0.0, 1.0),
-        ("better", 1.0, 1.0),
-        ("worse", 0.0, 0.0),
-    ]
-    assert [row.query_id for row in rows] == [first.id] * 3 + [second.id] * 2
-    assert len({row.pool for row in rows}) == 2
-    assert {row.extras[0] for row in rows} == {row.extras[2] for row in rows} == {0.0}
+@pytest.mark.parametrize("pools", ["shared", "reranked", "zero_shot"])
+def test_a_single_question_is_answered_as_the_evaluation_answers_it(finished, pools):
+    place, here, _, result = finished(pools=pools)
+    for query, evaluated in zip(place.people.asked, result.answers, strict=True):
+        assert hydra.answer(here, result.system, [query]) == [evaluated]
 
 
 def test_feedback_teaches_where_its_user_belongs(finished, world):
@@ -331,14 +303,14 @@ def test_a_pool_in_which_all_are_as_good_teaches_nothing(world, bench, settings,
 
 def test_rows_carry_the_label_and_quality_of_their_trial(finished):
     place, here, learner, _ = finished()
-    queries = {q.id: q for q in here.pseudo_queries(list(place.users))}
+    queries = {q.id: q for q in sampling.pseudo_queries(here, list(place.users))}
     queries |= {q.id: q for q in (*place.people.label_queries, *place.people.validation_queries)}
     for row in (row for part in learner.given["adapter"].values() for row in part):
         assert row.quality == here.quality(queries[row.query_id], row.second)
     pools = {}
     for row in (row for part in learner.given["adapter"].values() for row in part):
         pools.setdefault(row.pool, []).append(row)
-    for rows in pools.values():
-        mean = np.mean([row.quality for row in rows])
-        assert [row.label for row in rows] == [float(row.quality > mean) for row in rows]
-        assert len({row.user_id for row in rows}) == 1
+    for pool in pools.values():
+        mean = np.mean([row.quality for row in pool])
+        assert [row.label for row in pool] == [float(row.quality > mean) for row in pool]
+        assert len({row.user_id for row in pool}) == 1

@@ -80,20 +80,20 @@ def test_as_many_records_are_shown_as_fit(world, bench, settings):
     tight = bench(place, settings(prompts=dataclasses.replace(roomy.settings.prompts, max_prompt_tokens=60)))
     tiny = bench(place, settings(prompts=dataclasses.replace(roomy.settings.prompts, max_prompt_tokens=1)))
     sizes = [
-        {len(records) for records in hyperalign.shown_records(lab, "icl_random", place.people.new_queries, {}).values()}
+        {len(prompt.records) for prompt in hyperalign.prompts(lab, "icl_random", place.people.new_queries)}
         for lab in (roomy, tight, tiny)
     ]
     assert sizes[0] == {4} and max(sizes[1]) < 4 and sizes[2] == {1}
 
 
-def test_what_speaks_for_itself_shows_no_records_but_its_own(world, bench):
+def test_what_speaks_for_itself_shows_no_records_but_its_own(world, bench, monkeypatch):
     place = world()
     queries = place.people.new_queries
     models = [contract.UserModel(text="t", records=()), contract.UserModel(text="t", records=(), shown=("r0",))]
     known = dict(zip([query.id for query in queries], models, strict=False))
-    found = hyperalign.shown_records(bench(place), "pag", queries, known)
-    assert [len(found[query.id]) for query in queries] == [0, 4, 4]
-    assert hyperalign.shown_records(bench(place), "rag", queries, known)[queries[0].id]
+    monkeypatch.setattr(hyperalign.user_models, "known", lambda lab, strategy, queries: known)
+    assert [len(prompt.records) for prompt in hyperalign.prompts(bench(place), "pag", queries)] == [0, 4, 4]
+    assert hyperalign.prompts(bench(place), "rag", queries)[0].records
 
 
 def test_zero_shot_alone_is_not_personal():

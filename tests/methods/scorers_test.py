@@ -5,16 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.methods import scorers
-from hydrajax.training import fit as fit_lib
+from hydrajax.methods.rows import Row
 
-CONFIG = fit_lib.FitConfig(family="mlp", epochs=2, pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0)
+CONFIG = training.FitConfig(family="mlp", epochs=2, pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0)
 
 
 def rows_of(user_id, count=6, source="learned"):
     """Pairs of which every user likes others."""
     return [
-        scorers.Row(
+        Row(
             user_id=user_id,
             query_id=f"{source}-{user_id}-{i // 3}",
             pool=f"{source}-{user_id}-{i // 3}",
@@ -33,14 +34,22 @@ NEW = [row for user_id in ("n0", "n1", "n2") for row in rows_of(user_id)]
 ASKED = [row for user_id in ("n0", "n1", "n2", "stranger") for row in rows_of(user_id, source="asked")]
 
 
+def pretrain(config, encode):
+    return scorers.pretrain(config, encode, *scorers.examples_of(TRAIN, encode))
+
+
+def personalise(pooled, rows, config=CONFIG):
+    return scorers.personalise(pooled, config, rows, epochs=config.epochs)
+
+
 @pytest.fixture(scope="module")
 def pretrained(encode):
-    return scorers.fit(CONFIG, encode, TRAIN, [])
+    return pretrain(CONFIG, encode)
 
 
 @pytest.fixture(scope="module")
-def fitted(pretrained, encode):
-    return scorers.personalise(CONFIG, encode, pretrained.fitted, NEW)
+def fitted(pretrained):
+    return personalise(pretrained, NEW)
 
 
 def test_every_user_of_the_rows_has_a_head_of_the_own_and_nobody_else(fitted):
@@ -72,10 +81,10 @@ def test_nothing_to_score_has_no_scores(fitted):
     assert fitted.scores([]).shape == (0,)
 
 
-def test_a_head_does_not_depend_on_the_other_new_users(fitted, pretrained, encode):
+def test_a_head_does_not_depend_on_the_other_new_users(fitted, pretrained):
     others = [dataclasses.replace(r, label=1.0 - r.label, second=r.second[::-1]) for r in rows_of("n2", 9)]
-    changed = scorers.personalise(CONFIG, encode, pretrained.fitted, [*rows_of("n0"), *rows_of("n1"), *others])
-    fewer = scorers.personalise(CONFIG, encode, pretrained.fitted, rows_of("n1"))
+    changed = personalise(pretrained, [*rows_of("n0"), *rows_of("n1"), *others])
+    fewer = personalise(pretrained, rows_of("n1"))
     for user_id, there in (("n0", changed), ("n1", changed), ("n1", fewer)):
         rows = [row for row in ASKED if row.user_id == user_id]
         np.testing.assert_allclose(there.scores(rows), fitted.scores(rows), rtol=1e-5, atol=1e-6)
@@ -85,10 +94,10 @@ def test_personalising_leaves_what_was_pretrained_as_it_was(fitted, pretrained):
     assert fitted.fitted is pretrained.fitted
 
 
-def test_no_epoch_and_no_row_leave_the_pooled_head(pretrained, encode, fitted):
+def test_no_epoch_and_no_row_leave_the_pooled_head(pretrained, fitted):
     for there in (
-        scorers.personalise(CONFIG, encode, pretrained.fitted, NEW, epochs=0),
-        scorers.personalise(CONFIG, encode, pretrained.fitted, []),
+        scorers.personalise(pretrained, CONFIG, NEW, epochs=0),
+        personalise(pretrained, []),
     ):
         np.testing.assert_array_equal(there.scores(ASKED), fitted.scores(ASKED, pooled=True))
 
@@ -112,27 +121,18 @@ def test_untrained_says_nothing_of_anybody():
 @pytest.mark.parametrize("change", [{"dropout": 0.5}, {"init": "fresh"}, {"batch_examples": 2}])
 def test_draws_for_a_head_do_not_depend_on_the_users_place(encode, change):
     config = dataclasses.replace(CONFIG, **change)
-    fitted = scorers.fit(config, encode, TRAIN, []).fitted
-    forth = scorers.personalise(config, encode, fitted, NEW)
-    back = scorers.personalise(config, encode, fitted, [*rows_of("n2"), *rows_of("n1"), *rows_of("n0")])
+    pooled = pretrain(config, encode)
+    forth = personalise(pooled, NEW, config)
+    back = personalise(pooled, [*rows_of("n2"), *rows_of("n1"), *rows_of("n0")], config)
     assert forth.user_rows["n0"] != back.user_rows["n0"]
     np.testing.assert_allclose(forth.scores(ASKED), back.scores(ASKED), rtol=1e-5, atol=1e-6)
     rows = scorers.user_keys(["n0", "n1", "n2"])
     assert len(set(rows.tolist())) == 3
 
 
-def test_a_guess_keeps_the_first_row_of_a_third_of_the_questions_and_treats_equal_texts_alike():
-    def rows(user_id, q):
-        texts = [f"{q} record {i}" for i in range(8)]
-        return [scorers.Row(user_id=user_id, query_id=f"{user_id}{q}", pool="p", first=q, second=t) for t in texts]
-
-    guess = scorers.Guessed(seed=1)
-    orders = {q: np.argsort(-guess.scores(rows("u", q))).tolist() for q in (f"q{i}" for i in range(300))}
-    kept = sum(order[0] == 0 for order in orders.values())
-    assert abs(kept / 300 - (1 / 3 + 2 / 3 / 8)) < 3 * (0.24 / 300) ** 0.5
-    assert len({tuple(order[1:]) for order in orders.values()}) > 250
-    for q in ("q0", "q1", "q2"):
-        assert np.argsort(-guess.scores(rows("v", q))).tolist() == orders[q]
-    both = guess.scores([*rows("u", "q0"), *rows("u", "q1")])
-    assert both.tolist() == [*guess.scores(rows("u", "q0")), *guess.scores(rows("u", "q1"))]
-    assert guess.scores([]).shape == (0,)
+def test_heads_after_several_numbers_of_epochs_are_those_of_each(pretrained):
+    each, curve = scorers.personalise_each(pretrained, CONFIG, NEW, epochs=(1, 2))
+    assert list(each) == [1, 2] and len(curve) == 2
+    for epochs, there in each.items():
+        alone = scorers.personalise(pretrained, CONFIG, NEW, epochs=epochs)
+        np.testing.assert_allclose(there.scores(ASKED), alone.scores(ASKED), rtol=1e-5, atol=1e-6)

@@ -4,14 +4,15 @@ import dataclasses
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.methods import scorers, selection
-from hydrajax.training import fit as fit_lib
+from hydrajax.methods.rows import Row
 
 LOSSES = ("cross_entropy", "pairwise")
 
 
 def row(user_id, pool, quality, *, label=0.0, name="x"):
-    return scorers.Row(
+    return Row(
         user_id=user_id,
         query_id=pool,
         pool=pool,
@@ -49,19 +50,20 @@ def fake_fits(monkeypatch):
 
         def personalise_snapshots(config, fitted, examples, num_users, *, epochs, user_keys, progress=None):
             calls.append(("personalise", config.loss, tuple(epochs), num_users))
-            return fit_lib.Snapshots(heads={n: n for n in epochs}, curve=(3.0, 2.0))
+            return training.Snapshots(heads={n: n for n in epochs}, curve=(3.0, 2.0))
 
-        class Fake(scorers.Untrained):
-            def __init__(self, *, encode, fitted, heads, user_rows):
-                self.fitted, self.heads, self.user_rows = fitted, heads, user_rows
+        class Fake(scorers.PersonalScorer):
+            def __init__(self, **values):
+                for name, value in values.items():
+                    object.__setattr__(self, name, value)
 
             def scores(self, rows, *, heads=None, pooled=False):
                 wanted = self.fitted.best.get((self.fitted.loss, self.heads or 0), 0.2)
                 return np.array([-abs(r.quality - wanted) for r in rows], np.float32)
 
-        monkeypatch.setattr(fit_lib, "pretrain", pretrain)
-        monkeypatch.setattr(fit_lib, "personalise_snapshots", personalise_snapshots)
-        monkeypatch.setattr(scorers, "Personal", Fake)
+        monkeypatch.setattr(training, "pretrain", pretrain)
+        monkeypatch.setattr(training, "personalise_snapshots", personalise_snapshots)
+        monkeypatch.setattr(scorers, "PersonalScorer", Fake)
         return calls
 
     return install
@@ -70,7 +72,7 @@ def fake_fits(monkeypatch):
 @pytest.fixture
 def validated(encode):
     def make(losses=LOSSES, epochs=(0, 1, 4), **rest):
-        configs = [fit_lib.FitConfig(loss=loss) for loss in losses]
+        configs = [training.FitConfig(loss=loss) for loss in losses]
         return selection.ValidatedLearner(encode, configs, epochs=epochs, bar=silent, **rest)
 
     return make
@@ -178,23 +180,6 @@ def test_of_equal_scores_the_first_of_the_pool_is_chosen():
     assert selection.chosen_qualities(scorers.Untrained(), rows) == [0.3]
 
 
-def test_a_planned_learner_trains_nothing_where_answers_are_missing():
-    planned = selection.PlannedLearner(seed=3)
-    assert planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED) == scorers.Guessed(seed=3)
-    assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
-
-
-def test_a_planned_learner_learns_what_can_be_learned():
-    class Known:
-        def fit(self, name, *, train, heads, judged):
-            assert (name, train, heads, judged) == ("reranker", TRAIN, HEADS, JUDGED)
-            return scorers.Guessed(seed=77)
-
-    planned = selection.PlannedLearner(Known)
-    assert planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED) == scorers.Guessed(seed=77)
-    assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
-
-
 def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
     def many(group):
         names = [f"{group}{i}" for i in range(3)]
@@ -203,7 +188,7 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
         ]
 
     def fitted(seed):
-        config = fit_lib.FitConfig(pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0, seed=seed)
+        config = training.FitConfig(pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0, seed=seed)
         learns = selection.ValidatedLearner(encode, [config], epochs=(2,), bar=silent)
         scorer = learns.fit("adapter", train=many("t"), heads=many("n"), judged=JUDGED)
         return scorer.scores(JUDGED, pooled=True), learns.choices
@@ -216,7 +201,7 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
 
 def test_halves_are_judged_by_heads_that_did_not_learn_from_them():
     rows = [
-        scorers.Row(user_id=user, query_id=f"{user}{query}", pool=f"{user}{query}", first="q", second=text)
+        Row(user_id=user, query_id=f"{user}{query}", pool=f"{user}{query}", first="q", second=text)
         for user in ("a", "b", "c")
         for query in range(3)
         for text in ("x", "y")
@@ -234,14 +219,28 @@ def test_halves_are_judged_by_heads_that_did_not_learn_from_them():
 def test_a_scorer_can_have_a_family_of_its_own(fake_fits, validated, monkeypatch):
     fake_fits({})
     families = []
-    pretrain = fit_lib.pretrain
+    pretrain = training.pretrain
     monkeypatch.setattr(
-        fit_lib,
+        training,
         "pretrain",
         lambda config, *args, **rest: families.append(config.family) or pretrain(config, *args, **rest),
     )
     learns = validated(("pairwise",), families={"reranker": "simplex:bases=3"})
     for name in ("reranker", "adapter"):
         learns.fit(name, train=TRAIN, heads=HEADS, judged=JUDGED)
-    assert families == ["simplex:bases=3", fit_lib.FitConfig().family]
+    assert families == ["simplex:bases=3", training.FitConfig().family]
     assert [learns.choices[name].family for name in ("reranker", "adapter")] == families
+
+
+def test_of_equal_numbers_the_smaller_one_is_taken(world, bench, settings, answering):
+    place = world()
+    here = bench(place, settings(shown=(3, 1, 2)), transport=answering(lambda r: "always the same"))
+    assert selection.choose_k(here, "rag", place.people.validation_queries)[0] == 1
+
+
+def test_one_number_needs_no_choosing(world, bench, settings):
+    place = world()
+    here = bench(place, settings(shown=(2,)))
+    assert selection.choose_k(here, "rag", place.people.validation_queries) == (2, {})
+    assert selection.choose_k(here, "zero_shot", place.people.validation_queries) == (0, {})
+    assert here.ctx.llm.seen == []

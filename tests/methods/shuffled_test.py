@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from hydrajax.methods import shuffled
+from hydrajax.methods import sampling, shuffled
 
 
 def test_the_records_shown_are_the_lenders(world, bench):
@@ -13,9 +13,10 @@ def test_the_records_shown_are_the_lenders(world, bench):
     lender = dict(zip(sorted(users), [*sorted(users)[1:], sorted(users)[0]], strict=True))
     for query, other in zip(queries, shuffled.lent(queries, lender), strict=True):
         own = {record.fields["text"] for record in here.users[query.user_id].profile}
-        shown = here.shown("rag", [other], 2)[other.id]
-        assert other.inputs == query.inputs and other.gold == query.gold
-        assert shown and not {record.fields["text"] for record in shown} & own
+        (prompt,) = sampling.prompts(here, "rag", [other], 2)
+        assert (other.id, other.inputs, other.gold) == (query.id, query.inputs, query.gold)
+        assert other.draw_name == f"{query.id} as {lender[query.user_id]}" != query.draw_name
+        assert prompt.records and not {record.fields["text"] for record in prompt.records} & own
 
 
 def test_every_query_is_answered_and_nobody_pays(world, bench):
@@ -23,8 +24,9 @@ def test_every_query_is_answered_and_nobody_pays(world, bench):
     here = bench(place)
     found = shuffled.answers(here, {"zero_shot": 0, "rag": 2, "pag": 1}, place.people.new_queries)
     assert list(found) == ["rag_shuffled", "pag_shuffled"]
-    for texts in found.values():
-        assert list(texts) == [query.id for query in place.people.new_queries] and all(texts.values())
+    for answers in found.values():
+        assert [answer.query.id for answer in answers] == [query.id for query in place.people.new_queries]
+        assert all(answer.text for answer in answers)
     assert here.ledger == {}
 
 
@@ -40,9 +42,9 @@ def test_what_is_the_same_for_everybody_is_the_same_with_other_records(world, be
     users = {user_id: dataclasses.replace(user, profile=same) for user_id, user in place.users.items()}
     here = dataclasses.replace(bench(place), users=users)
     queries = place.people.new_queries
-    own = here.answers("rag", here.shown("rag", queries, 2), queries, stage="own")
+    own = sampling.answer(here, "rag", sampling.prompts(here, "rag", queries, 2), stage="own")
     lent = shuffled.answers(here, {"rag": 2}, queries)["rag_shuffled"]
-    assert lent == {query.id: own[query.id].text for query in queries}
+    assert [answer.text for answer in lent] == [answer.text for answer in own]
 
 
 def test_a_strategy_that_compares_is_not_shown_the_asker_among_others(world, bench):

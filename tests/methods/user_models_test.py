@@ -5,9 +5,15 @@ import dataclasses
 import pytest
 
 from hydrajax.data import cross_fitting
+from hydrajax.methods import sampling, user_models
+from hydrajax.methods.answers import Prompt
 from hydrajax.prompting import library
 
 LEARNING = ("pag", "hypotheses", "persona")
+
+
+def bare(queries):
+    return [Prompt(query=query) for query in queries]
 
 
 @pytest.mark.parametrize("strategy", LEARNING)
@@ -16,9 +22,9 @@ def test_nothing_made_for_a_pseudo_query_has_seen_its_record(strategy, world, be
     does that of the record's answer stand."""
     place = world(records=6)
     here = bench(place)
-    queries = here.pseudo_queries(["n0", "n1"])
-    here.answers(strategy, here.shown(strategy, queries, 2), queries, stage="asked")
-    models = here.user_models(strategy, queries)
+    queries = sampling.pseudo_queries(here, ["n0", "n1"])
+    sampling.answer(here, strategy, sampling.prompts(here, strategy, queries, 2), stage="asked")
+    models = user_models.known(here, strategy, queries)
     for query in queries:
         secret = f"own{query.user_id}{query.record_id}z"
         half = cross_fitting.half(place.users[query.user_id], cross_fitting.part_for(query, place.users[query.user_id]))
@@ -44,9 +50,9 @@ def test_pairs_for_a_pseudo_query_have_not_seen_its_record(world, bench, answeri
 
     here = bench(place, transport=answering(answer))
     here = dataclasses.replace(here, ctx=dataclasses.replace(here.ctx, population=place.users))
-    for query in here.pseudo_queries(["n0", "n1"]):
+    for query in sampling.pseudo_queries(here, ["n0", "n1"]):
         before = len(here.ctx.llm.seen)
-        (model,) = here.user_models("hypothesis_bank", [query]).values()
+        (model,) = user_models.known(here, "hypothesis_bank", [query]).values()
         user = place.users[query.user_id]
         half = {r.id for r in cross_fitting.half(user, cross_fitting.part_for(query, user)).profile}
         assert set(model.records) == half and query.record_id not in half
@@ -61,10 +67,10 @@ def test_they_are_learned_once_a_user_and_part(strategy, world, bench):
     place = world()
     here = bench(place)
     real = place.people.new_queries
-    pseudo = here.pseudo_queries(["n0", "n1", "n2"])
-    here.user_models(strategy, [*real, *pseudo])
+    pseudo = sampling.pseudo_queries(here, ["n0", "n1", "n2"])
+    user_models.known(here, strategy, [*real, *pseudo])
     asked = len(here.ctx.llm.seen)
-    here.user_models(strategy, [*pseudo, *real])
+    user_models.known(here, strategy, [*pseudo, *real])
     assert len(here.ctx.llm.seen) == asked
     assert all(library.Key(strategy, user, "whole") in here.library for user in ("n0", "n1", "n2"))
     assert any(
@@ -75,14 +81,14 @@ def test_they_are_learned_once_a_user_and_part(strategy, world, bench):
 def test_an_edited_one_is_used_and_a_deleted_one_is_not_learned_again(world, bench, tmp_path):
     place = world()
     here = bench(place)
-    here.user_models("pag", place.people.new_queries)
+    user_models.known(here, "pag", place.people.new_queries)
     here.library.edit(library.Key("pag", "n0"), "loves PLANTED words")
     here.library.delete("n1")
     before = len(here.ctx.llm.seen)
-    found = here.user_models("pag", place.people.new_queries)
+    found = user_models.known(here, "pag", place.people.new_queries)
     assert len(here.ctx.llm.seen) == before
     assert found["q-n0-0"].text == "loves PLANTED words" and "q-n1-0" not in found
-    here.answers("pag", {}, place.people.new_queries, stage="asked")
+    sampling.answer(here, "pag", bare(place.people.new_queries), stage="asked")
     texts = {r.group: r.messages[-1].text for r in here.ctx.llm.requests("asked")}
     assert "PLANTED" in texts["n0"] and "What is known" not in texts["n1"] and "PLANTED" not in texts["n2"]
 
@@ -94,7 +100,7 @@ def test_a_library_from_the_disk_costs_no_call_and_the_books_say_the_same(world,
         here = type(here)(
             ctx=here.ctx, users=here.users, settings=here.settings, library=library.Library(tmp_path / "m.jsonl")
         )
-        here.user_models("hypotheses", [*place.people.new_queries, *here.pseudo_queries(["n0"])])
+        user_models.known(here, "hypotheses", [*place.people.new_queries, *sampling.pseudo_queries(here, ["n0"])])
         ledgers.append({at: dict(entry) for at, entry in here.ledger.items()})
     assert not here.ctx.llm.seen
     assert ledgers[0] == ledgers[1] and ledgers[0]["hypotheses: user models", "n0"]["calls"] >= 1
@@ -104,7 +110,7 @@ def test_a_library_from_the_disk_costs_no_call_and_the_books_say_the_same(world,
 def test_changed_records_are_learned_from_anew_but_a_persons_text_stays(strategy, world, bench, tmp_path):
     def asked(place):
         here = dataclasses.replace(bench(place), library=library.Library(tmp_path / "m.jsonl"))
-        found = here.user_models(strategy, place.people.new_queries)
+        found = user_models.known(here, strategy, place.people.new_queries)
         return found, {request.group for request in here.ctx.llm.requests()}, here.library
 
     place = world()
@@ -135,11 +141,11 @@ def test_pairs_are_made_anew_where_other_people_have_changed(world, bench):
     other = dataclasses.replace(here, ctx=dataclasses.replace(here.ctx, population=fewer))
     queries = place.people.new_queries
     for strategy, again in (("hypothesis_bank", True), ("hypotheses", False), ("rag", False)):
-        here.user_models(strategy, queries)
+        user_models.known(here, strategy, queries)
         before = len(here.ctx.llm.seen)
-        here.user_models(strategy, queries)
+        user_models.known(here, strategy, queries)
         assert len(here.ctx.llm.seen) == before
-        other.user_models(strategy, queries)
+        user_models.known(other, strategy, queries)
         assert (len(here.ctx.llm.seen) > before) == again
 
 
@@ -147,7 +153,7 @@ def test_a_half_that_is_compared_is_learned_anew_where_the_other_half_has_change
     place = world(records=6)
     here = bench(place)
     here = dataclasses.replace(here, ctx=dataclasses.replace(here.ctx, population=place.users))
-    (query, *_) = here.pseudo_queries(["n0"])
+    (query, *_) = sampling.pseudo_queries(here, ["n0"])
     user = place.users["n0"]
     profile = tuple(_rewritten(record) if record.id == query.record_id else record for record in user.profile)
     changed = {**place.users, "n0": dataclasses.replace(user, profile=profile)}
@@ -155,9 +161,9 @@ def test_a_half_that_is_compared_is_learned_anew_where_the_other_half_has_change
     part = cross_fitting.part_for(query, user)
     assert cross_fitting.half(user, part) == cross_fitting.half(changed["n0"], part)
     for strategy, again in (("hypothesis_bank", True), ("hypotheses", False)):
-        here.user_models(strategy, [query])
+        user_models.known(here, strategy, [query])
         before = len(here.ctx.llm.seen)
-        other.user_models(strategy, [query])
+        user_models.known(other, strategy, [query])
         assert (len(here.ctx.llm.seen) > before) == again
 
 
@@ -165,9 +171,9 @@ def test_no_users_text_is_in_anothers_prompt(world, bench):
     """Of the strategies that do not say that they compare users."""
     place = world(records=5)
     here = bench(place)
-    queries = [*place.people.new_queries, *here.pseudo_queries(["n0", "n1", "n2"])]
+    queries = [*place.people.new_queries, *sampling.pseudo_queries(here, ["n0", "n1", "n2"])]
     for strategy in ("zero_shot", "icl_random", "rag", *LEARNING):
-        here.answers(strategy, here.shown(strategy, queries, 2), queries, stage=strategy)
+        sampling.answer(here, strategy, sampling.prompts(here, strategy, queries, 2), stage=strategy)
     users = list(place.users)
     for _, request, _ in here.ctx.llm.seen:
         prompt = "\n".join(m.text for m in request.messages)
@@ -181,10 +187,9 @@ def test_what_could_not_be_learned_is_told_once_a_user_and_not_asked_again(world
         place, transport=answering(lambda wanted: "" if "short hypotheses" in wanted.messages[0].text else None)
     )
     for _ in range(2):
-        assert here.user_models("hypotheses", place.people.new_queries) == {}
+        assert user_models.known(here, "hypotheses", place.people.new_queries) == {}
     assert here.ctx.faults == {"hypotheses: no hypotheses": 3}
     assert len(here.ctx.llm.seen) == 3
-    messages = here.answers("hypotheses", {}, place.people.new_queries, stage="asked")
-    assert messages.keys() == {q.id for q in place.people.new_queries}
-    zero = here.answers("zero_shot", {}, place.people.new_queries, stage="plain")
-    assert {k: c.text for k, c in messages.items()} == {k: c.text for k, c in zero.items()}
+    answers = sampling.answer(here, "hypotheses", bare(place.people.new_queries), stage="asked")
+    zero = sampling.answer(here, "zero_shot", bare(place.people.new_queries), stage="plain")
+    assert [answer.text for answer in answers] == [answer.text for answer in zero]

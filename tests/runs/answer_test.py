@@ -8,6 +8,7 @@ import pytest
 from hydrajax import files
 from hydrajax.llm import request, scripted
 from hydrajax.runs import answer, folder
+from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
 
@@ -30,7 +31,7 @@ def test_a_finished_run_answers_as_it_did(finished, ask, monkeypatch):
     monkeypatch.setattr(scripted.Scripted, "complete", never)
     for row in finished.predictions():
         found = ask(row["user"], row["input"])
-        assert [found.text] == row["answers"]["hydra"]["predictions"]
+        assert [found.prediction] == row["answers"]["hydra"]["predictions"]
         assert [record.id for record in found.records] == row["records"]["hydra"]
         pool = row["pools"]["reranked"]
         assert [(c.text, c.votes) for c in found.candidates] == [(c["text"], c["votes"]) for c in pool]
@@ -40,7 +41,7 @@ def test_a_finished_run_answers_as_it_did(finished, ask, monkeypatch):
 
 def test_the_answer_is_the_candidate_of_the_highest_score(ask):
     found = ask("dev0", "something never asked before: lantern meadow copper")
-    assert found.text == found.candidates[int(np.argmax(found.scores))].text
+    assert found.text == found.prediction == found.candidates[int(np.argmax(found.scores))].text
     assert sum(c.votes for c in found.candidates) == 3 and found.personal
 
 
@@ -105,11 +106,10 @@ def test_several_slots_are_given_as_json(tmp_path, finished, ask):
     )
     out = shutil.copytree(finished.out, tmp_path / "run")
     (out / "config.json").unlink()
-    config = dataclasses.replace(
-        finished.config, experiment="custom", task=str(tmp_path / "two.toml"), data_dir=str(tmp_path)
-    )
-    files.write_json(out / "config.json", {**json.loads(json.dumps(dataclasses.asdict(config))), "command": "c"})
-    assert ask("d0", '{"a": "one", "b": "two"}', run=out).text in ("yes", "no")
+    values = {f.name: getattr(finished.config, f.name) for f in dataclasses.fields(finished.config)}
+    config = config_lib.Custom(**values | {"task": str(tmp_path / "two.toml"), "data_dir": str(tmp_path)})
+    files.write_json(out / "config.json", {**config_lib.to_json(config), "command": "c"})
+    assert ask("d0", '{"a": "one", "b": "two"}', run=out).prediction in ("yes", "no")
     for text in ("no JSON", '{"a": "one"}', '["a", "b"]'):
         with pytest.raises(DataError, match=r"a, b"):
             ask("d0", text, run=out)

@@ -11,7 +11,10 @@ from hydrajax.data import texts_by_author
 from hydrajax.evaluation.authorship import report as authorship_report
 from hydrajax.llm import request, scripted
 from hydrajax.prompting import contract
-from hydrajax.runs import authorship, pipeline
+from hydrajax.runs import authorship, workbench
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import machine as machine_lib
+from hydrajax.runs import run as run_lib
 from hydrajax.types import DataError
 
 WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
@@ -46,7 +49,7 @@ def embed_words(texts):
 @pytest.fixture(scope="module", autouse=True)
 def _small_base():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(authorship, "embedder", lambda config, cache: embed_words)
+        patch.setattr(workbench, "encoders", lambda base, cache: (embed_words, embed_words))
         yield
 
 
@@ -61,7 +64,7 @@ def make_config(folder, **changes):
         "llm": "scripted",
         "samples": 2,
     }
-    return authorship.AuthorshipConfig(**values | changes)
+    return config_lib.Authorship(**values | changes)
 
 
 def quiet(line):
@@ -69,8 +72,8 @@ def quiet(line):
 
 
 def start(config, folder):
-    machine = pipeline.Machine(store=str(folder / "answers.sqlite"))
-    return authorship.run(config, folder / "run", command="hydrajax run hyperalign", machine=machine, say=quiet)
+    machine = machine_lib.Machine(store=str(folder / "answers.sqlite"))
+    return run_lib.run(config, folder / "run", command="hydrajax run hyperalign", machine=machine, say=quiet)
 
 
 def planned_calls(plans):
@@ -94,14 +97,14 @@ class Other(scripted.Scripted):
 def two_llms(monkeypatch, writer="scripted", judge="scripted-judge"):
     """The log of a machine that connects to these two."""
     log = []
-    monkeypatch.setattr(pipeline.Machine, "connect", lambda self, name: Other({"w": writer, "j": judge}[name], log))
+    monkeypatch.setattr(machine_lib.Machine, "connect", lambda self, name: Other({"w": writer, "j": judge}[name], log))
     return log
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finished:
     folder: object
-    config: authorship.AuthorshipConfig
+    config: config_lib.Authorship
     results: dict
     rows: list
 
@@ -176,7 +179,7 @@ def test_a_second_run_makes_no_call(finished):
     assert {k: v for k, v in again.items() if k not in changing} == {
         k: v for k, v in finished.results.items() if k not in changing
     }
-    plan = authorship.plan(finished.config, machine=pipeline.Machine(store=str(finished.folder / "answers.sqlite")))
+    plan = run_lib.plan(finished.config, machine=machine_lib.Machine(store=str(finished.folder / "answers.sqlite")))
     assert planned_calls(plan) == 0
 
 
@@ -195,8 +198,8 @@ def test_the_report_says_what_is_not_personal(finished):
 @pytest.mark.parametrize("judge", ["classifier", "llm"])
 def test_a_plan_counts_the_calls_of_the_run(tmp_path, judge):
     config = make_config(tmp_path, judge=judge)
-    machine = pipeline.Machine(store=str(tmp_path / "answers.sqlite"))
-    plan = authorship.plan(config, machine=machine)
+    machine = machine_lib.Machine(store=str(tmp_path / "answers.sqlite"))
+    plan = run_lib.plan(config, machine=machine)
     assert not (tmp_path / "answers.sqlite").exists()
     counted = planned_calls(plan)
     asked = start(config, tmp_path)["llm"]["calls"]
@@ -207,7 +210,7 @@ def test_a_plan_counts_the_calls_of_the_run(tmp_path, judge):
 def test_a_strategy_that_compares_authors_is_planned_and_left_out_where_it_must_not(tmp_path):
     """What a plan cannot know is counted at its most."""
     config = make_config(tmp_path, authors=3, shown=5, strategies=("hypothesis_bank",))
-    (plan,) = authorship.plan(config, machine=pipeline.Machine(store=str(tmp_path / "answers.sqlite")))
+    (plan,) = run_lib.plan(config, machine=machine_lib.Machine(store=str(tmp_path / "answers.sqlite")))
     assert plan.stages["hypotheses tried"].calls > 0
     found = start(config, tmp_path)
     assert found["llm"]["calls"] <= planned_calls([plan])
@@ -218,12 +221,12 @@ def test_a_strategy_that_compares_authors_is_planned_and_left_out_where_it_must_
 
 def test_an_interrupted_run_goes_on(tmp_path):
     config = make_config(tmp_path)
-    limited = pipeline.Machine(store=str(tmp_path / "answers.sqlite"), budget=pipeline.Budget(calls=20))
+    limited = machine_lib.Machine(store=str(tmp_path / "answers.sqlite"), max_calls=20)
     with pytest.raises(request.LLMError):
-        authorship.run(config, tmp_path / "run", command="c", machine=limited, say=quiet)
+        run_lib.run(config, tmp_path / "run", command="c", machine=limited, say=quiet)
     lines = (tmp_path / "run" / "invocations.jsonl").read_text().splitlines()
     assert [json.loads(line)["finished"] for line in lines] == [False]
-    whole = authorship.plan(config, machine=pipeline.Machine(store=str(tmp_path / "other.sqlite")))
+    whole = run_lib.plan(config, machine=machine_lib.Machine(store=str(tmp_path / "other.sqlite")))
     done = start(config, tmp_path)
     assert 0 < done["llm"]["calls"] < planned_calls(whole)
 
@@ -235,7 +238,7 @@ def test_below_six_authors_there_are_no_intervals(tmp_path):
 
 
 def test_what_is_compared_with_is_always_there():
-    config = authorship.AuthorshipConfig(data=(), strategies=("pag", "icl_random"))
+    config = config_lib.Authorship(data=(), strategies=("pag", "icl_random"))
     assert config.strategies == ("zero_shot", "icl_random", "pag")
 
 
@@ -250,7 +253,7 @@ def test_what_is_compared_with_is_always_there():
 )
 def test_settings_that_make_no_sense_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
-        authorship.AuthorshipConfig(data=(), **changes)
+        config_lib.Authorship(data=(), **changes)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, changes, words):
 
 def test_no_text_is_both_shown_and_judged(tmp_path):
     config = make_config(tmp_path)
-    data = authorship.load(config)
+    data = run_lib.load(config, quiet)
     shown = {record.id for user in data.users.values() for record in user.profile}
     asked = {query.id.split("/", 1)[1] for query in (*data.test, *data.validation)}
     everything = texts_by_author.read([tmp_path / "train.jsonl", tmp_path / "test.jsonl"])
@@ -294,8 +297,11 @@ def test_the_given_prompts_are_used(tmp_path):
                 request.Answer(text="x y", stop_reason="end_turn", input_tokens=1, output_tokens=1) for _ in requests
             ]
 
-    data = authorship.load(config)
-    authorship._rows(config, data, authorship._lab(config, data, Noting(), embed=embed_words))
+    data = run_lib.load(config, quiet)
+    machine = machine_lib.Machine(store=str(tmp_path / "answers.sqlite"))
+    with workbench.planning(machine, config.llms, config.encoder) as bench:
+        lab = authorship._lab(config, data, bench)
+    authorship._rows(config, data, dataclasses.replace(lab, ctx=dataclasses.replace(lab.ctx, llm=Noting())))
     asked = [r for stage, r in seen if stage == "icl_random"]
     assert asked and all(r.max_tokens == 33 and len(r.messages) == 1 for r in asked)
     assert all(r.messages[0].text.count("Write an article that starts with:") == 1 for r in asked)
@@ -304,8 +310,8 @@ def test_the_given_prompts_are_used(tmp_path):
 def test_another_llm_may_judge(tmp_path, monkeypatch):
     log = two_llms(monkeypatch)
     config = make_config(tmp_path, authors=3, llm="w", judge="llm", judge_llm="j")
-    machine = pipeline.Machine(store=str(tmp_path / "answers.sqlite"))
-    plans = authorship.plan(config, machine=machine)
+    machine = machine_lib.Machine(store=str(tmp_path / "answers.sqlite"))
+    plans = run_lib.plan(config, machine=machine)
     assert log == [] and [plan.model for plan in plans] == ["scripted", "scripted-judge"]
     assert "judge" not in plans[0].stages and set(plans[1].stages) == {"judge"}
     found = start(config, tmp_path)
@@ -343,10 +349,10 @@ def test_a_judge_that_takes_no_temperature_gets_none(tmp_path, monkeypatch):
 def test_both_llms_spend_of_one_budget(tmp_path, monkeypatch):
     log = two_llms(monkeypatch)
     config = make_config(tmp_path, authors=3, llm="w", judge="llm", judge_llm="j")
-    writing = planned_calls(authorship.plan(config, machine=pipeline.Machine(store=str(tmp_path / "other.sqlite")))[:1])
-    limited = pipeline.Machine(store=str(tmp_path / "answers.sqlite"), budget=pipeline.Budget(calls=writing + 5))
+    writing = planned_calls(run_lib.plan(config, machine=machine_lib.Machine(store=str(tmp_path / "other.sqlite")))[:1])
+    limited = machine_lib.Machine(store=str(tmp_path / "answers.sqlite"), max_calls=writing + 5)
     with pytest.raises(request.Stopped):
-        authorship.run(config, tmp_path / "run", command="c", machine=limited, say=quiet)
+        run_lib.run(config, tmp_path / "run", command="c", machine=limited, say=quiet)
     asked = [who for who, what, _ in log if what == "asked"]
     assert len(asked) == writing + 5 and asked.count("scripted-judge") == 5
 
@@ -367,4 +373,4 @@ def test_a_classifier_asks_no_llm():
     with pytest.raises(
         ValueError, match="judge_llm is local, but a classifier judges and asks nobody; give --judge llm"
     ):
-        authorship.AuthorshipConfig(data=(), judge_llm="local")
+        config_lib.Authorship(data=(), judge_llm="local")

@@ -4,9 +4,9 @@ import pathlib
 
 import pytest
 
+from hydrajax import training
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config as config_lib
-from hydrajax.training import fit
 from hydrajax.types import DataError
 
 
@@ -21,10 +21,10 @@ def changed(value):
 
 @pytest.mark.parametrize("preset", settings_lib.PRESETS)
 def test_a_configuration_survives_its_file(preset):
-    config = config_lib.RunConfig(
-        experiment="custom", task="t.toml", data_dir="d", train_users=3, dev_users=None, queries_per_user=2, fold=1,
+    config = config_lib.Custom(
+        task="t.toml", data_dir="d", train_users=3, dev_users=None, queries_per_user=2, fold=1,
         folds=3, llm="claude-x", base="b", settings=settings_lib.PRESETS[preset], losses=("pairwise",), epochs=(0, 7),
-        scorer=fit.FitConfig(**{f.name: changed(f.default) for f in dataclasses.fields(fit.FitConfig)}),
+        scorer=training.FitConfig(**{f.name: changed(f.default) for f in dataclasses.fields(training.FitConfig)}),
         reranker_family="linear", adapter_family="simplex:bases=3", max_pair_tokens=64, skip_bad=True, seed=5,
     )  # fmt: skip
     text = json.dumps(config_lib.to_json(config))
@@ -44,7 +44,7 @@ def test_a_configuration_survives_its_file(preset):
     ],
 )
 def test_what_is_no_configuration_is_called_by_its_file(spoil):
-    values = config_lib.to_json(config_lib.RunConfig(experiment="demo", task="demo"))
+    values = config_lib.to_json(config_lib.Demo())
     spoil(values)
     with pytest.raises(DataError, match="some/config.json"):
         config_lib.from_json(values, "some/config.json")
@@ -52,14 +52,14 @@ def test_what_is_no_configuration_is_called_by_its_file(spoil):
 
 def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    config = config_lib.RunConfig(experiment="custom", task="my.toml", data_dir="data", llm="models/x.gguf")
-    there = config_lib.with_absolute_paths(config)
+    config = config_lib.Custom(task="my.toml", data_dir="data", llm="models/x.gguf")
+    there = config.resolved()
     here = pathlib.Path(tmp_path).resolve()
     assert (there.task, there.data_dir, there.llm) == (
         str(here / "my.toml"), str(here / "data"), str(here / "models/x.gguf"),
     )  # fmt: skip
-    named = config_lib.RunConfig(experiment="lamp", task="LaMP_7", llm="local")
-    assert config_lib.with_absolute_paths(named) == named
+    named = config_lib.Lamp(task="LaMP_7", llm="local")
+    assert named.resolved() == named
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
         ({"folds": 1}, "folds is 1"),
         ({"losses": ()}, "at least one of each"),
         ({"losses": ("nope",)}, "nope"),
-        ({"scorer": fit.FitConfig(family="forest")}, "unknown head family 'forest', expected one of"),
+        ({"scorer": training.FitConfig(family="forest")}, "unknown head family 'forest', expected one of"),
         ({"reranker_family": "forest"}, "unknown head family 'forest', expected one of"),
         ({"adapter_family": "low_rank_mlp:rank=0"}, "rank of LowRankMlp is 0, expected 1 or more"),
         ({"epochs": (-1,)}, "at least one of each"),
@@ -79,11 +79,14 @@ def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
 )
 def test_what_cannot_be_run_is_refused_when_it_is_configured(changes, said):
     with pytest.raises(ValueError, match=said):
-        config_lib.RunConfig(experiment="lamp", task="LaMP_3", **changes)
+        config_lib.Lamp(task="LaMP_3", **changes)
 
 
 def test_an_llm_in_a_python_file_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert config_lib.absolute_llm("mine.py:Echo") == f"{tmp_path / 'mine.py'}:Echo"
-    assert config_lib.absolute_llm("mine.module:Echo") == "mine.module:Echo"
-    assert config_lib.absolute_llm("llama:8b") == "llama:8b"
+    for name, absolute in (
+        ("mine.py:Echo", f"{tmp_path / 'mine.py'}:Echo"),
+        ("mine.module:Echo", "mine.module:Echo"),
+        ("llama:8b", "llama:8b"),
+    ):
+        assert config_lib.Demo(llm=name).resolved().llm == absolute

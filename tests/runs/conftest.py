@@ -6,17 +6,19 @@ import json
 import pathlib
 import random
 
-import jax
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.data import tasks
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
-from hydrajax.runs import pipeline
-from hydrajax.training import fit
+from hydrajax.runs import lamp as lamp_lib
+from hydrajax.runs import machine as machine_lib
+from hydrajax.runs import plan, workbench
+from hydrajax.runs import run as run_lib
 
 WORDS = (
     "harbour", "lantern", "meadow", "copper", "violin", "glacier", "orchard", "compass", "thunder", "velvet", "saddle",
@@ -26,7 +28,7 @@ SETTINGS = settings_lib.Settings(
     retrieved=3, shown=(1, 2), samples=2, temperature=0.7, pseudo_queries=2, label_queries=1, adapter_pools="shared",
     validation=0.34, derangements=2,
 )  # fmt: skip
-SCORER = fit.FitConfig(pooled_epochs=2, dropout=0.0, fit_bank=False, learning_rate=0.05)
+SCORER = training.FitConfig(pooled_epochs=2, dropout=0.0, fit_bank=False, learning_rate=0.05)
 
 
 def features(texts):
@@ -38,7 +40,7 @@ def features(texts):
     return np.array(rows, np.float32).reshape(len(rows), 8)
 
 
-def encoders(config, cache, *, base=None):
+def encoders(base, cache):
     return features, features
 
 
@@ -70,18 +72,19 @@ def record(row, rng):
     return fields
 
 
-def make_config(folder, task="LaMP_2M", **changes):
+def make_config(folder, task="LaMP_2M", *, kind=config_lib.Lamp, **changes):
     values = {
-        "experiment": "lamp",
         "task": task,
         "data_dir": str(folder),
+        "train_users": None,
+        "dev_users": None,
         "llm": "scripted",
         "settings": SETTINGS,
         "scorer": SCORER,
         "losses": ("cross_entropy",),
         "epochs": (2,),
     }
-    return config_lib.RunConfig(**values | changes)
+    return kind(**values | changes)
 
 
 def without_costs(results):
@@ -95,10 +98,7 @@ def quiet(line):
 
 @pytest.fixture(autouse=True)
 def _small_base(monkeypatch):
-    monkeypatch.setattr(pipeline, "encoders", encoders)
-    yield
-    # A run keeps compiled programs in its cache; the folder of a test does not outlive the test.
-    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setattr(workbench, "encoders", encoders)
 
 
 @pytest.fixture
@@ -110,10 +110,10 @@ def untrained(monkeypatch):
             self.choices = {}
 
         def fit(self, name, **rows):
-            return selection.PlannedLearner().fit(name, **rows)
+            return plan.GuessingLearner().fit(name, **rows)
 
     monkeypatch.setattr(selection, "ValidatedLearner", Learner)
-    monkeypatch.setattr(pipeline.page, "write_report", lambda out: (out / "report.html").write_text(""))
+    monkeypatch.setattr(lamp_lib, "write_report", lambda out: (out / "report.html").write_text(""))
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def machine():
     """A machine whose store and cache are in a folder."""
 
     def make(folder):
-        return pipeline.Machine(store=str(folder / "answers.sqlite"), cache=str(folder / "features"))
+        return machine_lib.Machine(store=str(folder / "answers.sqlite"), cache=str(folder / "features"))
 
     return make
 
@@ -155,7 +155,7 @@ def run():
     """Runs without a word."""
 
     def call(config, out, machine, command="hydrajax run"):
-        return pipeline.run(config, out, command=command, machine=machine, say=quiet)
+        return run_lib.run(config, out, command=command, machine=machine, say=quiet)
 
     return call
 
@@ -166,7 +166,7 @@ class Finished:
 
     out: pathlib.Path
     config: config_lib.RunConfig
-    machine: pipeline.Machine
+    machine: machine_lib.Machine
     results: dict
 
     def predictions(self):
@@ -178,9 +178,8 @@ def finished(tmp_path_factory):
     """The one run with real training. Read it, copy it, never write into it."""
     folder = tmp_path_factory.mktemp("finished")
     config = make_config(write_lamp(folder / "data", "LaMP_3"), "LaMP_3")
-    machine = pipeline.Machine(store=str(folder / "answers.sqlite"), cache=str(folder / "features"))
+    machine = machine_lib.Machine(store=str(folder / "answers.sqlite"), cache=str(folder / "features"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "encoders", encoders)
-        results = pipeline.run(config, folder / "run", command="hydrajax run it", machine=machine, say=quiet)
-    jax.config.update("jax_compilation_cache_dir", None)
+        patch.setattr(workbench, "encoders", encoders)
+        results = run_lib.run(config, folder / "run", command="hydrajax run it", machine=machine, say=quiet)
     return Finished(out=folder / "run", config=config, machine=machine, results=results)

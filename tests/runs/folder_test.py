@@ -7,7 +7,7 @@ from hydrajax.runs import config as config_lib
 from hydrajax.runs import folder
 from hydrajax.types import DataError
 
-CONFIG = config_lib.RunConfig(experiment="demo", task="demo", seed=3)
+CONFIG = config_lib.Demo(seed=3)
 
 
 def test_the_folder_of_the_same_run_is_taken_up_again(tmp_path):
@@ -62,3 +62,50 @@ def test_a_damaged_file_is_called_by_its_name(tmp_path, text, said):
     with pytest.raises(DataError, match=said) as error:
         folder.read_config(tmp_path)
     assert str(path) in str(error.value)
+
+
+LAMP = config_lib.Lamp(task="LaMP_3", data_dir="/data", seed=1)
+
+
+def as_before(out, **more):
+    """The folder of a run from before its module was noted."""
+    out.mkdir(exist_ok=True)
+    files.write_json(out / "config.json", {**config_lib.to_json(LAMP), "command": "c", **more})
+
+
+def test_a_folder_from_before_its_module_was_noted_goes_on(tmp_path):
+    as_before(tmp_path)
+    assert folder.read_config(tmp_path) == LAMP and folder.read(tmp_path)["module"] == LAMP.module
+    folder.prepare(tmp_path, LAMP, "again")
+    assert files.read_json(tmp_path / "config.json")["module"] == LAMP.module
+
+
+def test_a_setting_that_came_later_tells_no_folder_apart_where_it_is_as_before(tmp_path):
+    values = config_lib.to_json(LAMP)
+    assert "moments" not in values["scorer"]
+    as_before(tmp_path, scorer={**values["scorer"]})
+    folder.prepare(tmp_path, LAMP, "again")
+
+
+def test_a_demo_of_other_simulated_users_is_refused_in_one_sentence(tmp_path):
+    kept = {**config_lib.to_json(config_lib.Demo()), "task": "demo", "data_dir": None, "folds": 0, "skip_bad": False}
+    files.write_json(tmp_path / "config.json", kept)
+    with pytest.raises(DataError, match="does not hold the configuration of a run.*'task'"):
+        folder.read_config(tmp_path)
+    with pytest.raises(DataError, match="other settings"):
+        folder.prepare(tmp_path, config_lib.Demo(), "again")
+
+
+@pytest.mark.parametrize("values", [{"experiment": "sorcery"}, {}])
+def test_what_is_no_kind_of_run_is_refused(tmp_path, values):
+    files.write_json(tmp_path / "config.json", values)
+    with pytest.raises(DataError, match="no kind of run"):
+        folder.read(tmp_path)
+
+
+def test_a_run_of_another_kind_cannot_be_asked(tmp_path):
+    folder.prepare(tmp_path, config_lib.Authorship(data=("a",)), "command")
+    with pytest.raises(DataError, match="holds a run of 'hyperalign', of which this cannot be asked"):
+        folder.read_config(tmp_path)
+    with pytest.raises(DataError, match="holds a run of 'hyperalign', not of 'demo'"):
+        folder.prepare(tmp_path, CONFIG, "command")

@@ -4,13 +4,16 @@ import shutil
 
 import pytest
 
+from hydrajax import training
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import lamp as lamp_lib
 from hydrajax.runs import load
 from hydrajax.types import DataError, Query, Split, User
 
 
 def test_nobody_is_in_two_groups(tmp_path, lamp, config):
-    data = load.load(config(lamp(tmp_path)))
-    people = load.people(config(tmp_path), data)
+    data = load.read(config(lamp(tmp_path)))
+    people = lamp_lib.people_of(config(tmp_path), data)
     assert not set(people.train) & set(people.validation)
     assert {*people.train, *people.validation} == {f"train{i}" for i in range(6)}
     assert set(people.new) == {f"dev{i}" for i in range(3)}
@@ -28,7 +31,7 @@ def test_nobody_is_in_two_groups(tmp_path, lamp, config):
 def test_who_is_drawn_depends_on_the_seed_and_a_smaller_draw_is_part_of_a_larger(tmp_path, lamp, config):
     lamp(tmp_path, dev=9, cold=0)
     drawn = {
-        (n, seed): list(load.load(config(tmp_path, dev_users=n, seed=seed)).dev.users)
+        (n, seed): list(load.read(config(tmp_path, dev_users=n, seed=seed)).dev.users)
         for n, seed in ((4, 0), (6, 0), (4, 1))
     }
     assert drawn[4, 0] == drawn[6, 0][:4]
@@ -37,7 +40,7 @@ def test_who_is_drawn_depends_on_the_seed_and_a_smaller_draw_is_part_of_a_larger
 
 def test_what_validation_users_are_asked_is_in_no_training_users_data(tmp_path, lamp, config):
     lamp(tmp_path)
-    first = load.load(config(tmp_path))
+    first = load.read(config(tmp_path))
     query = first.validation.queries[0]
     path = tmp_path / "LaMP_2M" / "train_questions.json"
     questions = json.loads(path.read_text())
@@ -45,15 +48,15 @@ def test_what_validation_users_are_asked_is_in_no_training_users_data(tmp_path, 
         if row["id"] in first.train.users:
             row["profile"].append({"id": "same", "description": query.inputs["text"].upper(), "tag": query.gold})
     path.write_text(json.dumps(questions))
-    data = load.load(config(tmp_path))
+    data = load.read(config(tmp_path))
     texts = [r.fields["description"].lower() for user in data.train.users.values() for r in user.profile]
     assert len(texts) == 4 * len(data.train.users)
     assert query.inputs["text"] not in texts
 
 
 def test_the_demo_has_rewards_and_its_users_differ_between_groups(config):
-    wanted = config("", "demo", experiment="demo", data_dir=None, train_users=4, dev_users=3, queries_per_user=1)
-    data = load.load(wanted)
+    wanted = config_lib.Demo(train_users=4, dev_users=3, queries_per_user=1)
+    data = load.read(wanted)
     first = data.dev.queries[0]
     other = dataclasses.replace(first, user_id="dev-1")
     assert data.task.kind == "reward" and data.reward(first, first.gold) != data.reward(other, first.gold)
@@ -73,7 +76,7 @@ def test_label_queries_are_limited_by_user(tmp_path, lamp, config, settings):
     golds.write_text(json.dumps(outputs))
     for limit, each in ((1, 1), (None, 2)):
         wanted = config(folder, "LaMP_3", settings=settings(label_queries=limit))
-        people = load.people(wanted, load.load(wanted))
+        people = lamp_lib.people_of(wanted, load.read(wanted))
         asked = [query.user_id for query in people.label_queries]
         assert sorted(asked) == sorted(list(people.train) * each)
 
@@ -92,7 +95,7 @@ def test_own_tasks_are_read_from_their_declaration(tmp_path, config):
             for i in ids
         ]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    data = load.load(config(tmp_path, str(tmp_path / "tone.toml"), experiment="custom"))
+    data = load.read(config(tmp_path, str(tmp_path / "tone.toml"), kind=config_lib.Custom))
     assert data.task.name == "tone" and len(data.users) == 5
 
 
@@ -103,7 +106,7 @@ def test_a_user_belongs_to_one_side(tmp_path, lamp, config):
         path.write_text(path.read_text().replace('"dev0"', '"train0"'))
     for folds in (0, 3):
         with pytest.raises(DataError, match="train0"):
-            load.load(config(tmp_path, "LaMP_3", folds=folds, fold=0 if folds else None))
+            load.read(config(tmp_path, "LaMP_3", folds=folds, fold=0 if folds else None))
 
 
 def test_a_question_id_belongs_to_one_side(tmp_path, config):
@@ -121,14 +124,14 @@ def test_a_question_id_belongs_to_one_side(tmp_path, config):
         ]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     with pytest.raises(DataError, match="q0"):
-        load.load(config(tmp_path, str(tmp_path / "tone.toml"), experiment="custom"))
+        load.read(config(tmp_path, str(tmp_path / "tone.toml"), kind=config_lib.Custom))
 
 
 def test_an_own_task_needs_a_folder(tmp_path, config):
     path = tmp_path / "tone.toml"
     path.write_text('name = "tone"\nkind = "generation"\ntemplate = "Answer: {message}"\n')
     with pytest.raises(DataError, match="--data-dir"):
-        load.load(config("", str(path), experiment="custom", data_dir=None))
+        load.read(config("", str(path), kind=config_lib.Custom, data_dir=None))
 
 
 def test_folds_keep_users_apart_and_clean(tmp_path, lamp, config):
@@ -140,7 +143,7 @@ def test_folds_keep_users_apart_and_clean(tmp_path, lamp, config):
         row["profile"].append(shared)
     path.write_text(json.dumps(questions))
     for fold in range(3):
-        data = load.load(config(tmp_path, folds=3, fold=fold))
+        data = load.read(config(tmp_path, folds=3, fold=fold))
         assert not set(data.dev.users) & {*data.train.users, *data.validation.users}
         assert len(data.users) == 9
         if "train0" in data.dev.users:
@@ -159,7 +162,7 @@ def test_given_divisions_are_cleaned_too_and_the_reader_is_told(tmp_path, lamp, 
     (folder / "train_questions.json").write_text(json.dumps(train))
     asked[0]["profile"].append(same)
     (folder / "dev_questions.json").write_text(json.dumps(asked))
-    data = load.load(config(tmp_path, "LaMP_3"))
+    data = load.read(config(tmp_path, "LaMP_3"))
     holders = [u.id for u in data.users.values() if "same" in [r.id for r in u.profile]]
     assert holders == [asked[0]["id"]]
     own, removed = data.notes
@@ -171,7 +174,7 @@ def test_given_divisions_are_cleaned_too_and_the_reader_is_told(tmp_path, lamp, 
 def test_a_copy_of_the_data_is_the_same_data(tmp_path, lamp, config):
     lamp(tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    assert load.load(config(tmp_path / "a")) == load.load(config(tmp_path / "b"))
+    assert load.read(config(tmp_path / "a")) == load.read(config(tmp_path / "b"))
 
 
 def test_a_user_or_question_on_both_sides_is_refused():
@@ -184,3 +187,18 @@ def test_a_user_or_question_on_both_sides_is_refused():
         load._disjoint(split("train", "a", "1"), split("dev", "a", "2"))
     with pytest.raises(DataError, match="1 question ids are in 'train' and in 'dev', the first is '1'"):
         load._disjoint(split("train", "a", "1"), split("dev", "b", "1"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"scorer": training.FitConfig(train_base=True)}, "frozen base"),
+        ({"pools": "feedback"}, "nobody has said anything"),
+    ],
+)
+def test_what_a_run_cannot_learn_is_refused_with_the_data(tmp_path, lamp, config, settings, changes, says):
+    changes = dict(changes)
+    if "pools" in changes:
+        changes["settings"] = settings(adapter_pools=changes.pop("pools"))
+    with pytest.raises(DataError, match=says):
+        load.load(config(lamp(tmp_path), **changes), print)

@@ -6,16 +6,16 @@ import json
 import pytest
 
 from hydrajax.llm import request, scripted
-from hydrajax.runs import pipeline
+from hydrajax.runs import workbench
 from hydrajax.types import DataError
 
 
 @pytest.fixture
 def no_base(monkeypatch):
-    def encoders(config, cache, *, base=None):
+    def encoders(base, cache):
         raise DataError("no such base")
 
-    monkeypatch.setattr(pipeline, "encoders", encoders)
+    monkeypatch.setattr(workbench, "encoders", encoders)
 
 
 @pytest.mark.parametrize("folds", [0, 3])

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from hydrajax.methods import hydra
-from hydrajax.methods import scorers as personal
+from hydrajax.methods import hydra, scorers
 from hydrajax.runs import saved
 from hydrajax.types import DataError
 
@@ -12,17 +11,16 @@ def features(pairs):
 
 
 def test_scorers_that_learned_nothing_are_kept_as_such(tmp_path):
-    untrained = personal.Untrained()
-    result = hydra.Result(reranker=untrained, adapters={"hydra": untrained}, records={}, pools={}, shown=4)
-    saved.save(tmp_path / "run" / "scorers", result)
+    untrained = scorers.Untrained()
+    saved.save(tmp_path / "run" / "scorers", hydra.System(reranker=untrained, adapter=untrained, k=4))
     there = saved.load(tmp_path / "run" / "scorers", features)
-    assert isinstance(there.reranker, personal.Untrained) and isinstance(there.adapter, personal.Untrained)
-    assert there.shown == 4
+    assert isinstance(there.reranker, scorers.Untrained) and isinstance(there.adapter, scorers.Untrained)
+    assert there.k == 4
 
 
 def test_scorers_come_back_with_everybodys_head(finished):
     there = saved.load(finished.out / "scorers", features)
-    assert isinstance(there.adapter, personal.Personal)
+    assert isinstance(there.adapter, scorers.PersonalScorer)
     # Whoever has a profile, and did not train
     assert {"dev0", "dev1"} <= set(there.adapter.user_rows) <= {"dev0", "dev1", *(f"train{i}" for i in range(6))}
     assert "dev2" not in there.adapter.user_rows

@@ -6,7 +6,7 @@ import pytest
 
 from hydrajax.evaluation import roster
 from hydrajax.methods import stages
-from hydrajax.runs import pipeline
+from hydrajax.runs import run as run_lib
 
 CHOSEN = ("label_histogram", "persona")
 
@@ -40,7 +40,7 @@ def test_a_run_with_strategies_reports_the_union_beside_everything_else(tmp_path
     assert set(union) == set(found["methods"]) - {"union"} and union["union_oracle"] <= 0
     # Whatever is asked once is known: a second run calls nobody. A plan does not know what the LLM chose among.
     assert run(wanted, out, here)["llm"]["calls"] == 0
-    left = {name for name, stage in pipeline.plan(wanted, machine=here).stages.items() if stage.calls}
+    left = {name for name, stage in run_lib.plan(wanted, machine=here)[0].stages.items() if stage.calls}
     assert left <= {stages.LLM_CHOICE}
 
 
@@ -50,7 +50,7 @@ def test_a_plan_counts_the_calls_of_a_run_with_the_union(tmp_path, lamp, config,
     told = settings(strategies=("rag", *CHOSEN[: 1 + (task == "LaMP_2M")]), candidates=3, shown=(2,))
     wanted = config(lamp(tmp_path / "data", task, train=6, dev=3), task, settings=told)
     here = machine(tmp_path)
-    planned = pipeline.plan(wanted, machine=here).stages
+    planned = run_lib.plan(wanted, machine=here)[0].stages
     sent = run(wanted, tmp_path / "run", here)["llm"]["calls"]
     assert sum(stage.calls for stage in planned.values()) == pytest.approx(sent, rel=0.1)
     assert "choice among the candidates" in planned and "rag: candidates to learn from" in planned
@@ -62,7 +62,7 @@ def test_without_cross_user_what_looks_at_others_is_left_out_and_said(
 ):
     told = settings(strategies=("cfrag", "rag", "peer_difference"), cross_user=False, candidates=3)
     wanted, said = config(lamp(tmp_path / "data", "LaMP_4"), "LaMP_4", settings=told), []
-    found = pipeline.run(wanted, tmp_path / "run", command="", machine=machine(tmp_path), say=said.append)
+    found = run_lib.run(wanted, tmp_path / "run", command="", machine=machine(tmp_path), say=said.append)
     assert {"cfrag", "peer_difference"} & set(found["methods"]) == set()
     assert [c["a"] for c in found["personal"]] == ["rag"]
     assert [line.split()[1] for line in said if line.startswith("note:")] == ["cfrag", "peer_difference"]

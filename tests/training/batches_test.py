@@ -7,15 +7,15 @@ from tests.training.conftest import assert_equal, make_examples, make_tokens
 SIZES = (3, 0, 40, 12, 9, 5)
 
 
-def settings(**changes):
-    values = dict(epochs=2, users_per_batch=2, batch_examples=16, prior_strength=4.0, seed=0, whole_pools=False)
-    return batches.Settings(**(values | changes))
+def plan(examples, **changes):
+    values = dict(epochs=2, users_per_batch=2, batch_examples=16, prior_strength=4.0)
+    return batches.plan(examples, len(SIZES), **(values | changes))
 
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_every_epoch_has_every_example_once_with_its_user(whole):
     examples = make_examples(SIZES)
-    for epoch in batches.plan(examples, len(SIZES), settings(whole_pools=whole)):
+    for epoch in plan(examples, whole_pools=whole).epochs:
         seen = []
         for slots in epoch:
             for user, rows in zip(slots.users, slots.rows, strict=True):
@@ -27,7 +27,7 @@ def test_every_epoch_has_every_example_once_with_its_user(whole):
 
 def test_users_of_a_batch_differ_and_empty_slots_have_the_capacity():
     examples = make_examples(SIZES)
-    slots = [s for epoch in batches.plan(examples, len(SIZES), settings()) for s in epoch]
+    slots = [s for epoch in plan(examples).epochs for s in epoch]
     assert {s.users.shape for s in slots} == {(2,)}
     for s in slots:
         real = s.users[s.users < len(SIZES)]
@@ -38,14 +38,15 @@ def test_users_of_a_batch_differ_and_empty_slots_have_the_capacity():
 
 def test_few_shapes():
     examples = make_examples(SIZES)
-    shapes = {s.rows.shape for epoch in batches.plan(examples, len(SIZES), settings(epochs=5)) for s in epoch}
+    shapes = {s.rows.shape for epoch in plan(examples, epochs=5).epochs for s in epoch}
     assert shapes == {(2, 8), (2, 16)}
 
 
 def test_arrays_are_those_of_the_rows():
     examples = make_examples(SIZES)
-    slots = batches.plan(examples, len(SIZES), settings())[0][0]
-    batch = batches.assemble(examples, len(SIZES), 4.0, slots)
+    planned = plan(examples)
+    slots = planned.epochs[0][0]
+    batch = planned.batch(slots)
     for i, user in enumerate(slots.users):
         mask = batch.targets.mask[i]
         np.testing.assert_array_equal(mask, slots.rows[i] >= 0)
@@ -59,10 +60,7 @@ def test_order_is_decided_by_the_seed_and_changes_by_epoch():
     examples = make_examples(SIZES)
 
     def order(seed):
-        return [
-            [(s.users.tolist(), s.rows.tolist()) for s in epoch]
-            for epoch in batches.plan(examples, len(SIZES), settings(seed=seed))
-        ]
+        return [[(s.users.tolist(), s.rows.tolist()) for s in epoch] for epoch in plan(examples, seed=seed).epochs]
 
     assert order(0) == order(0)
     assert order(0) != order(1)
@@ -70,8 +68,8 @@ def test_order_is_decided_by_the_seed_and_changes_by_epoch():
 
 
 def feed(examples):
-    planned = batches.plan(examples, len(SIZES), settings())
-    return batches.iterator(examples, len(SIZES), settings(), planned), sum(map(len, planned))
+    planned = plan(examples)
+    return planned.iterator(), planned.ends[-1]
 
 
 def test_an_iterator_goes_on_where_its_state_was_taken():
@@ -94,10 +92,16 @@ def test_texts_are_cut_to_a_bucket_and_none_is_lost():
     examples = make_examples(SIZES)
     examples = type(examples)(**{**vars(examples), "x": texts})
     lengths = set()
-    for slots in batches.plan(examples, len(SIZES), settings())[0]:
-        batch = batches.assemble(examples, len(SIZES), 0.0, slots)
+    planned = plan(examples, prior_strength=0.0)
+    for slots in planned.epochs[0]:
+        batch = planned.batch(slots)
         lengths.add(batch.x.ids.shape[-1])
         real = slots.rows >= 0
         np.testing.assert_array_equal(batch.x.mask[real].sum(axis=-1), texts.mask[slots.rows[real]].sum(axis=-1))
         assert not batch.x.mask[~real].any()
     assert lengths == {16, 32}
+
+
+def test_ends_count_the_batches_of_every_epoch():
+    planned = plan(make_examples(SIZES), epochs=3)
+    assert planned.ends == [0, *np.cumsum([len(epoch) for epoch in planned.epochs])]

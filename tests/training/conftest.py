@@ -5,8 +5,8 @@ import pytest
 
 from hydrajax.nn import encode, tokens
 from hydrajax.nn.bases import bert
-from hydrajax.training import losses, step
-from hydrajax.training.examples import Examples
+from hydrajax.training import losses
+from hydrajax.training.examples import Batch, Examples
 
 D, X = 5, 2
 
@@ -33,7 +33,7 @@ def make_batch(rows, size=6, seed=0, pull=0.0, slots=4, capacity=6):
     score = rng.normal(size=(u, size))
     mask = np.ones((u, size), bool)
     mask[:, -1] = False
-    return step.Batch(
+    return Batch(
         rows=np.array(rows, np.int32),
         x=rng.normal(size=(u, size, D)).astype(np.float32),
         extras=rng.normal(size=(u, size, X)).astype(np.float32),

@@ -1,13 +1,19 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hydrajax.training import directory as directories
-from hydrajax.training import shards
+from hydrajax.training import optimizers, out_of_core, step
+from hydrajax.training import state as states
 from hydrajax.types import DataError
-from tests.training.conftest import assert_equal
+from tests.training.conftest import assert_equal, make_batch
+from tests.training.small_bank import FRESH, IDS, ONE, POOLED, TX, UPDATE, C, fresh_state, row, trained_state
 
-C = 6
-IDS = ("ann", "bob", "cyd", "dee")
+
+@pytest.fixture
+def trained():
+    return trained_state()
 
 
 def fresh(rows):
@@ -21,7 +27,11 @@ def learned(rows, value):
 
 @pytest.fixture(params=["memory", "files"])
 def store(request, tmp_path):
-    made = shards.in_memory(C, fresh) if request.param == "memory" else shards.create(tmp_path / "bank", C, fresh)
+    made = (
+        out_of_core.in_memory(C, fresh)
+        if request.param == "memory"
+        else out_of_core.create(tmp_path / "bank", C, fresh)
+    )
     with made:
         yield made
 
@@ -87,6 +97,68 @@ def test_a_directory_is_found_again_in_its_file(tmp_path):
         directories.Directory.load(tmp_path / "nowhere.json")
     with pytest.raises(DataError, match="the directory cannot be written"):
         directory.save(tmp_path / "nowhere" / "users.json")
+
+
+def test_new_users_start_at_the_pooled_head_without_a_new_compilation(trained):
+    traces = 0
+
+    def counted(state, batch):
+        nonlocal traces
+        traces += 1
+        return step.make_train_step(ONE, TX, TX)(state, batch)
+
+    update = jax.jit(counted)
+    directory, state = directories.Directory(C, IDS), trained
+    update(state, make_batch([0, 1]))
+    state = directories.add_users(state, directory, ["eve"], FRESH, chunk=4)
+    (new,) = directory.rows(["eve"])
+    assert_equal(row(state, new), jax.tree.map(np.asarray, (POOLED, TX.init(POOLED))))
+    update(state, make_batch([new, 1]))
+    assert traces == 1 and state.capacity == C
+
+    state = directories.add_users(state, directory, ["fay", "gus", "hal"], FRESH, chunk=4)
+    assert state.capacity == directory.capacity == C + 4  # by whole chunks
+    for number in range(4):
+        assert_equal(row(state, number), row(trained, number))
+    with pytest.raises(DataError, match="'ann' has a head already"):
+        directories.add_users(state, directory, [*"abcdefg", "ann"], FRESH, chunk=4)
+    assert directory.capacity == C + 4
+    with pytest.raises(DataError, match="the bank has 6 rows and its directory 10"):
+        directories.add_users(trained, directory, ["x"], FRESH)
+
+
+def test_nothing_remains_of_a_removed_user(trained):
+    directory = directories.Directory(C, IDS)
+    state = directories.remove_users(trained, directory, ["bob", "dee"], FRESH)
+    assert_equal(row(state, 1), row(fresh_state(), 1))
+    assert_equal(row(state, 3), row(fresh_state(), 3))
+    assert_equal([row(state, n) for n in (0, 2, 4, 5)], [row(trained, n) for n in (0, 2, 4, 5)])
+    state = directories.add_users(state, directory, ["eve"], FRESH)
+    batch = make_batch([1], seed=9)
+    assert_equal(row(UPDATE(state, batch)[0], 1), row(UPDATE(fresh_state(), batch)[0], 1))
+
+
+@pytest.mark.parametrize(
+    ("fresh", "says"),
+    [
+        (states.initial(ONE, optimizers.adamw(0.05, 0.1, moments=jnp.bfloat16), head=POOLED), "1/1/mu/b1 is uint16"),
+        (lambda rows: FRESH(rows[:1]), r"what rows start with: 0/b1 is float32\[1, 5\], expected float32"),
+        (lambda rows: ({"w": np.zeros(len(rows))}, ()), "what rows start with: lack 0/b1"),
+    ],
+)
+def test_a_bank_that_rows_do_not_fit_stays_as_it_is_with_its_directory(trained, fresh, says):
+    directory = directories.Directory(C, IDS)
+    for call in (
+        lambda: states.reset(trained, [0, 4], fresh),
+        lambda: states.grow(trained, C + 3, fresh),
+        lambda: directories.add_users(trained, directory, ["eve", "fay"], fresh, chunk=4),
+        lambda: directories.add_users(trained, directory, list("efghi"), fresh, chunk=4),
+        lambda: directories.remove_users(trained, directory, ["bob", "ann"], fresh),
+    ):
+        with pytest.raises(DataError, match=says):
+            call()
+        assert directory.to_note() == [*IDS, None, None]
+    np.testing.assert_array_equal(directory.add(["eve"]), [4])
 
 
 def test_users_join_and_leave_a_store(store):

@@ -1,11 +1,67 @@
+import jax
 import numpy as np
 import pytest
 
-from hydrajax.training.examples import Examples
+from hydrajax.training.examples import Batch, Examples, chunked
 from hydrajax.types import DataError
-from tests.training.conftest import make_examples, make_tokens
+from tests.training.conftest import D, assert_equal, make_batch, make_examples, make_tokens
 
 GOOD = vars(make_examples((2, 3)))
+
+
+def test_a_batch_of_arrays_takes_what_is_usual_for_the_rest():
+    full = make_batch([1, 4])
+    x, label = np.asarray(full.x).tolist(), np.asarray(full.targets.label) > 0.5
+    batch = Batch.of([1, 4, 6, 6], x, label)
+    shape = label.shape
+    assert_equal(batch.x, np.asarray(full.x, np.float32))
+    assert batch.extras.shape == (*shape, 0) and batch.targets.mask.all() and not batch.targets.pool.any()
+    assert_equal(batch.targets.score, batch.targets.label)
+    given = {name: getattr(full.targets, name) for name in ("mask", "score", "pool")}
+    again = Batch.of(full.rows, full.x, full.targets.label, **given, extras=full.extras, pull=full.pull)
+    assert_equal(again, full)
+    texts = jax.tree.map(lambda leaf: leaf.reshape(2, 3, -1), make_tokens(6))
+    assert Batch.of([0, 1], texts, np.ones((2, 3))).x is texts
+
+
+@pytest.mark.parametrize(
+    ("rows", "x", "label", "rest", "message"),
+    [
+        ([1, 2], (2, 4, D), (2, 3), {}, r"x of the batch is \[2, 4, 5\], expected \[2, 3, \.\.\.\]"),
+        ([1], (2, 3, D), (2, 3), {}, r"rows are \[1\] and label \[2, 3\], expected \[U\] and \[U, E\]"),
+        ([1, 2], (2, 3), (2, 3), {}, r"x of the batch is \[2, 3\], expected"),
+        ([1, 2], (2, 3, D), (2, 3), {"pool": [[1, 2]]}, r"targets of the batch is \[1, 2\], expected \[2, 3\]"),
+        (
+            [1, 2],
+            (2, 3, D),
+            (2, 3),
+            {"pull": [1.0, 1.0, 1.0]},
+            r"pull of the batch is \[3\], expected \[2\] or a number",
+        ),
+    ],
+)
+def test_a_batch_of_arrays_that_do_not_fit_is_one_sentence(rows, x, label, rest, message):
+    with pytest.raises(DataError, match=message):
+        Batch.of(rows, np.zeros(x), np.zeros(label), **rest)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": [1.9, 2.2]}, "rows of the batch: float64, expected whole numbers"),
+        ({"rows": [1, 2**32 + 3]}, "rows of the batch: 4294967299, expected whole numbers from"),
+        ({"rows": np.array([1, 2**31 + 3], np.uint32)}, "rows of the batch: 2147483651"),
+        ({"mask": np.full((2, 3), 0.3)}, "mask of the batch: float64 with other values than 0 and 1"),
+        ({"pool": np.full((2, 3), 0.5)}, "pool of the batch: float64, expected whole numbers"),
+        ({"label": [["a"] * 3] * 2}, "label of the batch: strings, expected numbers"),
+        ({"label": [[1], [1, 2]]}, "label of the batch: cannot be made an array"),
+    ],
+)
+def test_numbers_of_a_batch_are_not_rounded_or_wrapped(change, message):
+    given = {"rows": [1, 2], "x": np.zeros((2, 3, D)), "label": np.zeros((2, 3))}
+    assert Batch.of(**given, mask=np.ones((2, 3))).targets.mask.dtype == bool
+    with pytest.raises(DataError, match=message):
+        Batch.of(**{**given, **change})
 
 
 def test_types_are_those_that_training_needs():
@@ -37,3 +93,77 @@ def test_faults_are_named(change, says):
 def test_a_user_beyond_the_last_is_named():
     with pytest.raises(DataError, match="user of row 2 is 1, expected less than 1 users"):
         Examples(**GOOD).check_users(1)
+
+
+def test_tokens_are_no_features():
+    examples = Examples(**{**GOOD, "x": make_tokens(5)})
+    with pytest.raises(DataError, match="hold tokens, heads are fitted on features"):
+        examples.features
+    assert Examples(**GOOD).features is Examples(**GOOD).x
+
+
+USER = np.array([0, 2, 0, 2, 2, 0, 0, 2, 2, 0, 2, 2], np.int32)  # 5 rows, none, 7 rows
+POOL = np.array([0, 5, 0, 5, 5, 1, 1, 6, 6, 1, 7, 7], np.int32)
+
+
+def rows_of(made, epoch, user):
+    part = made.rows[made.start[epoch, user] : made.stop[epoch, user]]
+    return [[int(row) for row in chunk if row >= 0] for chunk in part]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("seed", [None, 3])
+def test_every_epoch_has_every_row_of_every_user_once(whole, seed):
+    made = chunked(USER, POOL, 3, size=4, epochs=3, seed=seed, whole_pools=whole)
+    for epoch in range(3):
+        for user in range(3):
+            got = sorted(sum(rows_of(made, epoch, user), []))
+            assert got == np.flatnonzero(user == USER).tolist()
+
+
+def test_pools_stay_whole():
+    made = chunked(USER, POOL, 3, size=4, epochs=5, seed=0, whole_pools=True)
+    for epoch in range(5):
+        for user in (0, 2):
+            for chunk in rows_of(made, epoch, user):
+                for pool in set(POOL[chunk]):
+                    assert set(np.flatnonzero(pool == POOL)) <= set(chunk)
+
+
+def test_a_pool_that_is_larger_than_a_chunk_widens_it():
+    made = chunked(np.zeros(7, np.int32), np.zeros(7, np.int32), 1, size=3, whole_pools=True)
+    assert made.rows.shape == (1, 7)
+
+
+def test_equal_numbers_of_different_users_pools_are_different_pools():
+    made = chunked(np.array([0, 1]), np.array([4, 4]), 2, size=1, whole_pools=True)
+    assert rows_of(made, 0, 0) == [[0]]
+    assert rows_of(made, 0, 1) == [[1]]
+
+
+def test_chunks_of_a_user_are_about_equal():
+    made = chunked(np.zeros(33, np.int32), np.zeros(33, np.int32), 1, size=32)
+    assert sorted(len(chunk) for chunk in rows_of(made, 0, 0)) == [16, 17]
+
+
+def test_the_order_is_the_users_own():
+    alone = chunked(USER[USER == 2], POOL[USER == 2], 3, size=2, epochs=2, seed=1)
+    among = chunked(USER, POOL, 3, size=2, epochs=2, seed=1)
+    own = np.flatnonzero(USER == 2)
+    for epoch in range(2):
+        assert [own[c].tolist() for c in rows_of(alone, epoch, 2)] == rows_of(among, epoch, 2)
+    assert rows_of(among, 0, 2) != rows_of(among, 1, 2)
+    assert rows_of(among, 0, 2) != rows_of(chunked(USER, POOL, 3, size=2, epochs=2, seed=2), 0, 2)
+
+
+def test_no_rows_make_no_chunks():
+    made = chunked(USER[:0], POOL[:0], 2, size=4, whole_pools=True)
+    assert made.rows.shape == (0, 4)
+    assert (made.start == made.stop).all()
+
+
+def test_examples_of_other_users_are_left_out():
+    others = np.where(USER == 2, 3, USER)
+    assert_chunks = chunked(others, POOL, 3, size=4, seed=1)
+    assert (assert_chunks.start == assert_chunks.stop)[:, 1:].all()
+    assert rows_of(assert_chunks, 0, 0) == rows_of(chunked(USER, POOL, 3, size=4, seed=1), 0, 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.training import fit
+from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 
 
@@ -28,7 +29,7 @@ def ordered(scores, examples):
 
 # What all users have in common is nothing: the three tastes add up to zero.
 TASTES = 3.0 * np.array([[1, 1, 0, 0, 0, 0], [-1, 0, 1, 0, 0, 0], [0, -1, -1, 0, 0, 0]])
-CONFIG = fit.FitConfig(
+CONFIG = FitConfig(
     loss="pairwise",
     pooled_epochs=90,
     pooled_learning_rate=0.01,

@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from hydrajax import training
 from hydrajax.nn import families
-from hydrajax.training import encoded, fit
+from hydrajax.training import fit, programs
+from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 from tests.training.conftest import assert_close, assert_equal, head, make_examples, only
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.slow
 TRAIN = make_examples((8, 6, 7))
 NEW = make_examples((8, 0, 5, 7), seed=9)
 U = 4
-CONFIG = fit.FitConfig(
+CONFIG = FitConfig(
     epochs=2, pooled_epochs=2, learning_rate=0.02, prior_strength=1.0, batch_examples=8, dropout=0.0, fit_bank=False
 )
 
@@ -62,8 +64,8 @@ def test_every_family_is_pretrained_personalised_and_scored(name):
 def test_a_scorer_of_any_family_is_kept_and_comes_back(name, tmp_path):
     fitted = pretrained(name)
     users = fit.personalise(config(name), fitted, NEW, U)
-    fit.save_fitted(tmp_path, fitted, users)
-    again, loaded = fit.load_fitted(tmp_path)
+    training.save_fitted(tmp_path, fitted, users)
+    again, loaded = training.load_fitted(tmp_path)
     scores = [fit.predict(f, u, NEW.user, NEW.x, NEW.extras) for f, u in ((fitted, users), (again, loaded))]
     np.testing.assert_array_equal(*scores)
 
@@ -78,15 +80,15 @@ def test_settings_of_a_family_reach_its_parameters():
 
 def test_who_has_more_examples_than_a_context_holds_is_encoded_from_all_over_them():
     fitted = pretrained("facets")
-    n = 3 * encoded.CONTEXT
+    n = 3 * programs.CONTEXT
     many = make_examples((n,), seed=4)
 
     def alpha(examples):
-        return encoded.users(fitted.family, fitted.shared, examples, 1, normaliser=fitted.normaliser)["alpha"]
+        return programs.encode_users(fitted.family, fitted.shared, examples, 1, normaliser=fitted.normaliser)["alpha"]
 
-    taken = np.linspace(0, n - 1, encoded.CONTEXT).astype(int)
+    taken = np.linspace(0, n - 1, programs.CONTEXT).astype(int)
     assert_equal(alpha(many), alpha(only(many, taken)))
-    assert not np.array_equal(alpha(many), alpha(only(many, np.arange(encoded.CONTEXT))))
+    assert not np.array_equal(alpha(many), alpha(only(many, np.arange(programs.CONTEXT))))
 
 
 def test_separable_users_of_a_convex_family_stay_finite():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode, scorer
-from hydrajax.training import fit, joint, per_user, step, user_fit
+from hydrajax.training import fit, head_fits, programs
+from hydrajax.training import state as states
+from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, head, make_examples, make_tokens, only
@@ -15,7 +17,7 @@ TRAIN = make_examples((12, 9, 16, 7, 10))
 NEW_SIZES = (10, 0, 16, 6)
 NEW = make_examples(NEW_SIZES, seed=9)
 U = len(NEW_SIZES)
-MLP = fit.FitConfig(
+MLP = FitConfig(
     epochs=4,
     learning_rate=0.02,
     pooled_epochs=3,
@@ -58,7 +60,7 @@ def test_fresh_heads_start_at_an_initialisation_of_their_own(mlp):
     config = dataclasses.replace(MLP, init="fresh", learning_rate=1e-9, epochs=1, seed=5)
     users = fit.personalise(config, mlp, NEW, U)
     for row in (0, 2, 3):
-        own = mlp.family.init_user(step.user_key(jax.random.key(5), row), mlp.dims)
+        own = mlp.family.init_user(states.user_key(jax.random.key(5), row), mlp.dims)
         assert_close(head(users, row), own, atol=1e-7)
     assert not np.allclose(users["w1"][0], users["w1"][2], atol=1e-2)
 
@@ -102,9 +104,9 @@ def test_snapshots_of_a_convex_family(linear):
 @pytest.mark.slow
 def test_one_user_after_another_equals_the_step_over_all(mlp):
     """With one mini-batch a user and epoch, the order of mini-batches is the same in both."""
-    scorer_ = scorer.Scorer(family=mlp.family, dims=mlp.dims)
     config = dataclasses.replace(MLP, prior_strength=2.0, weight_decay=0.1)
-    state, curve = joint.together(config, scorer_, mlp.normaliser, NEW, U, epochs=MLP.epochs, head=mlp.generic)
+    begun = dataclasses.replace(mlp, config=config)
+    state, curve = fit.train_jointly(begun, NEW, U, epochs=MLP.epochs, head=mlp.generic)
     found = fit.personalise_snapshots(config, mlp, NEW, U, epochs=(MLP.epochs,))
     assert_close(found.heads[MLP.epochs], state.bank, atol=1e-5)
     np.testing.assert_allclose(found.curve, curve, rtol=1e-5)
@@ -143,36 +145,43 @@ def test_a_strong_prior_holds_heads_at_the_pooled_one(linear):
 
 @pytest.mark.slow
 def test_several_users_at_once_equal_one_after_another(mlp):
-    arrays = {name: getattr(NEW, name) for name in ("x", "extras", "user", "label", "score", "pool")}
-    data = per_user.Data(**arrays, keys=np.arange(NEW.user.max() + 1, dtype=np.uint32))
-    problem = per_user.Problem(
+    problem = head_fits.Problem(
         family=mlp.family,
-        dims=mlp.dims,
         loss="cross_entropy",
-        data=data,
+        examples=NEW,
         num_users=U,
+        keys=head_fits.checked_keys(None, U),
         normaliser=mlp.normaliser,
         shared=mlp.shared,
         anchor=mlp.generic,
-        generic=mlp.generic,
+        epochs=(2,),
+        batch_examples=4,
     )
-    rates = user_fit.Rates(learning_rate=0.02, weight_decay=0.01, prior_strength=1.0)
-    both = []
-    for parallel in (None, 3):
-        schedule = per_user.Schedule(epochs=(2,), batch_examples=4, parallel=parallel)
-        found, _ = per_user.fit(problem, schedule, rates, seed=0)
-        both.append(found[2])
+    setting = head_fits.Setting(learning_rate=0.02, weight_decay=0.01, prior_strength=1.0)
+    both = [head_fits.solve(problem, [setting], parallel=parallel)[0][2] for parallel in (None, 3)]
     assert_close(*both, atol=1e-5)
 
 
 def test_other_rates_and_seeds_compile_nothing_new(mlp):
     fit.personalise(MLP, mlp, NEW, U)
-    program = user_fit.gradient(mlp.family, mlp.dims, "cross_entropy", False, None)
+    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "float32", None, None)
     before = program._cache_size()
+    assert before > 0
     other = dataclasses.replace(MLP, learning_rate=0.3, weight_decay=0.2, prior_strength=5.0, seed=4)
     changed = fit.personalise(other, mlp, only(NEW, NEW.user != 3), 3)
     assert program._cache_size() == before
     assert not np.allclose(changed["w1"][0], mlp.generic["w1"])
+
+
+def test_moments_of_half_the_memory_give_nearly_the_same_heads(mlp):
+    small = fit.personalise(dataclasses.replace(MLP, moments="bfloat16"), mlp, NEW, U)
+    whole = fit.personalise(MLP, mlp, NEW, U)
+    assert not np.array_equal(small["w1"], whole["w1"])
+    assert_close(small, whole, atol=0.01)
+    assert np.abs(whole["w1"][0] - mlp.generic["w1"]).max() > 0.05
+    assert_equal(head(small, 1), mlp.generic)
+    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "bfloat16", None, None)
+    assert program._cache_size() == 1
 
 
 def test_scores_are_the_familys_on_normalised_inputs(linear):

@@ -6,6 +6,7 @@ import pytest
 
 from hydrajax.nn import heads, scorer
 from hydrajax.training import fitted
+from hydrajax.training.config import FitConfig
 from hydrajax.types import DataError
 from tests.training.conftest import assert_equal
 
@@ -16,7 +17,7 @@ def make(family="mlp", base=None):
     head = {name: leaf.astype(np.float32) for name, leaf in head.items()}
     stored = family == "mlp"
     return fitted.Fitted(
-        config=fitted.FitConfig(family=family, init="fresh", seed=3),
+        config=FitConfig(family=family, init="fresh", seed=3),
         dims=heads.Dims(features=2, extras=1),
         normaliser=scorer.Normaliser(mean=np.ones(3, np.float32), scale=np.full(3, 2, np.float32)),
         shared={"generic": head} if stored else head,
@@ -88,5 +89,5 @@ def test_a_note_of_another_kind_is_one_sentence(tmp_path, change, says):
 
 
 def test_dropout_reaches_the_families_that_have_it():
-    assert fitted.family(fitted.FitConfig(family="mlp", dropout=0.3)) == heads.get("mlp", dropout=0.3)
-    assert fitted.family(fitted.FitConfig(family="linear", dropout=0.3)) == heads.get("linear")
+    assert fitted.family_of(FitConfig(family="mlp", dropout=0.3)) == heads.get("mlp", dropout=0.3)
+    assert fitted.family_of(FitConfig(family="linear", dropout=0.3)) == heads.get("linear")

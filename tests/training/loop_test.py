@@ -6,14 +6,13 @@ import pytest
 
 from hydrajax.nn import heads, scorer
 from hydrajax.training import batches, checkpoints, loop, optimizers, step
+from hydrajax.training import state as states
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_equal, make_examples
 
 SIZES = (3, 7, 20, 12)
-SETTINGS = batches.Settings(
-    epochs=3, users_per_batch=2, batch_examples=8, prior_strength=0.0, seed=0, whole_pools=False
-)
-EXAMPLES = make_examples(SIZES)
+EPOCHS = 3
+PLAN = batches.plan(make_examples(SIZES), len(SIZES), epochs=EPOCHS, users_per_batch=2, batch_examples=8)
 ONE = scorer.Scorer(family=heads.get("mlp", dropout=0.3), dims=heads.Dims(features=D, extras=X))
 TX = optimizers.adamw(0.05, 0.01)
 STEP = step.make_train_step(ONE, TX, TX)
@@ -21,12 +20,12 @@ STEP = step.make_train_step(ONE, TX, TX)
 
 @functools.cache
 def fresh():
-    return step.init_state(ONE, TX, TX, num_users=len(SIZES), key=jax.random.key(0))
+    return states.init_state(ONE, TX, TX, num_users=len(SIZES), key=jax.random.key(0))
 
 
 def run(folder=None, **kwargs):
     kwargs = {"run_id": "a", "save_every": 2} | kwargs
-    return loop.run(STEP, fresh(), EXAMPLES, len(SIZES), SETTINGS, checkpoint=folder, **kwargs)
+    return loop.run(STEP, fresh(), PLAN, checkpoint=folder, **kwargs)
 
 
 def stop_at(step_number):
@@ -70,19 +69,18 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
 
 def test_the_callers_arrays_survive():
     state = fresh()
-    loop.run(STEP, state, EXAMPLES, len(SIZES), SETTINGS)
+    loop.run(STEP, state, PLAN)
     assert np.isfinite(state.bank["w1"]).all()
 
 
 def test_the_curve_is_the_mean_loss_of_every_epoch(uninterrupted):
     _, curve = uninterrupted
-    assert len(curve) == SETTINGS.epochs
+    assert len(curve) == EPOCHS
     assert curve[0] > curve[-1]
     jitted, state = jax.jit(STEP, donate_argnums=0), jax.tree.map(lambda leaf: leaf.copy(), fresh())
-    planned = batches.plan(EXAMPLES, len(SIZES), SETTINGS)
-    feed = batches.iterator(EXAMPLES, len(SIZES), SETTINGS, planned)
-    sums = np.zeros((SETTINGS.epochs, 2))
-    for epoch, batches_ in enumerate(planned):
+    feed = PLAN.iterator()
+    sums = np.zeros((EPOCHS, 2))
+    for epoch, batches_ in enumerate(PLAN.epochs):
         for _ in batches_:
             state, metrics = jitted(state, next(feed))
             sums[epoch] += float(metrics["loss"]), float(metrics["weight"])

@@ -15,7 +15,7 @@ import numpy as np
 from hydrajax.nn import heads, scorer
 from hydrajax.nn.heads import linear
 from hydrajax.training import checkpoints, checks, optimizers, sharded
-from hydrajax.training import step as steps
+from hydrajax.training import state as states
 from tests.training.conftest import D, X, make_batch
 
 C = 16
@@ -42,7 +42,7 @@ def scorer_of(name):
 
 
 def start(name):
-    return steps.init_state(scorer_of(name), TX, TX, num_users=C, key=jax.random.key(0))
+    return states.init_state(scorer_of(name), TX, TX, num_users=C, key=jax.random.key(0))
 
 
 def random_batches(n=6):

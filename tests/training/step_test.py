@@ -6,12 +6,16 @@ import numpy as np
 import optax
 import pytest
 
+import hydrajax.training
 from hydrajax.nn import heads, scorer
-from hydrajax.training import losses, optimizers, step
+from hydrajax.training import losses, optimizers, rows, step
+from hydrajax.training import state as states
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_batch, make_tokens
 
 C = 6  # capacity of the bank
+MANY = 997  # that of a bank of which copies would show
+LARGE = rows.LARGE_BYTES // (4 * D)  # hidden units whose weights are a large row
 DIMS = heads.Dims(features=D, extras=X)
 HEAD_TX = optimizers.adamw(0.05, 0.1, clip=0.5)
 BASE_TX = optimizers.adamw(0.01, 0.1)
@@ -20,7 +24,7 @@ BASE_TX = optimizers.adamw(0.01, 0.1)
 @functools.cache
 def build(family="mlp", loss="cross_entropy", **settings):
     one = scorer.Scorer(family=heads.get(family, **settings), dims=DIMS)
-    state = step.init_state(one, BASE_TX, HEAD_TX, num_users=C, key=jax.random.key(0))
+    state = states.init_state(one, BASE_TX, HEAD_TX, num_users=C, key=jax.random.key(0))
     return one, state, jax.jit(step.make_train_step(one, BASE_TX, HEAD_TX, loss=loss))
 
 
@@ -89,11 +93,11 @@ def test_permuting_users_permutes_the_result():
     permuted = [jax.tree.map(lambda leaf: leaf[order], batch) for batch in batches]
     assert_equal(run(update, state, *permuted).bank, run(update, state, *batches).bank)
     _, state, update = build(dropout=0.0)
-    rows = np.array([3, 5, 0, 4, 2, 1])  # the new row of each
-    before = np.argsort(rows)
+    moved_to = np.array([3, 5, 0, 4, 2, 1])  # the new row of each
+    before = np.argsort(moved_to)
     moved = state.replace(bank=jax.tree.map(lambda leaf: np.asarray(leaf)[before], state.bank))
     batches = [make_batch([0, 1, 2, 5], seed=seed) for seed in range(5)]
-    elsewhere = [batch.replace(rows=rows[batch.rows].astype(np.int32)) for batch in batches]
+    elsewhere = [batch.replace(rows=moved_to[batch.rows].astype(np.int32)) for batch in batches]
     assert_equal(
         run(update, moved, *elsewhere).bank,
         jax.tree.map(lambda leaf: np.asarray(leaf)[before], run(update, state, *batches).bank),
@@ -149,7 +153,7 @@ def test_decay_pulls_to_the_anchor_and_to_zero_without_one():
     one = scorer.Scorer(family=heads.get("linear"), dims=DIMS)
     update = jax.jit(step.make_train_step(one, BASE_TX, tx))
 
-    anchored = step.init_state(one, BASE_TX, tx, num_users=C, key=jax.random.key(0), head=head)
+    anchored = states.init_state(one, BASE_TX, tx, num_users=C, key=jax.random.key(0), head=head)
     np.testing.assert_array_equal(np.asarray(run(update, anchored, still).bank["w"])[1], 3.0)
     moved = anchored.replace(bank=jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(2), anchored.bank))
     np.testing.assert_allclose(np.asarray(run(update, moved, still).bank["w"])[1], 4.0)
@@ -193,7 +197,9 @@ def test_a_trained_base_learns_and_padding_does_not_teach_it(tiny_base):
     dims = heads.Dims(features=D - 1, extras=X)
     one = scorer.Scorer(family=heads.get("linear"), dims=dims, module=tiny_base.module, pooling="mean")
     head = {"w": np.ones(D - 1 + X, np.float32), "b": np.float32(0)}
-    state = step.init_state(one, BASE_TX, HEAD_TX, num_users=C, key=jax.random.key(0), base=tiny_base.params, head=head)
+    state = states.init_state(
+        one, BASE_TX, HEAD_TX, num_users=C, key=jax.random.key(0), base=tiny_base.params, head=head
+    )
     update = jax.jit(step.make_train_step(one, BASE_TX, HEAD_TX))
     texts = jax.tree.map(lambda leaf: leaf.reshape(2, 6, -1), make_tokens(12))
     batch = make_batch([1, 3], slots=2).replace(x=texts)
@@ -214,7 +220,7 @@ def test_permuting_users_changes_a_trained_base_by_rounding_alone(tiny_base):
     base_tx = optimizers.adamw(1e-3, 0.1)
     dims = heads.Dims(features=D - 1, extras=X)
     one = scorer.Scorer(family=heads.get("linear"), dims=dims, module=tiny_base.module, pooling="mean")
-    state = step.init_state(one, base_tx, HEAD_TX, num_users=C, key=jax.random.key(0), base=tiny_base.params)
+    state = states.init_state(one, base_tx, HEAD_TX, num_users=C, key=jax.random.key(0), base=tiny_base.params)
     update = jax.jit(step.make_train_step(one, base_tx, HEAD_TX))
     order = np.array([2, 0, 3, 1])
     batches = []
@@ -230,7 +236,7 @@ def test_permuting_users_changes_a_trained_base_by_rounding_alone(tiny_base):
 def test_the_step_is_traced_once_a_shape():
     one = scorer.Scorer(family=heads.get("linear"), dims=DIMS)
     tx = optax.sgd(0.1)
-    state = step.init_state(one, tx, tx, num_users=C, key=jax.random.key(0))
+    state = states.init_state(one, tx, tx, num_users=C, key=jax.random.key(0))
     traces = 0
     pure = step.make_train_step(one, tx, tx)
 
@@ -259,50 +265,6 @@ def test_dropout_differs_by_step_and_by_user():
     assert_equal(first.bank, run(update, state, batch).bank)
 
 
-def test_a_fresh_bank_has_the_heads_of_single_users():
-    one, state, _ = build()
-    key = jax.random.key(0)
-    own = one.family.init_user(step.user_key(key, 3), DIMS)
-    assert_equal(jax.tree.map(lambda leaf: np.asarray(leaf)[3], state.bank), own)
-    np.testing.assert_allclose(np.asarray(state.bank["w1"]).std(), (3 * (D + X)) ** -0.5, rtol=0.2)
-
-
-def test_a_batch_of_arrays_takes_what_is_usual_for_the_rest():
-    full = make_batch([1, 4])
-    x, label = np.asarray(full.x).tolist(), np.asarray(full.targets.label) > 0.5
-    batch = step.Batch.of([1, 4, C, C], x, label)
-    shape = label.shape
-    assert_equal(batch.x, np.asarray(full.x, np.float32))
-    assert batch.extras.shape == (*shape, 0) and batch.targets.mask.all() and not batch.targets.pool.any()
-    assert_equal(batch.targets.score, batch.targets.label)
-    given = {name: getattr(full.targets, name) for name in ("mask", "score", "pool")}
-    again = step.Batch.of(full.rows, full.x, full.targets.label, **given, extras=full.extras, pull=full.pull)
-    assert_equal(again, full)
-    texts = jax.tree.map(lambda leaf: leaf.reshape(2, 3, -1), make_tokens(6))
-    assert step.Batch.of([0, 1], texts, np.ones((2, 3))).x is texts
-
-
-@pytest.mark.parametrize(
-    ("rows", "x", "label", "rest", "message"),
-    [
-        ([1, 2], (2, 4, D), (2, 3), {}, r"x of the batch is \[2, 4, 5\], expected \[2, 3, \.\.\.\]"),
-        ([1], (2, 3, D), (2, 3), {}, r"rows are \[1\] and label \[2, 3\], expected \[U\] and \[U, E\]"),
-        ([1, 2], (2, 3), (2, 3), {}, r"x of the batch is \[2, 3\], expected"),
-        ([1, 2], (2, 3, D), (2, 3), {"pool": [[1, 2]]}, r"targets of the batch is \[1, 2\], expected \[2, 3\]"),
-        (
-            [1, 2],
-            (2, 3, D),
-            (2, 3),
-            {"pull": [1.0, 1.0, 1.0]},
-            r"pull of the batch is \[3\], expected \[2\] or a number",
-        ),
-    ],
-)
-def test_a_batch_of_arrays_that_do_not_fit_is_one_sentence(rows, x, label, rest, message):
-    with pytest.raises(DataError, match=message):
-        step.Batch.of(rows, np.zeros(x), np.zeros(label), **rest)
-
-
 def test_negative_rows_are_slots_without_a_user(plain):
     one, state, update = plain
     batch = make_batch([2, -1, -C, 3])
@@ -319,25 +281,6 @@ def test_negative_rows_are_not_written_where_rows_are_large():
     _, state, update = build(dropout=0.0, width=1000)
     after = run(update, state, make_batch([2, -1, 0, -3]))
     assert_equal(rows_of(after, [1, 3, 4, 5]), rows_of(state, [1, 3, 4, 5]))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"rows": [1.9, 2.2]}, "rows of the batch: float64, expected whole numbers"),
-        ({"rows": [1, 2**32 + 3]}, "rows of the batch: 4294967299, expected whole numbers from"),
-        ({"rows": np.array([1, 2**31 + 3], np.uint32)}, "rows of the batch: 2147483651"),
-        ({"mask": np.full((2, 3), 0.3)}, "mask of the batch: float64 with other values than 0 and 1"),
-        ({"pool": np.full((2, 3), 0.5)}, "pool of the batch: float64, expected whole numbers"),
-        ({"label": [["a"] * 3] * 2}, "label of the batch: strings, expected numbers"),
-        ({"label": [[1], [1, 2]]}, "label of the batch: cannot be made an array"),
-    ],
-)
-def test_numbers_of_a_batch_are_not_rounded_or_wrapped(change, message):
-    given = {"rows": [1, 2], "x": np.zeros((2, 3, D)), "label": np.zeros((2, 3))}
-    assert step.Batch.of(**given, mask=np.ones((2, 3))).targets.mask.dtype == bool
-    with pytest.raises(DataError, match=message):
-        step.Batch.of(**{**given, **change})
 
 
 @pytest.mark.parametrize(
@@ -377,16 +320,103 @@ def test_a_batch_of_another_width_is_one_sentence(plain):
             call(state, batch.replace(extras=batch.extras[..., :0]))
 
 
-def test_what_a_state_cannot_start_from_is_one_sentence(plain):
-    one, state, _ = plain
-    given = {"num_users": C, "key": jax.random.key(0)}
-    for change, message in (
-        ({"num_users": 0}, "num_users is 0, expected a whole number, 1 or more"),
-        ({"num_users": -1}, "num_users is -1"),
-        ({"key": 0}, r"key is 0, expected a typed key: jax.random.key\(0\)"),
-        ({"key": jax.random.PRNGKey(0)}, r"key is uint32\[2\], expected a typed key"),
-        ({"head": state.bank}, r"head: b1 is float32\[6, 5\], expected float32\[5\]"),
-        ({"head": {"w": np.zeros(D + X, np.float32)}}, "head: lack b1"),
-    ):
-        with pytest.raises(DataError, match=message):
-            step.init_state(one, BASE_TX, HEAD_TX, **{**given, **change})
+def test_permuting_users_changes_a_jointly_trained_part_by_rounding_alone():
+    shared = scorer.Scorer(family=heads.get("shared", dropout=0.0), dims=DIMS)
+    tx = optax.sgd(0.1)
+    state = states.init_state(shared, tx, HEAD_TX, num_users=C, key=jax.random.key(0))
+    update = jax.jit(step.make_train_step(shared, tx, HEAD_TX))
+    one = two = state
+    for seed in range(5):
+        batch = make_batch([0, 1, 2, 3], seed=seed)
+        one, _ = update(one, batch)
+        two, _ = update(two, jax.tree.map(lambda leaf: leaf[np.array([2, 0, 3, 1])], batch))
+    assert_close(one.shared, two.shared, atol=1e-6)
+    assert not np.array_equal(one.shared["w1"], state.shared["w1"])
+
+
+def many(family="linear", users=MANY, tx=HEAD_TX, base_tx=None, **settings):
+    one = scorer.Scorer(family=heads.get(family, **settings), dims=DIMS)
+    head = jax.jit(lambda key: one.family.init_user(key, DIMS))(jax.random.key(1))
+    return one, states.init_state(one, base_tx, tx, num_users=users, key=jax.random.key(0), head=head)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("at_once", "learns", "dropout"), [(1, False, 0.0), (3, False, 0.3), (4, True, 0.0)])
+def test_groups_change_nothing(at_once, learns, dropout):
+    base_tx = optax.sgd(0.1) if learns else None
+    one, state = many("low_rank_mlp", users=9, base_tx=base_tx, dropout=dropout, rank=2)
+    batch = make_batch([8, 3, 0, 5, 1], slots=7, capacity=9)
+    (whole, seen), (parts, also) = (
+        jax.jit(step.make_train_step(one, base_tx, HEAD_TX, users_at_once=n))(state, batch) for n in (64, at_once)
+    )
+    assert_close(parts, whole, atol=1e-6)
+    assert_close(also, seen, atol=1e-5)  # sums of dozens
+    assert not np.array_equal(parts.bank["o"], state.bank["o"])
+    assert np.array_equal(parts.shared["w0"], state.shared["w0"]) == (not learns)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("users", "moments", "width"),
+    [(1, jnp.float32, 4), (1, jnp.float32, LARGE), (2, jnp.bfloat16, LARGE), (5, None, LARGE)],
+)
+def test_the_bank_is_updated_in_place(users, moments, width):
+    tx = optax.adamw(0.1) if moments is None else optimizers.adamw(0.1, 0.1, moments=moments)
+    one, state = many("mlp", tx=tx, dropout=0.0, width=width)
+    update = jax.jit(step.make_train_step(one, None, tx, users_at_once=2), donate_argnums=0)
+    batch = make_batch(range(users), slots=users, capacity=MANY)
+    memory = update.lower(state, batch).compile().memory_analysis()
+    rows = sum(leaf.nbytes for leaf in jax.tree.leaves((state.bank, state.bank_opt)))
+    # One leaf that is copied would be a tenth of the bank.
+    assert memory.alias_size_in_bytes >= rows
+    assert memory.temp_size_in_bytes < rows / 20
+
+
+@pytest.mark.slow
+def test_without_an_optimizer_base_and_shared_stay_frozen():
+    one, state = many("simplex", users=6)
+    assert state.base_opt == ()
+    after, _ = jax.jit(step.make_train_step(one, None, HEAD_TX))(state, make_batch([1, 2]))
+    assert_equal(after.shared, state.shared)
+    assert not np.array_equal(after.bank["w"], state.bank["w"])
+
+
+@pytest.mark.slow
+def test_evaluation_is_the_loss_of_the_heads_as_they_are():
+    one, state = many("linear", users=6)
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(6, D + X)).astype(np.float32)
+    state = state.replace(bank={"w": w, "b": np.zeros(6, np.float32)}, anchor={"w": w[0] * 0 + 1, "b": np.float32(2)})
+    batch = make_batch([4, 1])
+    found = jax.jit(step.make_eval_step(one, users_at_once=2))(state, batch)
+    x = np.concatenate([batch.x, batch.extras], axis=-1)
+    heads_ = np.stack([w[4], w[1], np.ones(D + X), np.ones(D + X)])
+    s = np.einsum("uei,ui->ue", x, heads_) + np.array([0, 0, 2, 2])[:, None]
+    np.testing.assert_allclose(found.scores, s, atol=1e-5)
+    each = np.logaddexp(0, s) - batch.targets.label * s
+    np.testing.assert_allclose(found.loss, (each * batch.targets.mask).sum(axis=1), rtol=1e-4)
+    np.testing.assert_array_equal(found.weight, batch.targets.mask.sum(axis=1))
+    _, metrics = jax.jit(step.make_train_step(one, None, HEAD_TX))(state, make_batch([4, 1], slots=2))
+    np.testing.assert_allclose(metrics["loss"], losses_of(one, state, make_batch([4, 1], slots=2)), rtol=1e-5)
+
+
+def losses_of(one, state, batch):
+    return np.asarray(jax.jit(step.make_eval_step(one))(state, batch).loss).sum()
+
+
+@pytest.mark.slow
+def test_families_that_encode_users_are_scored_elsewhere():
+    one = scorer.Scorer(family=heads.get("facets"), dims=DIMS)
+    with pytest.raises(DataError, match=r"Facets encodes users from profiles: score them with fit.predict"):
+        step.make_eval_step(one)
+
+
+@pytest.mark.slow
+def test_the_functions_are_found_by_their_short_names():
+    assert hydrajax.training.make_train_step is step.make_train_step
+    assert {name: getattr(hydrajax.training, name).__name__ for name in hydrajax.training.PUBLIC}.keys() >= {
+        "init_state",
+        "make_eval_step",
+    }
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        hydrajax.training.nothing

@@ -16,7 +16,7 @@ import numpy as np
 from hydrajax.evaluation import intervals
 from hydrajax.evaluation.authorship import classifier as authorship_classifier
 from hydrajax.llm import request, sampler
-from hydrajax.prompting import templates as prompts
+from hydrajax.prompting import templates
 from hydrajax.types import Message
 
 PROMPT = "same_author.txt"
@@ -35,8 +35,8 @@ class Duel:
     def cut(self, limit: int | None = None) -> "Duel":
         """Both texts to the words of the shorter one, and to `limit`."""
         first, second = self.first.split(), self.second.split()
-        size = min(len(first), len(second), *(() if limit is None else (limit,)))
-        return dataclasses.replace(self, first=" ".join(first[:size]), second=" ".join(second[:size]))
+        words = min(len(first), len(second), len(first) if limit is None else limit)
+        return dataclasses.replace(self, first=" ".join(first[:words]), second=" ".join(second[:words]))
 
 
 @runtime_checkable
@@ -70,8 +70,8 @@ class ClassifierJudge:
         if not unique:
             return []
         log_p = dict(zip(unique, self.classifier.log_probabilities(unique), strict=True))
-        column = {author: place for place, author in enumerate(self.classifier.authors)}
-        gaps = [log_p[d.first][column[d.author]] - log_p[d.second][column[d.author]] for d in duels]
+        authors = [self.classifier.authors.index(duel.author) for duel in duels]
+        gaps = [log_p[duel.first][i] - log_p[duel.second][i] for duel, i in zip(duels, authors, strict=True)]
         return [float(np.sign(gap) + 1) / 2 for gap in gaps]
 
 
@@ -79,7 +79,6 @@ class LlmJudge:
     """Asks an LLM, which sees another text of the author, in both orders; an unreadable answer counts as half.
 
     Args:
-      llm: asked.
       known: a real text of each author, neither shown nor judged.
       temperature: 0 for greedy answers, None where the model takes none.
       words: of the known text at most its beginning.
@@ -94,11 +93,10 @@ class LlmJudge:
         self._temperature = temperature
 
     def decide(self, duels: Sequence[Duel]) -> list[float]:
-        orders = [texts for duel in duels for texts in ((duel.first, duel.second), (duel.second, duel.first))]
         asked = [
-            self._request(duel.author, *orders[2 * place + turned])
-            for place, duel in enumerate(duels)
-            for turned in (0, 1)
+            self._request(duel.author, *texts)
+            for duel in duels
+            for texts in ((duel.first, duel.second), (duel.second, duel.first))
         ]
         answers = self._llm.sample(asked, stage="judge")
         verdicts = [read_verdict(answer.text) for answer in answers]
@@ -107,11 +105,10 @@ class LlmJudge:
         return [(straight + 1 - turned) / 2 for straight, turned in zip(shares[::2], shares[1::2], strict=True)]
 
     def _request(self, author: str, a: str, b: str) -> request.Request:
-        slots = {
-            name: prompts.tagged("text", [text]) for name, text in (("text", self._known[author]), ("a", a), ("b", b))
-        }
+        texts = {"text": self._known[author], "a": a, "b": b}
+        slots = {name: templates.tagged("text", [text]) for name, text in texts.items()}
         return request.Request(
-            messages=(Message(role="user", text=prompts.fill(PROMPT, slots)),),
+            messages=(Message(role="user", text=templates.fill(PROMPT, slots)),),
             max_tokens=VERDICT_TOKENS,
             temperature=self._temperature,
             group=author,
@@ -120,8 +117,8 @@ class LlmJudge:
 
 def read_verdict(answer: str) -> str | None:
     """`A` or `B` where the answer is that letter and nothing else but marks."""
-    found = _VERDICT.fullmatch(answer.strip())
-    return found.group(1) if found else None
+    match = _VERDICT.fullmatch(answer.strip())
+    return match.group(1) if match else None
 
 
 def contest(
@@ -130,7 +127,6 @@ def contest(
     """How often the first side wins, for each pair of sides, in [0, 1].
 
     Args:
-      judge: decides.
       pairs: (author, texts of one side, texts of the other); sample i meets sample i, the shorter side goes round. An
         empty text loses against any other, without a judge.
       limit: most words that are compared.
@@ -138,38 +134,34 @@ def contest(
     Raises:
       ValueError: a side has no text.
     """
-    duels, places, scores = [], [], []
-    for place, (author, ours, theirs) in enumerate(pairs):
+    duels, decided, wins = [], [], []
+    for author, ours, theirs in pairs:
         if not ours or not theirs:
             raise ValueError(f"a side has no text for author {author!r}, expected at least one")
         rounds = max(len(ours), len(theirs))
-        scores.append(np.full(rounds, 0.5))
+        wins.append(np.full(rounds, 0.5))
         for i in range(rounds):
             a, b = ours[i % len(ours)].strip(), theirs[i % len(theirs)].strip()
             if a and b:
                 duels.append(Duel(author=author, first=a, second=b).cut(limit))
-                places.append((place, i))
+                decided.append((wins[-1], i))
             else:
-                scores[place][i] = (bool(a) - bool(b) + 1) / 2
-    for (place, i), score in zip(places, judge.decide(duels), strict=True):
-        scores[place][i] = score
-    return [float(np.mean(own)) for own in scores]
+                wins[-1][i] = (bool(a) - bool(b) + 1) / 2
+    for (of_pair, i), share in zip(decided, judge.decide(duels), strict=True):
+        of_pair[i] = share
+    return [float(np.mean(of_pair)) for of_pair in wins]
 
 
-def win_rate(authors: Sequence[str], scores: Sequence[float], *, seed: int = 0) -> intervals.Interval:
-    """The mean over authors of each author's mean score, with an interval over authors.
+def win_rate(authors: Sequence[str], wins: Sequence[float], *, seed: int = 0) -> intervals.Interval:
+    """The mean over authors of each author's mean, with an interval over authors.
 
     Args:
-      authors: whose text each score is about.
-      scores: in [0, 1].
-      seed: of the bootstrap.
+      authors: whose text each of the wins is about.
+      wins: in [0, 1].
     """
     names, member = np.unique(authors, return_inverse=True)
-    means = np.bincount(member, weights=scores) / np.bincount(member)
-    value = float(means.mean())
-    resampled = intervals.resample_weights(len(names), seed=seed) @ means / len(names)
-    low, high = intervals.bounds(value, resampled, users=len(names))
-    return intervals.Interval(value=value, low=low, high=high)
+    means = np.bincount(member, weights=wins) / np.bincount(member)
+    return intervals.mean_over_users(means, intervals.resample_weights(len(names), seed=seed))
 
 
 def real_accuracy(
@@ -178,22 +170,20 @@ def real_accuracy(
     """How often a judge prefers an author's real text to a real text of another author.
 
     Args:
-      judge: decides.
       pairs: (author, text, another author's text), see `rivals` and `alike`.
-      limit: words that are compared.
-      seed: of the bootstrap.
+      limit: most words that are compared.
     """
-    scores = contest(judge, [(author, [text], [rival]) for author, text, rival in pairs], limit=limit)
-    return win_rate([author for author, _, _ in pairs], scores, seed=seed)
+    wins = contest(judge, [(author, [text], [rival]) for author, text, rival in pairs], limit=limit)
+    return win_rate([author for author, _, _ in pairs], wins, seed=seed)
 
 
 def rivals(real: Sequence[tuple[str, str]], others: int | None = None) -> list[tuple[str, str, str]]:
     """Each (author, text) with texts of other authors: the next ones in turn, by default all."""
-    found = []
+    pairs = []
     for place, (author, text) in enumerate(real):
         following = [rival for owner, rival in (*real[place:], *real[:place]) if owner != author]
-        found += [(author, text, rival) for rival in following[:others]]
-    return found
+        pairs += [(author, text, rival) for rival in following[:others]]
+    return pairs
 
 
 def alike(real: Sequence[tuple[str, str]], features: np.ndarray) -> list[tuple[str, str, str]]:
@@ -203,7 +193,8 @@ def alike(real: Sequence[tuple[str, str]], features: np.ndarray) -> list[tuple[s
       real: (author, text), of two authors or more.
       features: [N, D] of the texts, each of length 1.
     """
-    likeness = features @ features.T
+    similarity = features @ features.T
     owners = np.array([author for author, _ in real])
-    likeness[owners[:, None] == owners] = -np.inf
-    return [(author, text, real[int(place)][1]) for (author, text), place in zip(real, likeness.argmax(1), strict=True)]
+    similarity[owners[:, None] == owners] = -np.inf
+    nearest = similarity.argmax(axis=1)
+    return [(author, text, real[int(i)][1]) for (author, text), i in zip(real, nearest, strict=True)]

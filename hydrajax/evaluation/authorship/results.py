@@ -24,16 +24,18 @@ from hydrajax.evaluation.authorship import judges
 from hydrajax.methods import shuffled
 
 THE_AUTHOR, ANOTHER_AUTHOR, ZERO_SHOT = "the_author", "another_author", "zero_shot"
+REAL = (THE_AUTHOR, ANOTHER_AUTHOR)
 COPIED = (5, 8)
 WORDS = (25, 50, 100, 200)
 Row = dict[str, Any]
+Rate = Mapping[str, float | None]  # value, low, high
 
 
 def pairs(strategies: Sequence[str], contestants: Sequence[str]) -> list[tuple[str, str]]:
     """Who meets whom: strategies each other, their shuffled selves and the real texts."""
-    own = [(strategy, shuffled.name(strategy)) for strategy in strategies if shuffled.name(strategy) in contestants]
-    real = [(strategy, other) for strategy in strategies for other in (THE_AUTHOR, ANOTHER_AUTHOR)]
-    return [*itertools.combinations(strategies, 2), *own, *real]
+    controls = [(strategy, shuffled.name(strategy)) for strategy in strategies]
+    real = itertools.product(strategies, REAL)
+    return [*itertools.combinations(strategies, 2), *(pair for pair in controls if pair[1] in contestants), *real]
 
 
 def judge_rows(
@@ -48,11 +50,11 @@ def judge_rows(
             row["wins"].setdefault(b, {})[a] = 1 - share
 
 
-def win_rates(rows: Sequence[Row], *, seed: int = 0) -> dict[str, dict[str, dict[str, float | None]]]:
+def win_rates(rows: Sequence[Row], *, seed: int = 0) -> dict[str, dict[str, Rate]]:
     """Win rates of every strategy against everybody it met, averaged over authors."""
     return {
-        strategy: {other: _rate(rows, strategy, other, seed=seed) for other in rows[0]["wins"][strategy]}
-        for strategy in rows[0]["wins"]
+        strategy: {other: _rate(rows, strategy, other, seed) for other in against}
+        for strategy, against in rows[0]["wins"].items()
     }
 
 
@@ -75,50 +77,46 @@ def judge_facts(
       others: real texts of others that each of them meets, None for all.
       features: of the real texts, [N, D] of length 1: the nearest text of another author is then a harder question.
       by_words: also how the accuracy depends on the number of words that are compared.
-      seed: of the bootstraps.
     """
-    words = typical_words(rows)
-    met = judges.rivals(real, others)
-    found: dict[str, Any] = {"kind": judge.kind, "words": words}
-    found |= _ends("accuracy", vars(judges.real_accuracy(judge, met, limit=words, seed=seed)))
+
+    def accuracy(pairs: Sequence[tuple[str, str, str]], limit: int) -> Rate:
+        return vars(judges.real_accuracy(judge, pairs, limit=limit, seed=seed))
+
+    words, rivals = typical_words(rows), judges.rivals(real, others)
+    facts: dict[str, Any] = {"kind": judge.kind, "words": words, **_ends("accuracy", accuracy(rivals, words))}
     if features is not None:
-        near = judges.alike(real, features)
-        found |= _ends("accuracy_alike", vars(judges.real_accuracy(judge, near, limit=words, seed=seed)))
+        facts |= _ends("accuracy_alike", accuracy(judges.alike(real, features), words))
     for name, contestant in (("floor", ANOTHER_AUTHOR), ("ceiling", THE_AUTHOR)):
-        found |= _ends(name, _rate(rows, ZERO_SHOT, contestant, lost=True, seed=seed))
-    found["by_words"] = (
-        {str(n): vars(judges.real_accuracy(judge, met, limit=n, seed=seed)) for n in WORDS} if by_words else {}
-    )
-    found["unreadable"] = judge.unreadable
-    return found
+        facts |= _ends(name, _rate(rows, ZERO_SHOT, contestant, seed, lost=True))
+    by = {str(n): accuracy(rivals, n) for n in WORDS} if by_words else {}
+    return facts | {"by_words": by, "unreadable": judge.unreadable}
 
 
 def typical_words(rows: Sequence[Row]) -> int:
     """The median number of words of what strategies wrote, one at least: the length at which real texts are judged."""
-    real = (THE_AUTHOR, ANOTHER_AUTHOR)
-    sizes = [len(t.split()) for row in rows for name, own in row["texts"].items() if name not in real for t in own]
-    return max(1, int(np.median(sizes)))
+    written = [texts for row in rows for name, texts in row["texts"].items() if name not in REAL]
+    return max(1, int(np.median([len(text.split()) for texts in written for text in texts])))
 
 
-def personal(rates: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> dict[str, bool | None]:
+def personal(rates: Mapping[str, Mapping[str, Rate]]) -> dict[str, bool | None]:
     """Whether a strategy beats itself with another author's texts; None where there are too few authors to say."""
-    found = {}
-    for strategy, against in rates.items():
-        if shuffled.name(strategy) in against:
-            low = against[shuffled.name(strategy)]["low"]
-            found[strategy] = None if low is None else low > 0.5
-    return found
+    lows = {
+        strategy: against[shuffled.name(strategy)]["low"]
+        for strategy, against in rates.items()
+        if shuffled.name(strategy) in against
+    }
+    return {strategy: None if low is None else low > 0.5 for strategy, low in lows.items()}
 
 
 def lengths_and_copies(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Mean words, numbers of empty texts, and shares of n-grams copied from the author's shown texts, by contestant."""
-    found: dict[str, dict[str, Any]] = {"copied": {}, "words": {}, "empty": {}}
+    facts: dict[str, dict[str, Any]] = {"copied": {}, "words": {}, "empty": {}}
     for name in rows[0]["texts"]:
         texts = [(text, row["shown"]) for row in rows for text in row["texts"][name]]
-        found["words"][name] = round(float(np.mean([len(text.split()) for text, _ in texts])), 1)
-        found["empty"][name] = sum(not text.strip() for text, _ in texts)
-        found["copied"][name] = {str(n): _mean_copied(texts, n) for n in COPIED}
-    return found
+        facts["words"][name] = round(float(np.mean([len(text.split()) for text, _ in texts])), 1)
+        facts["empty"][name] = sum(not text.strip() for text, _ in texts)
+        facts["copied"][name] = {str(n): _mean_copied(texts, n) for n in COPIED}
+    return facts
 
 
 def _mean_copied(texts: Sequence[tuple[str, Sequence[str]]], n: int) -> float | None:
@@ -127,10 +125,11 @@ def _mean_copied(texts: Sequence[tuple[str, Sequence[str]]], n: int) -> float | 
     return float(np.mean(known)) if known else None
 
 
-def _rate(rows: Sequence[Row], a: str, b: str, *, lost: bool = False, seed: int = 0) -> dict[str, float | None]:
-    scores = [row["wins"][a][b] for row in rows]
-    return dict(vars(judges.win_rate([row["user"] for row in rows], [1 - s if lost else s for s in scores], seed=seed)))
+def _rate(rows: Sequence[Row], a: str, b: str, seed: int, *, lost: bool = False) -> Rate:
+    wins = [row["wins"][a][b] for row in rows]
+    rate = judges.win_rate([row["user"] for row in rows], [1 - win for win in wins] if lost else wins, seed=seed)
+    return vars(rate)
 
 
-def _ends(name: str, values: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: values["value"], f"{name}_low": values["low"], f"{name}_high": values["high"]}
+def _ends(name: str, rate: Rate) -> dict[str, float | None]:
+    return {name: rate["value"], f"{name}_low": rate["low"], f"{name}_high": rate["high"]}

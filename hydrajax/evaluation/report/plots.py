@@ -10,6 +10,8 @@ ROW_WIDTH, ROW_HEIGHT, ROW_AIR = 240, 22, 14
 PALETTE = 4
 # What JSON calls a number: a step is an int, a loss a float.
 Number = int | float
+Curve = Sequence[Sequence[Number]]  # (step, value) each
+Scale = tuple[Number, Number]  # the lowest and the highest value
 
 
 def ticks(low: Number, high: Number, about: int = 4) -> list[float]:
@@ -23,7 +25,7 @@ def ticks(low: Number, high: Number, about: int = 4) -> list[float]:
     return [round(i * step, 12) + 0.0 for i in range(first, last + 1)]
 
 
-def extent(values: Sequence[Number | None], *, include: Number | None = None) -> tuple[Number, Number]:
+def extent(values: Sequence[Number | None], *, include: Number | None = None) -> Scale:
     """The range of the values that are known, with some air; never empty."""
     known = [value for value in (*values, include) if value is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
@@ -32,36 +34,22 @@ def extent(values: Sequence[Number | None], *, include: Number | None = None) ->
 
 
 def interval_row(
-    value: Number,
-    low: Number | None,
-    high: Number | None,
-    scale: tuple[Number, Number],
-    *,
-    line: Number,
-    kind: str = "",
+    value: Number, low: Number | None, high: Number | None, scale: Scale, *, line: Number, kind: str = ""
 ) -> markup.Markup:
     """One row of a forest plot: the value, its interval, and a line to compare with."""
     x, middle = _row_scaler(scale), ROW_HEIGHT / 2
     whisker = None
     if low is not None and high is not None:
         whisker = element("line", x1=x(low), x2=x(high), y1=middle, y2=middle, class_="whisker")
-    return element(
-        "svg",
-        element("line", x1=x(line), x2=x(line), y1=0, y2=ROW_HEIGHT, class_="guide"),
-        whisker,
-        element("circle", cx=x(value), cy=middle, r=4, class_="dot"),
-        viewBox=f"0 0 {ROW_WIDTH} {ROW_HEIGHT}",
-        class_=f"forest {kind}".strip(),
-        aria_hidden="true",
-    )
+    guide = element("line", x1=x(line), x2=x(line), y1=0, y2=ROW_HEIGHT, class_="guide")
+    dot = element("circle", cx=x(value), cy=middle, r=4, class_="dot")
+    return _row(guide, whisker, dot, kind=kind)
 
 
-def interval_axis(scale: tuple[Number, Number], digits: int) -> markup.Markup:
+def interval_axis(scale: Scale, digits: int) -> markup.Markup:
     """The axis of a forest plot, for the head of its column."""
     x = _row_scaler(scale)
-    marks = ticks(*scale)
-    labels = [element("text", _written(t, digits), x=x(t), y=15, class_="tick") for t in marks]
-    return element("svg", labels, viewBox=f"0 0 {ROW_WIDTH} {ROW_HEIGHT}", class_="forest", aria_hidden="true")
+    return _row([element("text", _written(t, digits), x=x(t), y=15, class_="tick") for t in ticks(*scale)])
 
 
 def bars(values: Sequence[Number], names: Sequence[str], label: str) -> markup.Markup:
@@ -81,19 +69,13 @@ def bars(values: Sequence[Number], names: Sequence[str], label: str) -> markup.M
         if foot - top < 2.0:
             top = y(0.0) - {"gain": 2.0, "level": 1.5, "loss": 0.0}[sign]
             foot = top + (3.0 if sign == "level" else 2.0)
-        drawn.append(
-            element(
-                "rect", tip, x=_r(middle - thick / 2), y=_r(top), width=_r(thick), height=_r(foot - top), class_=sign
-            )
-        )
+        place = {"x": _r(middle - thick / 2), "y": _r(top), "width": _r(thick), "height": _r(foot - top)}
+        drawn.append(element("rect", tip, **place, class_=sign))
     zero = element("line", x1=left, x2=width, y1=y(0.0), y2=y(0.0), class_="zero")
-    axis = _y_axis(scale, y, left, width)
-    return element(
-        "svg", axis, drawn, zero, viewBox=f"0 0 {width} {height}", class_="plot", role="img", aria_label=label
-    )
+    return _plot(width, height, label, _y_axis(scale, y, left, width), drawn, zero)
 
 
-def lines(series: Mapping[str, Sequence[Sequence[Number]]], label: str) -> markup.Markup:
+def lines(series: Mapping[str, Curve], label: str) -> markup.Markup:
     """Curves over steps, one a series, with a legend above."""
     width, height, left, bottom = 460, 240, 48, 26
     points = [point for curve in series.values() for point in curve]
@@ -103,61 +85,56 @@ def lines(series: Mapping[str, Sequence[Sequence[Number]]], label: str) -> marku
     y = _scaler(y_scale, height - bottom - 8, top=True)
     drawn = []
     for i, curve in enumerate(series.values()):
-        kind = f"curve c{i % PALETTE}"
-        path = " ".join(f"{_r(left + x_inner(step))},{_r(y(value))}" for step, value in curve)
-        drawn.append(element("polyline", points=path, class_=kind))
+        places = [(_r(left + x_inner(step)), _r(y(value))) for step, value in curve]
+        path = " ".join(f"{cx},{cy}" for cx, cy in places)
+        drawn.append(element("polyline", points=path, class_=f"curve c{i % PALETTE}"))
         # A curve of one point would be invisible.
-        step, value = curve[-1]
-        drawn.append(element("circle", cx=_r(left + x_inner(step)), cy=_r(y(value)), r=3, class_=f"end c{i % PALETTE}"))
+        drawn.append(element("circle", cx=places[-1][0], cy=places[-1][1], r=3, class_=f"end c{i % PALETTE}"))
     steps = [
         element("text", f"{t:g}", x=_r(left + x_inner(t)), y=height - 8, class_="tick")
         for t in ticks(first, last)
         if float(t).is_integer() or last - first < 4
     ]
-    svg = element(
-        "svg",
-        _y_axis(y_scale, y, left, width),
-        drawn,
-        steps,
-        viewBox=f"0 0 {width} {height}",
-        class_="plot",
-        role="img",
-        aria_label=label,
-    )
-    legend = element(
-        "div",
-        [
-            element("span", element("i", class_=f"swatch c{i % PALETTE}"), name, class_="key")
-            for i, name in enumerate(series)
-        ],
-        class_="legend",
-    )
-    return markup.join([legend, svg])
+    keys = [
+        element("span", element("i", class_=f"swatch c{i % PALETTE}"), name, class_="key")
+        for i, name in enumerate(series)
+    ]
+    plot = _plot(width, height, label, _y_axis(y_scale, y, left, width), drawn, steps)
+    return markup.join([element("div", keys, class_="legend"), plot])
 
 
-def _y_axis(scale: tuple[Number, Number], y, left: Number, width: Number) -> list[markup.Markup]:
+def _plot(width: int, height: int, label: str, *drawn: markup.Child) -> markup.Markup:
+    return element("svg", drawn, viewBox=f"0 0 {width} {height}", class_="plot", role="img", aria_label=label)
+
+
+def _row(*drawn: markup.Child, kind: str = "") -> markup.Markup:
+    kinds = f"forest {kind}".strip()
+    return element("svg", drawn, viewBox=f"0 0 {ROW_WIDTH} {ROW_HEIGHT}", class_=kinds, aria_hidden="true")
+
+
+def _y_axis(scale: Scale, y, left: Number, width: Number) -> list[markup.Markup]:
     marks = ticks(*scale)
     # As many digits as tell neighbouring marks apart.
     step = marks[1] - marks[0] if len(marks) > 1 else 1.0
     digits = max(0, min(6, math.ceil(-math.log10(step) - 1e-9))) + (1 if f"{step:.1e}".startswith("2.5") else 0)
-    found = []
+    drawn = []
     for mark in marks:
-        found.append(element("line", x1=left, x2=width, y1=y(mark), y2=y(mark), class_="grid"))
-        found.append(element("text", _written(mark, digits), x=left - 8, y=_r(y(mark) + 4), class_="tick y"))
-    return found
+        drawn.append(element("line", x1=left, x2=width, y1=y(mark), y2=y(mark), class_="grid"))
+        drawn.append(element("text", _written(mark, digits), x=left - 8, y=_r(y(mark) + 4), class_="tick y"))
+    return drawn
 
 
 def _written(mark: Number, digits: int) -> str:
     return f"{mark:.{digits}f}".replace("-", "−")
 
 
-def _row_scaler(scale: tuple[Number, Number]):
+def _row_scaler(scale: Scale):
     # Air at both ends for the labels of the axis.
     place = _scaler(scale, ROW_WIDTH - 2 * ROW_AIR)
     return lambda value: _r(ROW_AIR + place(value))
 
 
-def _scaler(scale: tuple[Number, Number], length: Number, *, top: bool = False):
+def _scaler(scale: Scale, length: Number, *, top: bool = False):
     low, high = scale
     span = (high - low) or 1.0
 

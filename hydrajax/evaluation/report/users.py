@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydrajax.evaluation import markup
+from hydrajax.evaluation.report import parts, tables
 
 element = markup.element
 SHOWN = 3  # users of each strategy
@@ -13,26 +14,33 @@ MOST_CHARACTERS = 2000  # of a text
 
 
 def section(user_models: Sequence[Mapping[str, Any]], faults: Mapping[str, int]) -> markup.Markup | None:
-    """The whole-profile models of the first three users of each strategy, whose were changed by hand, and how often
-    answers were not as asked.
+    """The whole-profile models of the first three users of each strategy, and what `learned` tells.
 
     Args:
       user_models: lines of `user_models.jsonl`.
       faults: what was done instead -> how often.
     """
-    whole = [line for line in user_models if line["part"] == "whole" and line["model"] is not None]
-    strategies = dict.fromkeys(line["strategy"] for line in whole)
+    by_strategy: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    for line in user_models:
+        if line["part"] == "whole" and line["model"] is not None:
+            by_strategy[line["strategy"]].append(line)
+    models = [_strategy(name, lines) for name, lines in by_strategy.items()]
+    return learned("What was learned of users", models, user_models, faults)
+
+
+def learned(
+    heading: str,
+    models: Sequence[markup.Markup],
+    user_models: Sequence[Mapping[str, Any]],
+    faults: Mapping[str, int],
+) -> markup.Markup | None:
+    """Models with whose were changed by hand, and how often answers were not as asked; None where there is nothing."""
     changed = by_hand(user_models)
-    if not whole and not faults and changed is None:
+    if not models and not faults and changed is None:
         return None
-    users: dict[str, list[Mapping[str, Any]]] = {name: [] for name in strategies}
-    for line in whole:
-        users[line["strategy"]].append(line)
-    parts = [_strategy(name, own) for name, own in users.items()]
-    counted = [element("li", f"{what}: {count:,}") for what, count in sorted(faults.items())]
-    note = element("p", "Answers of the LLM that were not as asked, and what was done instead:", class_="note")
-    told = [note, element("ul", counted)] if counted else []
-    return markup.join([element("h2", "What was learned of users"), changed, *parts, *told])
+    note = parts.note("Answers of the LLM that were not as asked, and what was done instead:")
+    counts = element("ul", [element("li", f"{fault}: {count:,}") for fault, count in sorted(faults.items())])
+    return parts.section(heading, changed, models, [note, counts] if faults else None)
 
 
 def by_hand(user_models: Sequence[Mapping[str, Any]]) -> markup.Markup | None:
@@ -50,12 +58,12 @@ def by_hand(user_models: Sequence[Mapping[str, Any]]) -> markup.Markup | None:
             users[line["strategy"], "deleted"].append(line["user_id"] + part)
     if not users:
         return None
-    told = []
-    for (strategy, what), names in sorted(users.items()):
+    items = []
+    for (strategy, change), names in sorted(users.items()):
         more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-        told.append(element("li", f"{strategy}, {what}: {', '.join(names[:NAMED])}{more}"))
-    note = "User models that a person has edited or deleted by the time of this report:"
-    return markup.join([element("p", note, class_="note"), element("ul", told)])
+        items.append(element("li", f"{strategy}, {change}: {', '.join(names[:NAMED])}{more}"))
+    note = parts.note("User models that a person has edited or deleted by the time of this report:")
+    return markup.join([note, element("ul", items)])
 
 
 def shortened(text: str) -> str:
@@ -63,32 +71,19 @@ def shortened(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " ..."
 
 
-def _strategy(name: str, own: Sequence[Mapping[str, Any]]) -> markup.Markup:
+def _strategy(name: str, lines: Sequence[Mapping[str, Any]]) -> markup.Markup:
+    columns: list[tables.Column] = [("user", "name"), ("text", "answer"), ("made of", "soft")]
     rows = []
-    for line in own[:SHOWN]:
+    for line in lines[:SHOWN]:
         model = line["model"]
-        made = ", ".join(
-            filter(
-                None,
-                [
-                    f"{len(model['records'])} records",
-                    model["llm"],
-                    model["prompt"] and f"prompt {model['prompt']}",
-                    model["fault"],
-                    "edited by hand" if model["edited"] else "",
-                ],
-            )
-        )
-        texts = [element("div", text) for text in shortened(model["text"]).splitlines()]
-        rows.append(
-            element(
-                "tr",
-                element("td", line["user_id"], class_="name"),
-                element("td", texts, class_="answer"),
-                element("td", made, class_="soft"),
-            )
-        )
-    head = element("tr", [element("th", title) for title in ("user", "text", "made of")])
-    inside = element("div", element("div", element("table", head, rows), class_="wide"), class_="inside")
-    title = f"{name}: {min(SHOWN, len(own))} of {len(own)} users"
-    return element("details", element("summary", title), inside)
+        made_of = [
+            f"{len(model['records'])} records",
+            model["llm"],
+            model["prompt"] and f"prompt {model['prompt']}",
+            model["fault"],
+            "edited by hand" if model["edited"] else "",
+        ]
+        text = [element("div", paragraph) for paragraph in shortened(model["text"]).splitlines()]
+        rows.append(tables.row(columns, line["user_id"], text, ", ".join(filter(None, made_of))))
+    title = f"{name}: {min(SHOWN, len(lines))} of {len(lines)} users"
+    return parts.details(title, tables.html(columns, rows))

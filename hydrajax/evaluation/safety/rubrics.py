@@ -19,7 +19,6 @@ class Rubric:
     """What is judged.
 
     Attributes:
-      name: in stages and reports.
       prompt: file of the question, with slots for request and answer.
       choices: the valid replies.
     """
@@ -40,42 +39,31 @@ HELPFULNESS = Rubric(name="helpfulness", prompt="judge_helpfulness.txt", choices
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
+class Exchange:
     """What is to be judged: what somebody asked, and what was answered."""
 
     request: str
     answer: str
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """What a judge says.
+def judge(llm: sampler.Sampler, rubric: Rubric, exchanges: Sequence[Exchange]) -> list[str | None]:
+    """One of the rubric's choices for each answer, None where neither of two replies could be read.
 
-    Attributes:
-      choice: one of the rubric's, None where no reply could be read.
-      repaired: whether it took a second reply to read it.
+    The LLM replies greedily where the model takes a temperature.
     """
-
-    choice: str | None
-    repaired: bool = False
-
-
-def judge(llm: sampler.Sampler, rubric: Rubric, asked: Sequence[Asked]) -> list[Judgement]:
-    """Judges answers, greedily where the model takes a temperature; two calls an answer at most."""
-    questions = [_question(rubric, one) for one in asked]
-    said = _replies(llm, questions, stage(rubric))
-    found = [parse(rubric, reply) for reply in said]
-    wrong = [i for i, choice in enumerate(found) if choice is None]
+    questions = [_question(rubric, exchange) for exchange in exchanges]
+    replies = _replies(llm, questions, stage(rubric))
+    choices = [parse(rubric, reply) for reply in replies]
+    unread = [i for i, choice in enumerate(choices) if choice is None]
     slots = {"choices": ", ".join(rubric.choices)}
     repairs = [
-        templates.fill(REPAIR, slots | {"rubric": questions[i], "reply": templates.tagged("reply", [said[i]])})
-        for i in wrong
+        templates.fill(REPAIR, slots | {"rubric": questions[i], "reply": templates.tagged("reply", [replies[i]])})
+        for i in unread
     ]
     again = _replies(llm, repairs, stage(rubric, repair=True)) if repairs else []
-    second = {i: parse(rubric, reply) for i, reply in zip(wrong, again, strict=True)}
-    return [
-        Judgement(choice=second.get(i, choice), repaired=second.get(i) is not None) for i, choice in enumerate(found)
-    ]
+    for i, reply in zip(unread, again, strict=True):
+        choices[i] = parse(rubric, reply)
+    return choices
 
 
 def stage(rubric: Rubric, *, repair: bool = False) -> str:
@@ -89,20 +77,17 @@ def parse(rubric: Rubric, reply: str) -> str | None:
     return text if text in rubric.choices else None
 
 
-def _question(rubric: Rubric, asked: Asked) -> str:
-    slots = {
-        "request": templates.tagged("request", [asked.request]),
-        "answer": templates.tagged("answer", [asked.answer]),
-    }
+def _question(rubric: Rubric, exchange: Exchange) -> str:
+    slots = {name: templates.tagged(name, [text]) for name, text in vars(exchange).items()}
     return templates.fill(rubric.prompt, slots)
 
 
 def _replies(llm: sampler.Sampler, questions: Sequence[str], stage: str) -> list[str]:
     temperature = 0.0 if models.find(llm.model).temperature else None
-    wanted = [
+    requests = [
         request.Request(
             messages=(Message(role="user", text=question),), max_tokens=REPLY_TOKENS, temperature=temperature
         )
         for question in questions
     ]
-    return [answer.text for answer in llm.sample(wanted, stage=stage)]
+    return [answer.text for answer in llm.sample(requests, stage=stage)]

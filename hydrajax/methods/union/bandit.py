@@ -80,23 +80,23 @@ def prior(task: tasks.Task, strategies: int, rewards: Rewards) -> Belief:
       strategies: A.
       rewards: of training users but the one it is about; without any, all strategies are alike.
     """
-    by_strategy = [[r for own in rewards.values() for r in own[a]] for a in range(strategies)]
-    everything = [r for own in by_strategy for r in own]
+    by_strategy = [[r for of_user in rewards.values() for r in of_user[a]] for a in range(strategies)]
+    everything = [r for of_strategy in by_strategy for r in of_strategy]
     overall = float(np.mean(everything)) if everything else 0.5
     # One reward of the overall mean is added to each, so that no strategy is believed never to be right.
-    means = np.array([(sum(own) + overall) / (len(own) + 1) for own in by_strategy])
+    means = np.array([(sum(of_strategy) + overall) / (len(of_strategy) + 1) for of_strategy in by_strategy])
     if task.kind == "classification":
         means = np.clip(means, LEAST_SPREAD, 1 - LEAST_SPREAD)
         return Beta(alpha=WORTH * means, beta=WORTH * (1 - means))
-    deviations = [r - mean for own, mean in zip(by_strategy, means, strict=True) for r in own]
+    deviations = [r - mean for of_strategy, mean in zip(by_strategy, means, strict=True) for r in of_strategy]
     spread = max(float(np.std(deviations)) if deviations else 0.5, LEAST_SPREAD)
     return Gaussian(mean=means, precision=np.full(strategies, WORTH / spread**2), spread=spread)
 
 
 def posterior(belief: Belief, rewards: Sequence[Sequence[float]]) -> Belief:
     """The belief after the user's own rewards, one list a strategy."""
-    totals = np.array([float(sum(own)) for own in rewards])
-    return belief.update(totals, np.array([float(len(own)) for own in rewards]))
+    totals = np.array([float(sum(of_strategy)) for of_strategy in rewards])
+    return belief.update(totals, np.array([float(len(of_strategy)) for of_strategy in rewards]))
 
 
 def spread(belief: Belief, candidates: int, *, seed: int, name: str) -> Int[np.ndarray, " A"]:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from hydrajax.data import tasks
-from hydrajax.training import logistic
+from hydrajax.data import pseudo, tasks
+from hydrajax.methods import logistic
 from hydrajax.types import DataError, Query, Record, Split, User, profile_for
 
 Embed = Callable[[Sequence[str]], Any]
@@ -99,9 +99,11 @@ def fit(
     target = target[target >= 0]
     if not len(target):
         raise DataError(f"no record of the {len(train.users)} training users has a label of task {task.name}")
-    texts = [_record_text(task, record) for _, record in records]
+    texts = [pseudo.input_text(task, record) for _, record in records]
     features = _features(embed, texts)
-    asked = [q for q in train.queries if _index(task, q.gold) >= 0] or _pseudo_queries(task, train)
+    asked = [query for query in train.queries if _index(task, query.gold) >= 0] or [
+        pseudo.from_record(task, train.users[user_id], record) for user_id, record in records
+    ]
     owners = [user_id for user_id, _ in records]
     settings, accuracy = grid[0], None
     if len(grid) > 1:
@@ -121,8 +123,6 @@ def predict(
     """The control's answers.
 
     Args:
-      model: as fitted.
-      task: the task that it was fitted for.
       queries: real ones or pseudo-queries, whose own record is left out of the label prior.
       users: who asks, one a query.
       embed: the function that the model was fitted with.
@@ -149,13 +149,10 @@ def text_evidence(
 
 def worth(task: tasks.Task, logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
     """What answering each label is worth where P is the softmax of the logits: log P(l), of ratings E[quality]."""
-    top = logits.max(axis=-1, keepdims=True)
-    log_p = logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+    log_p = _log_softmax(logits)
     if task.kind != "rating":
         return log_p
-    ratings = np.array([float(label) for label in task.labels])
-    lowest, highest = task.scale
-    return np.exp(log_p) @ (1.0 - np.abs(ratings[:, None] - ratings) / (highest - lowest))
+    return np.exp(log_p) @ _closeness(task)
 
 
 def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Settings, float | None]:
@@ -182,18 +179,18 @@ def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Setting
                 fitted[settings.regularisation] = _text_evidence(model, asked_features[held]), model.log_prior
             ratio, log_prior = fitted[settings.regularisation]
             answers = np.argmax(worth(task, _scores(ratio, counts, log_prior, settings)), axis=-1)
-            right[g] += np.sum(answers == gold) if task.kind != "rating" else np.sum(_closeness(task, answers, gold))
+            right[g] += np.sum(answers == gold) if task.kind != "rating" else np.sum(_closeness(task)[answers, gold])
         judged += len(held)
     if not judged:
         return grid[0], None
     return grid[int(np.argmax(right))], float(right.max() / judged)
 
 
-def _closeness(task: tasks.Task, answers: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """Quality of ratings, given as indices of labels."""
+def _closeness(task: tasks.Task) -> Float[np.ndarray, "L L"]:
+    """Quality of each rating as the answer where another is the gold."""
     ratings = np.array([float(label) for label in task.labels])
     lowest, highest = task.scale
-    return 1.0 - np.abs(ratings[answers] - ratings[gold]) / (highest - lowest)
+    return 1.0 - np.abs(ratings[:, None] - ratings) / (highest - lowest)
 
 
 def _fit(task: tasks.Task, features: np.ndarray, target: np.ndarray, settings: Settings) -> FactorisedClassifier:
@@ -228,9 +225,12 @@ def _text_evidence(model: FactorisedClassifier, features: np.ndarray) -> np.ndar
     """log P(l | text) - log P(l), [N, L]; 0 for labels that no training record has."""
     logits = ((features - model.mean) / model.scale) @ model.weights + model.bias
     logits = np.where(model.known, logits, -np.inf)
+    return np.where(model.known, _log_softmax(logits) - model.log_prior, 0.0)
+
+
+def _log_softmax(logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
     top = logits.max(axis=-1, keepdims=True)
-    log_posterior = logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
-    return np.where(model.known, log_posterior - model.log_prior, 0.0)
+    return logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
 
 
 def _scores(ratio: np.ndarray, counts: np.ndarray, log_prior: np.ndarray, settings: Settings) -> np.ndarray:
@@ -244,8 +244,8 @@ def _features(embed: Embed, texts: Sequence[str]) -> np.ndarray:
 
 
 def _counts(task: tasks.Task, profile: Sequence[Record]) -> np.ndarray:
-    found = [label for label in (_label(task, record) for record in profile) if label >= 0]
-    return np.bincount(np.array(found, int), minlength=len(task.labels)).astype(float)
+    labels = [label for label in (_label(task, record) for record in profile) if label >= 0]
+    return np.bincount(np.array(labels, int), minlength=len(task.labels)).astype(float)
 
 
 def _label(task: tasks.Task, record: Record) -> int:
@@ -255,22 +255,3 @@ def _label(task: tasks.Task, record: Record) -> int:
 def _index(task: tasks.Task, answer: str | None) -> int:
     label = task.normalise(answer or "")
     return task.labels.index(label) if label in task.labels else -1
-
-
-def _record_text(task: tasks.Task, record: Record) -> str:
-    return " ".join(filter(None, (record.fields.get(task.inputs[slot], "") for slot in task.slots)))
-
-
-def _pseudo_queries(task: tasks.Task, train: Split) -> list[Query]:
-    return [
-        Query(
-            id=f"{user.id}/{record.id}",
-            user_id=user.id,
-            inputs={slot: record.fields.get(field, "") for slot, field in task.inputs.items()},
-            gold=task.record_answer(record),
-            record_id=record.id,
-        )
-        for user in train.users.values()
-        for record in user.profile
-        if _label(task, record) >= 0
-    ]

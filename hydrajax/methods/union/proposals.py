@@ -86,29 +86,33 @@ def every_label(known: Known, asked: Sequence[Asked]) -> Proposals:
     """Every label, by how often the user's other records have it; numbers: log of that share (ratings: expected
     quality if ratings were drawn from these shares)."""
     return {
-        one.query.id: _by_worth(known.task, np.log(_label_counts(known.task, one.profile) + SMOOTHING)) for one in asked
+        question.query.id: _by_worth(known.task, np.log(_label_counts(known.task, question.profile) + SMOOTHING))
+        for question in asked
     }
 
 
 def most_frequent(known: Known, asked: Sequence[Asked]) -> Proposals:
     """The user's most frequent label, or median rating (which may lie between two); other users' without records."""
-    return {one.query.id: _texts(controls.most_frequent_label(known.task, one.profile, known.default)) for one in asked}
+    return {
+        question.query.id: _texts(controls.most_frequent_label(known.task, question.profile, known.default))
+        for question in asked
+    }
 
 
 def nearest_by_words(known: Known, asked: Sequence[Asked]) -> Proposals:
     """Answers of the records with the highest BM25; number: sum of 1 / rank over records with that answer."""
-    found = {}
-    for one in asked:
-        user = User(id=one.query.user_id, profile=one.profile)
-        ranked = retrieve("bm25", known.task, one.query, user, NEAREST, known.seed)
+    by_query = {}
+    for question in asked:
+        user = User(id=question.query.user_id, profile=question.profile)
+        ranked = retrieve("bm25", known.task, question.query, user, NEAREST, known.seed)
         weights: dict[str, float] = {}
         for rank, record in enumerate(ranked, start=1):
             answer = known.task.normalise(known.task.record_answer(record))
             if answer:
                 weights[answer] = weights.get(answer, 0.0) + 1 / rank
         proposed = [Proposal(text=answer, numbers=(weight,)) for answer, weight in weights.items()]
-        found[one.query.id] = proposed or _default(known, 1)
-    return found
+        by_query[question.query.id] = proposed or _default(known, 1)
+    return by_query
 
 
 def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> Proposals:
@@ -118,11 +122,13 @@ def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> Proposals:
     Of texts only the nearest few are proposed, of labels all that the profile has.
     """
     task = known.task
-    texts = [task.query_text(one.query) for one in asked]
-    vectors = _vectors(known, [*texts, *(pseudo.input_text(task, record) for one in asked for record in one.profile)])
-    found = {}
-    for one, text in zip(asked, texts, strict=True):
-        answered = [(task.normalise(task.record_answer(record)), record) for record in one.profile]
+    texts = [task.query_text(question.query) for question in asked]
+    vectors = _vectors(
+        known, [*texts, *(pseudo.input_text(task, record) for question in asked for record in question.profile)]
+    )
+    by_query = {}
+    for question, text in zip(asked, texts, strict=True):
+        answered = [(task.normalise(task.record_answer(record)), record) for record in question.profile]
         answered = [(answer, record) for answer, record in answered if answer and _valid(task, answer)]
         alike = np.array([vectors[pseudo.input_text(task, record)] @ vectors[text] for _, record in answered])
         votes: dict[str, float] = {}
@@ -136,8 +142,8 @@ def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> Proposals:
             Proposal(text=answer, numbers=(float(np.log(votes[answer] / total + FEWEST_VOTES)), highest[answer]))
             for answer in sorted(votes, key=lambda answer: -votes[answer])
         ]
-        found[one.query.id] = (proposed if task.labels else proposed[:NEAREST]) or _default(known, 2)
-    return found
+        by_query[question.query.id] = (proposed if task.labels else proposed[:NEAREST]) or _default(known, 2)
+    return by_query
 
 
 def by_classifier(known: Known, asked: Sequence[Asked]) -> Proposals:
@@ -150,16 +156,16 @@ def by_classifier(known: Known, asked: Sequence[Asked]) -> Proposals:
         factorised_classifier.text_evidence(model, known.task, _queries(asked), known.embed) for model in models
     ]
     worth = [
-        factorised_classifier.worth(known.task, own + model.log_prior)
-        for own, model in zip(evidence, models, strict=True)
+        factorised_classifier.worth(known.task, of_model + model.log_prior)
+        for of_model, model in zip(evidence, models, strict=True)
     ]
     numbers = np.stack(worth if known.task.kind == "rating" else evidence, axis=-1)
     return {
-        one.query.id: [
+        question.query.id: [
             Proposal(text=known.task.labels[i], numbers=tuple(numbers[n, i].tolist()))
             for i in np.argsort(-worth[0][n], kind="stable")
         ]
-        for n, one in enumerate(asked)
+        for n, question in enumerate(asked)
     }
 
 
@@ -167,31 +173,31 @@ def by_factorised_classifier(known: Known, asked: Sequence[Asked]) -> Proposals:
     """Every label by the shared classifier times the user's label prior; number: log P (ratings: expected quality)."""
     if not asked or known.models["factorised"] is None:
         return {}
-    users = [User(id=one.query.user_id, profile=one.profile) for one in asked]
+    users = [User(id=question.query.user_id, profile=question.profile) for question in asked]
     model = known.models["factorised"][0]
     scores = factorised_classifier.scores(model, known.task, _queries(asked), users, known.embed)
-    return {one.query.id: _by_worth(known.task, own) for one, own in zip(asked, scores, strict=True)}
+    return {q.query.id: _by_worth(known.task, of_query) for q, of_query in zip(asked, scores, strict=True)}
 
 
 def query_text(known: Known, asked: Sequence[Asked]) -> Proposals:
     """The query's own text."""
-    return {one.query.id: _texts(controls.query_text(known.task, one.query)) for one in asked}
+    return {question.query.id: _texts(controls.query_text(known.task, question.query)) for question in asked}
 
 
 def first_sentence(known: Known, asked: Sequence[Asked]) -> Proposals:
     """The first sentence of the query's text."""
-    return {one.query.id: _texts(controls.query_first_sentence(known.task, one.query)) for one in asked}
+    return {question.query.id: _texts(controls.query_first_sentence(known.task, question.query)) for question in asked}
 
 
 def own_words(known: Known, asked: Sequence[Asked]) -> Proposals:
     """The query's text without the words that its user would hardly have used (`rewording`), and whole; number: the
     expected ROUGE-1."""
-    found = {}
-    for one in asked if known.models["own words"] is not None else ():
-        text, written = known.task.query_text(one.query), _written(known, one.profile)
+    by_query = {}
+    for question in asked if known.models["own words"] is not None else ():
+        text, written = known.task.query_text(question.query), _written(known, question.profile)
         versions = rewording.versions(known.models["own words"], text, written)
-        found[one.query.id] = [Proposal(text=text, numbers=(worth,)) for text, worth in versions]
-    return found
+        by_query[question.query.id] = [Proposal(text=text, numbers=(worth,)) for text, worth in versions]
+    return by_query
 
 
 def _fit_classifier(known: Known, train: Split) -> tuple[factorised_classifier.FactorisedClassifier, ...]:
@@ -204,7 +210,7 @@ def _fit_classifier(known: Known, train: Split) -> tuple[factorised_classifier.F
     others = [
         dataclasses.replace(best.settings, regularisation=best.settings.regularisation * factor) for factor in (0.1, 10)
     ]
-    return best, *(factorised_classifier.fit(known.task, train, known.embed, grid=(own,)) for own in others)
+    return best, *(factorised_classifier.fit(known.task, train, known.embed, grid=(setting,)) for setting in others)
 
 
 def _fit_own_words(known: Known, train: Split) -> rewording.Rewording:
@@ -266,8 +272,6 @@ def propose(
     Args:
       known: with the models that `fit_models` made.
       users: who asks, by id; of a pseudo-query's user the sources get the other records alone.
-      queries: what is asked.
-      sources: by name.
     """
     asked = [Asked(query=query, profile=profile_for(query, users[query.user_id])) for query in queries]
     return {name: source.propose(known, asked) for name, source in sources.items()}
@@ -277,10 +281,8 @@ def fit_models(known: Known, train: Split, asked: Split, sources: Mapping[str, S
     """Models of the sources that learn from others, fitted on `train` for what `asked` asks.
 
     Args:
-      known: task, embedding.
       train: who is learned from; what `asked` asks is removed from their records and questions before.
       asked: other users and their queries, pseudo-queries too.
-      sources: to fit.
 
     Raises:
       DataError: a user is on both sides.
@@ -309,11 +311,10 @@ def out_of_fold(
       known: task, embedding; of models of all training users, the settings are taken over.
       train: the training users with their real queries.
       queries: what is asked: their real queries, and pseudo-queries.
-      sources: by name.
       parts: of the training users, each answered by models of the others.
     """
     part_of = parts_of(list(train.users), parts, known.seed)
-    found: dict[str, Proposals] = {name: {} for name in sources}
+    by_source: dict[str, Proposals] = {name: {} for name in sources}
     for part in range(parts):
         ids = [user_id for user_id in train.users if part_of[user_id] == part]
         asked = [query for query in queries if part_of[query.user_id] == part]
@@ -323,8 +324,8 @@ def out_of_fold(
         held = Split(name="left out", users={u: train.users[u] for u in ids}, queries=tuple(asked))
         fitted = fit_models(known, rest, held, sources)
         for name, proposals in propose(fitted, train.users, asked, sources).items():
-            found[name].update(proposals)
-    return found
+            by_source[name].update(proposals)
+    return by_source
 
 
 def parts_of(user_ids: Sequence[str], parts: int, seed: int) -> dict[str, int]:
@@ -356,7 +357,7 @@ def _texts(text: str) -> list[Proposal]:
 
 
 def _queries(asked: Sequence[Asked]) -> list[Query]:
-    return [one.query for one in asked]
+    return [question.query for question in asked]
 
 
 def _written(known: Known, profile: Sequence[Record]) -> list[str]:

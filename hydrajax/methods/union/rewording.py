@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from hydrajax.training import logistic
+from hydrajax.methods import logistic
 from hydrajax.types import DataError
 
 Pair = tuple[str, str, Sequence[str]]  # a question, what its author wrote, the author's other texts
@@ -101,7 +101,6 @@ def versions(model: Rewording, question: str, texts: Sequence[str]) -> list[tupl
     Words keep their order and form; what belongs to no word goes with the word before it.
 
     Args:
-      model: of other users.
       question: the text of the query.
       texts: what else the author wrote.
     """
@@ -136,8 +135,8 @@ def _features(
 ) -> Float[np.ndarray, "T F"]:
     """One row a word; with `known`, the words of the gold, what the model counted in this very question is left out."""
     words = _words(question)
-    own = collections.Counter(word for text in texts for word in set(_words(text)))
-    others = own if known is not None else collections.Counter()
+    in_texts = collections.Counter(word for text in texts for word in set(_words(text)))
+    counted = in_texts if known is not None else collections.Counter()
     total = model.texts - (len(texts) if known is not None else 0)
     capitals = _inside(re.findall(r"[A-Z][A-Za-z0-9]+", question))
     addressed = _inside(re.findall(r"[@#]\w+", question))
@@ -150,9 +149,9 @@ def _features(
     rows = [
         (
             odds[i],
-            np.log((own[word] + 0.1) / max(1, len(texts))),
-            own[word] > 0,
-            np.log((model.written.get(word, 0) - others[word] + 0.5) / max(1, total)),
+            np.log((in_texts[word] + 0.1) / max(1, len(texts))),
+            in_texts[word] > 0,
+            np.log((model.written.get(word, 0) - counted[word] + 0.5) / max(1, total)),
             np.log(model.asked.get(word, 0) - seen + 0.5),
             word in capitals,
             word in addressed,
@@ -168,5 +167,5 @@ def _features(
     return np.array(rows, float).reshape(len(words), -1)
 
 
-def _inside(found: Iterable[str]) -> set[str]:
-    return {word for text in found for word in _words(text)}
+def _inside(texts: Iterable[str]) -> set[str]:
+    return {word for text in texts for word in _words(text)}

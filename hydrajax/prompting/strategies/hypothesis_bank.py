@@ -16,7 +16,6 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hydrajax.data import draws
-from hydrajax.llm import planner
 from hydrajax.prompting import hypogenic, peers, shorten, templates
 from hydrajax.prompting.contract import Context, UserModel
 from hydrajax.prompting.strategies import hypotheses
@@ -32,7 +31,6 @@ MOST_PAIRS = 10  # more records say little more, and every pair costs four calls
 SHOWN = 6  # lines of the user model
 PROMPTS = (*hypotheses.PROMPTS, "which_person.txt", "more_hypotheses.txt")
 LETTER_TOKENS = 4
-PLANNED_WORDS = 12  # of a hypothesis, where an answer is not there yet
 _LETTER = re.compile(r"\W*([AB])\W*")
 
 
@@ -59,13 +57,6 @@ class HypothesisBank(hypotheses.Hypotheses):
             )
             for user_id, bank in banks.items()
         }
-
-    def read(self, answer: str) -> hypotheses.Parsed:
-        """See `hypotheses.parse`; a plan goes on with a line of each kind, so that what follows is counted."""
-        if not planner.is_placeholder(answer):
-            return hypotheses.parse(answer)
-        words = " ".join(answer.split()[:PLANNED_WORDS])
-        return hypotheses.Parsed(lines=tuple(f"{kind}: {words}" for kind in hypotheses.KINDS))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

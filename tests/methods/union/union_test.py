@@ -7,6 +7,7 @@ import pytest
 
 from hydrajax.data import pseudo
 from hydrajax.llm import scripted
+from hydrajax.methods import sampling
 from hydrajax.methods.union import pool as union_pool
 from hydrajax.methods.union import proposals, union
 from hydrajax.types import Candidate, Split
@@ -22,12 +23,12 @@ def asked_of(world, lab, *, own_records=True):
     def split(name, ids, queries):
         return Split(name=name, users={u: world.users[u] for u in ids}, queries=tuple(queries))
 
-    learned = lab.pseudo_queries((*train, *people.new)) if own_records else []
+    learned = sampling.pseudo_queries(lab, (*train, *people.new)) if own_records else []
     return union.Questions(
         train=split("train", train, [*people.label_queries, *people.validation_queries]),
         new=split("new", people.new, people.new_queries),
-        taught=[query for query in learned if query.user_id in train],
-        own=[query for query in learned if query.user_id in people.new],
+        train_pseudo=[query for query in learned if query.user_id in train],
+        new_pseudo=[query for query in learned if query.user_id in people.new],
     )
 
 
@@ -51,23 +52,27 @@ def test_equal_answers_become_one_that_remembers_everybody(world, bench):
         "zero_shot": {query.id: [said("comedy", "zero_shot", 3)]},
     }
     silent = {"labels": {query.id: [proposals.Proposal(text="comedy", numbers=(0.5,))]}}
-    (pool,) = union_pool.merge(lab, [query], spoken, silent).values()
-    assert [merged.text for merged in pool] == ["comedy", "action"]
-    merged = pool[0]
-    assert merged.votes == {"rag": 2, "zero_shot": 3}
-    assert merged.own == ("rag", "labels")
+    (pool,) = union_pool.merge(lab, [query], spoken, silent)
+    assert [merged.text for merged in pool.candidates] == ["comedy", "action"]
+    merged = pool.candidates[0]
+    assert merged.samples == {"rag": 2, "zero_shot": 3}
+    assert merged.owners == ("rag", "labels") and merged.source == "rag, labels"
     assert merged.numbers == {"labels: prior": 0.5}
-    assert merged.backing == 2 + 3 + 1
+    assert merged.votes == 2 + 3 + 1
+
+
+def texts_of(pools):
+    return [merged.text for pool in pools for merged in pool.candidates]
 
 
 def test_what_is_no_label_is_left_out_where_a_label_is_there(world, bench):
     lab = bench(world("LaMP_2M"))
     query = world("LaMP_2M").people.new_queries[0]
     spoken = {"rag": {query.id: [said("no idea", "rag", greedy=True), said("action", "rag")]}}
-    assert [m.text for m in union_pool.merge(lab, [query], spoken, {})[query.id]] == ["action"]
+    assert texts_of(union_pool.merge(lab, [query], spoken, {})) == ["action"]
     alone = {"rag": {query.id: [said("no idea", "rag", greedy=True)]}}
-    assert [m.text for m in union_pool.merge(lab, [query], alone, {})[query.id]] == ["no idea"]
-    assert union_pool.merge(lab, [query], {"rag": {}}, {})[query.id] == [union_pool.Merged(text="")]
+    assert texts_of(union_pool.merge(lab, [query], alone, {})) == ["no idea"]
+    assert texts_of(union_pool.merge(lab, [query], {"rag": {}}, {})) == [""]
 
 
 def test_a_source_says_its_lowest_of_what_it_did_not_propose(world, bench):
@@ -78,26 +83,18 @@ def test_a_source_says_its_lowest_of_what_it_did_not_propose(world, bench):
         union_pool.Merged(text="comedy", numbers={"labels: prior": -2.0}),
         union_pool.Merged(text="fantasy"),
     ]
-    found = union_pool.features(lab, query, pool, (), ("labels",))
+    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=tuple(pool)), (), ("labels",))
     np.testing.assert_allclose(found, [[1, -1], [0, -2], [0, -2]])
 
 
 def test_votes_read_as_smoothed_log_shares(world, bench):
     lab = bench(world("LaMP_2M"))
     query = world("LaMP_2M").people.new_queries[0]
-    pool = [union_pool.Merged(text="action", votes={"rag": 3}, greedy=("rag",)), union_pool.Merged(text="comedy")]
-    found = union_pool.features(lab, query, pool, ("rag",), ())
+    pool = [union_pool.Merged(text="action", samples={"rag": 3}, greedy_of=("rag",)), union_pool.Merged(text="comedy")]
+    found = union_pool.features(lab, union_pool.UnionPool(query=query, candidates=tuple(pool)), ("rag",), ())
     total = 3 + proposals.SMOOTHING * len(lab.ctx.task.labels)
     np.testing.assert_allclose(found[:, 0], np.log([(3 + proposals.SMOOTHING) / total, proposals.SMOOTHING / total]))
     np.testing.assert_allclose(found[:, 1], [1, 0])
-
-
-def test_pools_without_a_difference_teach_nothing():
-    def row(pool, quality):
-        return union.Row(user_id="u", query_id=pool, pool=pool, first="", second="", quality=quality)
-
-    rows = [row("same", 1.0), row("same", 1.0), row("differs", 1.0), row("differs", 0.0)]
-    assert union_pool.differing(rows) == rows[2:]
 
 
 @pytest.mark.slow
@@ -108,22 +105,16 @@ def test_the_union_answers_every_query_with_all_its_variants(task, world, bench,
     found = union.union(
         lab, asked_of(made, lab), known(made), union.nothing, strategies=("zero_shot", "rag"), thompson=True, fits=ONE
     )
-    queries = {query.id for query in made.people.new_queries}
-    assert set(found.pools) == {"union", "union_no_llm", "union_no_proposals"}
+    assert set(found.answers) == {"union", "union_no_llm", "union_no_proposals"}
+    chosen = {method: draws for by_method in found.answers.values() for method, draws in by_method.items()}
     assert {
         "union", "union_pooled", "union_own_heads", "union_random", "union_oracle", "union_vote", "union_no_llm",
         "union_no_proposals",
-    } == set(found.chosen)  # fmt: skip
+    } == set(chosen)  # fmt: skip
     best = {}
-    for method, (variant, indices) in found.chosen.items():
-        assert set(indices) == queries
-        best[method] = np.mean(
-            [
-                lab.quality(query, found.pools[variant][query.id][i].text)
-                for query in made.people.new_queries
-                for i in indices[query.id]
-            ]
-        )
+    for method, draws in chosen.items():
+        assert [answer.query for answer, *_ in draws] == made.people.new_queries
+        best[method] = np.mean([lab.quality(one.query, one.text) for of_query in draws for one in of_query])
     assert best["union_oracle"] >= max(best["union"], best["union_random"], best["union_no_llm"])
     assert sum(found.spread.values()) == pytest.approx(3)
     assert found.best_source in found.single and set(found.training) == set(found.single)
@@ -135,7 +126,7 @@ def test_without_strategies_nobody_is_called(world, bench):
     lab = bench(made)
     found = union.union(lab, asked_of(made, lab), known(made), union.nothing, fits=ONE)
     assert not lab.ctx.llm.seen
-    assert set(found.pools) == {"union"}
+    assert set(found.answers) == {"union"}
     assert found.spread == {}
 
 
@@ -148,7 +139,8 @@ def test_the_reported_users_golds_change_no_choice_and_no_answer(world, bench):
     other = dataclasses.replace(asked, new=dataclasses.replace(asked.new, queries=tuple(wrong)))
     one, two = (union.union(lab, own, known(made), union.nothing, fits=ONE) for own in (asked, other))
     assert one.choices["union"].quality == two.choices["union"].quality
-    assert one.chosen["union"] == two.chosen["union"]
+    answered = [[(a.text, a.scores) for (a,) in found.answers["union"]["union"]] for found in (one, two)]
+    assert answered[0] == answered[1]
     assert one.best_source == two.best_source
 
 
@@ -167,7 +159,7 @@ def test_candidates_are_spread_by_the_users_own_bandit(world, bench, settings, a
     _, counts = union.sample(lab, asked, ("zero_shot", "rag"), {}, thompson=True)
     assert all(counts[query.id].sum() == 4 for query in asked.new.queries)
     assert np.mean([counts[query.id][1] for query in asked.new.queries]) > 3
-    assert all((counts[query.id] == [2, 2]).all() for query in asked.own)
+    assert all((counts[query.id] == [2, 2]).all() for query in asked.new_pseudo)
 
 
 def _all(made, own):
@@ -179,7 +171,7 @@ def test_no_record_of_a_pseudo_query_is_in_its_prompts(world, bench, settings):
     lab = bench(made, settings(candidates=2), transport=scripted.Scripted())
     asked = asked_of(made, lab)
     union.sample(lab, asked, ("zero_shot", "rag", "full_profile"), {}, thompson=False)
-    for query in (*asked.taught, *asked.own):
+    for query in (*asked.train_pseudo, *asked.new_pseudo):
         planted = made.record(query).fields["title"].split()[0]  # own...z stands in no other text
         assert not [
             r for r in lab.ctx.llm.requests() if r.group == query.user_id and _asks(r, query) and _shows(r, planted)

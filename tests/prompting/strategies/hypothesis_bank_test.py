@@ -6,7 +6,6 @@ import re
 import pytest
 
 from hydrajax.data import tasks
-from hydrajax.llm import planner, store
 from hydrajax.prompting import contract
 from hydrajax.prompting.strategies import hypotheses, hypothesis_bank
 from hydrajax.types import Query, Record, User
@@ -232,18 +231,6 @@ def test_long_records_are_cut_so_that_a_proposal_fits(ctx):
     more = [wanted.messages[0].text for wanted in here.llm.asked if kind_of(wanted) == "more"]
     assert more and all(text.count("long") < 200 and text.count("a says") == 2 for text in more)
     assert here.cut["records"] > 0
-
-
-def test_a_plan_counts_the_most_that_may_be_asked(context):
-    counting = planner.Planner("scripted", store.Store.without_making())
-    found = learn(context(llm=counting, population=OTHERS), person("a", 7), person("b", 2))
-    assert {stage: plan.calls for stage, plan in counting.stages.items() if plan.calls} == {
-        "hypotheses": 2,
-        "hypotheses tried": 3 * 4 + 2 * 4,
-        "more hypotheses": 1,
-    }
-    assert all(model.text for model in found.values())
-    assert planner.is_placeholder("0a1b2c-3 the word.") and not planner.is_placeholder("word 0a1b2c-3")
 
 
 def test_its_prompt_is_that_of_hypotheses(context):

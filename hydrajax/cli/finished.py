@@ -1,0 +1,73 @@
+"""`hydrajax report` and `hydrajax answer`: what is done with a finished run."""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Annotated
+
+import tyro
+
+from hydrajax.cli import console
+from hydrajax.runs.machine import Machine
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """Print a run's table and write its report.html again."""
+
+    run: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The run folder."""
+
+    def __call__(self, command: str) -> None:
+        """Writes and prints."""
+        from hydrajax import files
+        from hydrajax.runs import folder
+
+        module = folder.read(self.run)["module"]
+        results = files.read_json(self.run / "results.json")
+        from hydrajax.runs import run
+
+        kind = run.kind(module)
+        path = kind.write_report(self.run)
+        console.stdout().print(kind.text_table(results))
+        print(path)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Use a trained run: retrieve, rerank, sample, adapt, and print the answer."""
+
+    run: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The folder of a finished run."""
+    user: str
+    """A user of the run's data; anybody else is answered without a profile."""
+    input: str
+    """What is asked, without the task's instruction."""
+    explain: bool = False
+    """Also print the records shown, the candidates and their scores."""
+    llm: str | None = None
+    """Another LLM than the run's."""
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+
+    def __call__(self, command: str) -> None:
+        """Answers, and prints the answer."""
+        from hydrajax.runs import folder
+
+        folder.read_config(self.run)
+        from hydrajax.runs import answer
+
+        answered = answer.answer(self.run, self.user, self.input, llm=self.llm, machine=self.machine)
+        if not answered.known:
+            print(f"hydrajax: {self.user!r} is no user of this run: answered without a profile", file=sys.stderr)
+        print(answered.prediction)
+        if not self.explain:
+            return
+        out = console.stdout()
+        head = "the user's own head" if answered.personal else "the pooled head (the user has none)"
+        out.print(f"\nchosen by {head}")
+        for record in answered.records:
+            out.print(f"record {record.id}: {' | '.join(record.fields.values())}", markup=False)
+        for candidate, score in sorted(
+            zip(answered.candidates, answered.scores, strict=True), key=lambda pair: -pair[1]
+        ):
+            out.print(f"{score:+8.3f}  {candidate.votes}x  {candidate.text}", markup=False)

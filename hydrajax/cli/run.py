@@ -1,0 +1,201 @@
+"""`hydrajax run KIND` and `hydrajax run --config FILE.py`: tyro over the configuration of the run itself.
+
+Settings that are not given are those of a preset, which may be given too. So the preset and the LLM are parsed first,
+and the configuration with what follows from them as its defaults is parsed second.
+"""
+
+import copy
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import inspect
+import json
+import operator
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Generic, TypeVar, get_args
+
+import rich.table
+import tyro
+
+from hydrajax import retrieval
+from hydrajax.cli import console
+from hydrajax.nn import families
+from hydrajax.prompting import registry
+from hydrajax.runs import config as config_lib
+from hydrajax.runs.machine import Machine
+from hydrajax.types import DataError
+
+C = TypeVar("C", bound=config_lib.Configuration)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Command(Generic[C]):
+    """A run, and where it runs."""
+
+    config: Annotated[C, tyro.conf.arg(name="")]
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+    out: pathlib.Path | None = None
+    """The run folder; by default one under runs/ named by task and settings, so that a repeated command goes on."""
+    plan: bool = False
+    """Print calls, tokens, time and cost per stage, and call nothing."""
+
+    def __call__(self, command: str) -> None:
+        """Runs, and prints the table, what it shows, and where the report is; or plans."""
+        from hydrajax.runs import run
+
+        config = self.config.resolved()
+        if self.plan:
+            for plan in run.plan(config, machine=self.machine, say=console.say):
+                console.stdout().print(_plan_table(plan))
+            return
+        out = self.out or default_folder(config)
+        results = run.run(config, out, command=command, machine=self.machine, say=console.say)
+        kind = run.kind(config.module)
+        console.stdout().print(kind.text_table(results))
+        for sentence in kind.verdicts(results):
+            console.stdout().print(sentence, markup=False)
+        print(out / config.report)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _File:
+    config: pathlib.Path | None = None
+    smoke: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _First:
+    llm: str = config_lib.RunConfig.llm
+    preset: str = config_lib.RunConfig.preset
+
+
+def parse(arguments: Sequence[str]) -> Command:
+    """The command behind `hydrajax run`.
+
+    Raises:
+      DataError: `--config` names a file without a configuration.
+    """
+    taken: dict[str, Any] = {"return_unknown_args": True, "add_help": False, "prog": "hydrajax run"}
+    file, arguments = tyro.cli(_File, args=arguments, **taken)
+    if file.config is None:
+        if file.smoke:
+            raise DataError("--smoke is of configurations in files; give --config FILE.py")
+        first, _ = tyro.cli(_First, args=arguments, **taken)
+        kinds = [_with_preset(_unfinished(kind), first) for kind in config_lib.KINDS.values()]
+        return tyro.cli(
+            functools.reduce(operator.or_, map(_subcommand, kinds)),
+            args=arguments,
+            prog="hydrajax run",
+            description="Run HYDRA with all baselines and controls, or strategies alone, and write a run folder. "
+            "--config FILE.py takes the configuration that get_config(smoke=False) of a Python file returns, of any "
+            "kind, and its own options override it; with --smoke its smallest size.",
+        )
+    config = read(file.config, smoke=file.smoke)
+    own = _First(llm=config.llm, preset=getattr(config, "preset", "auto"))
+    first, _ = tyro.cli(_First, args=arguments, default=own, **taken)
+    form: Any = Command[type(config)]  # type: ignore[misc]
+    return tyro.cli(
+        form,
+        args=arguments,
+        default=Command(config=_with_preset(config, first)),
+        prog=f"hydrajax run --config {file.config}",
+        description=_document(config),
+    )
+
+
+def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration:
+    """The configuration that a Python file gives: what its `get_config(smoke=False)` returns.
+
+    The folder in which the command is given can be imported from, as with `python -m`.
+
+    Raises:
+      DataError: there is no such file, it cannot be imported, or it gives something else.
+    """
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise DataError(f"{path}: is no Python file, expected one with get_config(smoke=False)")
+    if str(pathlib.Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(pathlib.Path.cwd()))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for the types of their fields
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(smoke=smoke)
+    except Exception as error:
+        raise DataError(f"{path}: gives no configuration ({type(error).__name__}: {error})") from error
+    if not isinstance(config, config_lib.Configuration):
+        raise DataError(f"{path}: get_config gives {type(config).__name__}, expected a Configuration")
+    return config
+
+
+def default_folder(config: config_lib.Configuration) -> pathlib.Path:
+    """Where a run goes that is not told where: the same for the same configuration."""
+    digest = hashlib.sha256(json.dumps(config_lib.to_json(config), sort_keys=True).encode()).hexdigest()[:8]
+    return pathlib.Path("runs") / f"{config.title}-{digest}"
+
+
+def _subcommand(config: config_lib.Configuration) -> Any:
+    options = tyro.conf.subcommand(config.experiment, default=Command(config=config), description=_document(config))
+    return Annotated[Command[type(config)], options]  # type: ignore[misc]
+
+
+def _unfinished(kind: type[C]) -> C:
+    """A configuration of its kind's defaults; what has to be given is marked as missing, which no type allows."""
+    config = object.__new__(kind)
+    for field in dataclasses.fields(kind):
+        default = tyro.MISSING if field.default is dataclasses.MISSING else field.default
+        object.__setattr__(config, field.name, default)
+    return config
+
+
+def _with_preset(config: C, first: _First) -> C:
+    """The configuration with the settings of the preset and the LLM that are given; settings of its own it keeps."""
+    if not isinstance(config, config_lib.RunConfig):
+        return config
+    # What is no preset is refused with everything else.
+    preset = first.preset if first.preset in get_args(config_lib.Preset) else config.preset
+    has_own = config.settings not in (None, config.of_preset(config.llm, config.preset))
+    if has_own and preset == config.preset:
+        return config
+    changed = copy.copy(config)
+    object.__setattr__(changed, "settings", config.of_preset(first.llm, preset))
+    return changed
+
+
+def _document(config: config_lib.Configuration) -> str:
+    parts = [inspect.cleandoc(type(config).__doc__ or "")]
+    if hasattr(config, "strategies") or isinstance(config, config_lib.RunConfig):
+        parts.append(_listed("prompt strategies", registry.summaries()))
+    if isinstance(config, config_lib.RunConfig):
+        parts.append(_listed("head families", families.summaries()))
+        parts.append(_listed("retrievers", retrieval.summaries()))
+    return "\n\n".join(parts)
+
+
+def _listed(title: str, summaries: Mapping[str, str]) -> str:
+    return "\n".join([f"{title}:", *(f"  {name}: {summary}" for name, summary in summaries.items())])
+
+
+def _plan_table(plan: Any) -> rich.table.Table:
+    table = rich.table.Table(title=f"{plan.model}: nothing was called")
+    for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    counts = {
+        name: (stage.calls, stage.cached, stage.input_tokens, stage.fresh_input_tokens, stage.output_tokens)
+        for name, stage in plan.stages.items()
+    }
+    for name, numbers in counts.items():
+        table.add_row(name, *(f"{n:,}" for n in numbers))
+    table.add_section()
+    table.add_row("all", *(f"{sum(column):,}" for column in zip(*counts.values(), strict=True)))
+    cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"
+    least, most = plan.tokens
+    table.caption = (
+        f"about {plan.seconds / 3600:.1f} h of calls ({plan.seconds / 60:.0f} min), {cost}\n"
+        + (f"{least:,} to {most:,} tokens in all, by the number of records that is chosen\n" if least < most else "")
+        + "stored: answered without a call; fresh: without the beginning that a prompt shares with the one before it"
+    )
+    return table

@@ -1,0 +1,177 @@
+"""What a run takes: the time of its stages, what it asked of LLMs or would ask, and what a new user costs."""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hydrajax import files
+from hydrajax.evaluation import results, roster
+from hydrajax.llm import models, planner, sampler
+from hydrajax.methods import stages
+from hydrajax.methods.lab import Lab
+
+_TRIALS = (stages.PARAPHRASES, stages.RECORD_TRIALS)
+_ZERO, _SHOWN, _ASKED = stages.ZERO_SHOT_LEARNED, stages.SHOWN_LEARNED, stages.RERANKED_ASKED
+
+# Stages that a method needs, and the share of each: hydra_reranker asks for one answer where hydra asks for b + 1.
+_OWN_POOLS: Mapping[str, Sequence[str]] = {
+    **{name: (stages.learned(name, "whole"), stages.notes(name), name) for name in roster.PROMPTS},
+    "hydra_reranker": (*_TRIALS, _ASKED),
+    "hydra_adapter": (stages.PARAPHRASES, _ZERO, stages.ZERO_SHOT_ASKED),
+    "hydra": (*_TRIALS, _SHOWN, _ASKED),
+}
+
+
+class Clock:
+    """Times stages and says when one is done."""
+
+    def __init__(self, say: Callable[[str], None]):
+        self.seconds: dict[str, float] = {}
+        self._say = say
+        self._start = time.monotonic()
+
+    @property
+    def total(self) -> float:
+        """Seconds since the clock was made."""
+        return time.monotonic() - self._start
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times what is done inside."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - start, 2)
+        self._say(f"{name}: {self.seconds[name]:.1f} s")
+
+
+def llm(sampled: sampler.Sampler) -> results.Llm:
+    """What was asked so far."""
+    usage = dataclasses.asdict(sampled.usage)
+    return results.Llm(**{field.name: usage[field.name] for field in dataclasses.fields(results.Llm)})
+
+
+def note(
+    out: pathlib.Path,
+    command: str,
+    clock: Clock,
+    llms: Sequence[sampler.Sampler],
+    *,
+    finished: bool,
+) -> None:
+    """A line on what an invocation has cost so far, in the run's folder, also of one that is interrupted.
+
+    Args:
+      out: the run's folder.
+      command: of the invocation.
+      clock: of the invocation.
+      llms: what asked the LLM, and another one that judges where there is one.
+      finished: whether it came to its end.
+    """
+    line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
+    for name, asked in zip(("llm", "judge_llm"), map(llm, llms), strict=False):
+        line |= dataclasses.asdict(asked) if name == "llm" else {name: dataclasses.asdict(asked)}
+    files.append_line(out / "invocations.jsonl", line)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would ask for.
+
+    Attributes:
+      model: the LLM's name.
+      stages: by stage.
+      tokens: of prompts and answers together, if the least and if the most records are shown.
+      cost_usd: None where no price is known.
+      seconds: estimate of the time in calls.
+    """
+
+    model: str
+    stages: dict[str, planner.StagePlan]
+    tokens: tuple[int, int]
+    cost_usd: float | None
+    seconds: float
+
+
+def plan(counting: planner.Planner, *, parallel: int, batch: bool, tokens: tuple[int, int] | None = None) -> Plan:
+    """What a planner has counted.
+
+    Args:
+      counting: after everything was asked of it.
+      parallel: requests under way at once.
+      batch: whether they go in Message Batches, at half the price.
+      tokens: see `Plan`; by default those counted.
+    """
+    return Plan(
+        model=counting.model,
+        stages=counting.stages,
+        tokens=tokens or (counting.tokens, counting.tokens),
+        cost_usd=counting.cost(batch=batch),
+        seconds=sum(
+            (
+                models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
+                for s in counting.stages.values()
+            ),
+            start=0.0,
+        ),
+    )
+
+
+def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
+    """Mean calls, tokens and dollars of a new user: what is learned of the user, and answers to the user's queries.
+
+    Answers from the store count as if they had been paid for in this run.
+    """
+    needed_by = dict(_OWN_POOLS)
+    if lab.settings.adapter_pools == "shared":
+        needed_by["hydra_adapter"] = (*needed_by["hydra_adapter"], _SHOWN)
+        needed_by["hydra"] = (*needed_by["hydra"], _ZERO)
+    if lab.settings.adapter_pools in ("zero_shot", "feedback"):
+        needed_by["hydra"] = (*_TRIALS, _ZERO, _ASKED)
+    needed_by |= _union(lab.settings.strategies)
+    price = models.find(lab.ctx.llm.model)
+    costs = {}
+    booked = {stage for stage, _ in lab.ledger}
+    for method, needed in needed_by.items():
+        if method in roster.PROMPTS and method not in booked:
+            continue
+        totals = {"calls": 0.0, "input_tokens": 0.0, "output_tokens": 0.0}
+        for stage in needed:
+            share = 1 / (lab.settings.samples + 1) if method == "hydra_reranker" and stage == _ASKED else 1.0
+            for user_id in user_ids:
+                entry: Mapping[str, int] = lab.ledger.get((stage, user_id), {})
+                for name in totals:
+                    totals[name] += share * entry.get(name, 0)
+        mean = {name: round(total / max(1, len(user_ids)), 3) for name, total in totals.items()}
+        costs[method] = results.NewUser(**mean, cost_usd=price.cost(mean["input_tokens"], mean["output_tokens"]))
+    return costs
+
+
+def _union(strategies: Sequence[str]) -> dict[str, Sequence[str]]:
+    """What the union's methods ask for: all sources learn of the user, answer the user's records, and the queries."""
+    if not strategies:
+        return {}
+    needed = [stages.PARAPHRASES]
+    for name in strategies:
+        asked = [stages.union_learned(name), stages.union_asked(name)]
+        needed += [stages.learned(name, "whole"), stages.learned(name, "half"), *map(stages.notes, asked), *asked]
+    return {"union": needed, "llm_choice": (*needed, stages.LLM_CHOICE)}
+
+
+def summed(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Numbers of several runs added up; texts as in the first, None where any part has None."""
+    return {name: _total([part[name] for part in parts]) for name in parts[0]}
+
+
+def averaged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of numbers of several runs; None where any part has None."""
+    totals = {name: _total([part[name] for part in parts]) for name in parts[0]}
+    return {name: total / len(parts) if isinstance(total, int | float) else total for name, total in totals.items()}
+
+
+def _total(values: Sequence[Any]) -> Any:
+    if any(value is None for value in values):
+        return None
+    return values[0] if isinstance(values[0], str) else sum(values)

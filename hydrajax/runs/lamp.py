@@ -1,0 +1,181 @@
+"""HYDRA with all baselines and controls, on LaMP, on a task of one's own, or on simulated users: a kind of run."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from hydrajax import files
+from hydrajax.data import folds
+from hydrajax.evaluation import predictions, results, summary
+from hydrajax.evaluation.report import page
+from hydrajax.methods import baselines, comparison, hydra, selection
+from hydrajax.methods import lab as lab_lib
+from hydrajax.runs import accounts, compare, load, saved, workbench
+from hydrajax.runs import plan as plan_lib
+from hydrajax.runs.config import RunConfig
+from hydrajax.runs.run import Rows
+
+write_report, text_table, verdicts = page.write_report, summary.text_table, summary.verdicts
+
+
+def compute(
+    config: RunConfig, data: load.Data, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
+) -> tuple[Rows, dict[str, Any]]:
+    """See `run.Kind.compute`."""
+    lab = _lab(config, data, bench, out)
+    people = people_of(config, data)
+    with clock.stage("prompt baselines"):
+        prompts = {
+            name: baselines.answer(lab, name, people.validation_queries, people.asked) for name in strategies(config)
+        }
+    learns = _learner(config, bench, out / "checkpoints")
+    with clock.stage("hydra"):
+        result = hydra.hydra(lab, learns, people, prompts["rag"].k)
+    with clock.stage("controls"):
+        compared = comparison.compare(lab, people, prompts, result, (data.train, data.validation), bench.embed)
+        rows = compare.rows(lab, compared)
+    saved.save(out / "scorers", result.system)
+    curves = {
+        name: {stage: [[i + 1, v] for i, v in enumerate(curve) if v == v] for stage, curve in choice.curves.items()}
+        for name, choice in learns.choices.items()
+    }
+    files.write_json(out / "curves.json", curves)
+    files.write_json(out / "choices.json", _choices(prompts, learns, compared, lab, data, people))
+    facts = results.RunFacts(
+        experiment=config.experiment,
+        split=config.split,
+        llm=accounts.llm(bench.llm),
+        best_source=compared.best_source,
+        best_prompt=compared.best_prompt,
+        new_user=accounts.new_user(lab, people.new),
+        seconds=dict(clock.seconds),
+    )
+    return rows, results.build(data.task, rows, facts, seed=config.seed)
+
+
+def together(
+    config: RunConfig, out: pathlib.Path, folders: Sequence[pathlib.Path], parts: Sequence[dict[str, Any]]
+) -> tuple[Rows, dict[str, Any]]:
+    """See `run.Kind.together`: one report over the users of all folds, each of whom was held out once."""
+    rows = [row for path in folders for row in predictions.read(path / "predictions.jsonl")]
+    curves = {path.name: files.read_json(path / "curves.json") for path in folders}
+    plots = {f"{fold}: {name}": plot for fold, by_name in curves.items() for name, plot in by_name.items()}
+    files.write_json(out / "curves.json", plots)
+    files.write_json(
+        out / "choices.json", {path.name: dict(files.read_json(path / "choices.json")) for path in folders}
+    )
+    facts = results.RunFacts(
+        experiment=config.experiment,
+        split=config.split,
+        llm=results.Llm(**accounts.summed([part["llm"] for part in parts])),
+        # Every user is reported lab, so nobody is left on whom a best source could be chosen.
+        new_user={
+            method: results.NewUser(**accounts.averaged([part["new_user"][method] for part in parts]))
+            for method in parts[0]["new_user"]
+        },
+        seconds=accounts.summed([part["seconds"] for part in parts]),
+    )
+    return rows, results.build(load.task(config), rows, facts, seed=config.seed)
+
+
+def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
+    """See `run.Kind.plan`.
+
+    What the answers will decide is guessed until they are there: which number of records validation users choose (the
+    middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers.
+    """
+
+    def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK = plan_lib.middle) -> accounts.Plan:
+        for config, data in runs:
+            plan_lib.ask(
+                _lab(config, data, counting),
+                people_of(config, data),
+                strategies(config),
+                (data.train, data.validation),
+                functools.partial(_learner, config, counting, None),
+                guess_k,
+            )
+        (planned,) = counting.plans()
+        return planned
+
+    planned = count(bench)
+    calls = sum(stage.calls for stage in planned.stages.values())
+    if len(runs[0][0].settings.shown) > 1 and calls > 0:
+        least, most = sorted(count(bench.afresh(), guess_k).tokens[0] for guess_k in (min, max))
+        planned = dataclasses.replace(planned, tokens=(least, most))
+    return [planned]
+
+
+def strategies(config: RunConfig) -> tuple[str, ...]:
+    """The prompt strategies that a run compares."""
+    return tuple(dict.fromkeys((*baselines.STRATEGIES, *load.strategies(config))))
+
+
+def people_of(config: RunConfig, data: load.Data) -> hydra.People:
+    """Training, validation and new users with what they are asked."""
+    labelled = data.train.queries
+    if config.settings.label_queries is not None:
+        labelled = folds.subset(
+            data.train, users=None, queries_per_user=config.settings.label_queries, seed=config.seed
+        ).queries
+    return hydra.People(
+        train=tuple(data.train.users),
+        validation=tuple(data.validation.users),
+        new=tuple(data.dev.users),
+        label_queries=labelled,
+        validation_queries=data.validation.queries,
+        new_queries=data.dev.queries,
+        feedback=data.feedback,
+    )
+
+
+def _lab(
+    config: RunConfig, data: load.Data, bench: workbench.Workbench, folder: pathlib.Path | None = None
+) -> lab_lib.Lab:
+    return bench.lab(
+        data.task,
+        data.users,
+        dataclasses.replace(config.settings, strategies=load.strategies(config)),
+        seed=config.seed,
+        population=data.train.users,
+        reward=data.reward,
+        folder=folder,
+    )
+
+
+def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path | None) -> selection.ValidatedLearner:
+    adapter = dataclasses.replace(config.scorer, family=config.adapter_family or config.scorer.family, seed=config.seed)
+    return selection.ValidatedLearner(
+        bench.encode,
+        [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
+        families={"reranker": config.reranker_family or config.scorer.family},
+        epochs=config.epochs,
+        folder=folder,
+    )
+
+
+def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:
+    """What validation users chose, and what was cut: enough to see why the run looks as it does."""
+    return {
+        "validation_users": len(people.validation),
+        "validation_queries": len(people.validation_queries),
+        "shown": {
+            name: {"k": prompt.k, "quality": {str(k): v for k, v in prompt.validation.items()}}
+            for name, prompt in prompts.items()
+        },
+        "scorers": {
+            name: {"family": choice.family, "loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
+            for name, choice in learns.choices.items()
+        },
+        "single_sources": compared.validation,
+        "best_source": compared.best_source,
+        "best_prompt": compared.best_prompt,
+        "union": compared.union,
+        "cut_from_records": dict(lab.ctx.cut),
+        "faults": dict(lab.ctx.faults),
+        "skipped": list(data.skipped),
+        "notes": list(data.notes),
+        "removed": None if data.removed is None else dataclasses.asdict(data.removed),
+    }

@@ -1,0 +1,31 @@
+"""The authors and their texts of an authorship run, from its configuration."""
+
+import pathlib
+from collections.abc import Callable
+
+from hydrajax.data import authorship, texts_by_author
+from hydrajax.prompting import registry
+from hydrajax.runs.config import Authorship
+
+
+def load(config: Authorship, say: Callable[[str], None]) -> authorship.Authorship:
+    """See `run.Loader`.
+
+    Raises:
+      DataError: an unknown strategy; faulty texts, or too few of them.
+    """
+    for name in registry.left_out(config.strategies, cross_user=config.cross_user):
+        say(f"note: {name} looks at other authors' texts, which is switched off: it is left out")
+    assert not isinstance(config.shown_words, str)
+    data = authorship.draw(
+        texts_by_author.read([pathlib.Path(path) for path in config.data]),
+        authors=config.authors,
+        shown=config.shown,
+        validation=config.validation,
+        test=config.test,
+        shown_words=config.shown_words,
+        seed=config.seed,
+    )
+    for sentence in data.notes:
+        say(f"note: {sentence}")
+    return data

@@ -1,0 +1,154 @@
+"""Counts what a run would ask for: its own code, with a sampler that counts and guesses of what answers will decide.
+
+Guessed is, until the answers are there: which number of records validation users choose, which records the reranker
+prefers, how bandits spread candidates (almost evenly: placeholders teach them nothing), among which candidates the LLM
+chooses, and what it says of users where a strategy asks on by what it says.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hydrajax.data import draws
+from hydrajax.llm import planner
+from hydrajax.methods import baselines, hydra, llm_choice, scorers, selection, shuffled
+from hydrajax.methods.answers import Pool
+from hydrajax.methods.lab import Lab
+from hydrajax.methods.rows import Row
+from hydrajax.methods.union import union
+from hydrajax.prompting import contract, registry
+from hydrajax.prompting.strategies import hypotheses, hypothesis_bank
+from hydrajax.types import Candidate, Query, Split
+
+GuessK = Callable[[Sequence[int]], int]
+
+HYPOTHESIS_WORDS = 12  # of a hypothesis, where an answer is not there yet
+
+
+def middle(ks: Sequence[int]) -> int:
+    """The middle one, of an even number the larger of the two."""
+    return sorted(ks)[len(ks) // 2]
+
+
+def ask(
+    lab: Lab,
+    people: hydra.People,
+    strategies: Sequence[str],
+    train: Sequence[Split],
+    learner: Callable[[], hydra.Learner],
+    guess_k: GuessK = middle,
+) -> None:
+    """Puts to a planner what a run would ask its LLM.
+
+    Args:
+      lab: of the run, with a planner for its LLM.
+      people: who is who.
+      strategies: the prompt strategies that are compared.
+      train: training and validation users.
+      learner: the run's own, where every answer that its reranker would learn from is stored: what that learns is then
+        what the run will learn, and the count is exact.
+      guess_k: which of several numbers of records is counted.
+    """
+    counting = lab.ctx.llm
+    assert isinstance(counting, planner.Planner)
+    lab = dataclasses.replace(lab, strategy=strategy)
+
+    def choose_k(lab: Lab, name: str, validation: Sequence[Query]) -> tuple[int, dict[int, float]]:
+        before = counting.calls
+        k, means = selection.choose_k(lab, name, validation)
+        # Placeholders do not say which is best.
+        return (guess_k(list(means)) if counting.calls > before else k), means
+
+    prompts = {
+        name: baselines.answer(lab, name, people.validation_queries, people.asked, choose_k) for name in strategies
+    }
+    guessing = GuessingLearner(lambda: None if counting.calls else learner(), seed=lab.seed)
+    hydra.hydra(lab, guessing, people, prompts["rag"].k)
+    if lab.settings.strategies:
+        ks = {name: prompts[name].k for name in lab.settings.strategies}
+        _ask_union(lab, union.questions(lab, people, train), ks)
+
+
+def _ask_union(lab: Lab, asked: union.Questions, ks: dict[str, int]) -> None:
+    """The union, with its controls. Of the proposals only the task's labels are put before the LLM that chooses."""
+    sampled, _ = union.sample(lab, asked, lab.settings.strategies, ks, thompson=True)
+    shuffled.answers(lab, ks, asked.new.queries)
+    labels = [Candidate(text=label, source="proposal") for label in lab.ctx.task.labels]
+    pools = [
+        Pool(
+            query=query,
+            candidates=labels
+            or [candidate for by_query in sampled.values() for candidate in by_query.get(query.id, ())],
+        )
+        for query in asked.new.queries
+    ]
+    llm_choice.choose(lab, pools, lab.settings.shown[0])
+
+
+def strategy(name: str) -> contract.Strategy:
+    """The prompt strategy, or what stands in for one that asks on by what the LLM says: for `Lab.strategy`."""
+    return GuessingBank() if name == hypothesis_bank.HypothesisBank.name else registry.get(name)
+
+
+class GuessingBank(hypothesis_bank.HypothesisBank):
+    """Reads a list of hypotheses, one of each kind, in an answer that is not there yet, so that trials are counted."""
+
+    name = hypothesis_bank.HypothesisBank.name
+
+    def read(self, answer: str) -> hypotheses.Parsed:
+        """See `Hypotheses.read`."""
+        if not planner.is_placeholder(answer):
+            return super().read(answer)
+        words = " ".join(answer.split()[:HYPOTHESIS_WORDS])
+        return hypotheses.Parsed(lines=tuple(f"{kind}: {words}" for kind in hypotheses.KINDS))
+
+
+class GuessingLearner:
+    """`hydra.Learner`: trains only what it can, and guesses the rest.
+
+    Args:
+      known: the run's own learner where every answer that it would learn from is stored, else None.
+      seed: of the guesses.
+    """
+
+    def __init__(self, known: Callable[[], hydra.Learner | None] = lambda: None, *, seed: int = 0):
+        self._known = known
+        self._seed = seed
+
+    def fit(
+        self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
+    ) -> scorers.TrainedScorer:
+        """See `hydra.Learner.fit`."""
+        if name != "reranker":
+            return scorers.Untrained()  # nothing is asked after the adapter has chosen
+        known = self._known()
+        if known is not None:
+            return known.fit(name, train=train, heads=heads, judged=judged)
+        return GuessedScorer(seed=self._seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuessedScorer:
+    """Stands in for a reranker that is still to be learned.
+
+    How many prompts it will change decides how many calls there are. Here the first row of every third question stays
+    the first (in finished runs the learned reranker kept the retriever's first record for .16 to .46 of the queries),
+    and all other rows change places at random: equal pairs of texts alike, as a scorer has it.
+
+    Attributes:
+      seed: of the draws, which depend on it and on the texts alone.
+    """
+
+    seed: int = 0
+
+    def scores(self, rows: Sequence[Row], *, heads: scorers.Heads = None, pooled: bool = False) -> np.ndarray:
+        """See `TrainedScorer.scores`."""
+        scores = []
+        asked: set[str] = set()
+        for row in rows:
+            first = row.query_id not in asked
+            asked.add(row.query_id)
+            stays = first and draws.number(self.seed, "stays", row.first) % 3 == 0
+            scores.append(2.0 if stays else draws.number(self.seed, row.first, row.second) % 2**20 / 2**20)
+        return np.array(scores, np.float32)

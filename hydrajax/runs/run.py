@@ -1,0 +1,174 @@
+"""The one way of a run of any kind: from its configuration to a folder that holds everything it found.
+
+    load -> workbench -> folder -> compute -> results.json, predictions.jsonl, invocations.jsonl, report.html
+
+A killed run goes on with the same command: answers, base features and compiled programs are kept, checkpoints too
+where pretraining is long; heads on frozen features take seconds and are fitted again.
+"""
+
+import importlib
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
+
+import rich.console
+
+from hydrajax import files
+from hydrajax.runs import accounts, folder, workbench
+from hydrajax.runs.config import Configuration
+from hydrajax.runs.machine import Machine
+
+Say = Callable[[str], None]
+Rows = Sequence[Mapping[str, Any]]
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """The function of a module that reads the data of a kind of run (`Configuration.loader`).
+
+    It imports little, so that what is wrong with data is said at once.
+    """
+
+    def load(self, config: Any, say: Say) -> Any:
+        """Reads the data, and says in sentences what a reader of the results should know of them.
+
+        Raises:
+          DataError: data or settings that cannot be used. Nothing is written then.
+        """
+
+
+@runtime_checkable
+class Kind(Protocol):
+    """The functions of a module that carries out a kind of run (`Configuration.module`)."""
+
+    def compute(
+        self, config: Any, data: Any, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
+    ) -> tuple[Rows, dict[str, Any]]:
+        """The rows of `predictions.jsonl` and the contents of `results.json`; other files it writes itself."""
+
+    def plan(self, runs: Sequence[tuple[Any, Any]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
+        """What runs would ask of each LLM together, by a workbench that counts; of each its configuration and data."""
+
+    def write_report(self, out: pathlib.Path) -> pathlib.Path:
+        """Writes the report of a finished run from its folder alone; returns its path."""
+
+    def text_table(self, results: Mapping[str, Any]) -> rich.console.RenderableType:
+        """The results for a terminal."""
+
+    def verdicts(self, results: Mapping[str, Any]) -> Sequence[str]:
+        """What they show, in sentences."""
+
+
+@runtime_checkable
+class KindInParts(Kind, Protocol):
+    """A kind whose runs may consist of parts (`Configuration.parts`)."""
+
+    def together(
+        self, config: Any, out: pathlib.Path, folders: Sequence[pathlib.Path], results: Sequence[dict[str, Any]]
+    ) -> tuple[Rows, dict[str, Any]]:
+        """As `compute`, from the finished folders of the run's parts and their results."""
+
+
+def kind(module: str) -> Kind:
+    """The module that carries out a kind of run."""
+    return cast(Kind, importlib.import_module(module))
+
+
+def load(config: Configuration, say: Say) -> Any:
+    """The data of a run; see `Loader`."""
+    return cast(Loader, importlib.import_module(config.loader)).load(config, say)
+
+
+def run(
+    config: Configuration,
+    out: pathlib.Path,
+    *,
+    command: str,
+    machine: Machine = Machine(),  # noqa: B008 (frozen)
+    say: Say = print,
+) -> dict[str, Any]:
+    """Runs, and writes the run folder.
+
+    Args:
+      config: what is run.
+      out: the run folder; of a run with the same configuration it is continued.
+      command: the exact command, kept in the folder.
+      machine: where it runs.
+      say: gets a line a finished stage.
+
+    Returns:
+      the contents of `results.json`.
+
+    Raises:
+      DataError: bad data, or a folder that holds something else. Nothing is written then.
+      LLMError: the LLM does not answer. Answers received before are stored.
+    """
+    parts = config.parts()
+    if parts:
+        return _run_parts(config, parts, out, command=command, machine=machine, say=say)
+    clock = accounts.Clock(say)
+    with clock.stage("data"):
+        data = load(config, say)
+    with workbench.opened(machine, config.llms, config.encoder) as bench:
+        carries_out = kind(config.module)
+        folder.prepare(out, config, command)
+        finished = False
+        try:
+            rows, results = carries_out.compute(config, data, bench, out, clock)
+            with clock.stage("report"):
+                _write(carries_out, out, rows, results)
+            finished = True
+        finally:
+            accounts.note(out, command, clock, bench.llms, finished=finished)
+    return results
+
+
+def _run_parts(
+    config: Configuration,
+    parts: Sequence[Configuration],
+    out: pathlib.Path,
+    *,
+    command: str,
+    machine: Machine,
+    say: Say,
+) -> dict[str, Any]:
+    """Every part in a folder of its own, and one report over all."""
+    load(parts[0], _unsaid)  # what cannot be run is reported before anything is written
+    with workbench.opened(machine, config.llms, config.encoder):
+        folder.prepare(out, config, command)
+    folders = [out / part.part for part in parts]
+    results = []
+    for i, (part, part_out) in enumerate(zip(parts, folders, strict=True)):
+        say(f"{part.part}, {i + 1} of {len(parts)}")
+        results.append(run(part, part_out, command=command, machine=machine, say=say))
+    carries_out = kind(config.module)
+    assert isinstance(carries_out, KindInParts)
+    return _write(carries_out, out, *carries_out.together(config, out, folders, results))
+
+
+def plan(
+    config: Configuration,
+    *,
+    machine: Machine = Machine(),  # noqa: B008 (frozen)
+    say: Say = print,
+) -> Sequence[accounts.Plan]:
+    """Counts the calls of a run without making one, stored answers left out.
+
+    Returns:
+      a plan for each LLM.
+    """
+    parts = config.parts() or [config]
+    runs = [(part, load(part, _unsaid if i else say)) for i, part in enumerate(parts)]
+    with workbench.planning(machine, config.llms, config.encoder) as bench:
+        return kind(config.module).plan(runs, bench)
+
+
+def _unsaid(sentence: str) -> None:
+    """What was said before."""
+
+
+def _write(carries_out: Kind, out: pathlib.Path, rows: Rows, results: dict[str, Any]) -> dict[str, Any]:
+    files.write_lines(out / "predictions.jsonl", rows)
+    files.write_json(out / "results.json", results)
+    carries_out.write_report(out)
+    return results

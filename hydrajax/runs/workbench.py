@@ -1,0 +1,224 @@
+"""Everything that a run, an experiment or a command opens: LLMs, store, base, caches, compiled programs, labs.
+
+with workbench.opened(machine, llms=("local",), base=config.Base()) as bench:
+    lab = bench.lab(task, users, settings, seed=0)
+    sampling.answer(lab, ...); bench.encode(pairs); bench.embed(texts); bench.llm.usage
+
+with workbench.planning(machine, llms=("local",), base=config.Base()) as bench:
+    ...                          the same, which counts what would be asked, calls nobody and leaves nothing behind
+    bench.plans()
+"""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hydrajax import progress
+from hydrajax.data import tasks
+from hydrajax.llm import planner, request, sampler, store, usage
+from hydrajax.methods import lab as lab_lib
+from hydrajax.methods import settings as settings_lib
+from hydrajax.nn import feature_cache
+from hydrajax.prompting import contract, library, registry
+from hydrajax.runs import accounts
+from hydrajax.runs.config import Base
+from hydrajax.runs.machine import Machine
+from hydrajax.types import User
+
+Encode = Callable[[Sequence[tuple[str, str]]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Workbench:
+    """What is open.
+
+    Attributes:
+      machine: where and how LLMs are asked.
+      transports: the way to each LLM.
+      llms: what asks them; they spend of one budget. Nobody is asked by planners.
+      store: their answers.
+      encode: pairs of texts -> features [N, D] of the base.
+      embed: texts -> features [N, D].
+      strategy: the prompt strategy of a name; in a plan, what stands in for one.
+    """
+
+    machine: Machine
+    transports: tuple[request.Transport, ...]
+    llms: tuple[sampler.StoredSampler | planner.Planner, ...]
+    store: store.Store
+    encode: Encode
+    embed: contract.Embed
+    strategy: Callable[[str], contract.Strategy] = registry.get
+
+    @property
+    def llm(self) -> sampler.Sampler:
+        """The LLM that answers; without any, one that must not be asked."""
+        return self.llms[0] if self.llms else _Nobody()
+
+    def last_llm(self) -> sampler.Sampler:
+        """The last LLM, once the others are asked no more: of embedded LLMs a machine serves one at a time."""
+        for done in self.llms[:-1]:
+            done.close()
+        return self.llms[-1]
+
+    def lab(
+        self,
+        task: tasks.Task,
+        users: Mapping[str, User],
+        settings: settings_lib.Settings,
+        *,
+        seed: int = 0,
+        population: Mapping[str, User] | None = None,
+        reward: lab_lib.Reward | None = None,
+        folder: pathlib.Path | None = None,
+    ) -> lab_lib.Lab:
+        """The task, the users and the LLM, for methods.
+
+        Args:
+          task: what is asked.
+          users: everybody who is asked about, by id.
+          settings: of the method.
+          seed: of every draw.
+          population: whom strategies may look at that compare users, where the settings allow it.
+          reward: of (user id, text), where simulated users judge.
+          folder: keeps what strategies learn of users; None for memory.
+        """
+        ctx = contract.Context(
+            task=task,
+            llm=self.llm,
+            settings=settings.prompts,
+            population=population if settings.cross_user else None,
+            embed=self.embed,
+            seed=seed,
+        )
+        models = library.Library(None if folder is None else folder / library.FILE)
+        return lab_lib.Lab(
+            ctx=ctx, users=users, settings=settings, reward=reward, seed=seed, library=models, strategy=self.strategy
+        )
+
+    def afresh(self) -> "Workbench":
+        """For a plan: the same with counts from nothing."""
+        planners = (planner.Planner(transport.model, self.store) for transport in self.transports)
+        return dataclasses.replace(self, llms=tuple(planners))
+
+    def plans(self) -> tuple[accounts.Plan, ...]:
+        """What has been counted, one plan an LLM."""
+        batch = self.machine.transport == "batches"
+        return tuple(
+            accounts.plan(llm, parallel=transport.parallel, batch=batch)
+            for llm, transport in zip(self.llms, self.transports, strict=True)
+            if isinstance(llm, planner.Planner)
+        )
+
+
+@contextlib.contextmanager
+def opened(machine: Machine, llms: Sequence[str], base: Base | None = None) -> Iterator[Workbench]:
+    """Opens everything, and closes it again.
+
+    Args:
+      machine: where and how LLMs are asked.
+      llms: their names, the one that answers first; () where none is asked.
+      base: loaded at once; None where nothing is encoded, for which JAX is not imported either.
+
+    Raises:
+      LLMError: an LLM cannot be had.
+      DataError: the store or the base cannot be had.
+    """
+    with contextlib.ExitStack() as closing:
+        transports = tuple(machine.connect(llm) for llm in llms)
+        for transport in transports:
+            transport.check()
+        answers = store.Store(machine.store) if llms else store.Store.without_making(machine.store)
+        closing.callback(answers.close)
+        features = machine.features(answers.path)
+        encode: Encode = _without_base
+        embed: contract.Embed = _without_base
+        if base is not None:
+            encode, embed = encoders(base, features)
+            _keep_compiled(features.parent / "compiled")
+        samplers: list[sampler.StoredSampler] = []
+        for transport in transports:
+            first = samplers[0] if samplers else None
+            samplers.append(sampler.StoredSampler(transport, answers, budget=machine.budget, beside=first))
+        for stored in reversed(samplers):
+            closing.callback(stored.close)
+        yield Workbench(
+            machine=machine, transports=transports, llms=tuple(samplers), store=answers, encode=encode, embed=embed
+        )
+
+
+@contextlib.contextmanager
+def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) -> Iterator[Workbench]:
+    """The same for a plan: requests are counted, stored answers left out. The base is loaded where it is needed, and
+    what it computes is remembered but not kept.
+
+    Raises:
+      LLMError: there is no LLM of a name.
+    """
+    from hydrajax.runs import plan  # with all that methods need
+
+    transports = tuple(machine.connect(llm) for llm in llms)
+    loaded = functools.cache(lambda: (_without_base, _without_base) if base is None else encoders(base, None))
+    with contextlib.closing(store.Store.without_making(machine.store)) as answers:
+        yield Workbench(
+            machine=machine,
+            transports=transports,
+            llms=tuple(planner.Planner(transport.model, answers) for transport in transports),
+            store=answers,
+            encode=lambda pairs: loaded()[0](pairs),
+            embed=feature_cache.in_memory(lambda texts: loaded()[1](texts)),
+            strategy=plan.strategy,
+        )
+
+
+def encoders(base: Base, cache: pathlib.Path | None) -> tuple[Encode, contract.Embed]:
+    """Features of pairs, and embeddings of texts, of a frozen base.
+
+    Args:
+      base: which one.
+      cache: folder that keeps features; None for none.
+
+    Raises:
+      DataError: there is no such base.
+    """
+    from hydrajax.nn import encode
+    from hydrajax.nn.bases import blocks
+
+    loaded = encode.load_base(base.name, base.pooling, blocks.Compute(dtype=base.dtype))
+
+    def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        with progress.bar("features") as advance:
+            return encode.encode_pairs(loaded, pairs, max_tokens=base.max_pair_tokens, cache=cache, progress=advance)
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        with progress.bar("embeddings") as advance:
+            return encode.embed(loaded, texts, cache=cache, progress=advance)
+
+    return encode_pairs, embed
+
+
+class _Nobody:
+    """Stands in for a sampler where nothing is asked."""
+
+    model = "none"
+    usage = usage.Usage(model="none")
+
+    def sample(self, requests: Sequence[request.Request], *, stage: str) -> list[request.Answer]:
+        raise ValueError(f"{stage}: {len(requests)} requests, but the workbench was opened without an LLM")
+
+
+def _without_base(texts: Sequence[Any]) -> np.ndarray:
+    raise ValueError(f"{len(texts)} texts are to be encoded, but the workbench was opened without a base")
+
+
+def _keep_compiled(path: pathlib.Path) -> None:
+    """Compiled programs are kept on the disk: compiling is most of the time that small fits take."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -1,0 +1,104 @@
+"""How a scorer is fitted. Configurations are read where nothing is computed yet: this file imports no JAX."""
+
+import dataclasses
+import math
+import numbers
+from typing import Any, Literal
+
+from hydrajax.nn import families
+from hydrajax.types import DataError
+
+LARGEST_RATE = 1000
+LOSSES = ("cross_entropy", "pairwise", "regression", "listwise")  # the names in `losses.LOSSES`
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How a scorer is fitted.
+
+    Attributes:
+      family: a name of `families.names()`, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
+      loss: a name of `losses.LOSSES`.
+      epochs: passes over a user's examples.
+      learning_rate: of the heads, constant in personalisation; times the factor of a family that has one.
+      weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
+      dropout: in the heads that have it.
+      batch_examples: most examples of a user in one update.
+      users_per_batch: users in one update where the base learns (of shared parameters alone: at most 8), and in one
+        group of personalisation.
+      init: new heads start at the pooled head (`pooled`), or at an initialisation of their own (`fresh`, HYDRA).
+      pooled_epochs: passes over all users' examples for the pooled head.
+      pooled_learning_rate: of the pooled head and of shared parameters, falls to 0 in a line.
+      prior_strength: of the Gaussian prior around the pooled head, worth so many examples; convex families need one.
+      pooled_ridge: the same around 0 for the pooled head of a convex family.
+      train_base: the base learns too; examples then hold tokens.
+      base_learning_rate: of the base (HYDRA: 2e-5).
+      fit_bank: training users get heads of their own as well, which new users do not need on frozen features.
+      moments: type of the moments that AdamW keeps of heads; bfloat16 takes half of the memory.
+      seed: of every initialisation, order and dropout.
+    """
+
+    family: str = "mlp"
+    loss: str = "cross_entropy"
+    epochs: int = 8
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+    batch_examples: int = 32
+    users_per_batch: int = 64
+    init: Literal["pooled", "fresh"] = "pooled"
+    pooled_epochs: int = 8
+    pooled_learning_rate: float = 1e-3
+    prior_strength: float = 10.0
+    pooled_ridge: float = 30.0
+    train_base: bool = False
+    base_learning_rate: float = 2e-5
+    fit_bank: bool = True
+    moments: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+
+def check(config: FitConfig) -> None:
+    """Refuses what cannot be fitted.
+
+    Raises:
+      DataError: an unknown name, or a number out of its range.
+    """
+    choices = {"loss": LOSSES, "init": ("pooled", "fresh"), "moments": ("float32", "bfloat16")}
+    for name, names in choices.items():
+        if getattr(config, name) not in names:
+            raise DataError(f"{name} is {getattr(config, name)!r}, expected one of {', '.join(names)}")
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    check_numbers(**{name: value for name, value in values.items() if type(getattr(FitConfig, name)) in (int, float)})
+    plain, settings = families.parse(config.family)
+    # The plain name of a family needs no look into its file, which imports JAX; nor does a name that there is not.
+    if settings or plain not in families.names():
+        families.KIND.load(plain)
+        from hydrajax.nn import heads
+
+        heads.get(config.family)
+
+
+def check_numbers(**values: Any) -> None:
+    """Refuses settings that are no numbers, or out of their range.
+
+    Raises:
+      DataError: the first that is.
+    """
+    for name, value in values.items():
+        whole = name.endswith(("epochs", "batch_examples", "users_per_batch", "seed"))
+        kind: Any = numbers.Integral if whole else numbers.Real
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise DataError(f"{name} is {value!r}, expected a {'whole ' * whole}number")
+        if name == "seed":
+            fits, expected = 0 <= value < 2**31, "a whole number, 0 or more"
+        elif whole:
+            fits, expected = value >= 1, "1 or more"
+        elif name.endswith("learning_rate"):
+            fits, expected = 0 < value < LARGEST_RATE, f"more than 0 and less than {LARGEST_RATE}"
+        elif name == "dropout":
+            fits, expected = 0 <= value < 1, "0 or more and less than 1"
+        else:
+            fits, expected = 0 <= value < math.inf, "a finite number of 0 or more"
+        if not fits:
+            raise DataError(f"{name} is {value}, expected {expected}")

@@ -1,0 +1,547 @@
+"""Heads fitted one user after another, everything else frozen: one fit, or the same fit under many settings.
+
+Users are then independent. Instead of one wide step for all, each user's whole fit runs in one compiled loop: on a
+CPU the head and its optimizer state stay in the cache, users with few records cost little beside users with many, and
+the result for a user does not depend on who else is fitted.
+
+Settings are learning rate, weight decay, dropout, prior strength and seed; all of them are fitted in one program. Small
+heads are fitted side by side: what settings have in common (rows of the table, products with shared matrices, the
+kernel of Newton's method) is computed once, and small operations become large ones. Large heads go one after another
+inside the program, since side by side they would not fit into a CPU's cache.
+
+On two busy cores, 64 settings at d = 384 over 100 examples a user (`python -m experiments.benchmarks personalise`),
+one program takes the time of 64 warm fits times .25 to .38 for `linear`, .02 to .03 for `simplex`, and .6 to .94 for
+`mlp`, which goes in turn.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Num
+
+from hydrajax.nn import families, heads
+from hydrajax.nn import scorer as scorers
+from hydrajax.training import checks, losses, newton, programs, rows
+from hydrajax.training import config as configs
+from hydrajax.training import examples as examples_
+from hydrajax.types import DataError
+
+Progress = Callable[[int, int], None]
+# Examples up to which users of a convex family are fitted in one chunk, in a program for each number.
+FEW = (32, 128, 512)
+CHECKED_AT_ONCE = 256  # users
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting of a fit; a convex family looks at `prior_strength` alone.
+
+    Attributes:
+      learning_rate: of AdamW; times the family's own factor where it has one.
+      weight_decay: of AdamW, decoupled.
+      prior_strength: of the Gaussian prior, worth so many examples.
+      dropout: in families that have it; None: the family's own.
+      seed: of initialisations, orders and dropout.
+    """
+
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.01
+    prior_strength: float = 10.0
+    dropout: float | None = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What is fitted, all that does not learn, and what settings have in common.
+
+    A head minimises its mean loss plus prior_strength / (2 n) |head - anchor|^2, n = the user's examples.
+
+    Attributes:
+      family: of the heads.
+      loss: a name of `losses.LOSSES`.
+      examples: of users 0..num_users-1; x holds features.
+      num_users: U.
+      keys: uint32 [U], what tells users apart in draws (initialisation, order, dropout), so that a user's head does not
+        depend on the row; of `checked_keys`.
+      normaliser: statistics of the inputs; None leaves them as they are.
+      shared: parameters that all users share, frozen.
+      anchor: where heads start and what decay and prior pull to; None: initialisations of their own, and zeros.
+      generic: the head of users without examples; None: the anchor.
+      epochs: numbers of passes after which heads are returned; 0 is the generic head.
+      batch_examples: most examples of a mini-batch.
+      decays: the learning rate falls to 0 over the fit.
+      moments: type of AdamW's moments.
+
+    Convex families look at none of the last four but for the 0 in `epochs`.
+    """
+
+    family: heads.Family
+    loss: str
+    examples: examples_.Examples
+    num_users: int
+    keys: np.ndarray
+    normaliser: scorers.Normaliser | None = None
+    shared: heads.Shared = dataclasses.field(default_factory=dict)
+    anchor: heads.User | None = None
+    generic: heads.User | None = None
+    epochs: tuple[int, ...]
+    batch_examples: int
+    decays: bool = False
+    moments: str = "float32"
+
+    @property
+    def dims(self) -> heads.Dims:
+        return heads.Dims(features=self.examples.features.shape[1], extras=self.examples.extras.shape[1])
+
+    def template(self) -> heads.User:
+        """Shapes of one head."""
+        return jax.eval_shape(lambda: self.family.init_user(jax.random.key(0), self.dims))
+
+
+def fit_heads(
+    family: str | heads.Family,
+    x: Float[np.ndarray, "N D"],
+    user: Num[np.ndarray, " N"],
+    label: Num[np.ndarray, " N"] | Bool[np.ndarray, " N"],
+    *,
+    num_users: int,
+    start: heads.User | None = None,
+    shared: heads.Shared | None = None,
+    extras: Float[np.ndarray, "N X"] | None = None,
+    score: Num[np.ndarray, " N"] | None = None,
+    pool: Num[np.ndarray, " N"] | None = None,
+    normaliser: scorers.Normaliser | None = None,
+    user_keys: Num[np.ndarray, " U"] | None = None,
+    loss: str = "cross_entropy",
+    epochs: int = 8,
+    learning_rate: float = 3e-4,
+    weight_decay: float = 0.01,
+    prior_strength: float = 10.0,
+    batch_examples: int = 32,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> heads.User:
+    """Personalises many users at once on features: a head of each user's own, from that user's examples alone.
+
+    Each user's whole fit (all epochs, all mini-batches) is one loop inside one compiled program. Head u minimises
+
+        mean loss of u's examples + prior_strength / (2 n_u) |head - start|^2
+
+    by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex; `epochs`,
+    `learning_rate`, `weight_decay`, `batch_examples` and `seed` then mean nothing. The result is a function of the
+    arguments; a user's head does not depend on who else is fitted, nor on the order of users (see `user_keys`). In what
+    order a user's own examples come does matter to families that are fitted by gradient steps: mini-batches are drawn
+    from it. Features of unlike sizes, or far from 1, should be standardised (`scorer.fit_normaliser`): the defaults are
+    for such inputs, and float32 cannot tell small features beside very large ones.
+
+    Args:
+      family: a name of `families.names()`, with its settings behind a colon, or a family that stores parameters.
+      x: features.
+      user: which user each example is of, whole numbers 0..num_users-1, in any order.
+      label: 0..1, or true and false.
+      num_users: U. A user without examples (or, in losses inside a pool, without two that differ) gets `start`.
+      start: one head, where every user's begins and what it is pulled to, the pooled head for example. None: heads
+        begin at initialisations of their own and are pulled to zeros, which is also what users without examples get.
+      shared: what users of the family share (`low_rank_mlp`, `simplex`), frozen.
+      extras: further inputs, appended to x.
+      score: graded quality, for `pairwise` and `regression`; by default the labels.
+      pool: the examples that are compared with each other, for `pairwise` and `regression`; by default a user's all.
+      normaliser: standardises the inputs (`scorer.fit_normaliser`); None leaves them as they are.
+      user_keys: what tells users apart in draws, whole numbers below 2^32, hashes of their ids for example; by default
+        the row numbers.
+      loss: a name of `losses.LOSSES`.
+      epochs: passes over each user's examples.
+      learning_rate: of AdamW; times the family's own factor where it has one.
+      weight_decay: of AdamW, decoupled.
+      prior_strength: of the Gaussian prior, worth so many examples; convex families need one.
+      batch_examples: most examples in an update (a whole pool may be more).
+      seed: of initialisations, orders and dropout.
+      progress: called with (users done, users).
+
+    Returns:
+      heads, numpy, every leaf [U, ...].
+
+    Raises:
+      DataError: NaN or infinite numbers, an unknown user, arrays that do not fit each other, a family that stores
+        nothing of a user or whose shared parameters are missing, a number out of its range, or heads that are not
+        finite or did not converge.
+    """
+    examples = examples_.Examples(
+        user=user,
+        x=x,
+        extras=np.zeros((*np.shape(user)[:1], 0), np.float32) if extras is None else extras,
+        label=label,
+        score=label if score is None else score,
+        pool=user if pool is None else pool,
+    )
+    setting = Setting(learning_rate=learning_rate, weight_decay=weight_decay, prior_strength=prior_strength, seed=seed)
+    problem = _checked_problem(
+        family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
+    )
+    _check_setting(problem.family, setting)
+    found, _ = solve(problem, [setting], parallel=rows.users_in_parallel(), progress=progress)
+    return _checked_heads(problem.family, jax.tree.map(lambda leaf: leaf[0], found[epochs]))
+
+
+def sweep_heads(
+    family: str | heads.Family,
+    examples: examples_.Examples,
+    settings: Sequence[Any],
+    *,
+    num_users: int,
+    start: heads.User | None = None,
+    shared: heads.Shared | None = None,
+    normaliser: scorers.Normaliser | None = None,
+    user_keys: Num[np.ndarray, " U"] | None = None,
+    loss: str = "cross_entropy",
+    epochs: int = 8,
+    batch_examples: int = 32,
+    over: Any = None,
+    progress: Progress | None = None,
+) -> heads.User:
+    """`fit_heads` under each of S settings, in one program that is compiled once.
+
+    Seeds cost most where settings go side by side: each seed has mini-batches of its own.
+
+    Args:
+      family: a name of `families.names()`, with its settings behind a colon, or a family that stores parameters.
+      examples: of features, of users 0..num_users-1.
+      settings: S of `Setting`. All heads are kept: S x U of them must fit into the memory.
+      num_users: U.
+      start: as in `fit_heads`.
+      shared: as in `fit_heads`.
+      normaliser: as in `fit_heads`.
+      user_keys: as in `fit_heads`.
+      loss: a name of `losses.LOSSES`.
+      epochs: passes over each user's examples.
+      batch_examples: most examples in an update.
+      over: `vmap` fits settings side by side, `map` one after another; None chooses.
+      progress: called with (users done, users).
+
+    Returns:
+      heads, numpy, every leaf [S, U, ...]: those of `fit_heads` under each setting, to rounding.
+
+    Raises:
+      DataError: as `fit_heads`; no setting, or another `over`; or a dropout for a family that has none, or for some
+        settings only.
+    """
+    problem = _checked_problem(
+        family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
+    )
+    _check_settings(problem.family, settings)
+    if over not in (None, "vmap", "map"):
+        raise DataError(f"over is {over!r}, expected 'vmap', 'map' or None")
+    found, _ = solve(problem, settings, over=over, parallel=rows.users_in_parallel(), progress=progress)
+    for i in range(len(settings)):
+        heads_i = jax.tree.map(lambda leaf: leaf[i], found[epochs])  # noqa: B023
+        _checked_heads(problem.family, heads_i, f"setting {i} of the sweep: ")
+    return found[epochs]
+
+
+def product(**values: Iterable[Any]) -> list[Setting]:
+    """Every combination of these values: `product(learning_rate=(1e-4, 1e-3), seed=range(3))` are 6 settings."""
+    return [Setting(**dict(zip(values, chosen, strict=True))) for chosen in itertools.product(*values.values())]
+
+
+def solve(
+    problem: Problem,
+    settings: Sequence[Setting],
+    *,
+    over: programs.Over | None = None,
+    parallel: int | None = None,
+    group: int = 64,
+    progress: Progress | None = None,
+) -> tuple[dict[int, heads.User], np.ndarray]:
+    """The heads of all users under every setting.
+
+    Args:
+      problem: what is fitted.
+      settings: S of them; dropout is given in all or none. Numbers that change compile nothing new.
+      over: how several settings are fitted in one program; None chooses, see `layout`.
+      parallel: users fitted side by side; None: one after another.
+      group: most users between two calls of `progress`.
+      progress: called with (users done, users).
+
+    Returns:
+      (number of epochs -> heads, numpy, every leaf [S, U, ...]; mean training loss per epoch over all users [S,
+      epochs], NaN for an epoch without any loss, of convex families before and after).
+
+    Raises:
+      DataError: a convex family without a prior, or whose heads did not converge.
+    """
+    convex = isinstance(problem.family, heads.Convex)
+    # K seeds with R settings each; a seed with fewer settings repeats its last one, which is thrown away.
+    seeds = (0,) if convex else tuple(dict.fromkeys(setting.seed for setting in settings))
+    members = [[i for i, setting in enumerate(settings) if convex or setting.seed == seed] for seed in seeds]
+    most = max(map(len, members))
+    grid = np.array([indices + indices[-1:] * (most - len(indices)) for indices in members])
+    places = [tuple(np.argwhere(grid == i)[0]) for i in range(len(settings))]
+    if len(settings) == 1:
+        over = None
+    elif over is None:
+        over = layout(problem.family, problem.dims)
+
+    positive = tuple(sorted({n for n in problem.epochs if n > 0}))
+    snapshots = positive[:1] if convex else positive
+    template, num_users = problem.template(), problem.num_users
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
+    anchor = zeros if problem.anchor is None else problem.anchor
+    fallback = anchor if problem.generic is None else problem.generic
+    found = {
+        n: jax.tree.map(lambda leaf: np.zeros((len(settings), num_users, *leaf.shape), leaf.dtype), template)
+        for n in snapshots
+    }
+    curve, done = np.zeros((*grid.shape, 0, 2), np.float32), 0
+    rates = _rates(problem.family, settings, grid)
+    user_bytes = 4 * grid.size * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(zeros))
+    group = rows.users_in_call(num_users, user_bytes, group)
+    fits = (_exact if convex else _gradient)(problem, rates, (anchor, fallback), seeds, snapshots, parallel, over)
+    for users, (made, losses_, left) in _computed(fits if snapshots else (), group):
+        if convex:
+            newton.check_converged(users, losses_, left)
+        for s, place in enumerate(places):
+            for i, n in enumerate(snapshots):
+                jax.tree.map(lambda out, new: _put(out[s], users, new[:, *place, i]), found[n], made)  # noqa: B023
+        curve = losses_.sum(axis=0) if done == 0 else curve + losses_.sum(axis=0)
+        done += len(users)
+        if progress is not None:
+            progress(done, num_users)
+    if convex and snapshots:
+        found = dict.fromkeys(positive, found[snapshots[0]])
+    elif snapshots:
+        curve = curve[:, :, : snapshots[-1]]
+    if 0 in problem.epochs:
+        lead = (len(settings), num_users)
+        found[0] = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*lead, *np.shape(leaf))).copy(), fallback)
+    sums, weights = np.moveaxis(np.stack([curve[place] for place in places]), -1, 0)
+    return found, np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
+
+
+def family_of(family: Any) -> heads.Family:
+    """The family, which may be given by name.
+
+    Raises:
+      DataError: there is no such family, or it is neither.
+    """
+    if isinstance(family, str):
+        return heads.get(family)
+    if isinstance(family, type) or not isinstance(family, heads.Family):
+        raise DataError(f"family is {family!r}, expected a family or one of {', '.join(families.names())}")
+    return family
+
+
+def layout(family: heads.Family, dims: heads.Dims) -> programs.Over:
+    """How settings are fitted in one program; see `rows.settings_over`."""
+    template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
+    return rows.settings_over(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template)))
+
+
+def checked_keys(user_keys: Any, num_users: int) -> np.ndarray:
+    """What tells users apart in draws, uint32 [num_users]; None: the row numbers.
+
+    Raises:
+      DataError: another number of keys, or numbers that would wrap or be cut.
+    """
+    if user_keys is None:
+        return np.arange(num_users, dtype=np.uint32)
+    keys = checks.whole(user_keys, "user_keys", 0, 2**32 - 1).astype(np.uint32)
+    if keys.shape != (num_users,):
+        raise DataError(f"user_keys has shape {list(keys.shape)}, expected [{num_users}]")
+    return keys
+
+
+_Fit = tuple[Callable[[np.ndarray], Any], np.ndarray]  # a program that takes rows of users, and the users
+
+
+def _gradient(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_Fit]:
+    examples = problem.examples
+    orders = [
+        examples_.chunked(
+            examples.user,
+            examples.pool,
+            problem.num_users,
+            size=problem.batch_examples,
+            epochs=snapshots[-1],
+            seed=seed,
+            keys=problem.keys,
+            whole_pools=problem.loss in losses.WITHIN_POOL,
+        )
+        for seed in seeds
+    ]
+    total = max(1, int((orders[0].stop - orders[0].start).sum(axis=0).max(initial=0))) if problem.decays else np.inf
+    fresh = problem.anchor is None
+    run = programs.gradient(problem.family, problem.dims, problem.loss, fresh, problem.moments, parallel, over)
+    table = programs.Table.of(examples, problem.keys, orders)
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
+    arguments = (problem.normaliser, problem.shared, *ends, table, rates, keys, bounds, jnp.float32(total))
+    yield functools.partial(run, *arguments), np.arange(problem.num_users, dtype=np.int32)
+
+
+def _exact(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_Fit]:
+    family, examples, num_users = problem.family, problem.examples, problem.num_users
+    newton.check(family, float(np.min(rates.prior_strength)))
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(problem.template()))
+    count = np.bincount(examples.user, minlength=num_users)
+    limits = [n for n in FEW if n < size]
+    for limit, least in zip([*limits, None], [-1, *limits], strict=True):
+        users = np.flatnonzero((count > least) & (count <= (limit or np.inf))).astype(np.int32)
+        if not len(users):
+            continue
+        order = examples_.chunked(
+            np.where(np.isin(examples.user, users), examples.user, num_users),
+            examples.pool,
+            num_users,
+            size=limit or problem.batch_examples,
+            whole_pools=problem.loss in losses.WITHIN_POOL,
+        )
+        run = programs.exact(family, problem.loss, limit is not None, over)
+        table = programs.Table.of(examples, problem.keys, [order])
+        yield functools.partial(run, problem.normaliser, problem.shared, *ends, table, rates), users
+
+
+def _computed(fits: Iterable[_Fit], group: int) -> Iterator[tuple[np.ndarray, Any]]:
+    """(users, their result as numpy) of every group of users, in order.
+
+    On a CPU as many groups as there are cores run at once: a head's operations are too small to be divided among cores.
+    """
+    waiting: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
+    threads = rows.calls_in_parallel()
+
+    def finish() -> tuple[np.ndarray, Any]:
+        users, future = waiting.popleft()
+        return users, jax.tree.map(lambda leaf: leaf[: len(users)], future.result())
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        for run, everybody in fits:
+            if len(everybody):
+                # A group of nobody takes no time but to compile, which two threads would do twice.
+                jax.block_until_ready(run(np.full(group, -1, np.int32)))
+            for first in range(0, len(everybody), group):
+                users = everybody[first : first + group]
+                padded = examples_.pad(users, group, -1)
+                waiting.append((users, pool.submit(lambda run, users: jax.device_get(run(users)), run, padded)))
+                if len(waiting) > threads:
+                    yield finish()
+        while waiting:
+            yield finish()
+
+
+def _put(out: np.ndarray, users: np.ndarray, new: np.ndarray) -> None:
+    out[users] = new
+
+
+def _rates(family: heads.Family, settings: Sequence[Setting], grid: np.ndarray) -> programs.Rates:
+    """Rates with leaves [K, R]; dropout is traced only where it is given."""
+
+    def column(name: str, factor: float = 1.0) -> jax.Array:
+        return jnp.asarray(np.array([getattr(setting, name) * factor for setting in settings], np.float32)[grid])
+
+    return programs.Rates(
+        learning_rate=column("learning_rate", heads.rate(family)),
+        weight_decay=column("weight_decay"),
+        prior_strength=column("prior_strength"),
+        dropout=None if settings[0].dropout is None else column("dropout"),
+    )
+
+
+def _checked_problem(
+    family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
+) -> Problem:
+    """The problem of `fit_heads` and of `sweep_heads`, from their arguments."""
+    family = family_of(family)
+    losses.get(loss)
+    configs.check_numbers(epochs=epochs, batch_examples=batch_examples)
+    checks.number(num_users, "num_users", 0)
+    examples.check_users(num_users)
+    problem = Problem(
+        family=family,
+        loss=loss,
+        examples=examples,
+        num_users=num_users,
+        keys=checked_keys(user_keys, num_users),
+        normaliser=normaliser,
+        shared={} if shared is None else shared,
+        anchor=start,
+        epochs=(epochs,),
+        batch_examples=batch_examples,
+    )
+    name, dims = type(family).__name__, problem.dims
+    if not heads.stores_users(family, dims):
+        raise DataError(f"{name} stores nothing of a user, so there is no head to fit: fit.pretrain learns it")
+    if normaliser is not None and np.shape(normaliser.mean) != (dims.inputs,):
+        raise DataError(f"the normaliser has {np.size(normaliser.mean)} inputs, expected {dims.inputs}")
+    if start is not None:
+        _check_parameters(start, problem.template(), f"start of {name}", more=False)
+    needed = jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))
+    # What users share may hold more, the pooled head for example.
+    _check_parameters(problem.shared, needed, f"shared of {name}", more=True)
+    return problem
+
+
+def _check_parameters(given: Any, needed: Any, what: str, *, more: bool) -> None:
+    """Refuses parameters of other names, shapes or types than these; `more` of them may be taken."""
+    shapes, expected = (
+        {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (given, needed)
+    )
+    if not more and (unknown := sorted({*shapes} - {*expected})):
+        raise DataError(f"{what} has {', '.join(unknown)}, expected {', '.join(expected)} alone")
+    missing = [f"{name} {list(shape)}" for name, shape in expected.items() if shapes.get(name) != shape]
+    if missing:
+        raise DataError(f"{what} has {shapes or 'nothing'}, expected {', '.join(missing)}")
+    for path, leaf in checks.leaves(given).items():
+        if not np.issubdtype(np.asarray(leaf).dtype, np.floating):
+            raise DataError(f"{what}: {path} is {np.asarray(leaf).dtype}, expected float32")
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(given)):
+        raise DataError(f"{what} holds a number that is not finite")
+
+
+def _check_setting(family: heads.Family, setting: Setting) -> None:
+    configs.check_numbers(**{k: v for k, v in vars(setting).items() if k != "dropout" or v is not None})
+    factor = heads.rate(family)
+    if not 0 < setting.learning_rate * factor < configs.LARGEST_RATE:
+        raise DataError(
+            f"learning_rate is {setting.learning_rate}, times the factor {factor:g} of {type(family).__name__} "
+            f"{setting.learning_rate * factor:g}, expected more than 0 and less than {configs.LARGEST_RATE}"
+        )
+
+
+def _check_settings(family: heads.Family, settings: Sequence[Any]) -> None:
+    if not settings:
+        raise DataError("the sweep has no setting, expected at least one")
+    for number, setting in enumerate(settings):
+        if not isinstance(setting, Setting):
+            raise DataError(f"setting {number} of the sweep is {setting!r}, expected a Setting")
+        try:
+            _check_setting(family, setting)
+        except DataError as error:
+            raise DataError(f"setting {number} of the sweep: {error}") from None
+    given = {setting.dropout is not None for setting in settings}
+    if len(given) > 1:
+        raise DataError("the sweep gives a dropout to some settings only, expected all or none")
+    if True in given and not heads.has_dropout(family):
+        raise DataError(f"the sweep has dropout, but {type(family).__name__} has none")
+
+
+def _checked_heads(family: heads.Family, found: heads.User, where: str = "") -> heads.User:
+    """The heads [U, ...]; refused where one is not finite, named after `where`."""
+    leaves = jax.tree.leaves(found)
+    for first in range(0, len(leaves[0]), CHECKED_AT_ONCE):  # in parts: all at once would take a quarter of the heads
+        parts = [leaf[first : first + CHECKED_AT_ONCE] for leaf in leaves]
+        bad = np.any([~np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in parts], axis=0)
+        if bad.any():
+            less = "" if isinstance(family, heads.Convex) else "a smaller learning_rate or weight_decay, or "
+            user = first + int(np.flatnonzero(bad)[0])
+            raise DataError(f"{where}the head of user {user} is not finite: give {less}a normaliser")
+    return found

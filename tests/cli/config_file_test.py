@@ -1,0 +1,167 @@
+"""`hydrajax run --config FILE.py`: a configuration in a file, of any kind, with options that override it."""
+
+import json
+import pathlib
+import textwrap
+
+import pytest
+
+from hydrajax.cli import main, run
+from hydrajax.methods import settings as settings_lib
+from hydrajax.runs import config as config_lib
+
+LAMP = """
+from hydrajax.runs import config
+
+def get_config(smoke=False):
+    return config.Lamp(task="LaMP_3", preset="small", seed=3, train_users=5 if smoke else 50)
+"""
+OF_ONES_OWN = """
+import dataclasses
+import pathlib
+from typing import ClassVar
+
+from hydrajax.runs import config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Count(config.Configuration):
+    \"\"\"Counts.\"\"\"
+
+    experiment: ClassVar[str] = "count"
+    loader: ClassVar[str] = "counting"
+    module: ClassVar[str] = "counting"
+
+    up_to: int = 3
+    \"\"\"The last number.\"\"\"
+
+    @property
+    def encoder(self):
+        return None
+
+
+def get_config(smoke=False):
+    return Count(llm="scripted", up_to=2 if smoke else 3)
+"""
+COUNTING = """
+import pathlib
+import rich.table
+
+def load(config, say):
+    say("note: these are numbers")
+    return range(1, config.up_to + 1)
+
+def compute(config, data, bench, out, clock):
+    with clock.stage("counting"):
+        return [{"number": n} for n in data], {"sum": sum(data), "llm": bench.llm.model}
+
+def plan(runs, bench):
+    return bench.plans()
+
+def write_report(out):
+    (out / "report.html").write_text("numbers")
+    return out / "report.html"
+
+def text_table(results):
+    table = rich.table.Table()
+    table.add_row(f"the sum is {results['sum']}")
+    return table
+
+def verdicts(results):
+    return ["[they] were counted"]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _anywhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def write(text, name="mine.py"):
+    path = pathlib.Path(name)
+    path.write_text(textwrap.dedent(text))
+    return str(path)
+
+
+def parsed(*more, text=LAMP):
+    return run.parse(["--config", write(text), *more]).config
+
+
+def test_a_file_gives_the_configuration_and_options_override_it():
+    config = parsed()
+    assert config == config_lib.Lamp(task="LaMP_3", preset="small", seed=3, train_users=50)
+    assert config.settings == settings_lib.SMALL
+    changed = parsed("--seed", "4", "--settings.samples", "2", "--smoke")
+    assert (changed.seed, changed.train_users, changed.settings.samples, changed.settings.retrieved) == (4, 5, 2, 5)
+    assert run.parse(["--seed", "4", "--config", write(LAMP)]).config.seed == 4
+
+
+def test_another_preset_replaces_the_files_and_settings_of_its_own_stay():
+    assert parsed("--preset", "paper").settings == settings_lib.PAPER
+    assert parsed(text=LAMP.replace('preset="small", ', "")).settings == settings_lib.SMALL
+    assert parsed("--llm", "claude-x", text=LAMP.replace('preset="small", ', "")).settings == settings_lib.Settings()
+    own = LAMP.replace('preset="small"', "settings=settings.Settings(samples=3)").replace(
+        "import config\n", "import config\nfrom hydrajax.methods import settings\n", 1
+    )
+    assert parsed("--llm", "claude-x", "--settings.retrieved", "7", text=own).settings == settings_lib.Settings(
+        samples=3, retrieved=7
+    )
+
+
+def test_a_kind_of_ones_own_runs_the_same_way(capfd, tmp_path):
+    write(COUNTING, "counting.py")
+    command = ["run", "--config", write(OF_ONES_OWN), "--out", "here"]
+    main.main([*command, "--up-to", "4"])
+    out, err = capfd.readouterr()
+    assert "the sum is 10" in out and "[they] were counted" in out and out.rstrip().endswith("here/report.html")
+    assert "note: these are numbers" in err and "counting: " in err
+    assert json.loads(pathlib.Path("here/results.json").read_text()) == {"sum": 10, "llm": "scripted"}
+    assert len(pathlib.Path("here/predictions.jsonl").read_text().splitlines()) == 4
+    kept = json.loads(pathlib.Path("here/config.json").read_text())
+    assert (kept["experiment"], kept["up_to"], kept["module"]) == ("count", 4, "counting")
+    with pytest.raises(SystemExit):
+        main.main(command)
+    assert "other settings (up_to differ)" in capfd.readouterr().err
+    pathlib.Path("here/report.html").unlink()
+    main.main(["report", "here"])
+    assert "the sum is 10" in capfd.readouterr().out and pathlib.Path("here/report.html").exists()
+    with pytest.raises(SystemExit):
+        main.main(["answer", "here", "--user", "u", "--input", "i"])
+    assert "holds a run of 'count', of which this cannot be asked" in capfd.readouterr().err
+    main.main([*command, "--plan"])
+    assert "nothing was called" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "is no Python file"),
+        ("x = 1", "has no attribute 'get_config'"),
+        ("def get_config(smoke=False): return 3", "get_config gives int, expected a Configuration"),
+        ("import nowhere_to_be_found", "ModuleNotFoundError"),
+        ("def get_config(:", "SyntaxError"),
+        (LAMP.replace("seed=3", "seed=-3"), "seed is -3"),
+    ],
+)
+def test_a_file_that_gives_none_is_one_sentence(text, says, capfd):
+    if text is not None:
+        write(text)
+    with pytest.raises(SystemExit) as stop:
+        main.main(["run", "--config", "mine.py"])
+    out, err = capfd.readouterr()
+    assert stop.value.code == 2 and "mine.py" in err and says in err and err.count("\n") == 1 and out == ""
+
+
+def test_smoke_is_of_files(capfd):
+    with pytest.raises(SystemExit):
+        main.main(["run", "lamp", "--task", "LaMP_3", "--smoke"])
+    assert "--config" in capfd.readouterr().err
+
+
+def test_help_is_that_of_the_files_configuration(capfd):
+    write(COUNTING, "counting.py")
+    with pytest.raises(SystemExit) as stop:
+        main.main(["run", "--config", write(OF_ONES_OWN), "--help"])
+    out = capfd.readouterr().out
+    assert stop.value.code == 0 and "--up-to" in out and "The last number." in out and "--task" not in out

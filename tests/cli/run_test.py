@@ -1,0 +1,460 @@
+"""What a person at the terminal sees: help that teaches, one clear sentence for bad input, and nothing left behind."""
+
+import asyncio
+import hashlib
+import json
+import pathlib
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from hydrajax import retrieval
+from hydrajax.cli import main
+from hydrajax.cli import run as run_command
+from hydrajax.data import tasks
+from hydrajax.llm import scripted
+from hydrajax.methods import selection
+from hydrajax.methods import settings as settings_lib
+from hydrajax.nn import families
+from hydrajax.prompting import registry
+from hydrajax.runs import config as config_lib
+from hydrajax.runs import plan, run, workbench
+from hydrajax.training import losses
+
+TASK = tasks.LAMP["LaMP_3"]
+
+
+@pytest.fixture(autouse=True)
+def _anywhere(monkeypatch, tmp_path):
+    """Every test starts in an empty folder, under `there`; data lie beside it."""
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Runs without base and training."""
+
+    class Learner(selection.ValidatedLearner):
+        def __init__(self, *args, **rest):
+            self.choices = {}
+
+        def fit(self, name, **rows):
+            return plan.GuessingLearner().fit(name, **rows)
+
+    def features(texts):
+        drawn = [hashlib.sha256(repr(text).encode()).digest()[:8] for text in texts]
+        return np.array([[byte / 128 - 1 for byte in row] for row in drawn], np.float32).reshape(len(drawn), 8)
+
+    monkeypatch.setattr(selection, "ValidatedLearner", Learner)
+    monkeypatch.setattr(workbench, "encoders", lambda base, cache: (features, features))
+
+
+class Data:
+    """LaMP's files as lists that a test may spoil before they are written."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder / "data"
+        self.files = {}
+        for split, users in (("train", 4), ("dev", 3)):
+            questions, golds = [], []
+            for i in range(users):
+                profile = [
+                    {"id": f"{j}", "text": f"review {j} of {split} {i} lantern meadow", "score": str(1 + (i + j) % 5)}
+                    for j in range(4)
+                ]
+                text = TASK.question({"text": f"{split} {i} asks of copper and violin"})
+                questions.append({"id": f"{split}{i}", "input": text, "profile": profile})
+                golds.append({"id": f"{split}{i}", "output": str(1 + i % 5)})
+            self.files[f"{split}_questions.json"] = questions
+            self.files[f"{split}_outputs.json"] = {"task": "LaMP_3", "golds": golds}
+
+    def write(self) -> str:
+        (self.folder / "LaMP_3").mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            text = content if isinstance(content, str) else json.dumps(content)
+            (self.folder / "LaMP_3" / name).write_text(text)
+        return str(self.folder)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return Data(tmp_path)
+
+
+def lamp(data, *more, llm="scripted"):
+    return [
+        "run", "lamp", "--task", "LaMP_3", "--data-dir", data.write(), "--train-users", "None", "--dev-users", "None",
+        "--llm", llm, *more,
+    ]  # fmt: skip
+
+
+def refused(arguments, capfd):
+    """What is said on standard error by a command that exits with 2 and leaves nothing behind."""
+    with pytest.raises(SystemExit) as stop:
+        main.main(arguments)
+    assert stop.value.code == 2
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err and "hydrajax" in err and out == ""
+    assert list(pathlib.Path.cwd().iterdir()) == []
+    return err
+
+
+def drop(data, name):
+    data.files[name] = ""
+    data.write()
+    (data.folder / "LaMP_3" / name).unlink()
+    del data.files[name]
+
+
+SPOILT = {
+    "missing file": (lambda d: drop(d, "dev_outputs.json"), ["dev_outputs.json", "does not exist"]),
+    "broken JSON": (lambda d: d.files.update({"dev_questions.json": "[{"}), ["dev_questions.json", "broken JSON"]),
+    "no gold": (
+        lambda d: d.files["dev_outputs.json"]["golds"].pop(1),
+        ["dev_questions.json", "'dev1'", "no gold", "dev_outputs.json"],
+    ),
+    "empty gold": (
+        lambda d: d.files["dev_outputs.json"]["golds"][1].update(output=" "),
+        ["dev_outputs.json", "'dev1'", "empty output"],
+    ),
+    "unknown label": (
+        lambda d: d.files["dev_outputs.json"]["golds"][1].update(output="6"),
+        ["dev_outputs.json", "'dev1'", "'6'", "1, 2, 3, 4, 5"],
+    ),
+    "unknown label of a record": (
+        lambda d: d.files["train_questions.json"][2]["profile"][3].update(score="good"),
+        ["train_questions.json", "'train2'", "record '3'", "'good'"],
+    ),
+    "no required field": (
+        lambda d: d.files["train_questions.json"][2]["profile"][3].pop("text"),
+        ["train_questions.json", "'train2'", "record '3'", "'text'"],
+    ),
+    "duplicate question": (
+        lambda d: d.files["train_questions.json"].append(d.files["train_questions.json"][0]),
+        ["train_questions.json", "'train0'", "more than once"],
+    ),
+    "duplicate gold": (
+        lambda d: d.files["train_outputs.json"]["golds"].append({"id": "train0", "output": "3"}),
+        ["train_outputs.json", "'train0'", "more than once"],
+    ),
+    "duplicate record": (
+        lambda d: d.files["dev_questions.json"][0]["profile"][1].update(id="0"),
+        ["dev_questions.json", "'dev0'", "'0'", "more than once"],
+    ),
+    "malformed input": (
+        lambda d: d.files["dev_questions.json"][2].update(input="no such template"),
+        ["dev_questions.json", "'dev2'", "review:"],
+    ),
+    "no profile": (
+        lambda d: d.files["dev_questions.json"][2].pop("profile"),
+        ["dev_questions.json", "'dev2'", "profile"],
+    ),
+    "another task's outputs": (
+        lambda d: d.files["dev_outputs.json"].update(task="LaMP_4"),
+        ["dev_outputs.json", "'LaMP_4'", "'LaMP_3'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+def test_bad_data_are_named_by_file_and_id(data, capfd, fault):
+    spoil, words = SPOILT[fault]
+    spoil(data)
+    said = refused(lamp(data), capfd)
+    for word in words:
+        assert word in said, said
+
+
+def test_several_faults_are_told_at_once(data, capfd):
+    for fault in ("unknown label", "no gold"):
+        SPOILT[fault][0](data)
+    data.files["dev_questions.json"][2]["profile"][1].pop("score")
+    said = refused(lamp(data), capfd)
+    assert "'dev1'" in said and "'dev2'" in said and "'score'" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--task", "LaMP_9"], ["LaMP_9", "LaMP_1", "LaMP_7"]),
+        (["--data-dir", "/no/such/folder"], ["/no/such/folder", "does not exist"]),
+        (["--llm", "gpt-4"], ["'gpt-4'", "local", "claude"]),
+        (["--llm", "/no/such/model.gguf"], ["/no/such/model.gguf"]),
+        (["--train-users", "99"], ["99", "'train'", "4 users"]),
+        (["--dev-users", "0"], ["dev_users is 0", "at least 1"]),
+        (["--queries-per-user", "0"], ["queries_per_user"]),
+        (["--settings.temperature", "nan"], ["temperature is nan", "finite"]),
+        (["--scorer.weight-decay", "inf"], ["weight_decay is inf", "finite"]),
+        (["--folds", "3", "--fold", "3"], ["fold is 3", "0 to 2"]),
+        (["--folds", "99"], ["99 folds"]),
+        (["--settings.retrieved", "2", "--settings.shown", "3"], ["shown is (3,)", "retrieved"]),
+        (["--settings.adapter-pools", "nonsense"], ["nonsense", "shared"]),
+        (["--seed", "many"], ["--seed", "many"]),
+        (["--no-such-option"], ["--no-such-option"]),
+        (["--preset", "huge"], ["huge", "paper"]),
+    ],
+)
+def test_what_cannot_be_run_is_refused(data, capfd, arguments, words):
+    said = refused(lamp(data, *arguments), capfd)
+    for word in words:
+        assert word in " ".join(said.split()), said
+
+
+def test_a_missing_option_is_asked_for(tmp_path, capfd):
+    path = tmp_path / "tone.toml"
+    path.write_text('name = "tone"\nkind = "generation"\ntemplate = "Answer: {message}"\n')
+    assert "--task" in refused(["run", "lamp", "--data-dir", "."], capfd)
+    assert "--data-dir" in refused(["run", "custom", "--task", str(path)], capfd)
+    assert "--user" in refused(["answer", "run", "--input", "text"], capfd)
+
+
+@pytest.mark.parametrize("content", ["", 'name = "x"', "kind = ["])
+def test_a_bad_declaration_of_a_task_is_named(tmp_path, capfd, content):
+    path = tmp_path / "my.toml"
+    path.write_text(content)
+    assert str(path) in refused(["run", "custom", "--task", str(path), "--data-dir", str(tmp_path)], capfd)
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(data, tmp_path, capfd):
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    assert "not empty" in refused(lamp(data, "--out", str(out)), capfd)
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_of_another_run_is_left_alone(data, tmp_path, capfd, untrained):
+    out = tmp_path / "mine"
+    main.main(lamp(data, "--out", str(out)))
+    capfd.readouterr()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    said = refused(lamp(data, "--out", str(out), "--seed", "1"), capfd)
+    assert "other settings" in said and "seed" in said and "--out" in said
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", ["report", "answer"])
+def test_a_folder_without_a_run_cannot_be_used(tmp_path, capfd, command):
+    more = ["--user", "u", "--input", "text"] if command == "answer" else []
+    assert str(tmp_path / "no-run") in refused([command, str(tmp_path / "no-run"), *more], capfd)
+
+
+def test_a_run_that_was_only_begun_cannot_be_used(data, tmp_path, capfd, untrained, monkeypatch):
+    complete = scripted.Scripted.complete
+
+    async def interrupted(self, wanted):
+        if self.parallel:
+            self.parallel = 0
+            signal.raise_signal(signal.SIGINT)
+        await asyncio.sleep(0.2)  # what is under way is waited for
+        return await complete(self, wanted)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(scripted.Scripted, "complete", interrupted)
+        # A shell may have told its background processes to ignore interrupts.
+        patch.setattr(signal, "SIGINT", signal.SIGINT)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(SystemExit) as stop:
+                main.main(lamp(data, "--out", str(out)))
+        finally:
+            signal.signal(signal.SIGINT, before)
+    assert stop.value.code == 130
+    assert "interrupted" in capfd.readouterr().err
+    assert str(out) in refused(["report", str(out)], capfd)
+    assert str(out) in refused(["answer", str(out), "--user", "u", "--input", "text"], capfd)
+
+
+def test_skip_bad_lists_and_goes_on(data, capfd, untrained):
+    SPOILT["unknown label"][0](data)
+    SPOILT["no required field"][0](data)
+    main.main(lamp(data, "--skip-bad", "--out", "run"))
+    out, err = capfd.readouterr()
+    skipped = [line for line in err.splitlines() if line.startswith("skipped:")]
+    assert len(skipped) == 2
+    assert "'train2'" in skipped[0] and "'dev1'" in skipped[1] and "'6'" in skipped[1]
+    assert json.loads(pathlib.Path("run/results.json").read_text())["users"] == 2
+    assert out.rstrip().endswith("report.html")
+
+
+def test_a_run_prints_its_table_and_where_it_lies(data, capfd, untrained):
+    main.main(lamp(data))
+    out = capfd.readouterr().out
+    for method in ("zero_shot", "hydra", "oracle", "shuffled_heads"):
+        assert f"  {method} " in out
+    path = pathlib.Path(out.splitlines()[-1])
+    assert path.name == "report.html" and path.is_file() and path.parts[0] == "runs"
+    command = json.loads((path.parent / "config.json").read_text())["command"]
+    assert command.startswith("hydrajax run lamp --task LaMP_3")
+
+
+@pytest.mark.slow
+def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, capfd, untrained):
+    places = []
+    for more in ([], [], ["--seed", "1"], ["--settings.samples", "2"]):
+        main.main(lamp(data, *more))
+        places.append(capfd.readouterr().out.splitlines()[-1])
+    assert places[0] == places[1]
+    assert len(set(places)) == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-58cd0b8c"),
+        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-6a5386f9"),
+        (config_lib.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")), "hyperalign-300623c8"),
+    ],
+)
+def test_folders_are_called_as_they_always_were(config, name):
+    assert run_command.default_folder(config) == pathlib.Path("runs") / name
+
+
+def test_head_families_are_named_for_both_scorers_or_apart(data, capfd, untrained):
+    main.main(lamp(data, "--scorer.family", "simplex:bases=4", "--adapter-family", "facets", "--out", "run"))
+    config = json.loads(pathlib.Path("run/config.json").read_text())
+    assert config["scorer"]["family"] == "simplex:bases=4"
+    assert (config["reranker_family"], config["adapter_family"]) == (None, "facets")
+
+
+@pytest.mark.parametrize("option", ["--scorer.family", "--reranker-family", "--adapter-family"])
+def test_an_unknown_head_family_names_the_valid_ones(option, data, capfd):
+    said = refused(lamp(data, option, "forest"), capfd)
+    assert "unknown head family 'forest', expected one of facets, " in said and "simplex" in said
+
+
+def test_a_report_is_written_again_from_the_folder_alone(data, capfd, untrained, tmp_path):
+    main.main(lamp(data, "--out", "run"))
+    said = capfd.readouterr().out
+    pathlib.Path("run/report.html").unlink()
+    main.main(["report", "run"])
+    again = capfd.readouterr().out
+    assert pathlib.Path("run/report.html").is_file()
+    assert again.splitlines()[:5] == said.splitlines()[:5]
+
+
+def test_an_answer_can_be_had_and_explained(data, capfd, untrained):
+    main.main(lamp(data, "--out", "run"))
+    capfd.readouterr()
+    question = ["run", "--user", "dev0", "--input", "lantern and copper"]
+    main.main(["answer", *question])
+    answered = capfd.readouterr().out.strip()
+    assert answered in TASK.labels
+    main.main(["answer", *question, "--explain"])
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == answered
+    assert any(line.startswith("record ") and "of dev 0" in line for line in lines)
+    assert any("1x" in line or "2x" in line for line in lines)
+
+
+def test_a_stranger_is_answered_without_a_profile(data, capfd, untrained):
+    main.main(lamp(data, "--out", "run"))
+    capfd.readouterr()
+    main.main(["answer", "run", "--user", "nobody we know", "--input", "lantern", "--explain"])
+    out, err = capfd.readouterr()
+    assert "pooled head" in out and "record " not in out
+    assert err == "hydrajax: 'nobody we know' is no user of this run: answered without a profile\n"
+
+
+def test_an_empty_question_is_refused(data, capfd, untrained, tmp_path):
+    main.main(lamp(data, "--out", str(tmp_path / "run")))
+    capfd.readouterr()
+    said = refused(["answer", str(tmp_path / "run"), "--user", "dev0", "--input", " "], capfd)
+    assert "input is empty" in said
+
+
+def test_a_plan_writes_nothing_and_calls_nobody(data, capfd, monkeypatch):
+    async def never(self, wanted):
+        raise AssertionError("the LLM was called")
+
+    monkeypatch.setattr(scripted.Scripted, "complete", never)
+    main.main(lamp(data, "--plan", "--out", "run", "--store", "answers.sqlite"))
+    out, err = capfd.readouterr()
+    assert list(pathlib.Path.cwd().iterdir()) == []
+    assert "nothing was called" in out and "record trials" in out and "h of calls" in out
+    assert err == ""
+
+
+def test_a_plan_of_bad_data_is_refused_too(data, capfd):
+    SPOILT["no gold"][0](data)
+    assert "no gold" in refused(lamp(data, "--plan"), capfd)
+
+
+def test_presets_follow_the_llm_and_single_settings_override_them(data, capfd, monkeypatch):
+    seen = []
+
+    def planned(config, **rest):
+        seen.append(config.settings)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr(run, "plan", planned)
+    for llm, *more in (
+        ("local",),
+        ("claude-haiku-4-5",),
+        ("local", "--preset", "paper"),
+        ("claude-haiku-4-5", "--settings.samples", "3"),
+    ):
+        refused(lamp(data, "--plan", *more, llm=llm), capfd)
+    presets = settings_lib.PRESETS
+    assert seen[:3] == [presets["small"], presets["default"], presets["paper"]]
+    assert (seen[3].samples, seen[3].retrieved) == (3, presets["default"].retrieved)
+    refused(["run", "demo", "--plan"], capfd)
+    assert seen[4] == presets["demo"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--help"], ["run", "report", "answer"]),
+        (["run", "--help"], ["demo", "lamp", "custom"]),
+        (["run", "demo", "--help"], ["--plan", "--llm", "--seed"]),
+        (["run", "lamp", "--help"], ["--task", "--data-dir", "--train-users", "--skip-bad", "--settings.retrieved"]),
+        (["run", "custom", "--help"], ["--task", "TOML"]),
+        (["report", "--help"], ["report.html"]),
+        (["answer", "--help"], ["--user", "--input", "--explain"]),
+    ],
+)
+def test_help_teaches(capfd, arguments, words):
+    with pytest.raises(SystemExit) as stop:
+        main.main(arguments)
+    assert stop.value.code == 0
+    out = capfd.readouterr().out
+    for word in words:
+        assert word in out
+
+
+def help_of(capfd, *arguments):
+    with pytest.raises(SystemExit):
+        main.main([*arguments, "--help"])
+    return capfd.readouterr().out
+
+
+def test_help_lists_what_there_is_to_choose_from_with_a_line_each(capfd):
+    out = help_of(capfd, "run", "lamp")
+    for name in (*registry.names(), *families.names(), *retrieval.names()):
+        line = next((line for line in out.splitlines() if line.strip("│ ").startswith(f"{name}: ")), "")
+        assert len(line.strip("│ ")) > len(name) + 10, name
+    assert all(f"`{loss}`" in out for loss in losses.LOSSES)
+    assert all(f"`{preset}`" in out for preset in ("auto", "small", "default", "paper"))
+    assert "hypotheses: " in (own := help_of(capfd, "run", "hyperalign")) and "head families" not in own
+
+
+def test_a_subcommands_help_is_its_own(capfd):
+    custom, demo = help_of(capfd, "run", "custom"), help_of(capfd, "run", "demo")
+    assert "train.jsonl" in custom and "train_questions.json" not in custom and "LaMP_2N" not in custom
+    assert "--task" not in demo and "--data-dir" not in demo and "--folds" not in demo
+
+
+@pytest.mark.parametrize("written", [["--strategies", "rag,persona"], ["--strategies", "rag", "persona"]])
+def test_strategies_of_the_union_are_options_of_the_run(written, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run, "plan", lambda config, **rest: seen.append(config) or sys.exit(0))
+    with pytest.raises(SystemExit):
+        main.main(["run", "lamp", "--task", "LaMP_3", *written, "--candidates", "5", "--no-cross-user", "--plan"])
+    chosen = seen[0].settings
+    assert (chosen.strategies, chosen.candidates, chosen.cross_user) == (("rag", "persona"), 5, False)

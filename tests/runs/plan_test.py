@@ -1,0 +1,76 @@
+"""What a plan guesses where answers that are not there yet will decide."""
+
+import numpy as np
+
+from hydrajax.data import tasks
+from hydrajax.llm import planner, store
+from hydrajax.methods import scorers
+from hydrajax.methods.rows import Row
+from hydrajax.prompting import contract, registry
+from hydrajax.prompting.strategies import hypotheses
+from hydrajax.runs import plan
+from hydrajax.types import Record, User
+
+TRAIN, HEADS, JUDGED = (
+    [Row(user_id=user_id, query_id=user_id, pool=user_id, first="q", second=f"{i}") for i in range(2)]
+    for user_id in ("t0", "n0", "v0")
+)
+
+
+def person(name, records):
+    texts = [{"text": f"{name} story {i}", "title": f"{name} says {i}"} for i in range(records)]
+    return User(id=name, profile=tuple(Record(id=f"{name}{i}", fields=own) for i, own in enumerate(texts)))
+
+
+def test_a_guess_keeps_the_first_row_of_a_third_of_the_questions_and_treats_equal_texts_alike():
+    def rows(user_id, q):
+        texts = [f"{q} record {i}" for i in range(8)]
+        return [Row(user_id=user_id, query_id=f"{user_id}{q}", pool="p", first=q, second=t) for t in texts]
+
+    guess = plan.GuessedScorer(seed=1)
+    orders = {q: np.argsort(-guess.scores(rows("u", q))).tolist() for q in (f"q{i}" for i in range(300))}
+    kept = sum(order[0] == 0 for order in orders.values())
+    assert abs(kept / 300 - (1 / 3 + 2 / 3 / 8)) < 3 * (0.24 / 300) ** 0.5
+    assert len({tuple(order[1:]) for order in orders.values()}) > 250
+    for q in ("q0", "q1", "q2"):
+        assert np.argsort(-guess.scores(rows("v", q))).tolist() == orders[q]
+    both = guess.scores([*rows("u", "q0"), *rows("u", "q1")])
+    assert both.tolist() == [*guess.scores(rows("u", "q0")), *guess.scores(rows("u", "q1"))]
+    assert guess.scores([]).shape == (0,)
+
+
+def test_a_planned_learner_trains_nothing_where_answers_are_missing():
+    planned = plan.GuessingLearner(seed=3)
+    assert planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=3)
+    assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
+
+
+def test_a_planned_learner_learns_what_can_be_learned():
+    class Known:
+        def fit(self, name, *, train, heads, judged):
+            assert (name, train, heads, judged) == ("reranker", TRAIN, HEADS, JUDGED)
+            return plan.GuessedScorer(seed=77)
+
+    planned = plan.GuessingLearner(Known)
+    assert planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=77)
+    assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
+
+
+def test_what_is_tried_on_pairs_is_counted_at_its_most():
+    counting = planner.Planner("scripted", store.Store.without_making())
+    others = {user.id: user for user in (person("x", 8), person("y", 3))}
+    ctx = contract.Context(task=tasks.LAMP["LaMP_4"], llm=counting, population=others)
+    found = plan.strategy("hypothesis_bank").learn([person("a", 7), person("b", 2)], ctx)
+    assert {stage: planned.calls for stage, planned in counting.stages.items() if planned.calls} == {
+        "hypotheses": 2,
+        "hypotheses tried": 3 * 4 + 2 * 4,
+        "more hypotheses": 1,
+    }
+    assert all(model.text for model in found.values())
+
+
+def test_only_what_is_not_there_yet_is_guessed():
+    bank = plan.strategy("hypothesis_bank")
+    assert bank.read("style: calm") == hypotheses.parse("style: calm")
+    assert planner.is_placeholder("0a1b2c-3 the word.") and not planner.is_placeholder("word 0a1b2c-3")
+    assert all(plan.strategy(name) is registry.get(name) for name in registry.names() if name != "hypothesis_bank")
