@@ -61,8 +61,7 @@ def vividness(text: str) -> float:
 
 
 SCORES: Mapping[str, Callable[[str], float]] = {
-    score.__name__: score
-    for score in (brevity, warmth, questions, vividness)
+    score.__name__: score for score in (brevity, warmth, questions, vividness)
 }
 
 

@@ -146,7 +146,7 @@ def test_an_answer_is_worth_a_probability_and_nothing_is_to_everybodys_taste():
     simulation = simulated.simulate(train_users=60, dev_users=0)
     for topic, variants in demo_texts.TOPICS.items():
         rewards = np.array([[simulated.reward(w, topic, t) for t in variants] for w in simulation.weights.values()])
-        assert 0 < rewards.min() and rewards.max() < 1
+        assert rewards.min() > 0 and rewards.max() < 1
         assert np.all(rewards.mean(0) > 0.2) and np.all(rewards.mean(0) < 0.8)
 
 
