@@ -40,7 +40,7 @@ DEV_TOPICS = 6
 TRAIN_TOPICS = 4
 
 DECISION = 4.0  # how decided tastes are: what multiplies w . z
-BORROWED = 2 / 3  # share of a text's words that give it away where a single text on another topic has them too
+BORROWED = 2 / 3  # share of its words that gives a text away where one text on another topic has them too
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,18 +150,22 @@ def taste(weights: Mapping[str, float], text: str) -> float:
 
 
 def answers(topic: str, text: str) -> bool:
-    """Whether a text answers the request: it says more than the request does, and was not written for another one.
+    """Whether a text answers the request: it does not just repeat it, and was not written for another one.
 
-    Written for another one is what has two thirds of its words in common with a single text on another topic. Words of
-    two letters and more are compared, by their first five letters and without a plural's s.
+    Written for another one is what has two thirds of its words in common with a single text on another topic, and
+    fewer with the request and with each text on this one. Words of three letters and more are compared, by their first
+    five letters and without a plural's s.
 
     Args:
       topic: the request, one of `demo_texts.TOPICS`.
       text: an answer.
     """
     words = _stems(text)
-    others = (known for other, texts in _stems_by_topic().items() if other != topic for known in texts)
-    return not words <= _stems(topic) and all(len(words & known) < BORROWED * len(words) for known in others)
+    if not words or words == _stems(topic):
+        return False
+    common = {other: max(len(words & known) for known in texts) for other, texts in _stems_by_topic().items()}
+    most = max(count for other, count in common.items() if other != topic)
+    return most < BORROWED * len(words) or most <= max(common[topic], len(words & _stems(topic)))
 
 
 def variants(query: Query) -> tuple[str, ...]:
@@ -199,7 +203,7 @@ def _stems_by_topic() -> Mapping[str, tuple[frozenset[str], ...]]:
 
 
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(word.removesuffix("s")[:5] for word in re.findall(r"[^\W\d_]{2,}", text.lower()))
+    return frozenset(word.removesuffix("s")[:5] for word in re.findall(r"[^\W\d_]{3,}", text.lower()))
 
 
 def _draw_weights(rng: np.random.Generator) -> Mapping[str, float]:
