@@ -52,7 +52,7 @@ class Kind:
         if name.endswith(".py"):
             module = self._imported(name, lambda: _from_file(files.expanded(name).resolve()))
         elif "." in name:
-            module = self._imported(name, lambda: _from_module(name))
+            module = self._imported(name, lambda: import_module(name))
         elif name in self._files:
             module = importlib.import_module(f"{self.package}.{name}")
         else:
@@ -80,7 +80,8 @@ def last_part(name: str) -> str:
     return pathlib.PurePath(name).stem if name.endswith(".py") else name.rpartition(".")[2]
 
 
-def _from_module(name: str) -> types.ModuleType:
+def import_module(name: str) -> types.ModuleType:
+    """A module, also one of the folder that one works in."""
     # An installed command has its own folder in the path, not the one that is worked in, as `python -m` has.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parse(arguments)(shlex.join(["hydrajax", *arguments]))
     except (DataError, request.LLMError, ValueError) as error:
         _end(str(error), 2)
+    except BrokenPipeError:  # whoever reads has seen enough, `head` for example
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except OSError as error:
         _end(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except sqlite3.Error as error:

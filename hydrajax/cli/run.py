@@ -4,6 +4,7 @@ Settings that are not given are those of a preset, which may be given too. So th
 and the configuration with what follows from them as its defaults is parsed second.
 """
 
+import ast
 import copy
 import dataclasses
 import functools
@@ -102,7 +103,7 @@ def parse(arguments: Sequence[str]) -> Command:
         args=arguments,
         default=Command(config=_with_preset(config, first)),
         prog=f"hydrajax run --config {file.config}",
-        description=_document(config),
+        description="\n\n".join(filter(None, (_docstring(file.config), _document(config)))),
     )
 
 
@@ -128,7 +129,15 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
         raise DataError(f"{path}: gives no configuration ({type(error).__name__}: {error})") from error
     if not isinstance(config, config_lib.Configuration):
         raise DataError(f"{path}: get_config gives {type(config).__name__}, expected a Configuration")
+    options = {field.name for form in (Machine, Command) for field in dataclasses.fields(form)} - {"config"}
+    taken = options & {field.name for field in dataclasses.fields(config)}
+    if taken:
+        raise DataError(f"{path}: {type(config).__name__} has {', '.join(sorted(taken))}, which every run has already")
     return config
+
+
+def _docstring(path: pathlib.Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def default_folder(config: config_lib.Configuration) -> pathlib.Path:

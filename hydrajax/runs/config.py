@@ -163,6 +163,19 @@ class RunConfig(Configuration):
     def encoder(self) -> Base:
         return Base(name=self.base, pooling=self.pooling, dtype=self.base_dtype, max_pair_tokens=self.max_pair_tokens)
 
+    def paths(self) -> dict[str, Any]:
+        settings = dataclasses.replace(
+            self.settings,
+            retriever=_absolute_file(self.settings.retriever),
+            strategies=tuple(map(_absolute_file, self.settings.strategies)),
+        )
+        families = {name: getattr(self, name) for name in ("reranker_family", "adapter_family")}
+        return super().paths() | {
+            "settings": settings,
+            "scorer": dataclasses.replace(self.scorer, family=_absolute_file(self.scorer.family)),
+            **{name: None if family is None else _absolute_file(family) for name, family in families.items()},
+        }
+
     @property
     def split(self) -> str:
         """Who is reported."""
@@ -360,7 +373,12 @@ class Authorship(Configuration):
 
     def paths(self) -> dict[str, Any]:
         judge_llm = None if self.judge_llm is None else _absolute_llm(self.judge_llm)
-        return super().paths() | {"data": tuple(map(_absolute, self.data)), "judge_llm": judge_llm}
+        strategies = tuple(map(_absolute_file, self.strategies))
+        return super().paths() | {
+            "data": tuple(map(_absolute, self.data)),
+            "judge_llm": judge_llm,
+            "strategies": strategies,
+        }
 
 
 # Settings that runs did not have at first. As they were then they are not kept, so that folders are found again.
@@ -406,6 +424,12 @@ def from_json(values: dict[str, Any], where: str) -> RunConfig:
 
 def _absolute(path: str) -> str:
     return str(pathlib.Path(path).expanduser().resolve())
+
+
+def _absolute_file(name: str) -> str:
+    """The name of a part; where it is a FILE.py, maybe with settings behind a colon, with an absolute path."""
+    file, ending, settings = name.partition(".py")
+    return _absolute(file + ending) + settings if ending and settings[:1] in ("", ":") else name
 
 
 def _absolute_folder(name: str) -> str:

@@ -70,7 +70,7 @@ def together(
         experiment=config.experiment,
         split=config.split,
         llm=results.Llm(**accounts.summed([part["llm"] for part in parts])),
-        # Every user is reported lab, so nobody is left on whom a best source could be chosen.
+        # Every user is reported, so nobody is left on whom a best source could be chosen.
         new_user={
             method: results.NewUser(**accounts.averaged([part["new_user"][method] for part in parts]))
             for method in parts[0]["new_user"]

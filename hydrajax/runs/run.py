@@ -6,17 +6,17 @@ A killed run goes on with the same command: answers, base features and compiled 
 where pretraining is long; heads on frozen features take seconds and are fitted again.
 """
 
-import importlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import rich.console
 
-from hydrajax import files
+from hydrajax import files, plugins
 from hydrajax.runs import accounts, folder, workbench
 from hydrajax.runs.config import Configuration
 from hydrajax.runs.machine import Machine
+from hydrajax.types import DataError
 
 Say = Callable[[str], None]
 Rows = Sequence[Mapping[str, Any]]
@@ -70,13 +70,13 @@ class KindInParts(Kind, Protocol):
 
 
 def kind(module: str) -> Kind:
-    """The module that carries out a kind of run."""
-    return cast(Kind, importlib.import_module(module))
+    """The module that carries out a kind of run; a DataError where there is none."""
+    return cast(Kind, _module(module))
 
 
 def load(config: Configuration, say: Say) -> Any:
     """The data of a run; see `Loader`."""
-    return cast(Loader, importlib.import_module(config.loader)).load(config, say)
+    return cast(Loader, _module(config.loader)).load(config, say)
 
 
 def run(
@@ -172,3 +172,10 @@ def _write(carries_out: Kind, out: pathlib.Path, rows: Rows, results: dict[str, 
     files.write_json(out / "results.json", results)
     carries_out.write_report(out)
     return results
+
+
+def _module(name: str) -> Any:
+    try:
+        return plugins.import_module(name)
+    except ModuleNotFoundError as error:
+        raise DataError(f"the module {name!r}, which carries out this kind of run, is not found ({error})") from error

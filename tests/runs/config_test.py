@@ -90,3 +90,13 @@ def test_an_llm_in_a_python_file_is_found_from_anywhere(tmp_path, monkeypatch):
         ("llama:8b", "llama:8b"),
     ):
         assert config_lib.Demo(llm=name).resolved().llm == absolute
+
+
+def test_files_of_ones_own_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = settings_lib.Settings(strategies=("rag", "own/mine.py"), retriever="bm25")
+    scorer = training.FitConfig(family="mlp")
+    lamp = config_lib.Lamp(task="LaMP_3", settings=settings, scorer=scorer).resolved()
+    assert lamp.settings.strategies == ("rag", str(tmp_path / "own" / "mine.py"))
+    assert config_lib._absolute_file("head.py:rank=4") == f"{tmp_path / 'head.py'}:rank=4"
+    assert config_lib._absolute_file("low_rank_mlp:rank=4") == "low_rank_mlp:rank=4"
