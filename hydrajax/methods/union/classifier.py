@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
 from hydrajax.data import pseudo, tasks
 from hydrajax.methods import logistic
@@ -48,23 +49,15 @@ class FactorisedClassifier:
     """A fitted control.
 
     Attributes:
-      labels: of the task.
-      mean, scale: [D], standardise the features.
-      weights, bias: [D, L] and [L], the regression's logits; zero for labels that no training record has.
+      regression: of standardised features; None where the training records have one label alone.
       log_prior: [L], log P(l) among the training records; of no use for labels without a record.
-      known: [L], whether a training record has the label. The text says nothing for or against the others.
       settings: the chosen ones.
       validation_accuracy: of these settings on the validation users (a maximum over the grid, so an optimistic one);
         of ratings the mean quality.
     """
 
-    labels: tuple[str, ...]
-    mean: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    bias: np.ndarray
+    regression: Any
     log_prior: np.ndarray
-    known: np.ndarray
     settings: Settings
     validation_accuracy: float | None = None
 
@@ -129,7 +122,7 @@ def predict(
     """
     if not queries:
         return []
-    return [model.labels[i] for i in np.argmax(worth(task, scores(model, task, queries, users, embed)), axis=-1)]
+    return [task.labels[i] for i in np.argmax(worth(task, scores(model, task, queries, users, embed)), axis=-1)]
 
 
 def scores(
@@ -149,7 +142,7 @@ def text_evidence(
 
 def worth(task: tasks.Task, logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
     """What answering each label is worth where P is the softmax of the logits: log P(l), of ratings E[quality]."""
-    log_p = _log_softmax(logits)
+    log_p = special.log_softmax(logits, axis=-1)
     if task.kind != "rating":
         return log_p
     return np.exp(log_p) @ _closeness(task)
@@ -194,43 +187,22 @@ def _closeness(task: tasks.Task) -> Float[np.ndarray, "L L"]:
 
 
 def _fit(task: tasks.Task, features: np.ndarray, target: np.ndarray, settings: Settings) -> FactorisedClassifier:
-    size, dims = len(task.labels), features.shape[1]
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(spread > 0, spread, 1.0)
-    counts = np.bincount(target, minlength=size)
-    known = counts > 0
-    weights, bias = np.zeros((dims, size)), np.zeros(size)
-    if known.sum() > 1:
-        regression = logistic.fit((features - mean) / scale, target, c=settings.regularisation)
-        coefficients, intercept = regression.coef_, regression.intercept_
-        if len(coefficients) == 1:  # two labels: scikit-learn keeps the second one's logit against the first
-            coefficients, intercept = (
-                np.stack([-coefficients[0], coefficients[0]]) / 2,
-                np.array([-1, 1]) * intercept / 2,
-            )
-        weights[:, regression.classes_], bias[regression.classes_] = coefficients.T, intercept
+    counts = np.bincount(target, minlength=len(task.labels))
+    several = np.count_nonzero(counts) > 1
     return FactorisedClassifier(
-        labels=task.labels,
-        mean=mean,
-        scale=scale,
-        weights=weights,
-        bias=bias,
+        regression=logistic.fit(features, target, c=settings.regularisation, standardise=True) if several else None,
         log_prior=np.log(np.maximum(counts, 1) / counts.sum()),
-        known=known,
         settings=settings,
     )
 
 
 def _text_evidence(model: FactorisedClassifier, features: np.ndarray) -> np.ndarray:
     """log P(l | text) - log P(l), [N, L]; 0 for labels that no training record has."""
-    logits = ((features - model.mean) / model.scale) @ model.weights + model.bias
-    logits = np.where(model.known, logits, -np.inf)
-    return np.where(model.known, _log_softmax(logits) - model.log_prior, 0.0)
-
-
-def _log_softmax(logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
-    top = logits.max(axis=-1, keepdims=True)
-    return logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+    evidence = np.zeros((len(features), len(model.log_prior)))
+    if model.regression is not None:
+        known = model.regression.classes_
+        evidence[:, known] = logistic.log_probabilities(model.regression, features) - model.log_prior[known]
+    return evidence
 
 
 def _scores(ratio: np.ndarray, counts: np.ndarray, log_prior: np.ndarray, settings: Settings) -> np.ndarray:
