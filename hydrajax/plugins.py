@@ -50,7 +50,7 @@ class Kind:
           DataError: there is no such file, it cannot be imported, or it does not define it.
         """
         if name.endswith(".py"):
-            module = self._imported(name, lambda: _from_file(files.expanded(name).resolve()))
+            module = self._imported(name, lambda: from_file(files.expanded(name).resolve()))
         elif "." in name:
             module = self._imported(name, lambda: _from_module(name))
         elif name in self._files:
@@ -87,7 +87,8 @@ def _from_module(name: str) -> types.ModuleType:
     return importlib.import_module(name)
 
 
-def _from_file(path: pathlib.Path) -> types.ModuleType:
+def from_file(path: pathlib.Path) -> types.ModuleType:
+    """The module of a file, imported once."""
     name = f"hydrajax_file_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}.{path.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)

@@ -5,6 +5,7 @@ import pathlib
 from typing import Literal
 
 from hydrajax.llm import budget, request
+from hydrajax.types import check_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,7 @@ class Machine:
     """Folder of the base's features; by default one beside the store."""
 
     def __post_init__(self):
-        for name in ("parallel", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, expected at least 1")
+        check_least(self, parallel=1, threads=1)
         self.budget  # noqa: B018 (refuses limits below 0)
 
     @property

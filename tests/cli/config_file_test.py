@@ -85,7 +85,8 @@ def write(text, name="mine.py"):
 
 
 def parsed(*more, text=LAMP):
-    return run.parse(["--config", write(text), *more]).config
+    number = len(list(pathlib.Path().glob("*.py")))  # a file is read once
+    return run.parse(["--config", write(text, f"mine{number}.py"), *more]).config
 
 
 def test_a_file_gives_the_configuration_and_options_override_it():

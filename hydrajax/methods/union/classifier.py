@@ -11,7 +11,7 @@ looked at.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,8 @@ from scipy import special
 
 from hydrajax.data import pseudo, tasks
 from hydrajax.methods import logistic
+from hydrajax.prompting.contract import Embed
 from hydrajax.types import DataError, Query, Record, Split, User, profile_for
-
-Embed = Callable[[Sequence[str]], Any]
 
 REGULARISATION = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 USER_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -129,7 +128,7 @@ def scores(
     model: FactorisedClassifier, task: tasks.Task, queries: Sequence[Query], users: Sequence[User], embed: Embed
 ) -> Float[np.ndarray, "N L"]:
     """What is maximised (see above) of every query and label; arguments as of `predict`, at least one query."""
-    counts = np.stack([_counts(task, profile_for(q, user)) for q, user in zip(queries, users, strict=True)])
+    counts = np.stack([label_counts(task, profile_for(q, user)) for q, user in zip(queries, users, strict=True)])
     return _scores(text_evidence(model, task, queries, embed), counts, model.log_prior, model.settings)
 
 
@@ -148,6 +147,12 @@ def worth(task: tasks.Task, logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarr
     return np.exp(log_p) @ _closeness(task)
 
 
+def label_counts(task: tasks.Task, profile: Sequence[Record]) -> Float[np.ndarray, " L"]:
+    """How often a profile has each label."""
+    labels = [label for label in (_label(task, record) for record in profile) if label >= 0]
+    return np.bincount(np.array(labels, int), minlength=len(task.labels)).astype(float)
+
+
 def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Settings, float | None]:
     texts, owners, features, target = rows
     users = sorted(train.users)
@@ -156,15 +161,15 @@ def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Setting
     )
     right = np.zeros(len(grid))
     judged = 0
-    asked_features = _features(embed, [task.query_text(query) for query in asked]) if asked else None
+    asked_features = _features(embed, [task.query_text(query) for query in asked])
     for fold in sorted(set(fold_of.values())):
         held = [i for i, query in enumerate(asked) if fold_of[query.user_id] == fold]
         held_texts = {task.query_text(asked[i]) for i in held}
         kept = [i for i, text in enumerate(texts) if fold_of[owners[i]] != fold and text not in held_texts]
-        if not held or not kept or asked_features is None:
+        if not held or not kept:
             continue
         gold = np.array([_index(task, asked[i].gold) for i in held])
-        counts = np.stack([_counts(task, profile_for(asked[i], train.users[asked[i].user_id])) for i in held])
+        counts = np.stack([label_counts(task, profile_for(asked[i], train.users[asked[i].user_id])) for i in held])
         fitted: dict[float, tuple[np.ndarray, np.ndarray]] = {}
         for g, settings in enumerate(grid):
             if settings.regularisation not in fitted:
@@ -213,11 +218,6 @@ def _scores(ratio: np.ndarray, counts: np.ndarray, log_prior: np.ndarray, settin
 
 def _features(embed: Embed, texts: Sequence[str]) -> np.ndarray:
     return np.asarray(embed(texts), np.float64)
-
-
-def _counts(task: tasks.Task, profile: Sequence[Record]) -> np.ndarray:
-    labels = [label for label in (_label(task, record) for record in profile) if label >= 0]
-    return np.bincount(np.array(labels, int), minlength=len(task.labels)).astype(float)
 
 
 def _label(task: tasks.Task, record: Record) -> int:
