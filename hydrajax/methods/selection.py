@@ -22,7 +22,11 @@ def choose_k(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[int,
     Returns:
       k, of equals the smaller one, and the mean quality of each; nothing is asked where there is nothing to choose.
     """
-    choices = k_choices(lab, strategy)
+    of, choices = lab.strategy(strategy), lab.settings.shown
+    if of.retriever is None:
+        choices = (0,)
+    elif of.alone:  # it says something without any record, too
+        choices = (0, *choices)
     if len(choices) == 1 or not validation:
         return choices[0], {}
     means = {}
@@ -31,14 +35,6 @@ def choose_k(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[int,
         answers = sampling.answer(lab, strategy, prompts, stage=f"{strategy}: choosing k")
         means[k] = sum(lab.quality(answer.query, answer.text) for answer in answers) / len(validation)
     return max(choices, key=lambda k: (round(means[k], 9), -k)), means
-
-
-def k_choices(lab: Lab, strategy: str) -> tuple[int, ...]:
-    """The k to choose from: none where the strategy shows no records, also 0 where it says something without any."""
-    of = lab.strategy(strategy)
-    if of.retriever is None:
-        return (0,)
-    return (0, *lab.settings.shown) if of.alone else lab.settings.shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Where a run runs and how its LLM is asked: options of every command that asks one."""
 
 import dataclasses
-import pathlib
 from typing import Literal
 
 from hydrajax.llm import budget, request
@@ -59,7 +58,3 @@ class Machine:
             key_file=self.key_file,
             salt_file=self.salt_file,
         )
-
-    def features(self, store: pathlib.Path) -> pathlib.Path:
-        """The folder of the base's features, for the file of a store."""
-        return pathlib.Path(self.cache) if self.cache else store.parent / "features"

@@ -66,23 +66,20 @@ def sample(
         for part in _portions(source, portion):
             llm.submit([wanted for _, wanted in part])
     answers = failures = 0
-    try:
-        with files.replacing(target) as file, bar(source.name) as advance:
-            for part in _portions(source, portion):
-                whole = _whole(advance, answers + failures, len(part), total)
-                outcome = llm.sample_all([wanted for _, wanted in part], stage=source.name, bar=whole)
-                for i, ((line_id, wanted), answer) in enumerate(zip(part, outcome.answers, strict=True)):
-                    row: dict[str, Any] = {"id": line_id, "sample": wanted.sample}
-                    if answer is None:
-                        row["error"] = str(outcome.failures[i])
-                        failures += 1
-                    else:
-                        names = ("text", "stop_reason", "input_tokens", "output_tokens")
-                        row |= {name: getattr(answer, name) for name in names}
-                        answers += 1
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise DataError(f"{target}: cannot be written ({error.strerror})") from error
+    with files.in_a_sentence(target, "cannot be written"), files.replacing(target) as file, bar(source.name) as advance:
+        for part in _portions(source, portion):
+            whole = _whole(advance, answers + failures, len(part), total)
+            outcome = llm.sample_all([wanted for _, wanted in part], stage=source.name, bar=whole)
+            for i, ((line_id, wanted), answer) in enumerate(zip(part, outcome.answers, strict=True)):
+                row: dict[str, Any] = {"id": line_id, "sample": wanted.sample}
+                if answer is None:
+                    row["error"] = str(outcome.failures[i])
+                    failures += 1
+                else:
+                    names = ("text", "stop_reason", "input_tokens", "output_tokens")
+                    row |= {name: getattr(answer, name) for name in names}
+                    answers += 1
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return Sampled(answers=answers, failures=failures)
 
 
