@@ -118,7 +118,7 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
     if str(pathlib.Path.cwd()) not in sys.path:
         sys.path.insert(0, str(pathlib.Path.cwd()))
     try:
-        config = plugins.from_file(path.resolve()).get_config(smoke=smoke)
+        config = plugins.imported(str(path)).get_config(smoke=smoke)
     except Exception as error:
         raise DataError(f"{path}: gives no configuration ({type(error).__name__}: {error})") from error
     if not isinstance(config, config_lib.Configuration):
