@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import textwrap
 
 import pytest
@@ -76,6 +77,7 @@ def verdicts(results):
 def _anywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 def write(text, name="mine.py"):
