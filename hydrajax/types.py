@@ -151,3 +151,15 @@ class Message:
 def profile_for(query: Query, user: User) -> tuple[Record, ...]:
     """The records that may help to answer `query`: the whole profile without the record the query was made of."""
     return tuple(record for record in user.profile if record.id != query.record_id)
+
+
+def check_least(checked: object, **lowest: int) -> None:
+    """Refuses attributes below their lowest values; None is below nothing.
+
+    Raises:
+      DataError: one is too low.
+    """
+    for name, least in lowest.items():
+        value = getattr(checked, name)
+        if value is not None and value < least:
+            raise DataError(f"{name} is {value}, expected at least {least}")

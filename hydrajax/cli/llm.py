@@ -1,5 +1,6 @@
 """`hydrajax sample` and `hydrajax store`: commands about the LLM alone."""
 
+import contextlib
 import dataclasses
 import pathlib
 from typing import Annotated, Literal
@@ -84,8 +85,7 @@ class Store:
             raise DataError(f"{path}: there is no such store")
         if self.action == "import" and self.file is not None and not self.file.is_file():
             raise DataError(f"{self.file}: there is no such file")
-        answers = store_lib.Store(path)
-        try:
+        with contextlib.closing(store_lib.Store(path)) as answers:
             if self.action == "stats":
                 console.stdout().print(_stats_table(answers))
             elif self.action == "export" and self.file is not None:
@@ -106,8 +106,6 @@ class Store:
                 print("\n".join(faults) if faults else f"{len(answers):,} answers, no fault")
                 if faults:
                     raise SystemExit(1)
-        finally:
-            answers.close()
 
 
 def _stats_table(answers: store_lib.Store) -> rich.table.Table:

@@ -9,7 +9,6 @@ import copy
 import dataclasses
 import functools
 import hashlib
-import importlib.util
 import inspect
 import json
 import operator
@@ -21,7 +20,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 import rich.table
 import tyro
 
-from hydrajax import retrieval
+from hydrajax import plugins, retrieval
 from hydrajax.cli import console
 from hydrajax.nn import families
 from hydrajax.prompting import registry
@@ -115,16 +114,12 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
     Raises:
       DataError: there is no such file, it cannot be imported, or it gives something else.
     """
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file() or path.suffix != ".py":
         raise DataError(f"{path}: is no Python file, expected one with get_config(smoke=False)")
     if str(pathlib.Path.cwd()) not in sys.path:
         sys.path.insert(0, str(pathlib.Path.cwd()))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for the types of their fields
     try:
-        spec.loader.exec_module(module)
-        config = module.get_config(smoke=smoke)
+        config = plugins.imported(str(path)).get_config(smoke=smoke)
     except Exception as error:
         raise DataError(f"{path}: gives no configuration ({type(error).__name__}: {error})") from error
     if not isinstance(config, config_lib.Configuration):

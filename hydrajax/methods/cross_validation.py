@@ -9,15 +9,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-import numpy as np
-
 from hydrajax import training
 from hydrajax.methods import scorers, selection
 from hydrajax.methods.rows import Row
 from hydrajax.methods.scorers import Encode
 from hydrajax.methods.union import proposals
-from hydrajax.nn import heads
-from hydrajax.training import fitted as fitted_lib
 
 Teachers = Literal["questions", "all"]
 
@@ -43,10 +39,8 @@ class Learned:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A setting: what teaches, the configuration of the fit, and epochs of a user's own head (0: the pooled head).
-
-    A convex family takes no epochs; its `prior_strength` is in the configuration.
-    """
+    """A setting: what teaches, the configuration of the fit, and epochs of a user's own head (0: the pooled head; a
+    convex head is fitted by one)."""
 
     teachers: Teachers
     config: training.FitConfig
@@ -82,7 +76,6 @@ def choose(
     configs: Sequence[training.FitConfig],
     *,
     strengths: Sequence[float] = (10.0, 100.0),
-    epochs: Sequence[int] = (4,),
     parts: int = 4,
     seed: int = 0,
 ) -> Choice:
@@ -91,9 +84,8 @@ def choose(
     Of equal settings the first is taken, the pooled head before others.
 
     Args:
-      configs: alternatives of the fit.
-      strengths: of the prior of own heads (convex families).
-      epochs: of own heads (other families).
+      configs: alternatives of the fit, of convex families.
+      strengths: of the prior of own heads.
       parts: of the training users.
       seed: of the division.
     """
@@ -107,8 +99,8 @@ def choose(
     quality = {setting.name: _held_out_qualities(learned, encode, part_of, setting, [setting])[0] for setting in pooled}
     best = _best(pooled, quality)
     headed = [
-        dataclasses.replace(best, config=dataclasses.replace(best.config, prior_strength=strength), epochs=n)
-        for strength, n in _strengths_and_epochs(best.config, strengths, epochs)
+        dataclasses.replace(best, config=dataclasses.replace(best.config, prior_strength=strength), epochs=1)
+        for strength in strengths
     ]
     means = _held_out_qualities(learned, encode, part_of, best, headed)
     quality |= dict(zip((setting.name for setting in headed), means, strict=True))
@@ -149,7 +141,7 @@ def _held_out_qualities(
         for of_setting, setting in zip(qualities, settings, strict=True):
             personal = scorers.personalise(scorer, setting.config, records, epochs=setting.epochs)
             of_setting += selection.chosen_qualities(personal, asked)
-    return [float(np.mean(of_setting)) if of_setting else 0.0 for of_setting in qualities]
+    return [selection.mean(of_setting) for of_setting in qualities]
 
 
 def _divisions(
@@ -162,12 +154,3 @@ def _divisions(
         asked = [row for row in learned.questions if part_of[row.user_id] == part]
         if taught and (asked or (records and not learned.questions)):
             yield taught, records if asked else [], asked or records
-
-
-def _strengths_and_epochs(
-    config: training.FitConfig, strengths: Sequence[float], epochs: Sequence[int]
-) -> list[tuple[float, int]]:
-    """(prior strength, epochs): a convex family differs by the one, others by the other."""
-    if isinstance(fitted_lib.family_of(config), heads.Convex):
-        return [(strength, 1) for strength in strengths]
-    return [(config.prior_strength, n) for n in epochs]

@@ -6,6 +6,7 @@
 Any strategy goes the same way: step 1 is what it learns of a user, step 2 its prompt.
 """
 
+import itertools
 from collections.abc import Sequence
 
 from hydrajax.llm.request import count_tokens
@@ -53,14 +54,9 @@ def prompts(lab: Lab, strategy: str, queries: Sequence[Query]) -> list[Prompt]:
 
 def fitting(records: Sequence[Record], ctx: contract.Context) -> tuple[Record, ...]:
     """The first records that fit into a prompt whole, one at least."""
-    used = 0
-    kept: list[Record] = []
-    for record in records:
-        used += count_tokens(ctx.task.record_text(record))
-        if kept and used > ctx.settings.max_prompt_tokens:
-            break
-        kept.append(record)
-    return tuple(kept)
+    used = itertools.accumulate(count_tokens(ctx.task.record_text(record)) for record in records)
+    fit = itertools.takewhile(lambda tokens: tokens <= ctx.settings.max_prompt_tokens, used)
+    return tuple(records[: max(1, len(list(fit)))])
 
 
 def _texts(lab: Lab, pool: Pool, samples: int) -> list[str]:

@@ -18,24 +18,9 @@ def add(ledger: Ledger, stage: str, spent: dict[str, Spent]) -> None:
         ledger.setdefault((stage, user_id), collections.Counter()).update(counts)
 
 
-def charge(ledger: Ledger, stage: str, user_ids: Sequence[str], answers: Sequence[request.Answer]) -> None:
-    """Books answers on their users, whether they were called for or stored."""
-    add(ledger, stage, spent_by_user(user_ids, answers))
-
-
-def spent_by_user(user_ids: Sequence[str], answers: Sequence[request.Answer]) -> dict[str, Spent]:
-    """Calls and tokens by user id; answers are given with their users."""
-    spent: dict[str, Spent] = {}
-    for user_id, answer in zip(user_ids, answers, strict=True):
-        spent.setdefault(user_id, collections.Counter()).update(
-            calls=1, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens
-        )
-    return spent
-
-
 @contextlib.contextmanager
 def charging(ledger: Ledger, stage: str, ctx: contract.Context) -> Iterator[contract.Context]:
-    """A context whose answers are booked on the users that the requests are for (`Request.group`)."""
+    """A context whose answers, called for or stored, are booked on whom the requests are for (`Request.group`)."""
     noting = Noting(ctx.llm)
     yield dataclasses.replace(ctx, llm=noting)
     add(ledger, stage, noting.spent)
@@ -52,6 +37,8 @@ class Noting:
     def sample(self, requests: Sequence[request.Request], *, stage: str) -> list[request.Answer]:
         """See `Sampler.sample`."""
         answers = self._inner.sample(requests, stage=stage)
-        for user_id, spent in spent_by_user([wanted.group for wanted in requests], answers).items():
-            self.spent[user_id].update(spent)
+        for wanted, answer in zip(requests, answers, strict=True):
+            self.spent[wanted.group].update(
+                calls=1, input_tokens=answer.input_tokens, output_tokens=answer.output_tokens
+            )
         return answers

@@ -24,28 +24,23 @@ def choose(lab: Lab, pools: Sequence[Pool], k: int) -> list[Answer]:
     Args:
       k: most relevant records in the prompt.
     """
-    asked = [pool for pool in pools if len(pool.candidates) > 1]
     requests = [
-        dataclasses.replace(
-            lab.ctx.request(messages(lab, pool, k), temperature=lab.greedy, user_id=pool.query.user_id),
-            max_tokens=MAX_TOKENS,
+        lab.ctx.request(
+            messages(lab, pool, k), temperature=lab.greedy, user_id=pool.query.user_id, max_tokens=MAX_TOKENS
         )
-        for pool in asked
+        for pool in pools
+        if len(pool.candidates) > 1
     ]
-    replies = lab.ctx.llm.sample(requests, stage=stages.LLM_CHOICE)
-    ledger.charge(lab.ledger, stages.LLM_CHOICE, [pool.query.user_id for pool in asked], replies)
-    reply_to = iter(replies)
-    return [
-        _read(lab, pool, next(reply_to).text) if len(pool.candidates) > 1 else answers.choose(pool, 0) for pool in pools
-    ]
-
-
-def _read(lab: Lab, pool: Pool, reply: str) -> Answer:
-    number = parse(reply, len(pool.candidates))
-    if number is None:
-        lab.ctx.faults[FAULT] += 1
-        number = controls.voted(lab, pool)
-    return answers.choose(pool, number)
+    with ledger.charging(lab.ledger, stages.LLM_CHOICE, lab.ctx) as ctx:
+        replies = iter(ctx.llm.sample(requests, stage=stages.LLM_CHOICE))
+    chosen = []
+    for pool in pools:
+        number = parse(next(replies).text, len(pool.candidates)) if len(pool.candidates) > 1 else 0
+        if number is None:
+            lab.ctx.faults[FAULT] += 1
+            number = controls.voted(lab, pool)
+        chosen.append(answers.choose(pool, number))
+    return chosen
 
 
 def messages(lab: Lab, pool: Pool, k: int) -> tuple[Message, ...]:

@@ -38,11 +38,15 @@ def pseudo_queries(lab: Lab, user_ids: Sequence[str], population: Sequence[str] 
     if task.pseudo_query != "paraphrase":
         return queries
     requests = [
-        lab.ctx.request((Message(role="user", text=PARAPHRASE + task.query_text(query)),), temperature=lab.greedy)
+        lab.ctx.request(
+            (Message(role="user", text=PARAPHRASE + task.query_text(query)),),
+            temperature=lab.greedy,
+            user_id=query.user_id,
+        )
         for query in queries
     ]
-    answers = lab.ctx.llm.sample(requests, stage=stages.PARAPHRASES)
-    ledger.charge(lab.ledger, stages.PARAPHRASES, [query.user_id for query in queries], answers)
+    with ledger.charging(lab.ledger, stages.PARAPHRASES, lab.ctx) as ctx:
+        answers = ctx.llm.sample(requests, stage=stages.PARAPHRASES)
     texts = [task.normalise(answer.text) for answer in answers]
     return [pseudo.with_inputs(query, text) for query, text in zip(queries, texts, strict=True) if text]
 
@@ -97,8 +101,8 @@ def sample(
                 messages = of.messages(query, _varied(lab, prompt, i), model, lab.ctx, note=note)
             styled = _styled(lab.settings.styles, messages, i)
             requests.append(lab.ctx.request(styled, temperature=hot, sample=first_hot + i, user_id=query.user_id))
-    answers = lab.ctx.llm.sample(requests, stage=stage)
-    ledger.charge(lab.ledger, stage, [query.user_id for query in queries for _ in range(samples + 1)], answers)
+    with ledger.charging(lab.ledger, stage, lab.ctx) as ctx:
+        answers = ctx.llm.sample(requests, stage=stage)
     pools = []
     for i, prompt in enumerate(asked):
         drawn = answers[i * (samples + 1) : (i + 1) * (samples + 1)]

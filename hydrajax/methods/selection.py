@@ -1,9 +1,9 @@
 """Settings chosen on validation users: how many records a prompt shows, and how a scorer is fitted."""
 
-import contextlib
+import collections
 import dataclasses
 import pathlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from hydrajax.methods import sampling, scorers
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.types import Query
-
-Bar = Callable[[str], contextlib.AbstractContextManager[progress.Advance]]
 
 EPOCHS = (0, 1, 2, 4, 8, 16, 32)
 
@@ -24,7 +22,11 @@ def choose_k(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[int,
     Returns:
       k, of equals the smaller one, and the mean quality of each; nothing is asked where there is nothing to choose.
     """
-    choices = k_choices(lab, strategy)
+    of, choices = lab.strategy(strategy), lab.settings.shown
+    if of.retriever is None:
+        choices = (0,)
+    elif of.alone:  # it says something without any record, too
+        choices = (0, *choices)
     if len(choices) == 1 or not validation:
         return choices[0], {}
     means = {}
@@ -33,14 +35,6 @@ def choose_k(lab: Lab, strategy: str, validation: Sequence[Query]) -> tuple[int,
         answers = sampling.answer(lab, strategy, prompts, stage=f"{strategy}: choosing k")
         means[k] = sum(lab.quality(answer.query, answer.text) for answer in answers) / len(validation)
     return max(choices, key=lambda k: (round(means[k], 9), -k)), means
-
-
-def k_choices(lab: Lab, strategy: str) -> tuple[int, ...]:
-    """The k to choose from: none where the strategy shows no records, also 0 where it says something without any."""
-    of = lab.strategy(strategy)
-    if of.retriever is None:
-        return (0,)
-    return (0, *lab.settings.shown) if of.alone else lab.settings.shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,19 +58,16 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Tried:
-    """A setting, what it gave, the training loss of its heads by epoch, and the qualities that it is judged by."""
+    """A setting, what it gave, the training loss of its heads by epoch, and the mean quality that it is judged by."""
 
     epochs: int
     config: training.FitConfig
     scorer: scorers.PersonalScorer
     curve: list[float]
-    qualities: Sequence[float]
-
-    @property
-    def quality(self) -> float:
-        return float(np.mean(self.qualities)) if self.qualities else 0.0
+    quality: float
 
 
+@dataclasses.dataclass(frozen=True)
 class ValidatedLearner:
     """`hydra.Learner`: pretrains, personalises for several numbers of epochs, keeps what serves validation users best.
 
@@ -92,35 +83,24 @@ class ValidatedLearner:
       epochs: numbers of epochs to choose from; 0 is the pooled head, which is also what there is without any row to
         personalise with.
       folder: keeps checkpoints.
-      bar: makes a progress bar for a stage.
 
     Raises:
       ValueError: nothing to choose from, or a negative number of epochs.
     """
 
-    def __init__(
-        self,
-        encode: scorers.Encode,
-        configs: Sequence[training.FitConfig],
-        *,
-        families: Mapping[str, str] | None = None,
-        epochs: Sequence[int] = EPOCHS,
-        folder: pathlib.Path | None = None,
-        bar: Bar = progress.bar,
-    ):
-        if not configs or not epochs or min(epochs) < 0:
+    encode: scorers.Encode
+    configs: Sequence[training.FitConfig]
+    families: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    epochs: Sequence[int] = EPOCHS
+    folder: pathlib.Path | None = None
+    choices: dict[str, Choice] = dataclasses.field(init=False, default_factory=dict)
+
+    def __post_init__(self):
+        if not self.configs or not self.epochs or min(self.epochs) < 0:
             raise ValueError(
-                f"losses and epochs to choose among are {[c.loss for c in configs]} and {list(epochs)}, expected at "
-                "least one of each, and epochs from 0 up"
+                f"losses and epochs to choose among are {[c.loss for c in self.configs]} and {list(self.epochs)}, "
+                "expected at least one of each, and epochs from 0 up"
             )
-        self._encode = encode
-        # The training users' own heads are never asked: their rows are for what new users start with.
-        self._configs = tuple(dataclasses.replace(config, fit_bank=False) for config in configs)
-        self._families = dict(families or {})
-        self._epochs = tuple(epochs)
-        self._folder = folder
-        self._bar = bar
-        self.choices: dict[str, Choice] = {}
 
     def fit(
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
@@ -128,22 +108,23 @@ class ValidatedLearner:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
         if not train:
             return scorers.Untrained()
-        users, examples = scorers.examples_of(train, self._encode)
+        users, examples = scorers.examples_of(train, self.encode)
         halves = _halves(heads, {row.user_id for row in judged})
         tried: list[_Tried] = []
-        for config in self._configs:
-            config = dataclasses.replace(config, family=self._families.get(name, config.family))
+        for config in self.configs:
+            # The training users' own heads are never asked: their rows are for what new users start with.
+            config = dataclasses.replace(config, family=self.families.get(name, config.family), fit_bank=False)
             label = f"{name} ({config.loss})"
-            with self._bar(f"{label}: pretraining") as advance:
-                folder = self._folder / f"{name}-{config.loss}" if self._folder else None
-                pooled = scorers.pretrain(config, self._encode, users, examples, checkpoint=folder, progress=advance)
+            with progress.bar(f"{label}: pretraining") as advance:
+                folder = self.folder / f"{name}-{config.loss}" if self.folder else None
+                pooled = scorers.pretrain(config, self.encode, users, examples, checkpoint=folder, progress=advance)
             by_epochs, curve = self._personalised(label, config, pooled, heads)
             qualities = {n: chosen_qualities(scorer, judged) for n, scorer in by_epochs.items()}
             for learned, asked in halves:
                 for n, scorer in self._personalised(label, config, pooled, learned)[0].items():
                     qualities[n] += chosen_qualities(scorer, asked)
             tried += [
-                _Tried(epochs=n, config=config, scorer=scorer, curve=curve if n else [], qualities=qualities[n])
+                _Tried(epochs=n, config=config, scorer=scorer, curve=curve if n else [], quality=mean(qualities[n]))
                 for n, scorer in by_epochs.items()
             ]
         best = max(tried, key=lambda setting: (round(setting.quality, 9), -setting.epochs))
@@ -161,11 +142,11 @@ class ValidatedLearner:
         self, label: str, config: training.FitConfig, pooled: scorers.PersonalScorer, rows: Sequence[Row]
     ) -> tuple[dict[int, scorers.PersonalScorer], list[float]]:
         """The scorer by number of epochs, in rising order of the learner's, and the training loss of the heads."""
-        wanted = [n for n in self._epochs if n > 0] if rows else []
-        by_epochs = {} if wanted and 0 not in self._epochs else {0: pooled}
+        wanted = [n for n in self.epochs if n > 0] if rows else []
+        by_epochs = {} if wanted and 0 not in self.epochs else {0: pooled}
         if not wanted:
             return by_epochs, []
-        with self._bar(f"{label}: personalising") as advance:
+        with progress.bar(f"{label}: personalising") as advance:
             headed, curve = scorers.personalise_each(pooled, config, rows, epochs=wanted, progress=advance)
         return by_epochs | headed, curve
 
@@ -179,15 +160,17 @@ def chosen_qualities(scorer: scorers.TrainedScorer, judged: Sequence[Row]) -> li
     return [judged[places[int(np.argmax(scores[places]))]].quality for places in pools.values()]
 
 
+def mean(qualities: Sequence[float]) -> float:
+    """0 of none."""
+    return float(np.mean(qualities)) if qualities else 0.0
+
+
 def _halves(heads: Sequence[Row], user_ids: Collection[str]) -> list[tuple[list[Row], list[Row]]]:
     """(rows of one half of these users' queries, rows of the other half), both ways; every other query of each user."""
-    queries: dict[str, dict[str, int]] = {}
-    for row in heads:
-        if row.user_id in user_ids:
-            of_user = queries.setdefault(row.user_id, {})
-            of_user.setdefault(row.query_id, len(of_user) % 2)
+    places: dict[str, dict[str, int]] = collections.defaultdict(dict)
     halves: tuple[list[Row], list[Row]] = ([], [])
     for row in heads:
         if row.user_id in user_ids:
-            halves[queries[row.user_id][row.query_id]].append(row)
+            of_user = places[row.user_id]
+            halves[of_user.setdefault(row.query_id, len(of_user) % 2)].append(row)
     return [(halves[0], halves[1]), (halves[1], halves[0])] if halves[1] else []

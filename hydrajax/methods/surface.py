@@ -7,14 +7,9 @@ stylometry), cost nothing, and say at once that a small LLM has lost the thread.
 import math
 import re
 
-NAMES = (
-    "words", "relative length", "letters a word", "capitals", "digits", "exclamations", "questions", "repetition",
-    "overlap with the query",
-)  # fmt: skip
-
 
 def features(query: str, candidate: str) -> tuple[float, ...]:
-    """The numbers of `NAMES`, each of the order of one.
+    """Numbers, each of the order of one.
 
     Args:
       query: bare text of the query.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,18 +26,18 @@ _OWN_POOLS: Mapping[str, Sequence[str]] = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
 class Clock:
     """Times stages and says when one is done."""
 
-    def __init__(self, say: Callable[[str], None]):
-        self.seconds: dict[str, float] = {}
-        self._say = say
-        self._start = time.monotonic()
+    say: Callable[[str], None]
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    start: float = dataclasses.field(default_factory=time.monotonic)
 
     @property
     def total(self) -> float:
         """Seconds since the clock was made."""
-        return time.monotonic() - self._start
+        return time.monotonic() - self.start
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -44,7 +45,7 @@ class Clock:
         start = time.monotonic()
         yield
         self.seconds[name] = round(time.monotonic() - start, 2)
-        self._say(f"{name}: {self.seconds[name]:.1f} s")
+        self.say(f"{name}: {self.seconds[name]:.1f} s")
 
 
 def llm(sampled: sampler.Sampler) -> results.Llm:
@@ -95,26 +96,22 @@ class Plan:
     seconds: float
 
 
-def plan(counting: planner.Planner, *, parallel: int, batch: bool, tokens: tuple[int, int] | None = None) -> Plan:
+def plan(counting: planner.Planner, *, parallel: int, batch: bool) -> Plan:
     """What a planner has counted.
 
     Args:
       counting: after everything was asked of it.
       parallel: requests under way at once.
       batch: whether they go in Message Batches, at half the price.
-      tokens: see `Plan`; by default those counted.
     """
     return Plan(
         model=counting.model,
         stages=counting.stages,
-        tokens=tokens or (counting.tokens, counting.tokens),
+        tokens=(counting.tokens, counting.tokens),
         cost_usd=counting.cost(batch=batch),
-        seconds=sum(
-            (
-                models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
-                for s in counting.stages.values()
-            ),
-            start=0.0,
+        seconds=math.fsum(
+            models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
+            for s in counting.stages.values()
         ),
     )
 
@@ -167,8 +164,9 @@ def summed(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def averaged(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means of numbers of several runs; None where any part has None."""
-    totals = {name: _total([part[name] for part in parts]) for name in parts[0]}
-    return {name: total / len(parts) if isinstance(total, int | float) else total for name, total in totals.items()}
+    return {
+        name: total / len(parts) if isinstance(total, int | float) else total for name, total in summed(parts).items()
+    }
 
 
 def _total(values: Sequence[Any]) -> Any:

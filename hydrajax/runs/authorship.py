@@ -11,7 +11,7 @@ from hydrajax.data import authorship
 from hydrajax.evaluation.authorship import classifier as authorship_classifier
 from hydrajax.evaluation.authorship import judges, report
 from hydrajax.evaluation.authorship import results as results_lib
-from hydrajax.llm import models, sampler
+from hydrajax.llm import models
 from hydrajax.methods import controls, hyperalign, shuffled
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
@@ -38,7 +38,7 @@ def compute(
     with clock.stage("texts"):
         rows = _rows(config, data, lab)
     with clock.stage("judge"):
-        facts = _judged(config, data, _judge(config, data, bench.last_llm(), bench.embed), rows, bench.embed)
+        facts = _judged(config, data, bench, rows)
     return rows, _results(config, data, lab, rows, facts, bench.llms, clock)
 
 
@@ -50,7 +50,7 @@ def plan(
         lab = dataclasses.replace(_lab(config, data, bench), strategy=plan_lib.strategy)
         rows = _rows(config, data, lab)
         if config.judge == "llm":
-            _judged(config, data, _judge(config, data, bench.last_llm(), bench.embed), rows, bench.embed)
+            _judged(config, data, bench, rows)
     return bench.plans()
 
 
@@ -78,8 +78,7 @@ def _rows(config: Authorship, data: authorship.Authorship, lab: lab_lib.Lab) -> 
         written: dict[str, list[str]] = {}
         for apart, queries in shuffled.apart(strategy, lab, data.test):
             lent = shuffled.lent(queries, lender)
-            answers = hyperalign.hyperalign(apart, lent, strategy=strategy, samples=config.control_samples, stage=name)
-            written |= {query.id: answers[other.id] for query, other in zip(queries, lent, strict=True)}
+            written |= hyperalign.hyperalign(apart, lent, strategy=strategy, samples=config.control_samples, stage=name)
         texts[name] = written
     real = _golds(data.test)
     return [_row(query, texts, real, lender, lab) for query in data.test]
@@ -104,27 +103,22 @@ def _row(query: Query, texts, real, lender, lab: lab_lib.Lab) -> results_lib.Row
     }
 
 
-def _judge(config, data: authorship.Authorship, llm: sampler.Sampler, embed) -> judges.Judge:
+def _judged(config, data: authorship.Authorship, bench: workbench.Workbench, rows) -> dict[str, Any]:
+    """Wins in the rows, and what is known of the judge. An LLM knows the validation texts: it judges the others."""
     if config.judge == "llm":
+        llm = bench.last_llm()
         known = {author: text for author, text in reversed(_golds(data.validation))}
         temperature = 0.0 if models.find(llm.model).temperature else None
-        return judges.LlmJudge(llm, known, temperature=temperature, words=config.judge_words)
+        judge = judges.LlmJudge(llm, known, temperature=temperature, words=config.judge_words)
+        results_lib.judge_rows(judge, rows, config.compared, limit=config.judge_words)
+        return results_lib.judge_facts(judge, rows, real=_golds(data.test), others=1, seed=config.seed)
     unseen = {author: texts[: config.judge_texts] for author, texts in data.unseen.items()}
-    return judges.ClassifierJudge(
-        authorship_classifier.fit(unseen, embed=embed, chunk_words=config.judge_words, seed=config.seed)
-    )
-
-
-def _judged(config, data: authorship.Authorship, judge: judges.Judge, rows, embed) -> dict[str, Any]:
-    """Wins in the rows, and what is known of the judge. An LLM knows the validation texts: it judges the others."""
-    results_lib.judge_rows(judge, rows, config.compared, limit=config.judge_words)
-    if not isinstance(judge, judges.ClassifierJudge):
-        real = _golds(data.test)
-        return results_lib.judge_facts(judge, rows, real=real, others=1, seed=config.seed)
+    fitted = authorship_classifier.fit(unseen, embed=bench.embed, chunk_words=config.judge_words, seed=config.seed)
+    by_words = judges.ClassifierJudge(fitted)
+    results_lib.judge_rows(by_words, rows, config.compared, limit=config.judge_words)
     real = [*_golds(data.test), *_golds(data.validation)]
-    features = np.asarray(embed([text for _, text in real]), np.float64)
-    facts = results_lib.judge_facts(judge, rows, real=real, features=features, by_words=True, seed=config.seed)
-    fitted = judge.classifier
+    features = np.asarray(bench.embed([text for _, text in real]), np.float64)
+    facts = results_lib.judge_facts(by_words, rows, real=real, features=features, by_words=True, seed=config.seed)
     return facts | {
         "cross_validation": fitted.accuracy,
         "weight_of_ngrams": fitted.weight,

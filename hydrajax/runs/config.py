@@ -15,7 +15,7 @@ from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.training import config as fit_config
-from hydrajax.types import DataError
+from hydrajax.types import DataError, check_least
 
 C = TypeVar("C", bound="Configuration")
 Preset = Literal["auto", "small", "default", "paper", "demo"]
@@ -151,10 +151,7 @@ class RunConfig(Configuration):
             raise ValueError(
                 f"losses are {self.losses} and epochs {self.epochs}, expected at least one of each, epochs from 0 up"
             )
-        for name in ("train_users", "dev_users", "queries_per_user", "max_pair_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, expected at least 1")
+        check_least(self, train_users=1, dev_users=1, queries_per_user=1, max_pair_tokens=1)
         for loss in self.losses:
             for family in (self.reranker_family, self.adapter_family):
                 fit_config.check(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
@@ -347,10 +344,7 @@ class Authorship(Configuration):
             object.__setattr__(self, "prompts", dataclasses.replace(self.prompts, max_prompt_tokens=LARGE_PROMPT))
         least = {"authors": 2, "shown_words": 10, "judge_words": 10, "judge_texts": authorship.LEAST_UNSEEN}
         least |= dict.fromkeys(("shown", "validation", "test", "samples", "control_samples"), 1)
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < lowest:
-                raise ValueError(f"{name} is {value}, expected at least {lowest}")
+        check_least(self, **least)
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}, expected a number from 0 up")
         if self.judge_llm is not None and self.judge != "llm":

@@ -103,8 +103,7 @@ def read(config: RunConfig) -> Data:
     asked = task(config)
     train, dev, skipped = _read(config, asked)
     if config.folds:
-        if config.fold is None or not 0 <= config.fold < config.folds:
-            raise DataError(f"fold is {config.fold}, expected 0 to {config.folds - 1}")
+        assert config.fold is not None  # a run over all folds has these as its parts
         fold = folds.k_folds(asked, (train, dev), folds=config.folds, seed=config.seed)[config.fold]
         drawn = folds.Fold(
             train=_draw(fold.train, config.train_users, config),

@@ -1,10 +1,10 @@
 """Where a run runs and how its LLM is asked: options of every command that asks one."""
 
 import dataclasses
-import pathlib
 from typing import Literal
 
 from hydrajax.llm import budget, request
+from hydrajax.types import check_least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,7 @@ class Machine:
     """Folder of the base's features; by default one beside the store."""
 
     def __post_init__(self):
-        for name in ("parallel", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, expected at least 1")
+        check_least(self, parallel=1, threads=1)
         self.budget  # noqa: B018 (refuses limits below 0)
 
     @property
@@ -61,7 +58,3 @@ class Machine:
             key_file=self.key_file,
             salt_file=self.salt_file,
         )
-
-    def features(self, store: pathlib.Path) -> pathlib.Path:
-        """The folder of the base's features, for the file of a store."""
-        return pathlib.Path(self.cache) if self.cache else store.parent / "features"

@@ -104,17 +104,17 @@ class GuessingBank(hypothesis_bank.HypothesisBank):
         return hypotheses.Parsed(lines=tuple(f"{kind}: {words}" for kind in hypotheses.KINDS))
 
 
+@dataclasses.dataclass(frozen=True)
 class GuessingLearner:
     """`hydra.Learner`: trains only what it can, and guesses the rest.
 
-    Args:
+    Attributes:
       known: the run's own learner where every answer that it would learn from is stored, else None.
       seed: of the guesses.
     """
 
-    def __init__(self, known: Callable[[], hydra.Learner | None] = lambda: None, *, seed: int = 0):
-        self._known = known
-        self._seed = seed
+    known: Callable[[], hydra.Learner | None] = lambda: None
+    seed: int = 0
 
     def fit(
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
@@ -122,10 +122,10 @@ class GuessingLearner:
         """See `hydra.Learner.fit`."""
         if name != "reranker":
             return scorers.Untrained()  # nothing is asked after the adapter has chosen
-        known = self._known()
+        known = self.known()
         if known is not None:
             return known.fit(name, train=train, heads=heads, judged=judged)
-        return GuessedScorer(seed=self._seed)
+        return GuessedScorer(seed=self.seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

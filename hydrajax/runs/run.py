@@ -176,6 +176,6 @@ def _write(carries_out: Kind, out: pathlib.Path, rows: Rows, results: dict[str, 
 
 def _module(name: str) -> Any:
     try:
-        return plugins.import_module(name)
+        return plugins.imported(name)
     except ModuleNotFoundError as error:
         raise DataError(f"the module {name!r}, which carries out this kind of run, is not found ({error})") from error

@@ -66,23 +66,20 @@ def sample(
         for part in _portions(source, portion):
             llm.submit([wanted for _, wanted in part])
     answers = failures = 0
-    try:
-        with files.replacing(target) as file, bar(source.name) as advance:
-            for part in _portions(source, portion):
-                whole = _whole(advance, answers + failures, len(part), total)
-                outcome = llm.sample_all([wanted for _, wanted in part], stage=source.name, bar=whole)
-                for i, ((line_id, wanted), answer) in enumerate(zip(part, outcome.answers, strict=True)):
-                    row: dict[str, Any] = {"id": line_id, "sample": wanted.sample}
-                    if answer is None:
-                        row["error"] = str(outcome.failures[i])
-                        failures += 1
-                    else:
-                        names = ("text", "stop_reason", "input_tokens", "output_tokens")
-                        row |= {name: getattr(answer, name) for name in names}
-                        answers += 1
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    except OSError as error:
-        raise DataError(f"{target}: cannot be written ({error.strerror})") from error
+    with files.in_a_sentence(target, "cannot be written"), files.replacing(target) as file, bar(source.name) as advance:
+        for part in _portions(source, portion):
+            whole = _whole(advance, answers + failures, len(part), total)
+            outcome = llm.sample_all([wanted for _, wanted in part], stage=source.name, bar=whole)
+            for i, ((line_id, wanted), answer) in enumerate(zip(part, outcome.answers, strict=True)):
+                row: dict[str, Any] = {"id": line_id, "sample": wanted.sample}
+                if answer is None:
+                    row["error"] = str(outcome.failures[i])
+                    failures += 1
+                else:
+                    names = ("text", "stop_reason", "input_tokens", "output_tokens")
+                    row |= {name: getattr(answer, name) for name in names}
+                    answers += 1
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
     return Sampled(answers=answers, failures=failures)
 
 
@@ -99,8 +96,7 @@ def _check(source: pathlib.Path, model: str) -> int:
     """The number of answers that are asked for."""
     seen: set[Any] = set()
     total, warm = 0, False
-    for number, row in files.numbered_lines(source):
-        _check_request(source, number, row)
+    for number, row in _lines(source):
         if row["id"] in seen:
             raise DataError(f"{source}, line {number}: id {row['id']!r} occurs twice")
         seen.add(row["id"])
@@ -118,8 +114,8 @@ def _check(source: pathlib.Path, model: str) -> int:
 
 def _portions(source: pathlib.Path, size: int) -> Iterator[list[tuple[Any, request.Request]]]:
     portion: list[tuple[Any, request.Request]] = []
-    for number, row in files.numbered_lines(source):
-        for wanted in _requests(source, number, row):
+    for _, row in _lines(source):  # checked again: the file may have changed
+        for wanted in _requests(row):
             portion.append((row["id"], wanted))
             if len(portion) >= size:
                 yield portion
@@ -128,14 +124,14 @@ def _portions(source: pathlib.Path, size: int) -> Iterator[list[tuple[Any, reque
         yield portion
 
 
-def _check_request(source: pathlib.Path, number: int, row: dict[str, Any]) -> None:
-    fault = _fault(row)
-    if fault:
-        raise DataError(f"{source}, line {number}: {fault}")
+def _lines(source: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in files.numbered_lines(source):
+        if fault := _fault(row):
+            raise DataError(f"{source}, line {number}: {fault}")
+        yield number, row
 
 
-def _requests(source: pathlib.Path, number: int, row: dict[str, Any]) -> Iterator[request.Request]:
-    _check_request(source, number, row)  # the file may have changed since it was checked
+def _requests(row: dict[str, Any]) -> Iterator[request.Request]:
     messages = tuple(Message(role=m["role"], text=m["content"]) for m in row["messages"])
     temperature = row.get("temperature")
     for i in range(row.get("n", 1)):
@@ -156,16 +152,14 @@ def _fault(row: dict[str, Any]) -> str | None:
         wrong = f"has no {', '.join(missing)}" if missing else f"has the unknown {', '.join(unknown)}"
         return f"{wrong}; expected {', '.join(sorted(_FIELDS))} (n, system, temperature and user may be left out)"
     for name in ("id", "user"):
-        if name in row and (not isinstance(row[name], str | int) or isinstance(row[name], bool)):
+        if name in row and type(row[name]) not in (str, int):
             return f"{name} is {row[name]!r}, expected a text or a whole number"
     for name in ("n", "max_tokens"):
         value = row.get(name, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
+        if type(value) is not int or not 1 <= value < 2**31:
             return f"{name} is {value!r}, expected a whole number from 1 to 2^31 - 1"
     temperature = row.get("temperature")
-    if temperature is not None and (
-        not isinstance(temperature, int | float) or isinstance(temperature, bool) or not 0 <= temperature < float("inf")
-    ):
+    if temperature is not None and not (type(temperature) in (int, float) and 0 <= temperature < float("inf")):
         return f"temperature is {temperature!r}, expected a finite number of at least 0"
     if not isinstance(row.get("system"), str | None):
         return f"system is {row['system']!r}, expected a text"

@@ -135,7 +135,7 @@ def opened(machine: Machine, llms: Sequence[str], base: Base | None = None) -> I
             transport.check()
         answers = store.Store(machine.store) if llms else store.Store.without_making(machine.store)
         closing.callback(answers.close)
-        features = machine.features(answers.path)
+        features = pathlib.Path(machine.cache) if machine.cache else answers.path.parent / "features"
         encode: Encode = _without_base
         embed: contract.Embed = _without_base
         if base is not None:

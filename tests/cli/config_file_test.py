@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import textwrap
 
 import pytest
@@ -76,6 +77,7 @@ def verdicts(results):
 def _anywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 def write(text, name="mine.py"):
@@ -85,7 +87,8 @@ def write(text, name="mine.py"):
 
 
 def parsed(*more, text=LAMP):
-    return run.parse(["--config", write(text), *more]).config
+    number = len(list(pathlib.Path().glob("*.py")))  # a file is read once
+    return run.parse(["--config", write(text, f"mine{number}.py"), *more]).config
 
 
 def test_a_file_gives_the_configuration_and_options_override_it():

@@ -74,9 +74,3 @@ def test_without_questions_records_teach_and_judge():
         cross_validation.Learned(questions=[], records=rows(users, 4)), union.nothing, CONFIGS
     )
     assert max(found.quality.values()) > 0.9
-
-
-@pytest.mark.parametrize("family", ["linear", "mlp"])
-def test_a_family_is_varied_by_what_it_takes(family):
-    ways = cross_validation._strengths_and_epochs(training.FitConfig(family=family), (1.0, 2.0), (4, 8))
-    assert ways == ([(1.0, 1), (2.0, 1)] if family == "linear" else [(10.0, 4), (10.0, 8)])

@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 
 import numpy as np
@@ -73,14 +72,9 @@ def fake_fits(monkeypatch):
 def validated(encode):
     def make(losses=LOSSES, epochs=(0, 1, 4), **rest):
         configs = [training.FitConfig(loss=loss) for loss in losses]
-        return selection.ValidatedLearner(encode, configs, epochs=epochs, bar=silent, **rest)
+        return selection.ValidatedLearner(encode, configs, epochs=epochs, **rest)
 
     return make
-
-
-@contextlib.contextmanager
-def silent(label):
-    yield lambda done, total: None
 
 
 @pytest.mark.parametrize("best", [("cross_entropy", 0), ("cross_entropy", 4), ("pairwise", 1), ("pairwise", 0)])
@@ -189,7 +183,7 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
 
     def fitted(seed):
         config = training.FitConfig(pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0, seed=seed)
-        learns = selection.ValidatedLearner(encode, [config], epochs=(2,), bar=silent)
+        learns = selection.ValidatedLearner(encode, [config], epochs=(2,))
         scorer = learns.fit("adapter", train=many("t"), heads=many("n"), judged=JUDGED)
         return scorer.scores(JUDGED, pooled=True), learns.choices
 

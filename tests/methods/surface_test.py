@@ -6,9 +6,14 @@ import pytest
 
 from hydrajax.methods import surface
 
+NAMES = (
+    "words", "relative length", "letters a word", "capitals", "digits", "exclamations", "questions", "repetition",
+    "overlap with the query",
+)  # fmt: skip
+
 
 def test_every_number_is_its_formula():
-    got = dict(zip(surface.NAMES, surface.features("Ask the old man", "The man, the man! Is 7 up?"), strict=True))
+    got = dict(zip(NAMES, surface.features("Ask the old man", "The man, the man! Is 7 up?"), strict=True))
     words = ["The", "man", "the", "man", "Is", "7", "up"]
     assert got == {
         "words": math.log1p(7),

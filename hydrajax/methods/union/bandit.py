@@ -36,10 +36,6 @@ class Beta:
     def mean(self) -> Float[np.ndarray, " A"]:
         return self.alpha / (self.alpha + self.beta)
 
-    def update(self, total: Float[np.ndarray, " A"], count: Float[np.ndarray, " A"]) -> "Beta":
-        """After `count` rewards from 0 to 1 with this sum."""
-        return Beta(alpha=self.alpha + total, beta=self.beta + count - total)
-
     def draw(self, rng: np.random.Generator) -> Float[np.ndarray, " A"]:
         return rng.beta(self.alpha, self.beta)
 
@@ -56,12 +52,6 @@ class Gaussian:
     mean: Float[np.ndarray, " A"]
     precision: Float[np.ndarray, " A"]
     spread: float
-
-    def update(self, total: Float[np.ndarray, " A"], count: Float[np.ndarray, " A"]) -> "Gaussian":
-        """After `count` rewards with this sum."""
-        precision = self.precision + count / self.spread**2
-        mean = (self.precision * self.mean + total / self.spread**2) / precision
-        return Gaussian(mean=mean, precision=precision, spread=self.spread)
 
     def draw(self, rng: np.random.Generator) -> Float[np.ndarray, " A"]:
         return rng.normal(self.mean, self.precision**-0.5)
@@ -95,8 +85,13 @@ def prior(task: tasks.Task, strategies: int, rewards: Rewards) -> Belief:
 
 def posterior(belief: Belief, rewards: Sequence[Sequence[float]]) -> Belief:
     """The belief after the user's own rewards, one list a strategy."""
-    totals = np.array([float(sum(of_strategy)) for of_strategy in rewards])
-    return belief.update(totals, np.array([float(len(of_strategy)) for of_strategy in rewards]))
+    total = np.array([float(sum(of_strategy)) for of_strategy in rewards])
+    count = np.array([float(len(of_strategy)) for of_strategy in rewards])
+    if isinstance(belief, Beta):
+        return Beta(alpha=belief.alpha + total, beta=belief.beta + count - total)
+    precision = belief.precision + count / belief.spread**2
+    mean = (belief.precision * belief.mean + total / belief.spread**2) / precision
+    return dataclasses.replace(belief, mean=mean, precision=precision)
 
 
 def spread(belief: Belief, candidates: int, *, seed: int, name: str) -> Int[np.ndarray, " A"]:

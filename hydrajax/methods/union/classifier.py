@@ -11,17 +11,17 @@ looked at.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
 from hydrajax.data import pseudo, tasks
 from hydrajax.methods import logistic
+from hydrajax.prompting.contract import Embed
 from hydrajax.types import DataError, Query, Record, Split, User, profile_for
-
-Embed = Callable[[Sequence[str]], Any]
 
 REGULARISATION = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 USER_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -48,23 +48,15 @@ class FactorisedClassifier:
     """A fitted control.
 
     Attributes:
-      labels: of the task.
-      mean, scale: [D], standardise the features.
-      weights, bias: [D, L] and [L], the regression's logits; zero for labels that no training record has.
+      regression: of standardised features; None where the training records have one label alone.
       log_prior: [L], log P(l) among the training records; of no use for labels without a record.
-      known: [L], whether a training record has the label. The text says nothing for or against the others.
       settings: the chosen ones.
       validation_accuracy: of these settings on the validation users (a maximum over the grid, so an optimistic one);
         of ratings the mean quality.
     """
 
-    labels: tuple[str, ...]
-    mean: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    bias: np.ndarray
+    regression: Any
     log_prior: np.ndarray
-    known: np.ndarray
     settings: Settings
     validation_accuracy: float | None = None
 
@@ -129,14 +121,14 @@ def predict(
     """
     if not queries:
         return []
-    return [model.labels[i] for i in np.argmax(worth(task, scores(model, task, queries, users, embed)), axis=-1)]
+    return [task.labels[i] for i in np.argmax(worth(task, scores(model, task, queries, users, embed)), axis=-1)]
 
 
 def scores(
     model: FactorisedClassifier, task: tasks.Task, queries: Sequence[Query], users: Sequence[User], embed: Embed
 ) -> Float[np.ndarray, "N L"]:
     """What is maximised (see above) of every query and label; arguments as of `predict`, at least one query."""
-    counts = np.stack([_counts(task, profile_for(q, user)) for q, user in zip(queries, users, strict=True)])
+    counts = np.stack([label_counts(task, profile_for(q, user)) for q, user in zip(queries, users, strict=True)])
     return _scores(text_evidence(model, task, queries, embed), counts, model.log_prior, model.settings)
 
 
@@ -149,10 +141,16 @@ def text_evidence(
 
 def worth(task: tasks.Task, logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
     """What answering each label is worth where P is the softmax of the logits: log P(l), of ratings E[quality]."""
-    log_p = _log_softmax(logits)
+    log_p = special.log_softmax(logits, axis=-1)
     if task.kind != "rating":
         return log_p
     return np.exp(log_p) @ _closeness(task)
+
+
+def label_counts(task: tasks.Task, profile: Sequence[Record]) -> Float[np.ndarray, " L"]:
+    """How often a profile has each label."""
+    labels = [label for label in (_label(task, record) for record in profile) if label >= 0]
+    return np.bincount(np.array(labels, int), minlength=len(task.labels)).astype(float)
 
 
 def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Settings, float | None]:
@@ -163,15 +161,15 @@ def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Setting
     )
     right = np.zeros(len(grid))
     judged = 0
-    asked_features = _features(embed, [task.query_text(query) for query in asked]) if asked else None
+    asked_features = _features(embed, [task.query_text(query) for query in asked])
     for fold in sorted(set(fold_of.values())):
         held = [i for i, query in enumerate(asked) if fold_of[query.user_id] == fold]
         held_texts = {task.query_text(asked[i]) for i in held}
         kept = [i for i, text in enumerate(texts) if fold_of[owners[i]] != fold and text not in held_texts]
-        if not held or not kept or asked_features is None:
+        if not held or not kept:
             continue
         gold = np.array([_index(task, asked[i].gold) for i in held])
-        counts = np.stack([_counts(task, profile_for(asked[i], train.users[asked[i].user_id])) for i in held])
+        counts = np.stack([label_counts(task, profile_for(asked[i], train.users[asked[i].user_id])) for i in held])
         fitted: dict[float, tuple[np.ndarray, np.ndarray]] = {}
         for g, settings in enumerate(grid):
             if settings.regularisation not in fitted:
@@ -194,43 +192,22 @@ def _closeness(task: tasks.Task) -> Float[np.ndarray, "L L"]:
 
 
 def _fit(task: tasks.Task, features: np.ndarray, target: np.ndarray, settings: Settings) -> FactorisedClassifier:
-    size, dims = len(task.labels), features.shape[1]
-    mean, spread = features.mean(axis=0), features.std(axis=0)
-    scale = np.where(spread > 0, spread, 1.0)
-    counts = np.bincount(target, minlength=size)
-    known = counts > 0
-    weights, bias = np.zeros((dims, size)), np.zeros(size)
-    if known.sum() > 1:
-        regression = logistic.fit((features - mean) / scale, target, c=settings.regularisation)
-        coefficients, intercept = regression.coef_, regression.intercept_
-        if len(coefficients) == 1:  # two labels: scikit-learn keeps the second one's logit against the first
-            coefficients, intercept = (
-                np.stack([-coefficients[0], coefficients[0]]) / 2,
-                np.array([-1, 1]) * intercept / 2,
-            )
-        weights[:, regression.classes_], bias[regression.classes_] = coefficients.T, intercept
+    counts = np.bincount(target, minlength=len(task.labels))
+    several = np.count_nonzero(counts) > 1
     return FactorisedClassifier(
-        labels=task.labels,
-        mean=mean,
-        scale=scale,
-        weights=weights,
-        bias=bias,
+        regression=logistic.fit(features, target, c=settings.regularisation, standardise=True) if several else None,
         log_prior=np.log(np.maximum(counts, 1) / counts.sum()),
-        known=known,
         settings=settings,
     )
 
 
 def _text_evidence(model: FactorisedClassifier, features: np.ndarray) -> np.ndarray:
     """log P(l | text) - log P(l), [N, L]; 0 for labels that no training record has."""
-    logits = ((features - model.mean) / model.scale) @ model.weights + model.bias
-    logits = np.where(model.known, logits, -np.inf)
-    return np.where(model.known, _log_softmax(logits) - model.log_prior, 0.0)
-
-
-def _log_softmax(logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
-    top = logits.max(axis=-1, keepdims=True)
-    return logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+    evidence = np.zeros((len(features), len(model.log_prior)))
+    if model.regression is not None:
+        known = model.regression.classes_
+        evidence[:, known] = logistic.log_probabilities(model.regression, features) - model.log_prior[known]
+    return evidence
 
 
 def _scores(ratio: np.ndarray, counts: np.ndarray, log_prior: np.ndarray, settings: Settings) -> np.ndarray:
@@ -241,11 +218,6 @@ def _scores(ratio: np.ndarray, counts: np.ndarray, log_prior: np.ndarray, settin
 
 def _features(embed: Embed, texts: Sequence[str]) -> np.ndarray:
     return np.asarray(embed(texts), np.float64)
-
-
-def _counts(task: tasks.Task, profile: Sequence[Record]) -> np.ndarray:
-    labels = [label for label in (_label(task, record) for record in profile) if label >= 0]
-    return np.bincount(np.array(labels, int), minlength=len(task.labels)).astype(float)
 
 
 def _label(task: tasks.Task, record: Record) -> int:

@@ -6,6 +6,7 @@ adapter reads besides the text. What it says of a pseudo-query is made without t
 query's user nor, in anybody's profile, its text: `out_of_fold` divides the training users for that.
 """
 
+import collections
 import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -85,10 +86,11 @@ class Source:
 def every_label(known: Known, asked: Sequence[Asked]) -> Proposals:
     """Every label, by how often the user's other records have it; numbers: log of that share (ratings: expected
     quality if ratings were drawn from these shares)."""
-    return {
-        question.query.id: _by_worth(known.task, np.log(_label_counts(known.task, question.profile) + SMOOTHING))
-        for question in asked
-    }
+    task, by_query = known.task, {}
+    for question in asked:
+        counts = factorised_classifier.label_counts(task, question.profile)
+        by_query[question.query.id] = _by_worth(task, np.log(counts + SMOOTHING))
+    return by_query
 
 
 def most_frequent(known: Known, asked: Sequence[Asked]) -> Proposals:
@@ -105,11 +107,11 @@ def nearest_by_words(known: Known, asked: Sequence[Asked]) -> Proposals:
     for question in asked:
         user = User(id=question.query.user_id, profile=question.profile)
         ranked = retrieve("bm25", known.task, question.query, user, NEAREST, known.seed)
-        weights: dict[str, float] = {}
+        weights: dict[str, float] = collections.defaultdict(float)
         for rank, record in enumerate(ranked, start=1):
             answer = known.task.normalise(known.task.record_answer(record))
             if answer:
-                weights[answer] = weights.get(answer, 0.0) + 1 / rank
+                weights[answer] += 1 / rank
         proposed = [Proposal(text=answer, numbers=(weight,)) for answer, weight in weights.items()]
         by_query[question.query.id] = proposed or _default(known, 1)
     return by_query
@@ -131,11 +133,11 @@ def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> Proposals:
         answered = [(task.normalise(task.record_answer(record)), record) for record in question.profile]
         answered = [(answer, record) for answer, record in answered if answer and _valid(task, answer)]
         alike = np.array([vectors[pseudo.input_text(task, record)] @ vectors[text] for _, record in answered])
-        votes: dict[str, float] = {}
+        votes: dict[str, float] = collections.defaultdict(float)
         highest: dict[str, float] = {}
         for i in np.argsort(-alike, kind="stable"):
             answer = answered[i][0]
-            votes[answer] = votes.get(answer, 0.0) + float(np.exp((alike[i] - alike.max()) / LIKENESS))
+            votes[answer] += float(np.exp((alike[i] - alike.max()) / LIKENESS))
             highest.setdefault(answer, float(alike[i]))
         total = sum(votes.values())
         proposed = [
@@ -337,11 +339,6 @@ def _by_worth(task: tasks.Task, scores: Float[np.ndarray, " L"]) -> list[Proposa
     worth = factorised_classifier.worth(task, scores)
     order = np.argsort(-np.round(worth, 9), kind="stable")
     return [Proposal(text=task.labels[i], numbers=(float(worth[i]),)) for i in order]
-
-
-def _label_counts(task: tasks.Task, profile: Sequence[Record]) -> np.ndarray:
-    answers = [task.normalise(task.record_answer(record)) for record in profile]
-    return np.array([answers.count(label) for label in task.labels], float)
 
 
 def _valid(task: tasks.Task, answer: str) -> bool:

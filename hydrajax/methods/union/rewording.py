@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +21,6 @@ from hydrajax.types import DataError
 
 Pair = tuple[str, str, Sequence[str]]  # a question, what its author wrote, the author's other texts
 REGULARISATION = 1.0
-CONSTANT = 1e-9  # what a feature varies by that does not vary, in rounding
 PRIOR_WORDS = 2.0  # how many unseen words stand behind the share of a word that was kept
 
 
@@ -32,8 +32,7 @@ class Rewording:
       asked, kept: by word, in how many questions it occurs, and in how many of these its author used it.
       written: by word, in how many of the authors' other texts it occurs.
       texts: how many these are.
-      mean, scale, weights: [F], of the standardised features.
-      bias: of the regression.
+      regression: of a word's features, standardised: whether it was kept.
       length: (slope, offset) of g over n.
     """
 
@@ -41,11 +40,8 @@ class Rewording:
     kept: Mapping[str, int]
     written: Mapping[str, int]
     texts: int
-    mean: np.ndarray
-    scale: np.ndarray
-    weights: np.ndarray
-    bias: float
-    length: tuple[float, float]
+    regression: Any = None
+    length: tuple[float, float] = (1.0, 0.0)
 
 
 def fit(pairs: Sequence[Pair]) -> Rewording:
@@ -54,45 +50,20 @@ def fit(pairs: Sequence[Pair]) -> Rewording:
     Raises:
       DataError: there is no question, or every word of every question was kept, or none.
     """
-    asked: collections.Counter[str] = collections.Counter()
-    kept: collections.Counter[str] = collections.Counter()
-    written: collections.Counter[str] = collections.Counter()
-    for question, gold, texts in pairs:
-        asked.update(set(_words(question)))
-        kept.update(set(_words(question)) & set(_words(gold)))
-        for text in texts:
-            written.update(set(_words(text)))
-    blank = Rewording(
-        asked=asked,
-        kept=kept,
-        written=written,
-        texts=sum(len(texts) for *_, texts in pairs),
-        mean=np.zeros(0),
-        scale=np.zeros(0),
-        weights=np.zeros(0),
-        bias=0.0,
-        length=(1.0, 0.0),
-    )
+    asked = collections.Counter(word for question, *_ in pairs for word in set(_words(question)))
+    kept = collections.Counter(word for question, gold, _ in pairs for word in {*_words(question)} & {*_words(gold)})
+    written = collections.Counter(word for *_, texts in pairs for text in texts for word in set(_words(text)))
+    blank = Rewording(asked=asked, kept=kept, written=written, texts=sum(len(texts) for *_, texts in pairs))
     rows = [_features(blank, question, texts, known=set(_words(gold))) for question, gold, texts in pairs]
     target = [word in set(_words(gold)) for question, gold, _ in pairs for word in _words(question)]
     if len(set(target)) < 2:
         raise DataError(f"{len(pairs)} questions do not say which words their authors had used, expected some of both")
-    x = np.concatenate(rows)
-    mean, spread = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(spread > CONSTANT, spread, 1.0)
-    regression = logistic.fit((x - mean) / scale, target, c=REGULARISATION, max_iter=500)
+    regression = logistic.fit(np.concatenate(rows), target, c=REGULARISATION, max_iter=500, standardise=True)
     asked_sizes = [len(_words(question)) for question, *_ in pairs]
     slope, offset = 1.0, 0.0
     if len(set(asked_sizes)) > 1:
         slope, offset = np.polyfit(asked_sizes, [len(_words(gold)) for _, gold, _ in pairs], 1)
-    return dataclasses.replace(
-        blank,
-        mean=mean,
-        scale=scale,
-        weights=regression.coef_[0],
-        bias=float(regression.intercept_[0]),
-        length=(float(slope), float(offset)),
-    )
+    return dataclasses.replace(blank, regression=regression, length=(float(slope), float(offset)))
 
 
 def versions(model: Rewording, question: str, texts: Sequence[str]) -> list[tuple[str, float]]:
@@ -107,8 +78,7 @@ def versions(model: Rewording, question: str, texts: Sequence[str]) -> list[tupl
     words = _words(question)
     if not words:
         return [(question, 0.0)] if question.strip() else []
-    x = (_features(model, question, texts) - model.mean) / model.scale
-    p = 0.5 * (1.0 + np.tanh((x @ model.weights + model.bias) / 2))
+    p = model.regression.predict_proba(_features(model, question, texts))[:, 1]
     length = max(1.0, model.length[0] * len(words) + model.length[1])
     order = np.argsort(-p, kind="stable")
     expected = 2 * np.cumsum(p[order]) / (np.arange(1, len(p) + 1) + length)

@@ -17,7 +17,7 @@ import numpy as np
 
 from hydrajax import training
 from hydrajax.data import folds
-from hydrajax.methods import answers, controls, cross_validation, rows, sampling, stages
+from hydrajax.methods import answers, controls, cross_validation, rows, sampling, selection, stages
 from hydrajax.methods.answers import Draws
 from hydrajax.methods.hydra import People
 from hydrajax.methods.lab import Lab
@@ -152,14 +152,15 @@ def union(
         answers=chosen,
         single={name: _own_answers(lab, new, by_query) for name, by_query in by_name.items()},
         training={
-            name: _mean(
+            name: selection.mean(
                 [lab.quality(q, text) for q, text in zip(train, _own_answers(lab, train, by_query), strict=True)]
             )
             for name, by_query in by_name.items()
         },
         choices=choices,
         spread={
-            strategy: _mean([float(counts[query.id][a]) for query in new]) for a, strategy in enumerate(strategies)
+            strategy: selection.mean([float(counts[query.id][a]) for query in new])
+            for a, strategy in enumerate(strategies)
         },
     )
 
@@ -282,7 +283,3 @@ def _own_answers(
     """A source's or strategy's own answers, its first; empty where there is none."""
     normalise = lab.ctx.task.normalise
     return [normalise(by_query[query.id][0].text) if by_query.get(query.id) else "" for query in queries]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else 0.0
