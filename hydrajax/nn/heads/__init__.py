@@ -180,14 +180,19 @@ def rate(family: Family) -> float:
     return getattr(family, "rate", 1.0)
 
 
+def user_shapes(family: Family, dims: Dims) -> User:
+    """Shapes and types of one user's stored parameters."""
+    return jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
+
+
+def shared_shapes(family: Family, dims: Dims) -> Shared:
+    """Shapes and types of what all users share."""
+    return jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))
+
+
 def stores_users(family: Family, dims: Dims) -> bool:
     """Whether a user has parameters of their own."""
-    return bool(jax.tree.leaves(jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))))
-
-
-def shares_parameters(family: Family, dims: Dims) -> bool:
-    """Whether there are parameters that all users share."""
-    return bool(jax.tree.leaves(jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))))
+    return bool(jax.tree.leaves(user_shapes(family, dims)))
 
 
 def has_dropout(family: Family) -> bool:

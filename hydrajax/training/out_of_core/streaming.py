@@ -71,13 +71,20 @@ def stream(
 def _stream(
     update: steps.Step, state: TrainState, store: ReadsAndWrites, batches: Iterable[Batch], prefetch: bool
 ) -> Iterator[tuple[TrainState, steps.Metrics]]:
-    worker: Any = concurrent.futures.ThreadPoolExecutor(1, "rows") if prefetch else _Here()
+    worker = concurrent.futures.ThreadPoolExecutor(1, "rows")
+
+    def submit(function: Callable[..., Any], *args: Any) -> concurrent.futures.Future:
+        future = worker.submit(function, *args)
+        if not prefetch:
+            concurrent.futures.wait([future])
+        return future
+
     writing: Any = None
     last: tuple[np.ndarray, states.Rows] | None = None
     try:
         feed = iter(batches)
         batch = next(feed, None)
-        reading: Any = None if batch is None else worker.submit(_fetch, store, _rows(batch, store))
+        reading: Any = None if batch is None else submit(_fetch, store, _rows(batch, store))
         while batch is not None:
             rows = _rows(batch, store)
             users = reading.result()
@@ -86,7 +93,7 @@ def _stream(
             following = next(feed, None)
             if following is not None:
                 # Before the step is dispatched: small programs run on the thread that dispatches them.
-                reading = worker.submit(_fetch, store, _rows(following, store))
+                reading = submit(_fetch, store, _rows(following, store))
             slots = np.where(rows < store.capacity, np.arange(len(rows)), len(rows)).astype(np.int32)
             state = state.with_stored(users)
             ids = rows if batch.ids is None else batch.ids
@@ -94,7 +101,7 @@ def _stream(
             last = rows, state.stored
             if writing is not None:
                 writing.result()
-            writing = worker.submit(_write, store, *last)
+            writing = submit(_write, store, *last)
             yield state, metrics
             batch = following
     finally:
@@ -142,15 +149,3 @@ def _spread(leaf: np.ndarray, real: np.ndarray) -> np.ndarray:
     out = np.zeros((len(real), *leaf.shape[1:]), leaf.dtype)
     out[real] = leaf
     return out
-
-
-class _Here:
-    """An executor without a thread."""
-
-    def submit(self, function: Callable[..., Any], *args: Any) -> concurrent.futures.Future:
-        future: concurrent.futures.Future = concurrent.futures.Future()
-        future.set_result(function(*args))
-        return future
-
-    def shutdown(self, wait: bool) -> None:
-        pass
