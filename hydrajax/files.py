@@ -102,7 +102,7 @@ def replacing(path: pathlib.Path, *, binary: bool = False) -> Iterator[Any]:
             if number.isdecimal() and not psutil.pid_exists(int(number)):
                 left.unlink(missing_ok=True)
         # A tweet may hold half a surrogate pair, which no encoding can write.
-        text = {} if binary else {"encoding": "utf-8", "errors": "replace"}
+        text: dict[str, Any] = {} if binary else {"encoding": "utf-8", "errors": "replace"}
         with open(temporary, "wb" if binary else "w", **text) as file:
             yield file
         temporary.replace(path)

@@ -47,10 +47,8 @@ def shorten_text(text: str, limit: int) -> str:
 def shorten_records(records: Sequence[Record], ctx: Context) -> list[Record]:
     """Records cut to the settings' limits, in the same order. What was cut is logged and counted in `ctx.cut`."""
     sizes = [_tokens(ctx.task, record) for record in records]
-    if ctx.settings.max_record_tokens is not None:
-        wanted = [min(size, ctx.settings.max_record_tokens) for size in sizes]
-    else:
-        wanted = sizes
+    most = ctx.settings.max_record_tokens
+    wanted = sizes if most is None else [min(size, most) for size in sizes]
     limits = fair_limits(wanted, ctx.settings.max_prompt_tokens)
     shortened = []
     for record, size, limit in zip(records, sizes, limits, strict=True):
