@@ -90,8 +90,6 @@ def load_base(
     Raises:
       DataError: there is no such base, or its files do not fit each other.
     """
-    if pooling is not None:
-        _check_pooling(pooling)
     folder = weights.find_base(name_or_folder)
     config = weights.load_config(folder)
     module, params = bases.encoder(config, compute), weights.load_params(folder, config)
@@ -268,24 +266,20 @@ def _longest(base: Base, max_tokens: int | None) -> int:
     limit = _limit(base)
     if max_tokens is None:
         return min(MAX_TOKENS, limit)
-    if not _whole(max_tokens) or max_tokens > limit:
-        expected = f"expected a whole number up to the {limit} positions of base {base.name!r}"
-        raise DataError(f"max_tokens is {max_tokens!r:.80}, {expected}")
+    _check_whole("max_tokens", max_tokens, -math.inf, limit, f"up to the {limit} positions of base {base.name!r}")
     return int(max_tokens)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def _check_whole(name: str, value: Any, least: float, most: float, expected: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise DataError(f"{name} is {value!r:.80}, expected a whole number {expected}")
 
 
 def _check(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> None:
     """Refuses what the base cannot compute, or not in such batches."""
     config, limit = base.module.config, _limit(base)
-    if not _whole(batch_tokens) or batch_tokens < 1:
-        raise DataError(f"batch_tokens is {batch_tokens!r:.80}, expected a whole number of 1 or more")
-    if not _whole(packing) or not 0 <= packing <= limit:
-        expected = f"expected a whole number from 0 to the {limit} positions of base {base.name!r}"
-        raise DataError(f"packing is {packing!r:.80}, {expected}")
+    _check_whole("batch_tokens", batch_tokens, 1, math.inf, "of 1 or more")
+    _check_whole("packing", packing, 0, limit, f"from 0 to the {limit} positions of base {base.name!r}")
     tokens.check_encodings(encodings, words=config.vocab_size, types=config.types, positions=limit)
 
 

@@ -29,9 +29,9 @@ import safetensors.numpy
 from jaxtyping import Float, UInt8
 
 from hydrajax import files
-from hydrajax.types import DataError
 
 FOLDER = "features"
+UNUSABLE = "not usable as a cache of features, name another folder"
 SECONDS = 20.0  # between two parts
 BYTES = 16 * 2**20  # of a part
 PARTS = 48  # beyond which they become one
@@ -111,7 +111,7 @@ class FeatureCache:
         if self._new:
             keys = np.frombuffer(b"".join(self._new), np.uint8).reshape(-1, 32)
             values = np.stack(list(self._new.values()))
-            with _own_faults(self._folder):
+            with files.in_a_sentence(self._folder, UNUSABLE):
                 _write(self._folder, self._dim, keys, values)
             self._add(Part(keys=keys, values=values))
             self._new = {}
@@ -153,21 +153,13 @@ def opened(folder: str | pathlib.Path, dim: int) -> Iterator[FeatureCache]:
       DataError: the folder cannot be made, read or written. What the caller's own code raises stays as it is.
     """
     path = files.expanded(folder) / FOLDER
-    with _own_faults(path):
+    with files.in_a_sentence(path, UNUSABLE):
         path.mkdir(parents=True, exist_ok=True)
         cache = FeatureCache(path, dim)
     try:
         yield cache
     finally:
         cache.flush()
-
-
-@contextlib.contextmanager
-def _own_faults(path: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: not usable as a cache of features ({error.strerror}): name another folder") from error
 
 
 def _files(folder: pathlib.Path, dim: int) -> list[pathlib.Path]:

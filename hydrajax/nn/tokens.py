@@ -69,11 +69,6 @@ class Encoding:
     types: tuple[int, ...]
     cut: tuple[int, int] = (0, 0)
 
-    @property
-    def shortened(self) -> bool:
-        """Whether something was cut."""
-        return self.cut != (0, 0)
-
 
 def load_tokenizer(folder: pathlib.Path) -> Any:
     """The fast tokenizer of a Hugging Face folder, without the network and without a notice about PyTorch.

@@ -61,6 +61,11 @@ def shorten_records(records: Sequence[Record], ctx: Context) -> list[Record]:
     return shortened
 
 
+def quoted(records: Sequence[Record], ctx: Context) -> list[str]:
+    """Records as prompts quote them, shortened to the settings' limits."""
+    return [ctx.task.quoted(record) for record in shorten_records(records, ctx)]
+
+
 def _answer(task: tasks.Task) -> str:
     return task.answer or task.corpus[0]
 

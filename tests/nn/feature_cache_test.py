@@ -195,7 +195,9 @@ def test_a_fault_of_the_cache_itself_is_one_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with (
-        pytest.raises(DataError, match=r"not usable as a cache of features \(No space left on device\): name another"),
+        pytest.raises(
+            DataError, match=r"not usable as a cache of features, name another folder \(No space left on device\)"
+        ),
         feature_cache.opened(tmp_path, D) as cache,
     ):
         cache.put(rows("abc"))

@@ -102,7 +102,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def model_types() -> dict[str, str]:
     """The file of every model type."""
     files = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in SHARED)
-    return {kind: name for name in files for kind in _file(name).MODEL_TYPES}
+    return {kind: name for name in files for kind in importlib.import_module(f"{__name__}.{name}").MODEL_TYPES}
 
 
 def get(model_type: Any) -> types.ModuleType:
@@ -114,7 +114,7 @@ def get(model_type: Any) -> types.ModuleType:
     known = model_types()
     if not isinstance(model_type, str) or model_type not in known:
         raise DataError(f"model_type is {model_type!r:.80}, expected one of {', '.join(sorted(known))}")
-    return _file(known[model_type])
+    return importlib.import_module(f"{__name__}.{known[model_type]}")
 
 
 def get_of(config: blocks.Shape) -> types.ModuleType:
@@ -187,7 +187,3 @@ def fields(raw: Mapping[str, Any], kind: type, **defaults: Any) -> dict[str, Any
             most = f"vocab_size ({words}) and below max_position_embeddings - 1 ({positions - 1})"
             raise DataError(f"pad_token_id is {pad}, expected a number below {most}")
     return values
-
-
-def _file(name: str) -> types.ModuleType:
-    return importlib.import_module(f"{__name__}.{name}")

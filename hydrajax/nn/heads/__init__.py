@@ -142,20 +142,8 @@ def _checked(name: str, family: Any, settings: Mapping[str, Any]) -> dict[str, A
     return checked
 
 
-def at_least(family: Family, least: int, *settings: str) -> None:
-    """Refuses whole numbers below `least`; None is left alone.
-
-    Raises:
-      DataError: one of these settings is lower.
-    """
-    for name in settings:
-        value = getattr(family, name)
-        if value is not None and value < least:
-            raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} or more")
-
-
 def within(family: Family, low: float | int, high: float | int, *settings: str, above: bool = False) -> None:
-    """Refuses numbers below `low`, or at `high` and beyond, and NaN.
+    """Refuses numbers below `low`, or at `high` and beyond, and NaN; None is left alone.
 
     Args:
       family: whose settings are looked at.
@@ -169,7 +157,7 @@ def within(family: Family, low: float | int, high: float | int, *settings: str, 
     """
     for name in settings:
         value = getattr(family, name)
-        if not (low <= value < high) or (above and value == low):
+        if value is not None and (not low <= value < high or (above and value == low)):
             least = f"more than {low:g}" if above else f"{low:g} or more"
             most = "finite" if high == math.inf else f"less than {high:g}"
             raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} and {most}")

@@ -115,8 +115,8 @@ class _Plan:
 
     def question(self, ctx: Context) -> str:
         """What is asked for the persona."""
-        listed = (ctx.task.quoted(record) for record in shorten.shorten_records(self.read, ctx))
-        return templates.fill("persona.txt", {"records": templates.tagged("record", listed)})
+        listed = templates.tagged("record", shorten.quoted(self.read, ctx))
+        return templates.fill("persona.txt", {"records": listed})
 
 
 def _query(task: tasks.Task, user: User, record: Record) -> Query:
