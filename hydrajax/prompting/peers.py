@@ -7,7 +7,7 @@ import numpy as np
 
 from hydrajax.data import pseudo
 from hydrajax.prompting.context import Context
-from hydrajax.types import DataError, Query, Record, User
+from hydrajax.types import DataError, Query, Record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
