@@ -7,7 +7,7 @@ import os
 import pathlib
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TextIO
+from typing import Any
 
 import psutil
 
@@ -83,8 +83,8 @@ def in_a_sentence(path: pathlib.Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[TextIO]:
-    """A file to write to, which takes the path's place at the end; after an error nothing has changed.
+def replacing(path: pathlib.Path, *, binary: bool = False) -> Iterator[Any]:
+    """A file to write text or bytes to, which takes the path's place at the end; after an error nothing has changed.
 
     What processes left beside it that were killed while they wrote is removed.
 
@@ -102,7 +102,8 @@ def replacing(path: pathlib.Path) -> Iterator[TextIO]:
             if number.isdecimal() and not psutil.pid_exists(int(number)):
                 left.unlink(missing_ok=True)
         # A tweet may hold half a surrogate pair, which no encoding can write.
-        with open(temporary, "w", encoding="utf-8", errors="replace") as file:
+        text: dict[str, Any] = {} if binary else {"encoding": "utf-8", "errors": "replace"}
+        with open(temporary, "wb" if binary else "w", **text) as file:
             yield file
         temporary.replace(path)
     finally:
@@ -114,6 +115,14 @@ def write_text(path: pathlib.Path, text: str) -> None:
     """A text, atomically."""
     with replacing(path) as file:
         file.write(text)
+
+
+def write_bytes(path: pathlib.Path, data: bytes) -> None:
+    """Bytes, atomically; they are on the disk when this returns."""
+    with replacing(path, binary=True) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: pathlib.Path, values: Any) -> None:

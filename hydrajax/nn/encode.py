@@ -1,5 +1,6 @@
 """Texts and pairs of texts as feature vectors of a frozen base."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -89,8 +90,6 @@ def load_base(
     Raises:
       DataError: there is no such base, or its files do not fit each other.
     """
-    if pooling is not None:
-        _check_pooling(pooling)
     folder = weights.find_base(name_or_folder)
     config = weights.load_config(folder)
     module, params = bases.encoder(config, compute), weights.load_params(folder, config)
@@ -197,30 +196,25 @@ def encode(
     unique = list(dict.fromkeys(texts))
     encodings = tokens.tokenize(base.tokenizer, unique, max_tokens=max_tokens, truncate=truncate)
     _check(base, encodings, batch_tokens, packing)
-    if cache is None:
-        rows = _compute(base, encodings, batch_tokens, packing, progress, lambda done: None)
-        computed = len(unique)
-    else:
-        # What the base reads is the key: texts that differ only in what was cut away share their features.
-        used = _params_digest(base)
-        keys = [feature_cache.key(base.digest, used, base.pooling, e.ids, e.types) for e in encodings]
-        with feature_cache.opened(cache, base.dim) as kept:
-            cached = kept.get(keys)
-            todo = [i for i, key in enumerate(keys) if key not in cached]
-
-            def keep(done: dict[int, np.ndarray]) -> None:
-                kept.put({keys[todo[i]]: row for i, row in done.items()})
-
-            new = _compute(base, [encodings[i] for i in todo], batch_tokens, packing, progress, keep)
+    with contextlib.nullcontext() if cache is None else feature_cache.opened(cache, base.dim) as kept:
+        keys: list[bytes] = []
+        if kept is not None:
+            # What the base reads is the key: texts that differ only in what was cut away share their features.
+            used = _params_digest(base)
+            keys = [feature_cache.key(base.digest, used, base.pooling, e.ids, e.types) for e in encodings]
+        cached = {} if kept is None else kept.get(keys)
         rows = {i: cached[key] for i, key in enumerate(keys) if key in cached}
-        rows |= {i: new[j] for j, i in enumerate(todo)}
-        computed = len(todo)
+        todo = [i for i in range(len(unique)) if i not in rows]
+        for done in _computed(base, [encodings[i] for i in todo], batch_tokens, packing, progress):
+            rows |= {todo[j]: row for j, row in done.items()}
+            if kept is not None:
+                kept.put({keys[todo[j]]: row for j, row in done.items()})
     place = {text: i for i, text in enumerate(unique)}
     order = [place[text] for text in texts]
     return Encoded(
         features=np.stack([rows[i] for i in order]) if order else np.zeros((0, base.dim), np.float32),
         cut=np.array([encodings[i].cut for i in order], np.int32).reshape(-1, 2),
-        computed=computed,
+        computed=len(todo),
     )
 
 
@@ -272,24 +266,20 @@ def _longest(base: Base, max_tokens: int | None) -> int:
     limit = _limit(base)
     if max_tokens is None:
         return min(MAX_TOKENS, limit)
-    if not _whole(max_tokens) or max_tokens > limit:
-        expected = f"expected a whole number up to the {limit} positions of base {base.name!r}"
-        raise DataError(f"max_tokens is {max_tokens!r:.80}, {expected}")
+    _check_whole("max_tokens", max_tokens, -math.inf, limit, f"up to the {limit} positions of base {base.name!r}")
     return int(max_tokens)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+def _check_whole(name: str, value: Any, least: float, most: float, expected: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
+        raise DataError(f"{name} is {value!r:.80}, expected a whole number {expected}")
 
 
 def _check(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> None:
     """Refuses what the base cannot compute, or not in such batches."""
     config, limit = base.module.config, _limit(base)
-    if not _whole(batch_tokens) or batch_tokens < 1:
-        raise DataError(f"batch_tokens is {batch_tokens!r:.80}, expected a whole number of 1 or more")
-    if not _whole(packing) or not 0 <= packing <= limit:
-        expected = f"expected a whole number from 0 to the {limit} positions of base {base.name!r}"
-        raise DataError(f"packing is {packing!r:.80}, {expected}")
+    _check_whole("batch_tokens", batch_tokens, 1, math.inf, "of 1 or more")
+    _check_whole("packing", packing, 0, limit, f"from 0 to the {limit} positions of base {base.name!r}")
     tokens.check_encodings(encodings, words=config.vocab_size, types=config.types, positions=limit)
 
 
@@ -316,28 +306,23 @@ def compute(
         know.
     """
     _check(base, encodings, batch_tokens, packing)
-    rows = _compute(base, encodings, batch_tokens, packing, None, lambda done: None)
+    rows: dict[int, np.ndarray] = {}
+    for done in _computed(base, encodings, batch_tokens, packing, None):
+        rows |= done
     return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
 
 
-def _compute(
-    base: Base,
-    encodings: Sequence[tokens.Encoding],
-    batch_tokens: int,
-    packing: int,
-    progress: Progress | None,
-    keep: Callable[[dict[int, np.ndarray]], None],
-) -> dict[int, np.ndarray]:
-    """Features by the encoding's number; `keep` is told of every batch as it is done."""
-    out: dict[int, np.ndarray] = {}
+def _computed(
+    base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int, progress: Progress | None
+) -> Iterator[dict[int, np.ndarray]]:
+    """Features by the encoding's number, batch after batch."""
+    count = 0
     for members, batch in _planned(base, encodings, batch_tokens, packing):
         z = np.asarray(_forward(base.module, base.pooling, base.params, batch)).reshape(-1, base.dim)
-        done = {i: z[row] for row, i in members}
-        keep(done)
-        out |= done
+        yield {i: z[row] for row, i in members}
+        count += len(members)
         if progress is not None:
-            progress(len(out), len(encodings))
-    return out
+            progress(count, len(encodings))
 
 
 # (row of the batch's features, number of the encoding) of every text in it, and the batch.

@@ -13,14 +13,8 @@ from hydrajax.types import DataError
 KIND = plugins.Kind(what="head family", package="hydrajax.nn.heads", attribute="FAMILY")
 
 
-def names() -> tuple[str, ...]:
-    """The families of the folder."""
-    return KIND.names()
-
-
-def summaries() -> dict[str, str]:
-    """One line on each of them, by name."""
-    return KIND.summaries()
+names = KIND.names
+summaries = KIND.summaries
 
 
 def parse(name: str) -> tuple[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ is computed again.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -28,9 +29,9 @@ import safetensors.numpy
 from jaxtyping import Float, UInt8
 
 from hydrajax import files
-from hydrajax.types import DataError
 
 FOLDER = "features"
+UNUSABLE = "not usable as a cache of features, name another folder"
 SECONDS = 20.0  # between two parts
 BYTES = 16 * 2**20  # of a part
 PARTS = 48  # beyond which they become one
@@ -63,6 +64,7 @@ class Part:
     stamp: tuple[pathlib.Path, int, int] | None = None
     checksum: str | None = None
 
+    @functools.cached_property
     def sound(self) -> bool:
         """Whether the values are those that were written; a file of which they are not is removed."""
         if self.stamp is not None and self.checksum is not None and self.stamp not in _sound:
@@ -79,34 +81,23 @@ class FeatureCache:
     def __init__(self, folder: pathlib.Path, dim: int):
         self._folder = folder
         self._dim = dim
-        self._parts: list[Part] = []
-        self._keys: UInt8[np.ndarray, "N 32"] = np.zeros((0, 32), np.uint8)
-        self._place = np.zeros((0, 2), np.int64)  # part and row of each key
+        self._places: dict[bytes, tuple[Part, int]] = {}  # part and row of each key
         self._new: dict[bytes, np.ndarray] = {}
         self._written = time.monotonic()
         _remove_leftovers(folder)
         paths = _files(folder, dim)
-        if len(paths) > PARTS:
-            paths = self._merged(paths)
-        self._starts = _start(self._keys)
-        self._add([part for path in paths if (part := _read(path, dim)) is not None])
+        for path in self._merged(paths) if len(paths) > PARTS else paths:
+            if (part := _read(path, dim)) is not None:
+                self._add(part)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Float[np.ndarray, " D"]]:
         """The features that are there, float32 [D] by key."""
         rows = {name: self._new[name] for name in keys if name in self._new}
-        if len(self._keys) and keys:
-            wanted = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32)
-            at = np.minimum(np.searchsorted(self._starts, _start(wanted)), len(self._keys) - 1)
-            hits = np.flatnonzero((self._keys[at] == wanted).all(axis=1))
-            parts = {number: self._parts[number] for number in np.unique(self._place[at[hits], 0]).tolist()}
-            broken = [number for number, part in parts.items() if not part.sound()]
-            if broken:
-                keep = ~np.isin(self._place[:, 0], broken)
-                self._keys, self._place, self._starts = self._keys[keep], self._place[keep], self._starts[keep]
-                return self.get(keys)
-            for i in hits.tolist():
-                number, row = self._place[at[i]].tolist()
-                rows[keys[i]] = parts[number].values[row]
+        for name in keys:
+            if name not in rows and name in self._places:
+                part, row = self._places[name]
+                if part.sound:
+                    rows[name] = part.values[row]
         return rows
 
     def put(self, rows: Mapping[bytes, Float[np.ndarray, " D"]]) -> None:
@@ -120,22 +111,15 @@ class FeatureCache:
         if self._new:
             keys = np.frombuffer(b"".join(self._new), np.uint8).reshape(-1, 32)
             values = np.stack(list(self._new.values()))
-            with _own_faults(self._folder):
+            with files.in_a_sentence(self._folder, UNUSABLE):
                 _write(self._folder, self._dim, keys, values)
-            self._add([Part(keys=keys, values=values)])
+            self._add(Part(keys=keys, values=values))
             self._new = {}
         self._written = time.monotonic()
 
-    def _add(self, parts: Sequence[Part]) -> None:
-        """Makes what is in these parts known, keys sorted by their beginning."""
-        places = [self._place]
-        for number, part in enumerate(parts, start=len(self._parts)):
-            places.append(np.stack([np.full(len(part.keys), number), np.arange(len(part.keys))], axis=1))
-        self._parts += parts
-        keys = np.concatenate([self._keys, *(part.keys for part in parts)])
-        starts = _start(keys)
-        order = np.argsort(starts, kind="stable")
-        self._keys, self._place, self._starts = keys[order], np.concatenate(places)[order], starts[order]
+    def _add(self, part: Part) -> None:
+        keys = part.keys.tobytes()
+        self._places |= {keys[start : start + 32]: (part, start // 32) for start in range(0, len(keys), 32)}
 
     def _merged(self, paths: list[pathlib.Path]) -> list[pathlib.Path]:
         """One file in the place of many; the many where another process is at it."""
@@ -144,7 +128,7 @@ class FeatureCache:
             with lock.acquire(timeout=0):
                 paths = _files(self._folder, self._dim)
                 # What is damaged must not get a checksum of its own.
-                parts = [part for path in paths if (part := _read(path, self._dim)) is not None and part.sound()]
+                parts = [part for path in paths if (part := _read(path, self._dim)) is not None and part.sound]
                 if not parts:
                     return []
                 keys, first = np.unique(np.concatenate([part.keys for part in parts]), axis=0, return_index=True)
@@ -169,7 +153,7 @@ def opened(folder: str | pathlib.Path, dim: int) -> Iterator[FeatureCache]:
       DataError: the folder cannot be made, read or written. What the caller's own code raises stays as it is.
     """
     path = files.expanded(folder) / FOLDER
-    with _own_faults(path):
+    with files.in_a_sentence(path, UNUSABLE):
         path.mkdir(parents=True, exist_ok=True)
         cache = FeatureCache(path, dim)
     try:
@@ -178,35 +162,16 @@ def opened(folder: str | pathlib.Path, dim: int) -> Iterator[FeatureCache]:
         cache.flush()
 
 
-@contextlib.contextmanager
-def _own_faults(path: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{path}: not usable as a cache of features ({error.strerror}): name another folder") from error
-
-
 def _files(folder: pathlib.Path, dim: int) -> list[pathlib.Path]:
     return sorted(path for path in folder.glob(f"{dim}-*.safetensors") if path.is_file())
 
 
-def _start(keys: np.ndarray) -> np.ndarray:
-    """The first 8 bytes of every key as a number; two of a billion hashes share them with a chance of 3 %."""
-    return np.ascontiguousarray(keys[:, :8]).view(np.uint64)[:, 0]
-
-
 def _write(folder: pathlib.Path, dim: int, keys: np.ndarray, values: np.ndarray) -> pathlib.Path:
-    name = f"{dim}-{uuid.uuid4().hex}.safetensors"
-    temporary = folder / f".{name}.{socket.gethostname()}.{os.getpid()}"
     arrays = {"keys": np.ascontiguousarray(keys), "values": np.ascontiguousarray(values)}
-    try:
-        checksums = {part: _checksum(array) for part, array in arrays.items()}
-        # Not `save_file`: only its owner could read what it writes.
-        temporary.write_bytes(safetensors.numpy.save(arrays, metadata=checksums))
-        return temporary.replace(folder / name)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    checksums = {part: _checksum(array) for part, array in arrays.items()}
+    path = folder / f"{dim}-{uuid.uuid4().hex}.safetensors"
+    files.write_bytes(path, safetensors.numpy.save(arrays, metadata=checksums))
+    return path
 
 
 def _read(path: pathlib.Path, dim: int) -> Part | None:

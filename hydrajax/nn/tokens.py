@@ -69,11 +69,6 @@ class Encoding:
     types: tuple[int, ...]
     cut: tuple[int, int] = (0, 0)
 
-    @property
-    def shortened(self) -> bool:
-        """Whether something was cut."""
-        return self.cut != (0, 0)
-
 
 def load_tokenizer(folder: pathlib.Path) -> Any:
     """The fast tokenizer of a Hugging Face folder, without the network and without a notice about PyTorch.
@@ -85,17 +80,9 @@ def load_tokenizer(folder: pathlib.Path) -> Any:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "vocab.json")):
         raise DataError(f"{folder}: has no tokenizer, expected tokenizer.json, vocab.txt or vocab.json")
     raw = {name: files.read_json(folder / name) for name in JSON_FILES if (folder / name).is_file()}
-    # transformers reads the variable while it is imported.
-    quiet = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
-    before = os.environ.get(quiet)
-    os.environ[quiet] = "1"
-    try:
-        import transformers
-    finally:
-        if before is None:
-            del os.environ[quiet]
-        else:
-            os.environ[quiet] = before
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # read while transformers is imported
+    import transformers
+
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # tokenizers raises this very class
@@ -291,9 +278,15 @@ def side_by_side(encodings: Sequence[Sequence[Encoding]], length: int, texts: in
     Raises:
       DataError: a row's encodings are longer than a row or more than `texts`, or there are more of them than rows.
     """
-    rows = _rows(encodings, length, texts, rows)
+    if rows is not None and len(encodings) > rows:
+        raise DataError(f"encodings fill {len(encodings)} rows, expected at most {rows}")
+    rows = len(encodings) if rows is None else rows
     made = {name: np.zeros((rows, length), np.int32) for name in ("ids", "types", "positions", "segments")}
     for row, members in enumerate(encodings):
+        if len(members) > texts:
+            raise DataError(f"row {row} has {len(members)} texts, expected at most {texts}")
+        if (needed := sum(len(encoding.ids) for encoding in members)) > length:
+            raise DataError(f"row {row} has {needed} tokens, expected at most its length {length}")
         start = 0
         for number, encoding in enumerate(members):
             end = start + len(encoding.ids)
@@ -302,18 +295,6 @@ def side_by_side(encodings: Sequence[Sequence[Encoding]], length: int, texts: in
                 made[name][row, start:end] = value
             start = end
     return Packed(**made, mask=made["segments"] > 0, texts=texts)
-
-
-def _rows(encodings: Sequence[Sequence[Encoding]], length: int, texts: int, rows: int | None) -> int:
-    """How many rows there are, if they hold these encodings."""
-    if rows is not None and len(encodings) > rows:
-        raise DataError(f"encodings fill {len(encodings)} rows, expected at most {rows}")
-    for number, row in enumerate(encodings):
-        if len(row) > texts:
-            raise DataError(f"row {number} has {len(row)} texts, expected at most {texts}")
-        if (needed := sum(len(encoding.ids) for encoding in row)) > length:
-            raise DataError(f"row {number} has {needed} tokens, expected at most its length {length}")
-    return len(encodings) if rows is None else rows
 
 
 def _parts(text: Text) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+from flax import traverse_util
 
 from hydrajax import files
 from hydrajax.nn import bases
@@ -95,7 +96,7 @@ def from_pretrained(
     return bases.encoder(config, compute), load_params(path, config)
 
 
-def load_config(folder: pathlib.Path) -> bases.Config:
+def load_config(folder: pathlib.Path) -> blocks.Shape:
     """The encoder's shape from `config.json`.
 
     Raises:
@@ -110,7 +111,7 @@ def load_config(folder: pathlib.Path) -> bases.Config:
         raise DataError(f"{path}: {error}") from error
 
 
-def load_params(folder: pathlib.Path, config: bases.Config) -> dict[str, Any]:
+def load_params(folder: pathlib.Path, config: blocks.Shape) -> dict[str, Any]:
     """The encoder's parameters, float32, in the tree that its module's `init` makes.
 
     Raises:
@@ -118,53 +119,43 @@ def load_params(folder: pathlib.Path, config: bases.Config) -> dict[str, Any]:
     """
     architecture = bases.get_of(config)
     expected = architecture.tensors(config)
-    parts: dict[str, dict[str, np.ndarray]] = {}
+    arrays: dict[str, np.ndarray] = {}
     faults: list[str] = []
-    seen = set()
     for path in _shards(folder):
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
                 for stored in sorted(file.keys()):  # noqa: SIM118 (not a mapping)
-                    name = _canonical(stored, architecture.PREFIXES)
+                    name, part = _canonical(stored, architecture.PREFIXES), file.get_slice(stored)
+                    fault = ""
                     if name not in expected:
-                        if not bases.IGNORED.match(name):
-                            faults.append(f"unknown tensor {stored!r}")
-                        continue
-                    if name in seen:
-                        faults.append(f"tensor {stored!r} is stored twice")
-                        continue
-                    seen.add(name)
-                    wanted = expected[name]
-                    if (got := tuple(file.get_slice(stored).get_shape())) != wanted.shape:
-                        faults.append(f"tensor {stored!r} has shape {got}, expected {wanted.shape}")
-                        continue
-                    if (kind := file.get_slice(stored).get_dtype()) not in KINDS:
-                        faults.append(f"tensor {stored!r} is {kind}, expected one of {', '.join(KINDS)}")
-                        continue
-                    array = np.asarray(file.get_tensor(stored)).astype(np.float32)
-                    if not np.isfinite(array).all():
-                        faults.append(f"tensor {stored!r} holds numbers that are not finite")
-                        continue
-                    parts.setdefault(wanted.place, {})[name] = array
+                        fault = "" if bases.IGNORED.match(name) else f"unknown tensor {stored!r}"
+                    elif name in arrays:
+                        fault = f"tensor {stored!r} is stored twice"
+                    elif (got := tuple(part.get_shape())) != (wanted := expected[name].shape):
+                        fault = f"tensor {stored!r} has shape {got}, expected {wanted}"
+                    elif (kind := part.get_dtype()) not in KINDS:
+                        fault = f"tensor {stored!r} is {kind}, expected one of {', '.join(KINDS)}"
+                    else:
+                        arrays[name] = np.asarray(file.get_tensor(stored)).astype(np.float32)
+                        if not np.isfinite(arrays[name]).all():
+                            fault = f"tensor {stored!r} holds numbers that are not finite"
+                    if fault:
+                        faults.append(fault)
+                        arrays.setdefault(name, np.zeros(0))
         except (OSError, safetensors.SafetensorError) as error:
             raise DataError(f"{path}: not readable as safetensors: {error}") from error
-    faults += [f"missing tensor {name!r}" for name in expected if name not in seen]
+    faults += [f"missing tensor {name!r}" for name in expected if name not in arrays]
     if faults:
         raise DataError(f"{folder}: the weights do not fit {CONFIG}: {_listed(faults)}")
-    params: dict[str, Any] = {}
-    for place, arrays in parts.items():
-        columns = [arrays[name].T if tensor.transposed else arrays[name] for name, tensor in expected.items()
-                   if tensor.place == place]  # fmt: skip
-        *branch, leaf = place.split(".")
-        node = params
-        for key in branch:
-            node = node.setdefault(key, {})
-        node[leaf] = np.ascontiguousarray(np.concatenate(columns, axis=-1))
-    return params
+    columns: dict[str, list[np.ndarray]] = {}
+    for name, tensor in expected.items():
+        columns.setdefault(tensor.place, []).append(arrays[name].T if tensor.transposed else arrays[name])
+    joined = {place: np.ascontiguousarray(np.concatenate(parts, axis=-1)) for place, parts in columns.items()}
+    return traverse_util.unflatten_dict(joined, sep=".")
 
 
 def save_pretrained(
-    folder: str | pathlib.Path, params: Mapping[str, Any], config: bases.Config, source: str | pathlib.Path
+    folder: str | pathlib.Path, params: Mapping[str, Any], config: blocks.Shape, source: str | pathlib.Path
 ) -> None:
     """Writes an encoder as a Hugging Face folder, which transformers loads again.
 

@@ -196,7 +196,11 @@ class Library:
             there = dict(self._entries) if self._path is None else self._on_disk()
             yield there
             if self._path is not None:
-                lines = [_line(key, there[key]) for key in sorted(there) if _worth_keeping(there[key])]
+                lines = [
+                    key._asdict() | dataclasses.asdict(there[key])
+                    for key in sorted(there)
+                    if _worth_keeping(there[key])
+                ]
                 files.write_lines(self._path, lines)
             self._entries = {**self._entries, **there}
 
@@ -214,10 +218,6 @@ def _worth_keeping(entry: Entry) -> bool:
 def _name(key: Key) -> str:
     part = "" if key.part == WHOLE else f", {key.part} half"
     return f"user {key.user_id!r} for strategy {key.strategy!r}{part}"
-
-
-def _line(key: Key, entry: Entry) -> dict[str, object]:
-    return key._asdict() | dataclasses.asdict(entry)
 
 
 def _read(line: Mapping[str, Any], where: str) -> tuple[Key, Entry]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from hydrajax.data import pseudo
 from hydrajax.prompting.context import Context
-from hydrajax.types import DataError, Query, Record, User
+from hydrajax.types import DataError, Query, Record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ def population(ctx: Context, strategy: str) -> Peers:
         missing = "other users (they are switched off)" if ctx.population is None else "a base encoder"
         raise DataError(f"strategy {strategy!r} compares users and needs {missing}; leave it out")
     users = [user for user in ctx.population.values() if user.profile]
-    features = _by_user(users, ctx)
+    together = record_features([record for user in users for record in user.profile], ctx)
+    features = np.split(together, np.cumsum([len(user.profile) for user in users])[:-1])
     return Peers(
         ids=tuple(user.id for user in users),
         records=tuple(user.profile for user in users),
@@ -78,8 +79,3 @@ def items(query: Query, ctx: Context) -> frozenset[str]:
 def about(record: Record, ctx: Context) -> str:
     """What a record is about, comparable with `items`."""
     return pseudo.same_text(pseudo.input_text(ctx.task, record))
-
-
-def _by_user(users: Sequence[User], ctx: Context) -> list[np.ndarray]:
-    together = record_features([record for user in users for record in user.profile], ctx)
-    return np.split(together, np.cumsum([len(user.profile) for user in users])[:-1])

@@ -10,14 +10,8 @@ _KIND = plugins.Kind(what="prompt strategy", package="hydrajax.prompting.strateg
 _own: dict[str, Strategy] = {}  # what was found outside of the folder, by the last part of its name
 
 
-def names() -> tuple[str, ...]:
-    """The strategies of the folder."""
-    return _KIND.names()
-
-
-def summaries() -> dict[str, str]:
-    """One line on each of them, by name."""
-    return _KIND.summaries()
+names = _KIND.names
+summaries = _KIND.summaries
 
 
 def get(name: str) -> Strategy:

@@ -47,10 +47,8 @@ def shorten_text(text: str, limit: int) -> str:
 def shorten_records(records: Sequence[Record], ctx: Context) -> list[Record]:
     """Records cut to the settings' limits, in the same order. What was cut is logged and counted in `ctx.cut`."""
     sizes = [_tokens(ctx.task, record) for record in records]
-    if ctx.settings.max_record_tokens is not None:
-        wanted = [min(size, ctx.settings.max_record_tokens) for size in sizes]
-    else:
-        wanted = sizes
+    most = ctx.settings.max_record_tokens
+    wanted = sizes if most is None else [min(size, most) for size in sizes]
     limits = fair_limits(wanted, ctx.settings.max_prompt_tokens)
     shortened = []
     for record, size, limit in zip(records, sizes, limits, strict=True):
@@ -61,6 +59,11 @@ def shorten_records(records: Sequence[Record], ctx: Context) -> list[Record]:
             _log.debug("record %s cut from %d to %d tokens", record.id, size, kept)
         shortened.append(short)
     return shortened
+
+
+def quoted(records: Sequence[Record], ctx: Context) -> list[str]:
+    """Records as prompts quote them, shortened to the settings' limits."""
+    return [ctx.task.quoted(record) for record in shorten_records(records, ctx)]
 
 
 def _answer(task: tasks.Task) -> str:

@@ -200,7 +200,8 @@ def check_like(tree: Any, like: Any, what: str, *, lead: tuple[int, ...] = (), s
     """
     got, wanted = leaves(tree), leaves(like)
     for name in sorted({*got} ^ {*wanted}):
-        raise DataError(f"{what}: {'have' if name in got else 'lack'} {name}: of another family or optimizer")
+        lacking = "" if name in got else f", expected {_dtype(wanted[name])}{list(np.shape(wanted[name]))}"
+        raise DataError(f"{what}: {'lack' if lacking else 'have'} {name}: of another family or optimizer{lacking}")
     for name, leaf in wanted.items():
         shape, kind = (*lead, *np.shape(leaf)[skip:]), _dtype(leaf)
         got_shape, got_kind = np.shape(got[name]), _dtype(got[name])
@@ -251,7 +252,7 @@ def check_step(
     Raises:
       DataError: naming the first leaf at fault.
     """
-    capacity, user = state.capacity, _template(scorer)
+    capacity, user = state.capacity, heads.user_shapes(scorer.family, scorer.dims)
     check_like(state.bank, user, "the state's bank", lead=(capacity,) if jax.tree.leaves(user) else ())
     check_like(state.anchor, user, "the state's anchor")
     wanted = leaves(jax.eval_shape(lambda: scorer.family.init_shared(jax.random.key(0), scorer.dims)))
@@ -292,7 +293,7 @@ def checked_head(scorer: scorers.Scorer, head: heads.User) -> heads.User:
       DataError: it is of another family or width, or of many users.
     """
     head = jax.tree.map(jnp.asarray, head)
-    check_like(head, _template(scorer), "head")
+    check_like(head, heads.user_shapes(scorer.family, scorer.dims), "head")
     return head
 
 
@@ -316,10 +317,6 @@ def _rows(rows: Any) -> np.ndarray:
     if array.dtype.kind not in "iu" and array.size:
         raise DataError(f"rows are {_kind(array)}, expected whole numbers")
     return array.astype(np.int64) if not array.size else array
-
-
-def _template(scorer: scorers.Scorer) -> heads.User:
-    return jax.eval_shape(lambda: scorer.family.init_user(jax.random.key(0), scorer.dims))
 
 
 def _kind(array: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any, Literal
 
 from hydrajax.nn import families
@@ -58,6 +59,16 @@ class FitConfig:
     seed: int = 0
 
 
+# Settings by how their names end: whether they are whole numbers, which ones fit, and that in words.
+_RANGES: tuple[tuple[tuple[str, ...], tuple[bool, Callable[[Any], bool], str]], ...] = (
+    (("seed",), (True, lambda value: 0 <= value < 2**31, "a whole number, 0 or more")),
+    (("epochs", "batch_examples", "users_per_batch"), (True, lambda value: value >= 1, "1 or more")),
+    (("learning_rate",), (False, lambda value: 0 < value < LARGEST_RATE, f"more than 0 and less than {LARGEST_RATE}")),
+    (("dropout",), (False, lambda value: 0 <= value < 1, "0 or more and less than 1")),
+    (("",), (False, lambda value: 0 <= value < math.inf, "a finite number of 0 or more")),
+)
+
+
 def check(config: FitConfig) -> None:
     """Refuses what cannot be fitted.
 
@@ -86,19 +97,8 @@ def check_numbers(**values: Any) -> None:
       DataError: the first that is.
     """
     for name, value in values.items():
-        whole = name.endswith(("epochs", "batch_examples", "users_per_batch", "seed"))
-        kind: Any = numbers.Integral if whole else numbers.Real
-        if isinstance(value, bool) or not isinstance(value, kind):
+        whole, fits, expected = next(row for endings, row in _RANGES if name.endswith(endings))
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
             raise DataError(f"{name} is {value!r}, expected a {'whole ' * whole}number")
-        if name == "seed":
-            fits, expected = 0 <= value < 2**31, "a whole number, 0 or more"
-        elif whole:
-            fits, expected = value >= 1, "1 or more"
-        elif name.endswith("learning_rate"):
-            fits, expected = 0 < value < LARGEST_RATE, f"more than 0 and less than {LARGEST_RATE}"
-        elif name == "dropout":
-            fits, expected = 0 <= value < 1, "0 or more and less than 1"
-        else:
-            fits, expected = 0 <= value < math.inf, "a finite number of 0 or more"
-        if not fits:
+        if not fits(value):
             raise DataError(f"{name} is {value}, expected {expected}")

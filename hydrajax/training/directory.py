@@ -38,10 +38,9 @@ class Directory:
         Raises:
           DataError: a user twice, or more users than rows; an id that is no string, or a number out of range.
         """
-        self._ids: list[str | None] = [None] * checks.number(capacity, "the capacity", 0)
-        self._rows: dict[str, int] = {}
-        self._shards = checks.number(shards, "shards", 1)
-        self._stack()
+        free = [None] * checks.number(capacity, "the capacity", 0)
+        self.shards = checks.number(shards, "shards", 1)
+        self._set(free)
         self.add(ids)
 
     def __len__(self) -> int:
@@ -53,10 +52,6 @@ class Directory:
     @property
     def capacity(self) -> int:
         return len(self._ids)
-
-    @property
-    def shards(self) -> int:
-        return self._shards
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -124,17 +119,13 @@ class Directory:
         return self.capacity + -(-max(len(new) - len(self._free), 0) // checks.number(chunk, "chunk", 1)) * chunk
 
     @contextlib.contextmanager
-    def undone_on_error(self, ids: Ids) -> Iterator[None]:
-        """After an error in its block, in which these users are added, the directory is as it was."""
-        capacity = self.capacity
+    def undone_on_error(self) -> Iterator[None]:
+        """After an error in its block the directory is as it was."""
+        before = self.to_note()
         try:
             yield
         except BaseException:
-            for user_id in ids:
-                if (row := self._rows.pop(user_id, None)) is not None:
-                    self._ids[row] = None
-            del self._ids[capacity:]
-            self._stack()
+            self._set(before)
             raise
 
     def save(self, path: str | pathlib.Path) -> None:
@@ -177,9 +168,7 @@ class Directory:
         """
         directory = cls(len(note), shards=shards)
         _strings([user_id for user_id in note if user_id is not None])
-        directory._ids = list(note)
-        directory._rows = {user_id: row for row, user_id in enumerate(note) if user_id is not None}
-        directory._stack()
+        directory._set(note)
         if len(directory._rows) + len(directory._free) != len(note):
             raise DataError("the note of a directory names a user twice")
         return directory
@@ -192,9 +181,14 @@ class Directory:
         checks.check_once(ids)
         return ids
 
+    def _set(self, note: Sequence[str | None]) -> None:
+        self._ids = list(note)
+        self._rows = {user_id: row for row, user_id in enumerate(note) if user_id is not None}
+        self._stack()
+
     def _stack(self) -> None:
         """Puts the free rows in order, the next to be given out on top."""
-        block = max(1, -(-self.capacity // self._shards))
+        block = max(1, -(-self.capacity // self.shards))
         free = [row for row, user_id in enumerate(self._ids) if user_id is None]
         self._free = sorted(free, key=lambda row: (row % block, row), reverse=True)
 
@@ -213,7 +207,7 @@ def add_users(
     _check_same(state.capacity, directory)
     ids = _strings(ids)
     larger = directory.room(ids, chunk)
-    with directory.undone_on_error(ids):
+    with directory.undone_on_error():
         if larger > directory.capacity:
             state = states.grow(state, larger, fresh)
             directory.grow(larger)
@@ -246,7 +240,7 @@ def add_to_store(store: RowStore, directory: Directory, ids: Ids, *, chunk: int 
     if larger > directory.capacity:
         store.grow(larger)
         directory.grow(larger)
-    with directory.undone_on_error(ids):
+    with directory.undone_on_error():
         rows = directory.add(ids)
         # Rows of a saved directory may be in use that it does not know of: its process was killed before it saved it.
         store.reset(rows)

@@ -40,26 +40,19 @@ class Examples:
 
     def __post_init__(self):
         n = len(checks.host(self.user, "examples: user")) if np.ndim(self.user) else 0
-        for name in ("user", "extras", "label", "score", "pool"):
+        for name, axes in {"user": (), "extras": ("X",), "label": (), "score": (), "pool": (), "x": ("D",)}.items():
             given, what = getattr(self, name), f"examples: {name}"
-            if name in ("user", "pool"):
-                array = checks.whole(given, what).astype(np.int32, copy=False)
-            else:
-                array = checks.floats(given, what)
+            if isinstance(given, tokens.Tokens):
+                if len(given.ids) != n:
+                    raise DataError(f"{what} has {len(given.ids)} texts, expected {n}")
+                continue
+            whole = name in ("user", "pool")
+            array = checks.whole(given, what).astype(np.int32, copy=False) if whole else checks.floats(given, what)
+            if array.ndim != 1 + len(axes) or len(array) != n:
+                raise DataError(f"{what} has shape {list(array.shape)}, expected [{', '.join((str(n), *axes))}]")
+            if not np.isfinite(array).all():
+                raise DataError(f"{what} of row {np.argwhere(~np.isfinite(array))[0][0]} is not a finite number")
             object.__setattr__(self, name, array)
-            rank = 2 if name == "extras" else 1
-            if array.ndim != rank or len(array) != n:
-                shape = f"[{n}, X]" if rank == 2 else f"[{n}]"
-                raise DataError(f"examples: {name} has shape {list(array.shape)}, expected {shape}")
-        if not isinstance(self.x, tokens.Tokens):
-            object.__setattr__(self, "x", checks.floats(self.x, "examples: x"))
-            if self.x.ndim != 2 or len(self.x) != n:
-                raise DataError(f"examples: x has shape {list(self.x.shape)}, expected [{n}, D]")
-            _finite("x", self.x)
-        elif len(self.x.ids) != n:
-            raise DataError(f"examples: x has {len(self.x.ids)} texts, expected {n}")
-        for name in ("extras", "label", "score"):
-            _finite(name, getattr(self, name))
         outside = np.flatnonzero((self.label < 0) | (self.label > 1))
         if len(outside):
             raise DataError(
@@ -184,12 +177,6 @@ def _packed(pools: list[np.ndarray], size: int, rng: np.random.Generator | None)
         chunks[-1].append(pools[i])
         room -= len(pools[i])
     return [np.concatenate(chunk) for chunk in chunks]
-
-
-def _finite(name: str, array: np.ndarray) -> None:
-    if not np.isfinite(array).all():
-        row = np.argwhere(~np.isfinite(array))[0][0]
-        raise DataError(f"examples: {name} of row {row} is not a finite number")
 
 
 class Batch(flax.struct.PyTreeNode):

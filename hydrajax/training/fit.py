@@ -91,7 +91,7 @@ def pretrain(
         base={},
         curves={},
     )
-    shares = heads.shares_parameters(family, fitted.dims)
+    shares = bool(jax.tree.leaves(heads.shared_shapes(family, fitted.dims)))
     stores = heads.stores_users(family, fitted.dims)
     if config.train_base or shares:
         head = None

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
+from hydrajax import files
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training.config import FitConfig
@@ -83,8 +83,8 @@ def save_fitted(folder: str | pathlib.Path, fitted: Fitted, user_heads: Any = No
         "heads": user_heads is not None,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    _write(folder / "scorer.safetensors", data)
-    _write(folder / "scorer.json", json.dumps(note, indent=1).encode())
+    files.write_bytes(folder / "scorer.safetensors", data)
+    files.write_json(folder / "scorer.json", note)
 
 
 def load_fitted(folder: str | pathlib.Path) -> tuple[Fitted, Any]:
@@ -119,9 +119,3 @@ def load_fitted(folder: str | pathlib.Path) -> tuple[Fitted, Any]:
         return fitted, tree.get("heads", {}) if note["heads"] else None
     except (KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise DataError(f"{folder / 'scorer.json'}: does not describe a fitted scorer: {error!r}") from error
-
-
-def _write(path: pathlib.Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

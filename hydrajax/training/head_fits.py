@@ -20,7 +20,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -103,9 +103,10 @@ class Problem:
     def dims(self) -> heads.Dims:
         return heads.Dims(features=self.examples.features.shape[1], extras=self.examples.extras.shape[1])
 
+    @property
     def template(self) -> heads.User:
         """Shapes of one head."""
-        return jax.eval_shape(lambda: self.family.init_user(jax.random.key(0), self.dims))
+        return heads.user_shapes(self.family, self.dims)
 
 
 def fit_heads(
@@ -185,12 +186,9 @@ def fit_heads(
         pool=user if pool is None else pool,
     )
     setting = Setting(learning_rate=learning_rate, weight_decay=weight_decay, prior_strength=prior_strength, seed=seed)
-    problem = _checked_problem(
-        family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
-    )
-    _check_setting(problem.family, setting)
-    found, _ = solve(problem, [setting], parallel=rows.users_in_parallel(), progress=progress)
-    return _checked_heads(problem.family, jax.tree.map(lambda leaf: leaf[0], found[epochs]))
+    fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples)
+    users = _fitted("", family, examples, [setting], num_users, *fixed, over=None, progress=progress)
+    return jax.tree.map(lambda leaf: leaf[0], users)
 
 
 def sweep_heads(
@@ -235,17 +233,13 @@ def sweep_heads(
       DataError: as `fit_heads`; no setting, or another `over`; or a dropout for a family that has none, or for some
         settings only.
     """
-    problem = _checked_problem(
-        family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
-    )
-    _check_settings(problem.family, settings)
+    if not settings:
+        raise DataError("the sweep has no setting, expected at least one")
     if over not in (None, "vmap", "map"):
         raise DataError(f"over is {over!r}, expected 'vmap', 'map' or None")
-    found, _ = solve(problem, settings, over=over, parallel=rows.users_in_parallel(), progress=progress)
-    for i in range(len(settings)):
-        heads_i = jax.tree.map(lambda leaf: leaf[i], found[epochs])  # noqa: B023
-        _checked_heads(problem.family, heads_i, f"setting {i} of the sweep: ")
-    return found[epochs]
+    fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples)
+    where = "setting {} of the sweep: "
+    return _fitted(where, family, examples, settings, num_users, *fixed, over=over, progress=progress)
 
 
 def product(**values: Iterable[Any]) -> list[Setting]:
@@ -293,7 +287,7 @@ def solve(
 
     positive = tuple(sorted({n for n in problem.epochs if n > 0}))
     snapshots = positive[:1] if convex else positive
-    template, num_users = problem.template(), problem.num_users
+    template, num_users = problem.template, problem.num_users
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
     anchor = zeros if problem.anchor is None else problem.anchor
     fallback = anchor if problem.generic is None else problem.generic
@@ -342,7 +336,7 @@ def family_of(family: Any) -> heads.Family:
 
 def layout(family: heads.Family, dims: heads.Dims) -> programs.Over:
     """How settings are fitted in one program; see `rows.settings_over`."""
-    template = jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
+    template = heads.user_shapes(family, dims)
     return rows.settings_over(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template)))
 
 
@@ -391,7 +385,7 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterato
 def _exact(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_Fit]:
     family, examples, num_users = problem.family, problem.examples, problem.num_users
     newton.check(family, float(np.min(rates.prior_strength)))
-    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(problem.template()))
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(problem.template))
     count = np.bincount(examples.user, minlength=num_users)
     limits = [n for n in FEW if n < size]
     for limit, least in zip([*limits, None], [-1, *limits], strict=True):
@@ -455,10 +449,14 @@ def _rates(family: heads.Family, settings: Sequence[Setting], grid: np.ndarray) 
     )
 
 
-def _checked_problem(
-    family, examples, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples
-) -> Problem:
-    """The problem of `fit_heads` and of `sweep_heads`, from their arguments."""
+def _fitted(
+    where, family, examples, settings, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples,
+    *, over, progress,
+) -> heads.User:  # fmt: skip
+    """The heads of `fit_heads` and of `sweep_heads`, from their arguments; `where` names a setting in what is refused.
+
+    Every leaf is [S, U, ...].
+    """
     family = family_of(family)
     losses.get(loss)
     configs.check_numbers(epochs=epochs, batch_examples=batch_examples)
@@ -482,51 +480,41 @@ def _checked_problem(
     if normaliser is not None and np.shape(normaliser.mean) != (dims.inputs,):
         raise DataError(f"the normaliser has {np.size(normaliser.mean)} inputs, expected {dims.inputs}")
     if start is not None:
-        _check_parameters(start, problem.template(), f"start of {name}", more=False)
-    needed = jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))
+        _check_parameters(checks.leaves(start), problem.template, f"start of {name}")
     # What users share may hold more, the pooled head for example.
-    _check_parameters(problem.shared, needed, f"shared of {name}", more=True)
-    return problem
+    needed = heads.shared_shapes(family, dims)
+    held = {leaf: value for leaf, value in checks.leaves(problem.shared).items() if leaf in checks.leaves(needed)}
+    _check_parameters(held, needed, f"shared of {name}")
+    _check_settings(family, settings, where)
+    found, _ = solve(problem, settings, over=over, parallel=rows.users_in_parallel(), progress=progress)
+    for i in range(len(settings)):
+        _check_heads(family, jax.tree.map(lambda leaf: leaf[i], found[epochs]), where.format(i))  # noqa: B023
+    return found[epochs]
 
 
-def _check_parameters(given: Any, needed: Any, what: str, *, more: bool) -> None:
-    """Refuses parameters of other names, shapes or types than these; `more` of them may be taken."""
-    shapes, expected = (
-        {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-        for tree in (given, needed)
-    )
-    if not more and (unknown := sorted({*shapes} - {*expected})):
-        raise DataError(f"{what} has {', '.join(unknown)}, expected {', '.join(expected)} alone")
-    missing = [f"{name} {list(shape)}" for name, shape in expected.items() if shapes.get(name) != shape]
-    if missing:
-        raise DataError(f"{what} has {shapes or 'nothing'}, expected {', '.join(missing)}")
-    for path, leaf in checks.leaves(given).items():
-        if not np.issubdtype(np.asarray(leaf).dtype, np.floating):
-            raise DataError(f"{what}: {path} is {np.asarray(leaf).dtype}, expected float32")
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(given)):
-        raise DataError(f"{what} holds a number that is not finite")
+def _check_parameters(given: Mapping[str, Any], needed: Any, what: str) -> None:
+    """Refuses leaves, by name, of other names or shapes than these, and what are no finite floats."""
+    leaves = {name: np.asarray(leaf) for name, leaf in given.items()}
+    floats = {name: leaf.astype(np.float32) if leaf.dtype.kind == "f" else leaf for name, leaf in leaves.items()}
+    checks.check_like(floats, checks.leaves(needed), what)
+    checks.check_finite(floats, what)
 
 
-def _check_setting(family: heads.Family, setting: Setting) -> None:
-    configs.check_numbers(**{k: v for k, v in vars(setting).items() if k != "dropout" or v is not None})
+def _check_settings(family: heads.Family, settings: Sequence[Any], where: str) -> None:
     factor = heads.rate(family)
-    if not 0 < setting.learning_rate * factor < configs.LARGEST_RATE:
-        raise DataError(
-            f"learning_rate is {setting.learning_rate}, times the factor {factor:g} of {type(family).__name__} "
-            f"{setting.learning_rate * factor:g}, expected more than 0 and less than {configs.LARGEST_RATE}"
-        )
-
-
-def _check_settings(family: heads.Family, settings: Sequence[Any]) -> None:
-    if not settings:
-        raise DataError("the sweep has no setting, expected at least one")
     for number, setting in enumerate(settings):
         if not isinstance(setting, Setting):
             raise DataError(f"setting {number} of the sweep is {setting!r}, expected a Setting")
         try:
-            _check_setting(family, setting)
+            configs.check_numbers(**{k: v for k, v in vars(setting).items() if k != "dropout" or v is not None})
+            if not 0 < setting.learning_rate * factor < configs.LARGEST_RATE:
+                raise DataError(
+                    f"learning_rate is {setting.learning_rate}, times the factor {factor:g} of "
+                    f"{type(family).__name__} {setting.learning_rate * factor:g}, expected more than 0 and less than "
+                    f"{configs.LARGEST_RATE}"
+                )
         except DataError as error:
-            raise DataError(f"setting {number} of the sweep: {error}") from None
+            raise DataError(f"{where.format(number)}{error}") from None
     given = {setting.dropout is not None for setting in settings}
     if len(given) > 1:
         raise DataError("the sweep gives a dropout to some settings only, expected all or none")
@@ -534,9 +522,9 @@ def _check_settings(family: heads.Family, settings: Sequence[Any]) -> None:
         raise DataError(f"the sweep has dropout, but {type(family).__name__} has none")
 
 
-def _checked_heads(family: heads.Family, found: heads.User, where: str = "") -> heads.User:
-    """The heads [U, ...]; refused where one is not finite, named after `where`."""
-    leaves = jax.tree.leaves(found)
+def _check_heads(family: heads.Family, users: heads.User, where: str) -> None:
+    """Refuses heads [U, ...] of which one is not finite, named after `where`."""
+    leaves = jax.tree.leaves(users)
     for first in range(0, len(leaves[0]), CHECKED_AT_ONCE):  # in parts: all at once would take a quarter of the heads
         parts = [leaf[first : first + CHECKED_AT_ONCE] for leaf in leaves]
         bad = np.any([~np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in parts], axis=0)
@@ -544,4 +532,3 @@ def _checked_heads(family: heads.Family, found: heads.User, where: str = "") -> 
             less = "" if isinstance(family, heads.Convex) else "a smaller learning_rate or weight_decay, or "
             user = first + int(np.flatnonzero(bad)[0])
             raise DataError(f"{where}the head of user {user} is not finite: give {less}a normaliser")
-    return found

@@ -1,5 +1,6 @@
 """The loop around the train step: batches, curves, checkpoints, resume."""
 
+import contextlib
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -48,40 +49,7 @@ def run(
     state = jax.tree.map(lambda leaf: leaf.copy(), state)
     jitted = jax.jit(step, donate_argnums=0)
     sums: list[list[float]] = [[0.0, 0.0] for _ in plan.epochs]
-    if checkpoint is None:
-        return _steps(jitted, state, feed, ends, sums, lambda done: False, lambda done, state: None, 0, progress)
-
-    with checkpoints.opened(checkpoint) as kept:
-        note = kept.note()
-        done = 0
-        if note is not None:
-            if note.get("run_id") != run_id:
-                raise DataError(f"{checkpoint}: holds a checkpoint of another run: name another folder")
-            state = kept.load(state)
-            feed.set_state(note["feed"])
-            sums, done = note["sums"], note["done"]
-
-        def due(done: int) -> bool:
-            return done in ends if save_every is None else done % save_every == 0 or done == ends[-1]
-
-        def save(done: int, state: TrainState) -> None:
-            kept.save(done, state, {"run_id": run_id, "feed": feed.get_state(), "sums": sums, "done": done})
-
-        return _steps(jitted, state, feed, ends, sums, due, save, done, progress)
-
-
-def _steps(
-    step: Any,
-    state: TrainState,
-    feed: Any,
-    ends: list[int],
-    sums: list[list[float]],
-    due: Callable[[int], bool],
-    save: Callable[[int, TrainState], None],
-    done: int,
-    progress: Progress | None,
-) -> tuple[TrainState, list[float]]:
-    epoch = 0
+    epoch = done = 0
     waiting: list[tuple[int, Any]] = []
 
     def fetch(keep: int) -> None:
@@ -91,17 +59,25 @@ def _steps(
             sums[where][0] += float(metrics["loss"])
             sums[where][1] += float(metrics["weight"])
 
-    while done < ends[-1]:
-        while ends[epoch + 1] <= done:
-            epoch += 1
-        state, metrics = step(state, next(feed))
-        waiting.append((epoch, metrics))
-        done += 1
-        fetch(1)
-        if due(done):
-            fetch(0)
-            save(done, state)
-        if progress is not None:
-            progress(done, ends[-1])
-    fetch(0)
+    with contextlib.nullcontext() if checkpoint is None else checkpoints.opened(checkpoint) as kept:
+        if kept is not None and (note := kept.note()) is not None:
+            if note.get("run_id") != run_id:
+                raise DataError(f"{checkpoint}: holds a checkpoint of another run: name another folder")
+            state = kept.load(state)
+            feed.set_state(note["feed"])
+            sums, done = note["sums"], note["done"]
+        while done < ends[-1]:
+            while ends[epoch + 1] <= done:
+                epoch += 1
+            state, metrics = jitted(state, next(feed))
+            waiting.append((epoch, metrics))
+            done += 1
+            fetch(1)
+            due = done in ends if save_every is None else done % save_every == 0 or done == ends[-1]
+            if kept is not None and due:
+                fetch(0)
+                kept.save(done, state, {"run_id": run_id, "feed": feed.get_state(), "sums": sums, "done": done})
+            if progress is not None:
+                progress(done, ends[-1])
+        fetch(0)
     return state, [loss / weight if weight else float("nan") for loss, weight in sums]

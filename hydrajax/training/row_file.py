@@ -4,10 +4,8 @@ The metadata say whose they are and what they fit: user id, family, its settings
 another bank, kept, or handed over to the person they are about.
 """
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 
@@ -92,17 +90,8 @@ def save(path: str | pathlib.Path, user_id: Any, row: states.Rows, *, family: he
     data = safetensors.numpy.save(
         {name: np.array(leaf, order="C") for name, leaf in checks.leaves(row).items()}, metadata=metadata
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with files.in_a_sentence(path, "the user cannot be written"):
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with files.in_a_sentence(path, "the user cannot be written"):
+        files.write_bytes(path, data)
 
 
 def load(

@@ -2,7 +2,7 @@
 
 A file defines
     MODEL_TYPES    the names that a Hugging Face `config.json` gives it
-    Config         the shape of an encoder, frozen, by the names of `config.json`
+    Config         the shape of an encoder: a frozen `blocks.Shape`
     read_config    what `config.json` holds -> Config
     Encoder        a `blocks.Encoder`, a Flax module:
                    Encoder(config, compute).apply({"params": params}, ids, types, mask) -> [B, T, D]
@@ -18,33 +18,12 @@ import re
 import sys
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import flax.linen as nn
 
 from hydrajax.nn.bases import blocks
 from hydrajax.types import DataError
-
-
-@runtime_checkable
-class Config(Protocol):
-    """What every encoder's shape has.
-
-    Attributes:
-      vocab_size: rows of the table of words.
-      hidden_size: D.
-      max_tokens: longest text.
-      types: how many type ids there are; 0: they are not looked at.
-    """
-
-    vocab_size: int
-    hidden_size: int
-
-    @property
-    def max_tokens(self) -> int: ...
-
-    @property
-    def types(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,26 +42,16 @@ class Tensor:
     transposed: bool = False
 
 
-def matrix(place: str, out: int, inside: int) -> Tensor:
-    """The matrix of a linear layer."""
-    return Tensor(place=f"{place}.kernel", shape=(out, inside), transposed=True)
-
-
-def vector(place: str, size: int) -> Tensor:
-    """A bias, or one of the two vectors of a norm."""
-    return Tensor(place=place, shape=(size,))
-
-
 def linear(name: str, place: str, out: int, inside: int, *, bias: bool = True) -> dict[str, Tensor]:
     """A linear layer."""
-    table = {f"{name}.weight": matrix(place, out, inside)}
-    return table | {f"{name}.bias": vector(f"{place}.bias", out)} if bias else table
+    table = {f"{name}.weight": Tensor(place=f"{place}.kernel", shape=(out, inside), transposed=True)}
+    return table | {f"{name}.bias": Tensor(place=f"{place}.bias", shape=(out,))} if bias else table
 
 
 def layer_norm(name: str, place: str, size: int, *, bias: bool = True) -> dict[str, Tensor]:
     """A layer norm."""
-    table = {f"{name}.weight": vector(f"{place}.scale", size)}
-    return table | {f"{name}.bias": vector(f"{place}.bias", size)} if bias else table
+    table = {f"{name}.weight": Tensor(place=f"{place}.scale", shape=(size,))}
+    return table | {f"{name}.bias": Tensor(place=f"{place}.bias", shape=(size,))} if bias else table
 
 
 SHARED = ("attention", "blocks")  # files that are no architecture
@@ -133,7 +102,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 def model_types() -> dict[str, str]:
     """The file of every model type."""
     files = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in SHARED)
-    return {kind: name for name in files for kind in _file(name).MODEL_TYPES}
+    return {kind: name for name in files for kind in importlib.import_module(f"{__name__}.{name}").MODEL_TYPES}
 
 
 def get(model_type: Any) -> types.ModuleType:
@@ -145,15 +114,15 @@ def get(model_type: Any) -> types.ModuleType:
     known = model_types()
     if not isinstance(model_type, str) or model_type not in known:
         raise DataError(f"model_type is {model_type!r:.80}, expected one of {', '.join(sorted(known))}")
-    return _file(known[model_type])
+    return importlib.import_module(f"{__name__}.{known[model_type]}")
 
 
-def get_of(config: Config) -> types.ModuleType:
+def get_of(config: blocks.Shape) -> types.ModuleType:
     """The file that a configuration is of."""
     return importlib.import_module(type(config).__module__)
 
 
-def encoder(config: Config, compute: blocks.Compute) -> nn.Module:
+def encoder(config: blocks.Shape, compute: blocks.Compute) -> nn.Module:
     """The Flax module of a configuration.
 
     Raises:
@@ -218,7 +187,3 @@ def fields(raw: Mapping[str, Any], kind: type, **defaults: Any) -> dict[str, Any
             most = f"vocab_size ({words}) and below max_position_embeddings - 1 ({positions - 1})"
             raise DataError(f"pad_token_id is {pad}, expected a number below {most}")
     return values
-
-
-def _file(name: str) -> types.ModuleType:
-    return importlib.import_module(f"{__name__}.{name}")

@@ -236,21 +236,21 @@ def _nearby(q: Array, k: Array, v: Array, where: Layout, window: int, drop: Drop
         lead_k, lead_v = (_at(x, leads) for x in (k, v))
         lead_segments = rows_at(segments, leads)
 
+    def cut(x: Array, axis: int, beside: int) -> Array:
+        """[..., blocks, window, ...], with room for so many blocks on either side."""
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (beside * window, pad + beside * window)
+        return jnp.pad(x, widths).reshape(*x.shape[:axis], -1, window, *x.shape[axis + 1 :])
+
     def beside(x: Array, axis: int) -> Array:
         """[..., blocks, 3 window, ...], blocks first."""
-        widths = [(0, 0)] * x.ndim
-        widths[axis] = (window, pad + window)
-        x = jnp.pad(x, widths)
-        cut = [jax.lax.slice_in_dim(x, i * window, (i + blocks) * window, axis=axis) for i in range(3)]
-        shape = (*x.shape[:axis], blocks, window, *x.shape[axis + 1 :])
-        return jnp.moveaxis(jnp.concatenate([piece.reshape(shape) for piece in cut], axis=axis + 1), axis, 0)
+        x = cut(x, axis, 1)
+        pieces = [jax.lax.slice_in_dim(x, i, i + blocks, axis=axis) for i in range(3)]
+        return jnp.moveaxis(jnp.concatenate(pieces, axis=axis + 1), axis, 0)
 
     def own(x: Array, axis: int) -> Array:
         """[..., blocks, window, ...], blocks first."""
-        widths = [(0, 0)] * x.ndim
-        widths[axis] = (0, pad)
-        x = jnp.pad(x, widths)
-        return jnp.moveaxis(x.reshape(*x.shape[:axis], blocks, window, *x.shape[axis + 1 :]), axis, 0)
+        return jnp.moveaxis(cut(x, axis, 0), axis, 0)
 
     offsets = jnp.arange(3 * window)[None, :] - jnp.arange(window)[:, None] - window
     band = jnp.abs(offsets) <= window

@@ -21,8 +21,8 @@ PREFIXES = ("bert.",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(blocks.Shape):
-    """The shape of the encoder; see `blocks.Shape`."""
+class Config(blocks.PostNormShape):
+    """The shape of the encoder; see `blocks.PostNormShape`."""
 
     type_vocab_size: int
 
@@ -51,10 +51,7 @@ class Encoder(blocks.Encoder):
     def encode(self, ids: Array, types: Array, where: attention.Layout, *, texts: int, train: bool) -> Array:
         c, s = self.config, self.compute
         x_BxTxD = embedded(self, c, ids, types, where, train=train)
-        attending = functools.partial(
-            blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
-        )
-        return layers(c, s, [attending] * c.num_hidden_layers, x_BxTxD, where, train=train)
+        return layers(c, s, x_BxTxD, where, train=train)
 
 
 def embedded(
@@ -78,11 +75,17 @@ def embedded(
 
 
 def layers(
-    c: Any, s: blocks.Compute, attending: Sequence[Callable[..., nn.Module]], x_BxTxD: Array, *where: Any, train: bool
+    c: Any,
+    s: blocks.Compute,
+    x_BxTxD: Array,
+    *where: Any,
+    train: bool,
+    attending: Sequence[Callable[..., nn.Module]] | None = None,
 ) -> Array:
     """All layers, each with an attention that is made so; `where` is what it is called with besides x."""
+    full = functools.partial(blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train)
     kind = blocks.layer(blocks.PostNorm, s)
-    for i, made in enumerate(attending):
+    for i, made in enumerate(attending or [full] * c.num_hidden_layers):
         layer = kind(made, c.intermediate_size, c.layer_norm_eps, c.hidden_dropout_prob, s, train, name=f"layer_{i}")
         x_BxTxD = layer(x_BxTxD, *where)
     return x_BxTxD
@@ -95,7 +98,9 @@ def tensors(c: Config) -> dict[str, bases.Tensor]:
     return {**shared_tensors(c, *parts), "embeddings.token_type_embeddings.weight": kinds}
 
 
-def shared_tensors(c: blocks.Shape, query: str, key: str, value: str, out: str, norm: str) -> dict[str, bases.Tensor]:
+def shared_tensors(
+    c: blocks.PostNormShape, query: str, key: str, value: str, out: str, norm: str
+) -> dict[str, bases.Tensor]:
     """The tensors of all of BERT's relatives, which name the parts of their attention each in their own way."""
     d, wide = c.hidden_size, c.intermediate_size
     table = {

@@ -55,13 +55,7 @@ _ACTIVATED = "activated"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shape:
-    """What the shapes of BERT and its relatives have in common, by the names of `config.json`.
-
-    Attributes:
-      hidden_dropout_prob: rate of dropout after the embeddings, the attention and the feed-forward part; off unless
-        `apply` gets `train=True` and a `dropout` key.
-      attention_probs_dropout_prob: rate of dropout of the attention's weights.
-    """
+    """What every encoder's shape has, by the names of `config.json`."""
 
     vocab_size: int
     hidden_size: int
@@ -69,9 +63,6 @@ class Shape:
     num_attention_heads: int
     intermediate_size: int
     max_position_embeddings: int
-    layer_norm_eps: float
-    hidden_dropout_prob: float = 0.1
-    attention_probs_dropout_prob: float = 0.1
 
     @property
     def max_tokens(self) -> int:
@@ -89,11 +80,26 @@ class Shape:
         return 0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PostNormShape(Shape):
+    """What the shapes of BERT and its relatives have in common.
+
+    Attributes:
+      hidden_dropout_prob: rate of dropout after the embeddings, the attention and the feed-forward part; off unless
+        `apply` gets `train=True` and a `dropout` key.
+      attention_probs_dropout_prob: rate of dropout of the attention's weights.
+    """
+
+    layer_norm_eps: float
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+
+
 class Encoder(nn.Module):
     """A base encoder; an architecture writes `encode`.
 
     Attributes:
-      config: its shape, a `bases.Config`.
+      config: its shape, a `Shape`.
     """
 
     config: Any

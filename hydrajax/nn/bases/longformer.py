@@ -29,7 +29,7 @@ GLOBALS = ("first", "none")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(bert.Config):
-    """The shape of the encoder; see `blocks.Shape`.
+    """The shape of the encoder; see `blocks.PostNormShape`.
 
     Attributes:
       attention_window: tokens that a token sees, both sides together, of each layer.
@@ -111,7 +111,7 @@ class Encoder(blocks.Encoder):
             )
             for window in c.attention_window
         ]
-        return bert.layers(c, s, attending, x_BxTxD, where, train=train)
+        return bert.layers(c, s, x_BxTxD, where, train=train, attending=attending)
 
 
 def first_tokens(where: attention.Layout, texts: int) -> Int[Array, "B G"]:

@@ -24,7 +24,7 @@ FULL, LOCAL = "full_attention", "sliding_attention"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(blocks.Shape):
     """The shape of the encoder.
 
     Attributes:
@@ -35,12 +35,6 @@ class Config:
       embedding_dropout, attention_dropout, mlp_dropout: rates.
     """
 
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    max_position_embeddings: int
     layer_types: tuple[str, ...]
     local_attention: int = 128
     thetas: tuple[float, float] = (160_000.0, 10_000.0)
@@ -51,14 +45,6 @@ class Config:
     embedding_dropout: float = 0.0
     attention_dropout: float = 0.0
     mlp_dropout: float = 0.0
-
-    @property
-    def max_tokens(self) -> int:
-        return self.max_position_embeddings
-
-    @property
-    def types(self) -> int:
-        return 0
 
 
 def read_config(raw: Mapping[str, Any]) -> Config:

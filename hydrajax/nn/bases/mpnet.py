@@ -7,7 +7,6 @@ for each side, of which half are exact and half logarithmic up to a distance of 
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -27,8 +26,8 @@ FARTHEST = 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(blocks.Shape):
-    """The shape of the encoder; see `blocks.Shape`.
+class Config(blocks.PostNormShape):
+    """The shape of the encoder; see `blocks.PostNormShape`.
 
     Attributes:
       relative_attention_num_buckets: of distances.
@@ -65,10 +64,7 @@ class Encoder(blocks.Encoder):
         by_bucket = self.param("distance", nn.initializers.normal(0.02), shape)
         # In a packed row distances are those of the row: within a text they are the same.
         bias = jnp.asarray(by_bucket)[buckets(ids.shape[1], c.relative_attention_num_buckets)].transpose(2, 0, 1)[None]
-        attending = functools.partial(
-            blocks.SelfAttention, c.num_attention_heads, s, c.attention_probs_dropout_prob, train
-        )
-        return bert.layers(c, s, [attending] * c.num_hidden_layers, x_BxTxD, where, bias, train=train)
+        return bert.layers(c, s, x_BxTxD, where, bias, train=train)
 
 
 def buckets(length: int, count: int) -> Int[np.ndarray, "T T"]:

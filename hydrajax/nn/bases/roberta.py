@@ -17,7 +17,7 @@ tensors = bert.tensors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(bert.Config):
-    """The shape of the encoder; see `blocks.Shape`.
+    """The shape of the encoder; see `blocks.PostNormShape`.
 
     Attributes:
       pad_token_id: positions begin behind it.

@@ -142,20 +142,8 @@ def _checked(name: str, family: Any, settings: Mapping[str, Any]) -> dict[str, A
     return checked
 
 
-def at_least(family: Family, least: int, *settings: str) -> None:
-    """Refuses whole numbers below `least`; None is left alone.
-
-    Raises:
-      DataError: one of these settings is lower.
-    """
-    for name in settings:
-        value = getattr(family, name)
-        if value is not None and value < least:
-            raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} or more")
-
-
 def within(family: Family, low: float | int, high: float | int, *settings: str, above: bool = False) -> None:
-    """Refuses numbers below `low`, or at `high` and beyond, and NaN.
+    """Refuses numbers below `low`, or at `high` and beyond, and NaN; None is left alone.
 
     Args:
       family: whose settings are looked at.
@@ -169,7 +157,7 @@ def within(family: Family, low: float | int, high: float | int, *settings: str, 
     """
     for name in settings:
         value = getattr(family, name)
-        if not (low <= value < high) or (above and value == low):
+        if value is not None and (not low <= value < high or (above and value == low)):
             least = f"more than {low:g}" if above else f"{low:g} or more"
             most = "finite" if high == math.inf else f"less than {high:g}"
             raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} and {most}")
@@ -180,14 +168,19 @@ def rate(family: Family) -> float:
     return getattr(family, "rate", 1.0)
 
 
+def user_shapes(family: Family, dims: Dims) -> User:
+    """Shapes and types of one user's stored parameters."""
+    return jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))
+
+
+def shared_shapes(family: Family, dims: Dims) -> Shared:
+    """Shapes and types of what all users share."""
+    return jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))
+
+
 def stores_users(family: Family, dims: Dims) -> bool:
     """Whether a user has parameters of their own."""
-    return bool(jax.tree.leaves(jax.eval_shape(lambda: family.init_user(jax.random.key(0), dims))))
-
-
-def shares_parameters(family: Family, dims: Dims) -> bool:
-    """Whether there are parameters that all users share."""
-    return bool(jax.tree.leaves(jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))))
+    return bool(jax.tree.leaves(user_shapes(family, dims)))
 
 
 def has_dropout(family: Family) -> bool:

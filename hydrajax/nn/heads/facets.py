@@ -48,7 +48,7 @@ class Facets(heads.Family):
     sparsity: float = 8.6e-4
 
     def __post_init__(self):
-        heads.at_least(self, 1, "facets", "active", "layers", "width")
+        heads.within(self, 1, math.inf, "facets", "active", "layers", "width")
         heads.within(self, 0, 1, "dropout")
         heads.within(self, 0, math.inf, "reconstruction", "sparsity")
         if self.active > self.facets:

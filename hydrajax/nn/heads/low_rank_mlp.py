@@ -13,6 +13,7 @@ there are users.
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ class LowRankMlp(heads.Family):
     dropout: float = 0.1
 
     def __post_init__(self):
-        heads.at_least(self, 1, "rank", "width")
+        heads.within(self, 1, math.inf, "rank", "width")
         heads.within(self, 0, 1, "dropout")
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:

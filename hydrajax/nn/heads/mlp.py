@@ -31,7 +31,7 @@ class Mlp(heads.Family):
     width: int | None = None
 
     def __post_init__(self):
-        heads.at_least(self, 1, "width")
+        heads.within(self, 1, math.inf, "width")
         heads.within(self, 0, 1, "dropout")
 
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:

@@ -30,7 +30,7 @@ class Simplex(heads.Family):
     rate: float = 100.0
 
     def __post_init__(self):
-        heads.at_least(self, 1, "bases")
+        heads.within(self, 1, math.inf, "bases")
         heads.within(self, 0, math.inf, "rate", above=True)
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:

@@ -98,10 +98,8 @@ def parse(answer: str) -> Parsed:
         if match and re.search(r"\w", match.group(2)):
             by_kind[match.group(1).lower()].append(templates.inert(match.group(2)).strip("* "))
     lines = [f"{kind}: {text}" for kind in KINDS for text in merged(by_kind[kind])[:MOST_OF_A_KIND]]
-    if not lines:
-        return Parsed(fault="no hypotheses")
-    if not _english(" ".join(line.partition(":")[2] for line in lines)):
-        return Parsed(fault="another language")
+    if fault := _fault([line.partition(":")[2] for line in lines]):
+        return Parsed(fault=fault)
     many = any(len(merged(texts)) > MOST_OF_A_KIND for texts in by_kind.values())
     return Parsed(lines=tuple(lines), fault="too many" if many else "")
 
@@ -110,10 +108,8 @@ def prose(answer: str) -> Parsed:
     """The first sentences of an answer that is no list, as hypotheses of no kind; near-duplicates are merged."""
     ended = re.findall(r"[^.!?\n]+[.!?]", answer)
     sentences = [templates.inert(sentence) for sentence in ended if len(sentence.split()) >= SHORTEST]
-    if not sentences:
-        return Parsed(fault="no hypotheses")
-    if not _english(" ".join(sentences)):
-        return Parsed(fault="another language")
+    if fault := _fault(sentences):
+        return Parsed(fault=fault)
     return Parsed(lines=tuple(f"unsorted: {text}" for text in merged(sentences)[:MOST_OF_A_KIND]), fault="prose")
 
 
@@ -134,14 +130,18 @@ def merged(hypotheses: Sequence[str], alike: float = ALIKE) -> list[str]:
 
 
 def _question(user: User, ctx: Context) -> str:
-    records = shorten.shorten_records(user.profile[-ctx.settings.summary_records :], ctx)
-    listed = templates.tagged("record", (ctx.task.quoted(record) for record in records))
+    listed = templates.tagged("record", shorten.quoted(user.profile[-ctx.settings.summary_records :], ctx))
     return templates.fill("hypotheses.txt", {"records": listed})
 
 
 def _likeness(a: str, b: str) -> float:
     first, second = (set(re.findall(r"\w+", text.lower())) for text in (a, b))
     return len(first & second) / max(1, len(first | second))
+
+
+def _fault(texts: Sequence[str]) -> str:
+    """What is wrong with texts that are to be hypotheses; empty where nothing is."""
+    return "no hypotheses" if not texts else "" if _english(" ".join(texts)) else "another language"
 
 
 def _english(text: str) -> bool:

@@ -141,7 +141,7 @@ def _split(user: User, ctx: Context) -> tuple[User, tuple[Pair, ...]]:
 
 
 def _pair(record: Record, other: Record, user: User, ctx: Context) -> Pair:
-    own, strange = (ctx.task.quoted(short) for short in shorten.shorten_records((record, other), ctx))
+    own, strange = shorten.quoted((record, other), ctx)
     first = draws.number(ctx.seed, user.id, record.id, "order") % 2 == 0
     return Pair(record_id=record.id, own=own, other=strange, first=first)
 

@@ -30,8 +30,8 @@ class ProfileAugmented(Strategy):
 
 
 def _question(user: User, ctx: Context) -> str:
-    records = shorten.shorten_records(user.profile[-ctx.settings.summary_records :], ctx)
-    listed = "\n".join(f"- {templates.inert(ctx.task.quoted(record))}" for record in records)
+    records = shorten.quoted(user.profile[-ctx.settings.summary_records :], ctx)
+    listed = "\n".join(f"- {templates.inert(record)}" for record in records)
     return templates.fill("summary.txt", {"records": listed})
 
 

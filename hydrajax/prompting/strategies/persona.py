@@ -6,6 +6,7 @@ or its answer cannot be judged, nothing is tried: the newest records are the dem
 """
 
 import dataclasses
+import operator
 from collections.abc import Mapping, Sequence
 
 from hydrajax import metrics
@@ -102,7 +103,10 @@ class _Plan:
         held = answered[-s.trials :]
         rest = [record for record in user.profile if record not in held]
         usable = [record for record in answered if record not in held]
-        sets = [tuple(draws.shuffled(usable, seed=ctx.seed + i, name=_id)[: s.demonstrations]) for i in range(s.trials)]
+        sets = [
+            tuple(draws.shuffled(usable, seed=ctx.seed + i, name=operator.attrgetter("id"))[: s.demonstrations])
+            for i in range(s.trials)
+        ]
         return cls(
             read=tuple(rest[-s.summary_records :]),
             sets=tuple(sets if len(usable) > s.demonstrations else sets[:1]),
@@ -111,8 +115,8 @@ class _Plan:
 
     def question(self, ctx: Context) -> str:
         """What is asked for the persona."""
-        listed = (ctx.task.quoted(record) for record in shorten.shorten_records(self.read, ctx))
-        return templates.fill("persona.txt", {"records": templates.tagged("record", listed)})
+        listed = templates.tagged("record", shorten.quoted(self.read, ctx))
+        return templates.fill("persona.txt", {"records": listed})
 
 
 def _query(task: tasks.Task, user: User, record: Record) -> Query:
@@ -123,10 +127,6 @@ def _query(task: tasks.Task, user: User, record: Record) -> Query:
         gold=task.record_answer(record),
         record_id=record.id,
     )
-
-
-def _id(record: Record) -> str:
-    return record.id
 
 
 STRATEGY = Persona()

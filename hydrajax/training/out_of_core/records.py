@@ -95,18 +95,16 @@ class Memory:
         self._blocks: list[np.ndarray] = []
         self._end = 0
 
-    def _at(self, row: int) -> np.ndarray:
+    def record(self, row: int) -> np.ndarray:
         block = int(np.searchsorted(self._starts, row, side="right")) - 1
         return self._blocks[block][row - self._starts[block]]
 
-    record = _at
-
     def fetch(self, rows: list[int], out: np.ndarray) -> None:
         for record, row in zip(out, rows, strict=True):
-            record[:] = self._at(row)
+            record[:] = self.record(row)
 
     def put(self, row: int, record: np.ndarray) -> None:
-        self._at(row)[:] = record
+        self.record(row)[:] = record
 
     def grow(self, capacity: int) -> None:
         # np.zeros takes memory page by page, when it is written to.
@@ -197,8 +195,12 @@ class Files:
         }
         try:
             for number in range(before, after):
-                if self._make(number):
+                path = self._path(number)
+                # One that exists is never cut: its rows may be somebody's.
+                refused = files.in_a_sentence(path, "cannot be made")
+                with refused, contextlib.suppress(FileExistsError), open(path, "xb") as file:
                     made.append(number)
+                    file.truncate(self._per_file * self._layout.size)
             self._open(after, made)
             # The note comes last: a bank that it describes is complete.
             with files.in_a_sentence(self._folder, "cannot be written"):
@@ -208,17 +210,6 @@ class Files:
             for number in made:  # nobody has written to them
                 self._path(number).unlink(missing_ok=True)
             raise
-
-    def _make(self, number: int) -> bool:
-        """Whether the file is new. One that exists is never cut: its rows may be somebody's."""
-        path = self._path(number)
-        with files.in_a_sentence(path, "cannot be made"):
-            try:
-                with open(path, "xb") as file:
-                    file.truncate(self._per_file * self._layout.size)
-            except FileExistsError:
-                return False
-        return True
 
     def _open(self, count: int, made: Sequence[int] = ()) -> None:
         size = self._per_file * self._layout.size

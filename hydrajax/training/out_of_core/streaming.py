@@ -65,42 +65,43 @@ def stream(
       DataError: a negative row, a row twice in a batch, or the store cannot be read or written.
     """
     with getattr(store, "streamed", contextlib.nullcontext)():
-        yield from _stream(update, state, store, batches, prefetch)
+        worker = concurrent.futures.ThreadPoolExecutor(1, "rows")
 
+        def submit(function: Callable[..., Any], *args: Any) -> concurrent.futures.Future:
+            future = worker.submit(function, *args)
+            if not prefetch:
+                concurrent.futures.wait([future])
+            return future
 
-def _stream(
-    update: steps.Step, state: TrainState, store: ReadsAndWrites, batches: Iterable[Batch], prefetch: bool
-) -> Iterator[tuple[TrainState, steps.Metrics]]:
-    worker: Any = concurrent.futures.ThreadPoolExecutor(1, "rows") if prefetch else _Here()
-    writing: Any = None
-    last: tuple[np.ndarray, states.Rows] | None = None
-    try:
-        feed = iter(batches)
-        batch = next(feed, None)
-        reading: Any = None if batch is None else worker.submit(_fetch, store, _rows(batch, store))
-        while batch is not None:
-            rows = _rows(batch, store)
-            users = reading.result()
-            if last is not None:
-                users = _hand_over(users, rows, *last, store.capacity)
-            following = next(feed, None)
-            if following is not None:
-                # Before the step is dispatched: small programs run on the thread that dispatches them.
-                reading = worker.submit(_fetch, store, _rows(following, store))
-            slots = np.where(rows < store.capacity, np.arange(len(rows)), len(rows)).astype(np.int32)
-            state = state.with_stored(users)
-            ids = rows if batch.ids is None else batch.ids
-            state, metrics = update(state, dataclasses.replace(batch, rows=slots, ids=ids))
-            last = rows, state.stored
+        writing: Any = None
+        last: tuple[np.ndarray, states.Rows] | None = None
+        try:
+            feed = iter(batches)
+            batch = next(feed, None)
+            reading: Any = None if batch is None else submit(_fetch, store, _rows(batch, store))
+            while batch is not None:
+                rows = _rows(batch, store)
+                users = reading.result()
+                if last is not None:
+                    users = _hand_over(users, rows, *last, store.capacity)
+                following = next(feed, None)
+                if following is not None:
+                    # Before the step is dispatched: small programs run on the thread that dispatches them.
+                    reading = submit(_fetch, store, _rows(following, store))
+                slots = np.where(rows < store.capacity, np.arange(len(rows)), len(rows)).astype(np.int32)
+                state = state.with_stored(users)
+                ids = rows if batch.ids is None else batch.ids
+                state, metrics = update(state, dataclasses.replace(batch, rows=slots, ids=ids))
+                last = rows, state.stored
+                if writing is not None:
+                    writing.result()
+                writing = submit(_write, store, *last)
+                yield state, metrics
+                batch = following
+        finally:
+            worker.shutdown(wait=True)
             if writing is not None:
                 writing.result()
-            writing = worker.submit(_write, store, *last)
-            yield state, metrics
-            batch = following
-    finally:
-        worker.shutdown(wait=True)
-        if writing is not None:
-            writing.result()
 
 
 def _rows(batch: Batch, store: ReadsAndWrites) -> np.ndarray:
@@ -142,15 +143,3 @@ def _spread(leaf: np.ndarray, real: np.ndarray) -> np.ndarray:
     out = np.zeros((len(real), *leaf.shape[1:]), leaf.dtype)
     out[real] = leaf
     return out
-
-
-class _Here:
-    """An executor without a thread."""
-
-    def submit(self, function: Callable[..., Any], *args: Any) -> concurrent.futures.Future:
-        future: concurrent.futures.Future = concurrent.futures.Future()
-        future.set_result(function(*args))
-        return future
-
-    def shutdown(self, wait: bool) -> None:
-        pass
