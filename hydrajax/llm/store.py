@@ -239,10 +239,9 @@ class Store:
             self._db.execute("delete from claims where owner = ?", (f"batch:{intent}",))
             self._db.execute("delete from batches where intent = ?", (intent,))
 
-    def batches(self, model: str | None = None) -> list[SubmittedBatch]:
-        """Batches under way, oldest first; of all models by default."""
-        where, values = ("where model = ?", (model,)) if model else ("", ())
-        rows = self._db.execute(f"select * from batches {where} order by created", values)
+    def batches(self) -> list[SubmittedBatch]:
+        """Batches under way, oldest first."""
+        rows = self._db.execute("select intent, id, model, size, created from batches order by created")
         return [SubmittedBatch(intent=r[0], id=r[1], model=r[2], size=r[3], created=r[4]) for r in rows]
 
     def batch(self, intent: str) -> SubmittedBatch | None:
@@ -261,10 +260,9 @@ class Store:
                 ((model, outcome, count) for outcome, count in outcomes.items()),
             )
 
-    def attempts(self, model: str | None = None) -> dict[str, int]:
+    def attempts(self) -> dict[str, int]:
         """Requests sent so far, by outcome: `answered`, or the kind of the failure."""
-        where, values = ("where model = ?", (model,)) if model else ("", ())
-        return dict(self._db.execute(f"select outcome, sum(count) from attempts {where} group by outcome", values))
+        return dict(self._db.execute("select outcome, sum(count) from attempts group by outcome"))
 
     def habits(self, model: str) -> tuple[float, float] | None:
         """What plans learn from: (prompt tokens for each that was expected, share of the limit that answers fill).

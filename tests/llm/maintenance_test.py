@@ -266,7 +266,7 @@ def test_requests_of_a_batch_under_way_stay_noted(answers):
     answers.name_batch("host/1/1.00#x", "msgbatch_1")
     maintenance.collect_garbage(answers)
     assert owner_of(answers, (_key(1), 0)) == "batch:host/1/1.00#x"
-    assert [batch.id for batch in answers.batches("m")] == ["msgbatch_1"]
+    assert [batch.id for batch in answers.batches()] == ["msgbatch_1"]
 
 
 def test_a_store_of_the_first_version_can_be_read_and_copied(tmp_path, other):
