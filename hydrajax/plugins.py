@@ -49,10 +49,8 @@ class Kind:
         Raises:
           DataError: there is no such file, it cannot be imported, or it does not define it.
         """
-        if name.endswith(".py"):
-            module = self._imported(name, lambda: _from_file(files.expanded(name).resolve()))
-        elif "." in name:
-            module = self._imported(name, lambda: _from_module(name))
+        if "." in name:
+            module = self._imported(name)
         elif name in self._files:
             module = importlib.import_module(f"{self.package}.{name}")
         else:
@@ -62,9 +60,9 @@ class Kind:
             raise DataError(f"{self.what} {name!r}: the file defines no {self.attribute}")
         return getattr(module, self.attribute)
 
-    def _imported(self, name, load) -> types.ModuleType:
+    def _imported(self, name: str) -> types.ModuleType:
         try:
-            return load()
+            return imported(name)
         except Exception as error:  # whatever a file of somebody else's raises
             raise DataError(f"{self.what} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
 
@@ -80,7 +78,10 @@ def last_part(name: str) -> str:
     return pathlib.PurePath(name).stem if name.endswith(".py") else name.rpartition(".")[2]
 
 
-def _from_module(name: str) -> types.ModuleType:
+def imported(name: str) -> types.ModuleType:
+    """The module of this name, or of the file at this path, which ends with `.py`."""
+    if name.endswith(".py"):
+        return _from_file(files.expanded(name).resolve())
     # An installed command has its own folder in the path, not the one that is worked in, as `python -m` has.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -9,7 +9,7 @@ import importlib.resources
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from hydrajax.types import DataError, Message, Query, Record
 
@@ -188,7 +188,7 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 def _lamp() -> dict[str, Task]:
     text = (importlib.resources.files("hydrajax.data") / "lamp.toml").read_text(encoding="utf-8")
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         name: {field: tuple(value) if isinstance(value, list) else value for field, value in row.items()}
         for name, row in tomllib.loads(text).items()
     }
