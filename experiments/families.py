@@ -51,7 +51,7 @@ def compute(
     title, config = config.part, config.sized()
     with clock.stage("candidates"):
         there = candidates.make(config, asked, bench)
-    llm = dataclasses.asdict(accounts.llm(bench.llm))
+    llm = accounts.llm(bench.llm)
     if config.only_ask:
         return (), {"parts": {}, "tables": f"{title}: {llm['calls']:,} calls made, nothing fitted"}
     encode = feature_cache.in_memory(bench.encode)

@@ -47,7 +47,7 @@ def compute(
     facts = {
         "costs": {name: cost(here, name) for name in config.compared},
         "faults": dict(here.ctx.faults),
-        "llm": dataclasses.asdict(accounts.llm(bench.llm)),
+        "llm": accounts.llm(bench.llm),
     }
     return page.results(report.tables, config, rows, {config.part: facts})
 

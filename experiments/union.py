@@ -52,7 +52,7 @@ def compute(
             fold = functools.partial(compute_fold, config, here, questions, known, bench.encode)
             of_run.append(data.once(out / f"fold-{i}.json", asked.digest, fold))
     rows = [row for fold in of_run for row in fold["rows"]]
-    llm = dataclasses.asdict(accounts.llm(bench.llm))
+    llm = accounts.llm(bench.llm)
     facts = {"folds": [fold["chosen"] for fold in of_run], "llm": llm}
     return page.results(report.tables, config, rows, {config.part: facts})
 

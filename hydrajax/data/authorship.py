@@ -11,7 +11,9 @@ of all of them.
 
 import collections
 import dataclasses
+import importlib.resources
 import re
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 
 from hydrajax.data import draws, tasks
@@ -35,21 +37,7 @@ TASK = tasks.Task(
     max_answer_tokens=250,
 )
 
-# After these a full stop ends no sentence ...
-_TITLES = {
-    "mr", "mrs", "ms", "dr", "wm", "prof", "sen", "rep", "gov", "gen", "col", "lt", "sgt", "capt", "maj", "rev",
-    "hon", "st", "mt", "messrs", "no", "nos", "vs", "etc", "e.g", "i.e", "cf", "fig", "approx", "jan", "feb", "mar",
-    "apr", "jun", "jul", "aug", "sept", "sep", "oct", "nov", "dec",
-}  # fmt: skip
-# ... and after these, and after initials, only where the next word looks like a beginning.
-_SUFFIXES = {
-    "inc", "corp", "co", "cos", "ltd", "bros", "plc", "jr", "sr", "dept", "a.m", "p.m", "est",
-}  # fmt: skip
-_BEGINNINGS = {
-    "the", "a", "an", "this", "that", "these", "those", "it", "its", "he", "she", "they", "we", "i", "you", "his",
-    "her", "their", "our", "but", "and", "so", "in", "on", "at", "as", "if", "when", "while", "after", "before",
-    "however", "meanwhile", "there", "no", "some", "most", "many", "one",
-}  # fmt: skip
+_WORDS = tomllib.loads((importlib.resources.files("hydrajax.data") / "sentence_ends.toml").read_text(encoding="utf-8"))
 _END = re.compile(r"""[.!?]+["'”’)\]]*(?=\s+(\S+))""")
 _WORD = re.compile(r"\w+")
 
@@ -205,10 +193,10 @@ def _ends(before: str, mark: str, following: str, small: bool) -> bool:
     if mark[0] != "." or mark.startswith(".."):
         return not goes_on
     last = before.split()[-1].lstrip("\"'“‘([").lower() if before.split() else ""
-    if goes_on or last in _TITLES:
+    if goes_on or last in _WORDS["titles"]:
         return False
-    if last in _SUFFIXES or re.fullmatch(r"(\w\.)*\w", last) and not last.isdigit():
-        return following.strip("\"'“‘").lower() in _BEGINNINGS
+    if last in _WORDS["suffixes"] or re.fullmatch(r"(\w\.)*\w", last) and not last.isdigit():
+        return following.strip("\"'“‘").lower() in _WORDS["beginnings"]
     return True
 
 

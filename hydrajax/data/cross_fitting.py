@@ -6,7 +6,7 @@ Two user models a user are then enough for all pseudo-queries, where leaving one
 import dataclasses
 
 from hydrajax.data import draws
-from hydrajax.types import Query, Record, User
+from hydrajax.types import Query, User
 
 WHOLE, FIRST, SECOND = "whole", "first", "second"
 
@@ -32,9 +32,5 @@ def part_for(query: Query, user: User) -> str:
 
 
 def _first_ids(user: User) -> set[str]:
-    order = draws.shuffled(user.profile, seed=draws.number("halves", user.id), name=_id)
+    order = draws.shuffled(user.profile, seed=draws.number("halves", user.id), name=lambda record: record.id)
     return {record.id for record in order[::2]}
-
-
-def _id(record: Record) -> str:
-    return record.id

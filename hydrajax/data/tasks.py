@@ -1,13 +1,15 @@
 """Every task in one table: fields, query text, retriever corpus, templates, labels, metrics.
 
-The eight rows of `LAMP` restate LaMP (Salemi et al., ACL 2024, arXiv 2304.11406, tables 1 and 6). Real queries and
+`lamp.toml` restates LaMP (Salemi et al., ACL 2024, arXiv 2304.11406, tables 1 and 6). Real queries and
 pseudo-queries (records of a profile used as questions) go through the same template.
 """
 
 import dataclasses
+import importlib.resources
 import re
+import tomllib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from hydrajax.types import DataError, Message, Query, Record
 
@@ -49,7 +51,7 @@ class Task:
     kind: Kind
     template: str
     inputs: Mapping[str, str]
-    answer: str | None
+    answer: str | None = None
     corpus: tuple[str, ...]
     optional: tuple[str, ...] = ()
     record_line: str
@@ -184,120 +186,13 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda slot: values.get(slot.group(1), ""), template)
 
 
-LABELS_2N = (
-    "women", "religion", "politics", "style & beauty", "entertainment", "culture & arts", "sports",
-    "science & technology", "travel", "business", "crime", "education", "healthy living", "parents", "food & drink",
-)  # fmt: skip
-LABELS_2M = (
-    "sci-fi", "based on a book", "comedy", "action", "twist ending", "dystopia", "dark comedy", "classic",
-    "psychology", "fantasy", "romance", "thought-provoking", "social commentary", "violence", "true story",
-)  # fmt: skip
+def _lamp() -> dict[str, Task]:
+    text = (importlib.resources.files("hydrajax.data") / "lamp.toml").read_text(encoding="utf-8")
+    rows: dict[str, dict[str, Any]] = {
+        name: {field: tuple(value) if isinstance(value, list) else value for field, value in row.items()}
+        for name, row in tomllib.loads(text).items()
+    }
+    return {name: Task(name=name, **row) for name, row in rows.items()}
 
-LAMP: Mapping[str, Task] = {
-    task.name: task
-    for task in (
-        Task(
-            name="LaMP_1",
-            kind="classification",
-            template='For an author who has written the paper with the title "{title}", which reference is related? '
-            'Just answer with [1] or [2] without explanation. [1]: "{a}" [2]: "{b}"',
-            inputs={},
-            answer=None,
-            corpus=("title", "abstract"),
-            optional=("abstract",),
-            record_line='"{title}"',
-            labels=("[1]", "[2]"),
-            demonstration="Which paper have you written?",
-            pseudo_query="citation",
-            max_answer_tokens=8,
-        ),
-        Task(
-            name="LaMP_2N",
-            kind="classification",
-            template="Which category does this article relate to among the following categories? Just answer with the "
-            "category name without further explanation. categories: [{labels}] article: {text}",
-            inputs={"text": "text"},
-            answer="category",
-            corpus=("title", "text"),
-            optional=("title",),
-            record_line='the category for the article: "{text}" is "{category}" ',
-            labels=LABELS_2N,
-            marker="article:",
-            max_answer_tokens=12,
-        ),
-        Task(
-            name="LaMP_2M",
-            kind="classification",
-            template="Which tag does this movie relate to among the following tags? Just answer with the tag name "
-            "without further explanation. tags: [{labels}] description: {text}",
-            inputs={"text": "description"},
-            answer="tag",
-            corpus=("description",),
-            record_line='the tag for the movie: "{description}" is "{tag}" ',
-            labels=LABELS_2M,
-            marker="description:",
-            max_answer_tokens=12,
-        ),
-        Task(
-            name="LaMP_3",
-            kind="rating",
-            template="What is the score of the following review on a scale of 1 to 5? just answer with 1, 2, 3, 4, or "
-            "5 without further explanation. review: {text}",
-            inputs={"text": "text"},
-            answer="score",
-            corpus=("text",),
-            record_line='{score} is the score for "{text}" ',
-            labels=("1", "2", "3", "4", "5"),
-            marker="review:",
-            max_answer_tokens=8,
-        ),
-        Task(
-            name="LaMP_4",
-            kind="generation",
-            template="Generate a headline for the following article: {text}",
-            inputs={"text": "text"},
-            answer="title",
-            corpus=("title", "text"),
-            record_line='"{title}" is the title for "{text}" ',
-            marker="article:",
-            max_answer_tokens=24,
-        ),
-        Task(
-            name="LaMP_5",
-            kind="generation",
-            template="Generate a title for the following abstract of a paper: {text}",
-            inputs={"text": "abstract"},
-            answer="title",
-            corpus=("title", "abstract"),
-            record_line='"{title}" is a title for "{abstract}" ',
-            record_close="Following the given patterns ",
-            marker="paper:",
-            max_answer_tokens=24,
-        ),
-        Task(
-            name="LaMP_6",
-            kind="generation",
-            template="Generate a subject for the following email: {text}",
-            inputs={"text": "text"},
-            answer="title",
-            corpus=("text",),
-            record_line='"{title}" is the title for "{text}" ',
-            marker="email:",
-            max_answer_tokens=24,
-        ),
-        Task(
-            name="LaMP_7",
-            kind="generation",
-            template="Paraphrase the following tweet without any explanation before or after it: {text}",
-            inputs={},
-            answer="text",
-            corpus=("text",),
-            record_line='"{text}" ',
-            record_close="are written by a person. Following the given patterns ",
-            marker="before or after it:",
-            demonstration="Write a tweet.",
-            pseudo_query="paraphrase",
-            max_answer_tokens=40,
-        ),
-    )
-}
+
+LAMP: Mapping[str, Task] = _lamp()

@@ -36,45 +36,25 @@ from hydrajax.methods import shuffled
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Llm:
-    """What the LLM did in this run; `cost_usd` is None where no price is known."""
-
-    model: str
-    calls: int
-    cached: int
-    input_tokens: int
-    output_tokens: int
-    cost_usd: int | float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NewUser:
-    """What a method asks of the LLM for one new user: labels, summaries, and the answers to the user's queries."""
-
-    calls: int | float
-    input_tokens: int | float
-    output_tokens: int | float
-    cost_usd: int | float | None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """What the prediction rows do not say.
 
     Attributes:
       split: who was judged, `dev` for example.
+      llm: what the LLM did in this run, as above.
       best_source: the best single source by the validation users, a method of the rows; None where none was chosen.
       best_prompt: the best prompt baseline by the validation users, likewise.
-      new_user: cost of a new user by method.
+      new_user: by method, what it asks of the LLM for one new user: labels, summaries, and the answers to the user's
+        queries.
       seconds: time by stage.
     """
 
     experiment: str
     split: str
-    llm: Llm
+    llm: Mapping[str, Any]
     best_source: str | None = None
     best_prompt: str | None = None
-    new_user: Mapping[str, NewUser] = dataclasses.field(default_factory=dict)
+    new_user: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     seconds: Mapping[str, int | float] = dataclasses.field(default_factory=dict)
 
 
@@ -106,14 +86,14 @@ def build(
         "split": facts.split,
         "users": len(measured.users),
         "queries": measured.queries,
-        "llm": dataclasses.asdict(facts.llm),
+        "llm": facts.llm,
         "methods": {
             method: {m: dataclasses.asdict(intervals.interval(measured, method, m)) for m in measured.metrics}
             for method in methods
         },
         "comparisons": _comparisons(measured, _with_others(roster.REFERENCE, methods), measured.metrics),
         "captured": _captured(measured, facts.best_source, roster.REFERENCE, "oracle"),
-        "new_user": {method: dataclasses.asdict(facts.new_user[method]) for method in roster.ordered(facts.new_user)},
+        "new_user": {method: facts.new_user[method] for method in roster.ordered(facts.new_user)},
         "seconds": {stage: float(seconds) for stage, seconds in facts.seconds.items()},
         "per_user": {method: _per_user(measured, method) for method in methods},
         "gains": _gains(measured, facts.best_prompt),

@@ -24,14 +24,12 @@ Where it fails it raises `request.Transient`, `request.Rejected` or `request.LLM
 the store, the budget and interrupts are no business of a transport.
 """
 
-import importlib
 import importlib.util
 import os
 import pathlib
 import re
-import sys
-from typing import Any
 
+from hydrajax import plugins
 from hydrajax.llm.request import LLMError, Transport
 
 SALT_BYTES = 16
@@ -112,7 +110,7 @@ def _outside(name: str, where: str, attribute: str) -> Transport:
       LLMError: it cannot be imported, or has no such thing, or that is no transport.
     """
     try:
-        value = getattr(_module(where), attribute)
+        value = getattr(plugins.imported(where), attribute)
         transport = value() if callable(value) else value
     except LLMError:
         raise
@@ -129,18 +127,6 @@ def _outside(name: str, where: str, attribute: str) -> Transport:
 
 def _is_there(where: str) -> bool:
     return where.endswith(".py") or importlib.util.find_spec(where.split(".")[0]) is not None
-
-
-def _module(where: str) -> Any:
-    if not where.endswith(".py"):
-        return importlib.import_module(where)
-    path = pathlib.Path(where).expanduser()
-    spec = importlib.util.spec_from_file_location(f"hydrajax_llm_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # of a name that ends in .py
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
 
 
 def _secret(path: str, what: str) -> bytes:

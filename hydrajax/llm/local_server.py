@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import json
 import logging
 import os
 import pathlib
@@ -16,19 +17,15 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
-from collections.abc import Callable
-from typing import TypeVar
 
 import psutil
 
 import hydrajax
-from hydrajax.llm import local_child, local_shared, messages, repack
+from hydrajax.llm import local_child, local_shared, messages, repack, store
 from hydrajax.llm.request import Answer, Limits, LLMError, Request, Transient
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 START_SECONDS = 120.0
 WATCHED_SECONDS = 0.3  # how long the machine is watched before the number of threads is chosen
@@ -89,7 +86,8 @@ class LocalServer:
         self._weights = find_weights(weights)
         self._threads = threads
         self._repack = repack.is_slow(self._weights)
-        self._lease: socket.socket | None = None
+        self._lease: pathlib.Path | None = None
+        self._process = ""
         self._client: messages.Messages | None = None
         self._restarts = 0
         self.model = f"local:{self._weights.stem}@{digest(self._weights)}" + ("/q8" if self._repack else "")
@@ -105,7 +103,7 @@ class LocalServer:
         try:
             return await self._client.complete(request)
         except Transient as error:
-            if self._lease is None or not await asyncio.to_thread(_ended, self._lease):
+            if self._lease is None or not await asyncio.to_thread(_ended, self._process):
                 raise
             await self.close()
             if self._restarts:
@@ -120,7 +118,7 @@ class LocalServer:
         if client is not None:
             await client.close()
         if self._lease is not None:
-            self._lease.close()
+            self._lease.unlink(missing_ok=True)
             self._lease = None
 
     def _join(self) -> None:
@@ -129,15 +127,14 @@ class LocalServer:
         served = repack.repacked(self._weights, digest(self._weights)) if self._repack else self._weights
         told = False
         while True:
-            with local_shared.alone():
-                address = local_shared.read()
-                held = None if address is None else local_shared.lease(address)
-                if address is None or held is None:
-                    address, held = self._start(served)
+            with local_shared.alone(), contextlib.ExitStack() as given_back:
+                lease = local_shared.lease()
+                given_back.callback(lease.unlink, missing_ok=True)
+                address = local_shared.read() or self._start(served)
                 if address.model == self.model:
-                    self._lease = held
+                    self._lease, self._process = lease, address.process
+                    given_back.pop_all()
                     break
-                held.close()
             if not told:
                 _log.warning(
                     "another run uses the embedded LLM with %s; this one waits until it is free", address.model
@@ -153,17 +150,15 @@ class LocalServer:
             in_turn=True,
         )
 
-    def _start(self, served: pathlib.Path) -> tuple[local_shared.Address, socket.socket]:
-        port, lease_port = _free_ports(2)
+    def _start(self, served: pathlib.Path) -> local_shared.Address:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
         api_key = secrets.token_hex(16)
-        command = [
-            sys.executable, "-P", "-m", "hydrajax.llm.local_child", str(served),
-            "--port", str(port), "--lease-port", str(lease_port),
-            "--threads", str(self._threads or free_threads()), "--slots", str(self.parallel),
-        ]  # fmt: skip
+        threads = self._threads or free_threads()
+        settings = {"weights": str(served), "port": port, "threads": threads, "slots": self.parallel}
         with open(_log_file(), "wb") as log:
             process = subprocess.Popen(
-                command,
+                [sys.executable, "-P", "-m", "hydrajax.llm.local_child", json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -171,29 +166,18 @@ class LocalServer:
                 start_new_session=True,  # Ctrl-C in a terminal reaches the runs alone, which then give it back
             )
         address = local_shared.Address(
-            model=self.model, weights=str(served), pid=process.pid, port=port, lease_port=lease_port, api_key=api_key
+            model=self.model, process=store.process_name(process.pid), port=port, api_key=api_key
         )
-        held = _wait(process, lambda: local_shared.lease(address))
-        try:
-            _wait(process, lambda: _healthy(port))
-        except BaseException:
-            held.close()
-            raise
+        _wait(process, port)
         process.returncode = 0  # nobody waits for it: it ends with its last lease, which may be another run's
         local_shared.write(address)
-        return address, held
+        return address
 
 
 def _package_path() -> str:
     """PYTHONPATH with which a child finds this very package; -P leaves out whatever lies in the current folder."""
     root = str(pathlib.Path(hydrajax.__file__).parent.parent)
     return os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _log_file() -> pathlib.Path:
@@ -209,33 +193,25 @@ def _last_words() -> str:
     return f" ({lines[-1].strip()[:200]})" if lines else ""
 
 
-def _ended(lease: socket.socket) -> bool:
+def _ended(process: str) -> bool:
     """Whether the server has ended; a dying process needs a moment."""
     for _ in range(20):
-        if local_shared.is_broken(lease):
+        if not store.process_lives(process):
             return True
         time.sleep(0.05)
     return False
 
 
-def _wait(process: "subprocess.Popen[bytes]", ready: Callable[[], T | None]) -> T:
-    """What `ready` gives, as soon as it gives something."""
+def _wait(process: "subprocess.Popen[bytes]", port: int) -> None:
+    """Returns when the server answers."""
+    # The environment may name a proxy; the loopback interface is never behind it.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if (value := ready()) is not None:
-            return value
+        with contextlib.suppress(OSError), opener.open(f"http://127.0.0.1:{port}/health", timeout=1):
+            return
         if process.poll() is not None:
             raise LLMError(f"the embedded LLM did not start (exit code {process.returncode}){_last_words()}")
         time.sleep(0.02)
     process.kill()
     raise LLMError(f"the embedded LLM was not ready after {START_SECONDS:.0f} s")
-
-
-def _healthy(port: int) -> bool | None:
-    # The environment may name a proxy; the loopback interface is never behind it.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://127.0.0.1:{port}/health", timeout=1) as reply:
-            return reply.status == 200 or None
-    except (urllib.error.URLError, OSError):
-        return None

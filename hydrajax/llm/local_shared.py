@@ -1,8 +1,8 @@
 """One embedded LLM for all runs of a user on this machine.
 
 Two servers on few cores are slower than one by far, so whoever needs one uses what is there. A file says where it
-listens; a connection that is kept open is a lease, and the server ends when it has none. The system closes the leases
-of a process that dies, however it dies.
+listens; another one, a lease, says that a process needs it, and the server ends when there is none. The lease of a
+process that has ended, however it ended, counts for nothing.
 """
 
 import contextlib
@@ -10,15 +10,15 @@ import dataclasses
 import json
 import os
 import pathlib
-import socket
 import stat
 import tempfile
+import uuid
 from collections.abc import Iterator
 
 import filelock
 import platformdirs
 
-from hydrajax.llm.local_child import LEASED
+from hydrajax.llm import store
 from hydrajax.llm.request import LLMError
 
 
@@ -28,18 +28,13 @@ class Address:
 
     Attributes:
       model: what it serves, as named in keys and reports.
-      weights: the file that is served.
-      pid: of its process.
+      process: its name (`store.process_name`).
       port: of the Messages protocol.
-      lease_port: where leases are taken.
-      api_key: of both.
     """
 
     model: str
-    weights: str
-    pid: int
+    process: str
     port: int
-    lease_port: int
     api_key: str
 
 
@@ -63,15 +58,16 @@ def folder() -> pathlib.Path:
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Nobody else looks for a server, or starts one, meanwhile."""
+    """Nobody else looks for a server or starts one, and no server ends by itself, meanwhile."""
     with filelock.FileLock(folder() / "server.lock"):
         yield
 
 
 def read() -> Address | None:
-    """Where a server was last; it may have ended."""
+    """Where the server is, None where there is none."""
     try:
-        return Address(**json.loads((folder() / "server.json").read_text()))
+        address = Address(**json.loads((folder() / "server.json").read_text()))
+        return address if store.process_lives(address.process, 0.0) else None
     except (OSError, ValueError, TypeError):
         return None
 
@@ -83,28 +79,20 @@ def write(address: Address) -> None:
         json.dump(dataclasses.asdict(address), file)
 
 
-def lease(address: Address, *, seconds: float = 5.0) -> socket.socket | None:
-    """A lease, given back by closing it; None where the server is no longer there."""
-    try:
-        held = socket.create_connection(("127.0.0.1", address.lease_port), timeout=seconds)
-    except OSError:
-        return None
-    try:
-        held.sendall(address.api_key.encode() + b"\n")
-        if held.recv(len(LEASED)) == LEASED:
-            held.settimeout(None)
-            return held
-    except OSError:
-        pass
-    held.close()
-    return None
+def lease() -> pathlib.Path:
+    """A lease of this process, given back by deleting it; to be taken inside `alone`."""
+    path = folder() / f"{uuid.uuid4().hex}.lease"
+    path.write_text(store.process_name())
+    return path
 
 
-def is_broken(held: socket.socket) -> bool:
-    """Whether the server at the other end of a lease has ended. It never says anything, so what comes is the end."""
-    try:
-        return held.recv(1, socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+def is_leased() -> bool:
+    """Whether any process needs the server; leases of those that have ended are deleted."""
+    held = False
+    for path in folder().glob("*.lease"):
+        with contextlib.suppress(FileNotFoundError):  # given back at this moment
+            if store.process_lives(path.read_text(), 0.0):
+                held = True
+            else:
+                path.unlink()
+    return held

@@ -6,6 +6,7 @@ this module knows.
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -71,9 +72,11 @@ class StoredSampler:
         self.store = answers
         self._account: Account = Account(budget, transport.model, beside=None if beside is None else beside._account)
         self._bar = bar
+        # Money set aside for batches, and the batches of this run, are those of all of its jobs.
+        self._job = functools.partial(
+            Job, store=answers, usage=self.usage, account=self._account, reserved=set(), submitted=set()
+        )
         self._limiter: RateLimiter | None = None
-        self._reserved: set[store.Key] = set()
-        self._submitted: set[str] = set()
         self._background = Background()
 
     def sample(self, requests: Sequence[request.Request], *, stage: str) -> list[request.Answer]:
@@ -105,7 +108,8 @@ class StoredSampler:
             return
         wanted = {(request.key(self.model, r), r.sample): r for r in requests}
         stored = self.store.get_many(wanted)
-        job = self._job({k: r for k, r in wanted.items() if k not in stored}, {}, progress.silent)
+        missing = {k: r for k, r in wanted.items() if k not in stored}
+        job = self._job(wanted=missing, answers={}, advance=progress.silent)
         self._run(job, in_batches.send(job, self._transport, wait_for_results=False))
 
     def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar | None = None) -> Outcome:
@@ -127,7 +131,7 @@ class StoredSampler:
         failures: Mapping[store.Key, request.LLMError] = {}
         if missing:
             with (bar or self._bar)(stage) as advance:
-                job = self._job(missing, answers, advance)
+                job = self._job(wanted=missing, answers=answers, advance=advance)
                 self._run(job, self._send(job))
             if job.stop is not None:
                 raise _error(job) from job.fatal
@@ -141,23 +145,6 @@ class StoredSampler:
         """Stops the transport, and with it an embedded server."""
         self._background.run(self._transport.close())
         self._background.close()
-
-    def _job(
-        self,
-        wanted: Mapping[store.Key, request.Request],
-        answers: dict[store.Key, request.Answer],
-        advance: progress.Advance,
-    ) -> Job:
-        return Job(
-            wanted=wanted,
-            store=self.store,
-            usage=self.usage,
-            account=self._account,
-            advance=advance,
-            answers=answers,
-            reserved=self._reserved,
-            submitted=self._submitted,
-        )
 
     def _run(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         def interrupted() -> None:

@@ -69,9 +69,10 @@ def default_path() -> pathlib.Path:
     return pathlib.Path(platformdirs.user_cache_dir("hydrajax")) / "answers.sqlite"
 
 
-def this_process() -> str:
-    """A name for this process that no other one ever had: machine, number, and when it began."""
-    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+def process_name(number: int | None = None) -> str:
+    """A name for a process, by default this one, that no other one ever had: machine, number, and when it began."""
+    process = psutil.Process(number)
+    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str] | None = None):
         self.path = pathlib.Path(path) if path is not None else default_path()
-        self.owner = this_process()
+        self.owner = process_name()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -238,10 +239,9 @@ class Store:
             self._db.execute("delete from claims where owner = ?", (f"batch:{intent}",))
             self._db.execute("delete from batches where intent = ?", (intent,))
 
-    def batches(self, model: str | None = None) -> list[SubmittedBatch]:
-        """Batches under way, oldest first; of all models by default."""
-        where, values = ("where model = ?", (model,)) if model else ("", ())
-        rows = self._db.execute(f"select * from batches {where} order by created", values)
+    def batches(self) -> list[SubmittedBatch]:
+        """Batches under way, oldest first."""
+        rows = self._db.execute("select intent, id, model, size, created from batches order by created")
         return [SubmittedBatch(intent=r[0], id=r[1], model=r[2], size=r[3], created=r[4]) for r in rows]
 
     def batch(self, intent: str) -> SubmittedBatch | None:
@@ -260,10 +260,9 @@ class Store:
                 ((model, outcome, count) for outcome, count in outcomes.items()),
             )
 
-    def attempts(self, model: str | None = None) -> dict[str, int]:
+    def attempts(self) -> dict[str, int]:
         """Requests sent so far, by outcome: `answered`, or the kind of the failure."""
-        where, values = ("where model = ?", (model,)) if model else ("", ())
-        return dict(self._db.execute(f"select outcome, sum(count) from attempts {where} group by outcome", values))
+        return dict(self._db.execute("select outcome, sum(count) from attempts group by outcome"))
 
     def habits(self, model: str) -> tuple[float, float] | None:
         """What plans learn from: (prompt tokens for each that was expected, share of the limit that answers fill).
@@ -323,7 +322,7 @@ def process_lives(owner: str, since: float | None = None, *, trusted: float = TR
     """Whether an owner of claims still runs. Batches do.
 
     Args:
-      owner: `this_process()` of some process, or `batch:INTENT`.
+      owner: `process_name()` of some process, or `batch:INTENT`.
       since: when it made its claim. Of other machines nothing is known: they are trusted for a while.
       trusted: seconds; by default an hour, which is longer than a request takes.
     """

@@ -9,24 +9,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hydrajax.metrics import _sums
-
 ORDER = 4
-
-
-def bleu(predictions: Sequence[str], golds: Sequence[str]) -> float:
-    """Corpus BLEU, 0 to 100, one reference a question.
-
-    Raises:
-      ValueError: no prediction at all, or as many predictions as golds are not given.
-    """
-    _sums.paired(predictions, golds)
-    return float(_corpus().corpus_score(list(predictions), [list(golds)]).score)
 
 
 def signature() -> str:
     """sacrebleu's signature of the metric: references, case, tokenizer, smoothing, version."""
-    scorer = _corpus()
+    # Imported late: importing hydrajax costs nothing that a run may not need.
+    from sacrebleu import metrics
+
+    scorer = metrics.BLEU()
     # The signature is known only to a scorer that has seen how many references there are.
     scorer.corpus_score(["a"], [["a"]])
     return str(scorer.get_signature())
@@ -62,14 +53,6 @@ def bleu_value(sums: np.ndarray) -> np.ndarray | np.floating:
 def _sentence_counts(prediction: str, gold: str) -> tuple[int | float, ...]:
     score = _sentence().sentence_score(prediction, [gold])
     return (score.sys_len, score.ref_len, *score.counts, *score.totals)
-
-
-@functools.cache
-def _corpus():
-    # Imported late: importing hydrajax costs nothing that a run may not need.
-    from sacrebleu import metrics
-
-    return metrics.BLEU()
 
 
 @functools.cache

@@ -14,35 +14,8 @@ import numpy as np
 from hydrajax.metrics import _sums
 
 
-def accuracy(predictions: Sequence[str], golds: Sequence[str]) -> float:
-    """Share of predictions that equal their gold.
-
-    Args:
-      predictions: normalised answers, one a question.
-      golds: normalised golds, in the same order.
-
-    Raises:
-      ValueError: no prediction at all, or as many predictions as golds are not given.
-    """
-    _sums.paired(predictions, golds)
-    return float(_sums.mean(accuracy_counts(predictions, golds).sum(0)))
-
-
-def macro_f1(predictions: Sequence[str], golds: Sequence[str], labels: Sequence[str]) -> float:
-    """Unweighted mean over *all* labels of F1 = 2 TP / (predicted + gold).
-
-    A label that is neither predicted nor a gold counts as 0, as in scikit-learn's `f1_score(..., average="macro",
-    zero_division=0)`, so a small sample lowers the value; a prediction outside the labels counts for no label.
-
-    Raises:
-      ValueError: no prediction at all, or as many predictions as golds are not given.
-    """
-    _sums.paired(predictions, golds)
-    return float(macro_f1_value(macro_f1_counts(predictions, golds, labels).sum(0)))
-
-
 def accuracy_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
-    """What accuracy needs of each question, [N, 2]: right, 1."""
+    """What accuracy, the share of predictions that equal their gold, needs of each question, [N, 2]: right, 1."""
     pairs = zip(predictions, golds, strict=True)
     return _sums.counts(prediction.strip() == gold.strip() for prediction, gold in pairs)
 
@@ -62,6 +35,11 @@ def macro_f1_counts(predictions: Sequence[str], golds: Sequence[str], labels: Se
 
 
 def macro_f1_value(sums: np.ndarray) -> np.ndarray | np.floating:
-    """Macro-F1 from sums of `macro_f1_counts`, [..., 3 labels] -> [...]."""
+    """Macro-F1 from sums of `macro_f1_counts`, [..., 3 labels] -> [...].
+
+    Unweighted mean over *all* labels of F1 = 2 TP / (predicted + gold). A label that is neither predicted nor a gold
+    counts as 0, as in scikit-learn's `f1_score(..., average="macro", zero_division=0)`, so a small sample lowers the
+    value; a prediction outside the labels counts for no label.
+    """
     right, predicted, gold = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, -1), -2, 0)
     return np.mean(2.0 * right / np.maximum(predicted + gold, 1.0), axis=-1)

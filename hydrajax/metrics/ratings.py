@@ -14,30 +14,7 @@ import numpy as np
 from hydrajax.metrics import _sums
 from hydrajax.types import DataError
 
-Scale = tuple[float, float]
-STARS: Scale = (1.0, 5.0)
-
-
-def mae(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> float:
-    """Mean absolute error, in the unit of the scale (its lowest and highest rating).
-
-    Raises:
-      DataError: a gold is no number.
-      ValueError: no prediction at all, or as many predictions as golds are not given.
-    """
-    _sums.paired(predictions, golds)
-    return float(_sums.mean(mae_counts(predictions, golds, scale).sum(0)))
-
-
-def rmse(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> float:
-    """Root of the mean squared error, in the unit of the scale (its lowest and highest rating).
-
-    Raises:
-      DataError: a gold is no number.
-      ValueError: no prediction at all, or as many predictions as golds are not given.
-    """
-    _sums.paired(predictions, golds)
-    return float(rmse_value(rmse_counts(predictions, golds, scale).sum(0)))
+Scale = tuple[float, float]  # the lowest and the highest rating
 
 
 def number(text: str) -> float | None:
@@ -49,7 +26,7 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read(prediction: str, gold: str, scale: Scale = STARS) -> tuple[float, float]:
+def read(prediction: str, gold: str, scale: Scale) -> tuple[float, float]:
     """A prediction and its gold as numbers; an unreadable prediction is the farther end of the scale.
 
     Raises:
@@ -65,21 +42,16 @@ def read(prediction: str, gold: str, scale: Scale = STARS) -> tuple[float, float
     return predicted, true
 
 
-def mae_counts(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> np.ndarray:
-    """What MAE needs of each question, [N, 2]: absolute error, 1."""
-    return _errors(predictions, golds, scale, 1)
+def error_counts(predictions: Sequence[str], golds: Sequence[str], scale: Scale, *, power: int) -> np.ndarray:
+    """What MAE (power 1) and RMSE (power 2) need of each question, [N, 2]: |error|^power, 1.
 
-
-def rmse_counts(predictions: Sequence[str], golds: Sequence[str], scale: Scale = STARS) -> np.ndarray:
-    """What RMSE needs of each question, [N, 2]: squared error, 1."""
-    return _errors(predictions, golds, scale, 2)
+    Raises:
+      DataError: a gold is no number.
+    """
+    pairs = [read(prediction, gold, scale) for prediction, gold in zip(predictions, golds, strict=True)]
+    return _sums.counts(abs(predicted - true) ** power for predicted, true in pairs)
 
 
 def rmse_value(sums: np.ndarray) -> np.ndarray | np.floating:
-    """RMSE from sums of `rmse_counts`, [..., 2] -> [...]."""
+    """RMSE from sums of squared errors, [..., 2] -> [...]."""
     return np.sqrt(_sums.mean(sums))
-
-
-def _errors(predictions: Sequence[str], golds: Sequence[str], scale: Scale, power: int) -> np.ndarray:
-    pairs = [read(prediction, gold, scale) for prediction, gold in zip(predictions, golds, strict=True)]
-    return _sums.counts(abs(predicted - true) ** power for predicted, true in pairs)

@@ -13,26 +13,6 @@ import numpy as np
 from hydrajax.metrics import _sums
 
 
-def rouge1(predictions: Sequence[str], golds: Sequence[str]) -> float:
-    """Mean over questions of the F-measure of shared words.
-
-    Raises:
-      ValueError: no prediction at all, or as many predictions as golds are not given.
-    """
-    _sums.paired(predictions, golds)
-    return float(_sums.mean(rouge1_counts(predictions, golds).sum(0)))
-
-
-def rougeL(predictions: Sequence[str], golds: Sequence[str]) -> float:  # noqa: N802 (the metric's name)
-    """Mean over questions of the F-measure of the longest common subsequence of words.
-
-    Raises:
-      ValueError: no prediction at all, or as many predictions as golds are not given.
-    """
-    _sums.paired(predictions, golds)
-    return float(_sums.mean(rougeL_counts(predictions, golds).sum(0)))
-
-
 # The same candidate is judged as a sample, as a label and as the answer of several methods: each pair is scored once.
 @functools.lru_cache(maxsize=1 << 16)
 def rouge_pair(prediction: str, gold: str) -> tuple[float, float]:
@@ -42,12 +22,12 @@ def rouge_pair(prediction: str, gold: str) -> tuple[float, float]:
 
 
 def rouge1_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
-    """What ROUGE-1 needs of each question, [N, 2]: F, 1."""
+    """What ROUGE-1 needs of each question, [N, 2]: the F-measure of shared words, 1."""
     return _sums.counts(rouge_pair(*pair)[0] for pair in zip(predictions, golds, strict=True))
 
 
-def rougeL_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:  # noqa: N802
-    """What ROUGE-L needs of each question, [N, 2]: F, 1."""
+def rougeL_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:  # noqa: N802 (the metric's name)
+    """What ROUGE-L needs of each question, [N, 2]: the F-measure of the longest common subsequence of words, 1."""
     return _sums.counts(rouge_pair(*pair)[1] for pair in zip(predictions, golds, strict=True))
 
 

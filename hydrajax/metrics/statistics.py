@@ -50,10 +50,12 @@ _LIST = (
         labels.macro_f1_value,
         per_user=False,
     ),
-    Statistic("mae", lambda task, p, g: ratings.mae_counts(p, g, task.scale), _sums.mean, higher_is_better=False),
+    Statistic(
+        "mae", lambda task, p, g: ratings.error_counts(p, g, task.scale, power=1), _sums.mean, higher_is_better=False
+    ),
     Statistic(
         "rmse",
-        lambda task, p, g: ratings.rmse_counts(p, g, task.scale),
+        lambda task, p, g: ratings.error_counts(p, g, task.scale, power=2),
         ratings.rmse_value,
         higher_is_better=False,
         per_user=False,
@@ -78,6 +80,9 @@ def compute(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]) 
       DataError: the gold of a rating is no number.
       ValueError: no prediction at all, as many predictions as golds are not given, or the task is judged by rewards.
     """
-    _sums.paired(predictions, golds)
+    if len(predictions) != len(golds):
+        raise ValueError(f"metrics got {len(predictions)} predictions and {len(golds)} golds, expected as many of each")
+    if not golds:
+        raise ValueError("metrics got no predictions, expected at least one")
     chosen = [STATISTICS[name] for name in task.metrics]
     return {s.name: float(s.value(s.counts(task, predictions, golds).sum(0))) for s in chosen}

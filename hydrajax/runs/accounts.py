@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydrajax import files
-from hydrajax.evaluation import results, roster
+from hydrajax.evaluation import roster
 from hydrajax.llm import models, planner, sampler
 from hydrajax.methods import stages
 from hydrajax.methods.lab import Lab
@@ -48,10 +48,11 @@ class Clock:
         self.say(f"{name}: {self.seconds[name]:.1f} s")
 
 
-def llm(sampled: sampler.Sampler) -> results.Llm:
-    """What was asked so far."""
+def llm(sampled: sampler.Sampler) -> dict[str, Any]:
+    """What was asked so far, as `results.json` has it."""
     usage = dataclasses.asdict(sampled.usage)
-    return results.Llm(**{field.name: usage[field.name] for field in dataclasses.fields(results.Llm)})
+    del usage["cache_read"]
+    return usage
 
 
 def note(
@@ -73,7 +74,7 @@ def note(
     """
     line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
     for name, asked in zip(("llm", "judge_llm"), map(llm, llms), strict=False):
-        line |= dataclasses.asdict(asked) if name == "llm" else {name: dataclasses.asdict(asked)}
+        line |= asked if name == "llm" else {name: asked}
     files.append_line(out / "invocations.jsonl", line)
 
 
@@ -116,7 +117,7 @@ def plan(counting: planner.Planner, *, parallel: int, batch: bool) -> Plan:
     )
 
 
-def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
+def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """Mean calls, tokens and dollars of a new user: what is learned of the user, and answers to the user's queries.
 
     Answers from the store count as if they had been paid for in this run.
@@ -142,7 +143,7 @@ def new_user(lab: Lab, user_ids: Sequence[str]) -> dict[str, results.NewUser]:
                 for name in totals:
                     totals[name] += share * entry.get(name, 0)
         mean = {name: round(total / max(1, len(user_ids)), 3) for name, total in totals.items()}
-        costs[method] = results.NewUser(**mean, cost_usd=price.cost(mean["input_tokens"], mean["output_tokens"]))
+        costs[method] = {**mean, "cost_usd": price.cost(mean["input_tokens"], mean["output_tokens"])}
     return costs
 
 

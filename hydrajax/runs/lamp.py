@@ -69,11 +69,10 @@ def together(
     facts = results.RunFacts(
         experiment=config.experiment,
         split=config.split,
-        llm=results.Llm(**accounts.summed([part["llm"] for part in parts])),
+        llm=accounts.summed([part["llm"] for part in parts]),
         # Every user is reported, so nobody is left on whom a best source could be chosen.
         new_user={
-            method: results.NewUser(**accounts.averaged([part["new_user"][method] for part in parts]))
-            for method in parts[0]["new_user"]
+            method: accounts.averaged([part["new_user"][method] for part in parts]) for method in parts[0]["new_user"]
         },
         seconds=accounts.summed([part["seconds"] for part in parts]),
     )

@@ -103,12 +103,11 @@ def facts():
     return results.RunFacts(
         experiment="synthetic",
         split="dev",
-        llm=results.Llm(model="scripted", calls=12, cached=3456, input_tokens=98765, output_tokens=4321, cost_usd=0.0),
+        llm=dict(model="scripted", calls=12, cached=3456, input_tokens=98765, output_tokens=4321, cost_usd=0.0),
         best_source="rag",
         best_prompt="rag",
         new_user={
-            m: results.NewUser(calls=n, input_tokens=700.0 * n, output_tokens=24.0 * n, cost_usd=0.0)
-            for m, n in cost.items()
+            m: dict(calls=n, input_tokens=700.0 * n, output_tokens=24.0 * n, cost_usd=0.0) for m, n in cost.items()
         },
         seconds={"candidates": 812.4, "features": 30.25, "pretraining": 12.0, "personalisation": 8.5},
     )

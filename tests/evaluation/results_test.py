@@ -71,7 +71,7 @@ def test_gains_are_per_user_and_against_the_best_prompt_of_validation_users(make
 
     def error(method):
         pairs = [row["answers"][method]["predictions"] + [row["gold"]] for row in mine]
-        return metrics.mae(*zip(*pairs, strict=True))
+        return metrics.compute(task, *zip(*pairs, strict=True))["mae"]
 
     np.testing.assert_allclose(gains["users"]["u03"], error(gains["b"]) - error("hydra"))
 

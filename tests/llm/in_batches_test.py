@@ -158,7 +158,7 @@ def test_a_run_killed_after_it_submitted_takes_its_batches_up_again(make, ask, a
     wanted = _asked(ask, 25)
     with FaultServer(batch_seconds=0.6) as server:
         with processes.samplers(1, server, answers.path, 25, batches=True) as (run,):
-            while sum(batch.id is not None for batch in answers.batches("m")) < 3:
+            while sum(batch.id is not None for batch in answers.batches()) < 3:
                 time.sleep(0.002)
             os.kill(run.pid, signal.SIGKILL)
             run.wait()
@@ -338,7 +338,7 @@ def test_unfinished_batches_go_on_after_an_interrupt(make, ask, answers, monkeyp
 
     def result(future):
         if not waited:
-            while not any(batch.id for batch in answers.batches("m")):
+            while not any(batch.id for batch in answers.batches()):
                 time.sleep(0.002)
             waited.append(True)
             raise KeyboardInterrupt

@@ -1,5 +1,4 @@
 import asyncio
-import dataclasses
 import json
 import os
 import pathlib
@@ -76,7 +75,6 @@ def weights(tmp_path, monkeypatch):
     (tmp_path / "modules" / "xllamacpp.py").write_text(XLLAMACPP)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'modules'}{os.pathsep}{ROOT}")
     monkeypatch.setattr(repack, "is_slow", lambda path: False)
-    monkeypatch.setattr(local_child, "LINGER_SECONDS", 0.1)
     # A folder for servers of its own, also in child processes.
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -207,15 +205,19 @@ def test_never_two_servers_whoever_wants_another_model_waits(llm, weights, tmp_p
     assert not _is_served(said["port"])
 
 
-def test_nobody_without_the_key_holds_a_lease(llm):
+def test_a_lease_holds_the_server_and_only_while_its_process_lives(llm):
     _ask(llm)
-    address = local_shared.read()
-    assert local_shared.lease(dataclasses.replace(address, api_key="guessed")) is None
-    held = local_shared.lease(address)
-    assert held is not None and not local_shared.is_broken(held)
+    port = local_shared.read().port
+    with local_shared.alone():
+        held = local_shared.lease()
     llm.close()
-    held.close()
-    assert _ends(address.port)
+    time.sleep(local_child.LINGER_SECONDS + 1.5)
+    assert _is_served(port) and local_shared.read() is not None
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    held.write_text(store.process_name(ended.pid))
+    assert local_shared.is_leased()
+    ended.communicate()
+    assert _ends(port) and not held.exists() and local_shared.read() is None
 
 
 def test_a_folder_of_somebody_else_is_refused(weights):

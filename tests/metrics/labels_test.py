@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,8 +7,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 from hydrajax import metrics
+from hydrajax.data import tasks
 
 LABELS = ("red", "green", "blue", "never used")
+COLOURS = dataclasses.replace(tasks.LAMP["LaMP_2M"], name="colours", labels=LABELS)
 ANSWERS = st.lists(
     st.tuples(st.sampled_from([*LABELS[:3], "reddish", ""]), st.sampled_from(LABELS[:3])), min_size=1, max_size=30
 )
@@ -18,26 +22,27 @@ def test_accuracy_and_macro_f1_are_those_of_scikit_learn(answers):
     index = {label: i for i, label in enumerate(LABELS)}
     predicted, true = [index.get(p, -1) for p in predictions], [index[g] for g in golds]
     expected = sklearn_metrics.f1_score(true, predicted, labels=range(len(LABELS)), average="macro", zero_division=0)
-    np.testing.assert_allclose(metrics.macro_f1(predictions, golds, LABELS), expected, atol=1e-12)
-    np.testing.assert_allclose(metrics.accuracy(predictions, golds), sklearn_metrics.accuracy_score(true, predicted))
+    computed = metrics.compute(COLOURS, predictions, golds)
+    np.testing.assert_allclose(computed["macro_f1"], expected, atol=1e-12)
+    np.testing.assert_allclose(computed["accuracy"], sklearn_metrics.accuracy_score(true, predicted))
 
 
 def test_an_answer_that_contains_the_gold_is_wrong():
-    assert metrics.accuracy(["red", "reddish", "not red", ""], ["red"] * 4) == 1 / 4
+    assert metrics.compute(COLOURS, ["red", "reddish", "not red", ""], ["red"] * 4)["accuracy"] == 1 / 4
 
 
 def test_blanks_around_a_prediction_are_stripped_as_by_lamp():
-    assert metrics.accuracy([" red\n"], ["red"]) == 1.0
-    assert metrics.macro_f1([" red\n"], ["red"], ["red"]) == 1.0
+    alone = dataclasses.replace(COLOURS, labels=("red",))
+    assert metrics.compute(alone, [" red\n"], ["red"]) == {"accuracy": 1.0, "macro_f1": 1.0}
 
 
 def test_macro_f1_averages_over_labels_that_nobody_uses():
-    assert metrics.macro_f1(["red"], ["red"], LABELS) == 1 / len(LABELS)
+    assert metrics.compute(COLOURS, ["red"], ["red"])["macro_f1"] == 1 / len(LABELS)
 
 
-@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.mae, metrics.rmse, metrics.rouge1, metrics.bleu])
-def test_every_metric_names_what_it_was_not_given(metric):
+@pytest.mark.parametrize("task", ["LaMP_2M", "LaMP_3", "LaMP_4"])
+def test_what_the_metrics_were_not_given_is_named(task):
     with pytest.raises(ValueError, match="2 predictions and 1 golds"):
-        metric(["4", "5"], ["4"])
+        metrics.compute(tasks.LAMP[task], ["4", "5"], ["4"])
     with pytest.raises(ValueError, match="at least one"):
-        metric([], [])
+        metrics.compute(tasks.LAMP[task], [], [])

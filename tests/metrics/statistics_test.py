@@ -14,18 +14,10 @@ ANSWERS = {
 }
 
 
-def plain(name, task, predictions, golds):
-    function = getattr(metrics, name)
-    return function(predictions, golds, task.labels) if name == "macro_f1" else function(predictions, golds)
-
-
 @pytest.mark.parametrize("name", ANSWERS)
-def test_all_metrics_of_a_task_are_the_single_ones(name):
+def test_all_metrics_of_a_task_are_computed_in_their_order(name):
     task = tasks.LAMP[name]
-    computed = metrics.compute(task, *ANSWERS[name])
-    assert tuple(computed) == task.metrics
-    for metric, value in computed.items():
-        np.testing.assert_allclose(value, plain(metric, task, *ANSWERS[name]), rtol=1e-12)
+    assert tuple(metrics.compute(task, *ANSWERS[name])) == task.metrics
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -33,11 +25,11 @@ def test_a_metric_of_a_resample_follows_from_added_counts(name):
     task, (predictions, golds) = tasks.LAMP[name], ANSWERS[name]
     times = np.array([2, 0, 1, 3])
     drawn = np.repeat(np.arange(4), times)
+    expected = metrics.compute(task, [predictions[i] for i in drawn], [golds[i] for i in drawn])
     for metric in task.metrics:
         statistic = metrics.STATISTICS[metric]
         value = statistic.value(times @ statistic.counts(task, predictions, golds))
-        expected = plain(metric, task, [predictions[i] for i in drawn], [golds[i] for i in drawn])
-        np.testing.assert_allclose(value, expected, rtol=1e-12)
+        np.testing.assert_allclose(value, expected[metric], rtol=1e-12)
 
 
 def test_every_metric_of_every_task_has_a_statistic_and_only_errors_are_better_when_low():

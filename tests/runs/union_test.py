@@ -18,7 +18,7 @@ def test_a_run_with_strategies_reports_the_union_beside_everything_else(tmp_path
     told = settings(strategies=("zero_shot", *CHOSEN), candidates=3)
     wanted, here = config(tmp_path / "data", "LaMP_2M", settings=told), machine(tmp_path)
     found = run(wanted, out, here)
-    assert set(roster.UNION) <= set(found["methods"])
+    assert set(roster.GROUPS["The union"]) <= set(found["methods"])
     assert sum(found["sources"]["union"].values()) == pytest.approx(1)
     rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
     for row in rows:

@@ -1,7 +1,7 @@
 """The report of an authorship run: win rates with the judge's own accuracy beside them, as a page and as a table."""
 
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box, table
@@ -141,7 +141,7 @@ def _judge(results: Values) -> markup.Markup:
         "It compares two texts after both are cut to the same number of words. Held-out real texts say how far it can "
         "be believed; since they differ in their subjects too, it knows less of style alone."
     )
-    return parts.section("The judge", parts.note(words), _table((("pairs", None), ("right, or won", "n")), rows))
+    return parts.section("The judge", parts.note(words), tables.html((("pairs", None), ("right, or won", "n")), rows))
 
 
 def _win_rates(results: Values) -> markup.Markup:
@@ -159,7 +159,7 @@ def _win_rates(results: Values) -> markup.Markup:
             drawn = plots.interval_row(**rate, scale=(0.0, 1.0), line=0.5, kind=f"zeroline {kind}")
             words = element("span", _verdict(rate), class_=kind)
             rows.append((NAMES.get(other, other), summary.share(**rate), drawn, words))
-        of_strategies += [element("h3", strategy), _table(columns, rows)]
+        of_strategies += [element("h3", strategy), tables.html(columns, rows)]
     return parts.section("Win rates", note, of_strategies)
 
 
@@ -172,8 +172,8 @@ def _copied(results: Values) -> markup.Markup:
         rows.append((NAMES.get(name, name), words, str(results["empty"][name]), *copied))
     numbers = ("mean words", "empty", *(f"{n}-grams copied" for n in sizes))
     note = parts.note("The share of a text's word sequences that the author's shown texts hold word for word.")
-    table = _table([("texts of", "name"), *((name, "n") for name in numbers)], rows)
-    return parts.section("Lengths and copies", note, table)
+    copies = tables.html([("texts of", "name"), *((name, "n") for name in numbers)], rows)
+    return parts.section("Lengths and copies", note, copies)
 
 
 def _user_models(results: Values, user_models: Sequence[Values]) -> markup.Markup | None:
@@ -195,7 +195,3 @@ def _examples(rows: Sequence[Values]) -> markup.Markup:
             pairs.append((NAMES.get(name, name), text or "(empty)"))
         examples.append(parts.details([f"{row['user']}: ", parts.soft(row["input"])], parts.pairs(pairs)))
     return parts.section("Examples", examples)
-
-
-def _table(columns: Sequence[tables.Column], rows: Iterable[Sequence[markup.Child]]) -> markup.Markup:
-    return tables.html(columns, [tables.row(columns, *cells) for cells in rows])

@@ -3,6 +3,7 @@
 import importlib.resources
 import json
 import shlex
+import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,15 +15,9 @@ element = markup.element
 
 def page(title: str, *sections: markup.Child) -> str:
     """The page with its style sheet, as one text."""
-    style = importlib.resources.files("hydrajax.evaluation.report").joinpath("report.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", markup.Markup(style)),
-    )
-    return "<!doctype html>\n" + element("html", head, element("body", element("main", sections)), lang="en") + "\n"
+    folder = importlib.resources.files("hydrajax.evaluation.report")
+    template, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "report.css"))
+    return string.Template(template).substitute(title=markup.join(title), style=style, sections=markup.join(sections))
 
 
 def header(heading: str, about: str, config: Mapping[str, Any], facts: Mapping[str, str]) -> markup.Markup:
@@ -90,7 +85,7 @@ def settings(config: Mapping[str, Any], results: Mapping[str, Any]) -> markup.Ma
     columns: list[tables.Column] = [(None, "name"), (None, "answer")]
     stages = [(stage, duration(seconds)) for stage, seconds in results["seconds"].items()]
     lists = [
-        details(title, tables.html(columns, [tables.row(columns, *pair) for pair in pairs]))
+        details(title, tables.html(columns, pairs))
         for title, pairs in (("Time by stage", stages), ("Settings", _flat(config)))
         if pairs
     ]

@@ -9,13 +9,14 @@ element = markup.element
 Column = tuple[markup.Child, str | None]
 
 
-def html(columns: Sequence[Column], rows: Iterable[markup.Markup]) -> markup.Markup:
+def html(columns: Sequence[Column], rows: Iterable[Sequence[markup.Child]]) -> markup.Markup:
     """A table that scrolls where it is wider than the page.
 
     Args:
       columns: without a line of headings where all of them are None.
-      rows: see `row` and `group`.
+      rows: the cells of each, or what `row` makes of them.
     """
+    rows = [cells if isinstance(cells, markup.Markup) else row(columns, *cells) for cells in rows]
     heads = [element("th", heading, class_="n" if kind == "n" else None) for heading, kind in columns]
     head = element("thead", element("tr", heads)) if any(heading is not None for heading, _ in columns) else None
     return element("div", element("table", head, element("tbody", rows)), class_="wide")

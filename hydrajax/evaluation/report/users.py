@@ -84,6 +84,6 @@ def _strategy(name: str, lines: Sequence[Mapping[str, Any]]) -> markup.Markup:
             "edited by hand" if model["edited"] else "",
         ]
         text = [element("div", paragraph) for paragraph in shortened(model["text"]).splitlines()]
-        rows.append(tables.row(columns, line["user_id"], text, ", ".join(filter(None, made_of))))
+        rows.append((line["user_id"], text, ", ".join(filter(None, made_of))))
     title = f"{name}: {min(SHOWN, len(lines))} of {len(lines)} users"
     return parts.details(title, tables.html(columns, rows))
