@@ -43,11 +43,11 @@ class Theirs:
         for batch in batches:
             self.features(batch)
 
-    def step(self, batch: dict[str, Any], goal: Any) -> None:
+    def step(self, batch: dict[str, Any], goal: np.ndarray) -> None:
         """An update of all parameters: half the squared distance of the features from a goal, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
         z = _pooled(self.trained(**batch).last_hidden_state, batch.get("attention_mask"))
-        (0.5 * (z - goal) ** 2).sum().backward()
+        (0.5 * (z - torch.tensor(goal)) ** 2).sum().backward()
         self.optimizer.step()
 
 
