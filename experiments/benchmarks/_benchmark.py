@@ -24,6 +24,7 @@ from hydrajax.evaluation import markup
 from hydrajax.evaluation.report import parts, plots
 
 CALLS = 4  # of a turn
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WORDS = "the harbour lay quiet while somebody in town counted letters that never came".split()  # noqa: SIM905
 
 
@@ -161,13 +162,12 @@ class Machine:
     """What the machine can do at best: copying on all cores, and a large product."""
 
     def __init__(self, smoke: bool):
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.source = np.ones((self.cores, (1 if smoke else 64) * 2**20 // 4 // self.cores), np.float32)
+        self.source = np.ones((CORES, (1 if smoke else 64) * 2**20 // 4 // CORES), np.float32)
         self.target = np.zeros_like(self.source)
         self.size = 256 if smoke else 1024
         self.matrix = jnp.ones((self.size, self.size), jnp.float32)
         self.product = jax.jit(jnp.matmul)
-        self.pool = futures.ThreadPoolExecutor(self.cores)
+        self.pool = futures.ThreadPoolExecutor(CORES)
 
     def copy(self) -> None:
         list(self.pool.map(np.copyto, self.target, self.source))
@@ -188,11 +188,9 @@ def show(part: str, found: Mapping[str, Any]) -> None:
     """A table of what one part of a benchmark has found; its `checks` say what holds."""
     table = rich.table.Table(title=part, show_header=False)
     for name, value in found.items():
-        if isinstance(value, dict) and name != "checks":
-            for key, inner in value.items():
+        if name != "checks" and not isinstance(value, bool):
+            for key, inner in value.items() if isinstance(value, dict) else [("", value)]:
                 table.add_row(f"{name} {key}".replace("_", " "), _written(inner))
-        elif not isinstance(value, bool) and name != "checks":
-            table.add_row(name.replace("_", " "), _written(value))
     for name, held in found["checks"].items():
         table.add_row(name, "yes" if held else "NO", style="" if held else "bold red")
     rich.console.Console().print(table)

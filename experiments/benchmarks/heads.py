@@ -17,7 +17,6 @@ measured rate of copying and operations over the measured rate of a large produc
 """
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -190,7 +189,7 @@ def sparse(options: Options) -> dict[str, Any]:
 
         contenders = {"ours": _benchmark.over(bank, zip(made))}
         for kind, form in (("sparse", sparse_form), ("functional", functional)):
-            for count in sorted({1, os.cpu_count() or 1}):
+            for count in sorted({1, _benchmark.CORES}):
                 contenders[f"{kind}_{count}"] = _benchmark.over(_heads_torch.with_threads(count, form.step), tensors)
         seconds = _benchmark.turns(contenders, options.rounds(ROUNDS[name] // 2))
         found["step_ms"][name] = _benchmark.milliseconds(seconds)
@@ -220,7 +219,7 @@ def one_hot(options: Options) -> dict[str, Any]:
         bank, dense = Bank("mlp", count, made[0], d=d), _heads_torch.Dense(count, d)
         contenders = {
             "ours": _benchmark.over(bank, zip(made)),
-            "one_hot": _benchmark.over(_heads_torch.with_threads(os.cpu_count() or 1, dense.step), tensors),
+            "one_hot": _benchmark.over(_heads_torch.with_threads(_benchmark.CORES, dense.step), tensors),
         }
         seconds = _benchmark.turns(contenders, options.rounds(2 if count > 100 else 4))
         found["step_ms"][str(count)] = _benchmark.milliseconds(seconds)

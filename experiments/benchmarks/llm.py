@@ -90,6 +90,17 @@ def client(way: Any, path: pathlib.Path | str = ":memory:") -> Iterator[tuple[sa
         yield llm, answers
 
 
+def in_folder(part: Callable[[Options, pathlib.Path], dict[str, Any]]) -> Callable[[Options], dict[str, Any]]:
+    """The part, in a folder that is removed afterwards."""
+
+    def measure(options: Options) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            return part(options, pathlib.Path(folder))
+
+    return measure
+
+
+@in_folder
 def faults(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     """Many requests, 30 % of which fail in some way, a few for good."""
     share = 0.3 / 6
@@ -130,6 +141,7 @@ def _is_rejected(body: dict[str, Any]) -> bool:
     return body["messages"][-1]["content"].endswith("77")
 
 
+@in_folder
 def kills(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     """The client killed at random moments, and started again each time."""
     rng = random.Random(options.seed)
@@ -179,7 +191,7 @@ def kills(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def rate(options: Options, folder: pathlib.Path) -> dict[str, Any]:
+def rate(options: Options) -> dict[str, Any]:
     """A server of fixed latency and a fixed limit of requests a second, which it names in its headers or not."""
     limit, latency, seconds = 100.0, 0.3, 20
     found: dict[str, Any] = {"limit_per_second": limit, "latency_seconds": latency}
@@ -196,6 +208,7 @@ def rate(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     return found
 
 
+@in_folder
 def store_speed(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     """Answers written one by one, each in a transaction of its own, and read one by one."""
     count = 10_000
@@ -215,7 +228,7 @@ def store_speed(options: Options, folder: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def local(options: Options, folder: pathlib.Path) -> dict[str, Any]:
+def local(options: Options) -> dict[str, Any]:
     """The embedded LLM: the samples of long prompts in turn, against all at once on a server with as many slots."""
     prompts, b = 6, 8
     rng = random.Random(options.seed)
@@ -255,17 +268,8 @@ def _at_once(wanted: list[Request]) -> list[Answer]:
     return asyncio.run(everything())
 
 
-def _in_folder(part: Callable[[Options, pathlib.Path], dict[str, Any]]) -> Callable[[Options], dict[str, Any]]:
-    def measure(options: Options) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            return part(options, pathlib.Path(folder))
-
-    return measure
-
-
-PARTS = {"faults": faults, "kills": kills, "rate": rate, "store": store_speed, "local": local}
 main = _benchmark.Benchmark(
-    parts={name: _in_folder(part) for name, part in PARTS.items()},
+    parts={"faults": faults, "kills": kills, "rate": rate, "store": store_speed, "local": local},
     least={"share_of_limit": 0.95, "written_per_second": 2000, "read_per_second": 20_000, "ratio": 2},
     most={"memory_mb": 300, "in_turn_most_prefills_per_prompt": 2},
 )

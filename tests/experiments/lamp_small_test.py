@@ -45,7 +45,7 @@ def test_the_table_has_a_row_a_method_and_leaves_out_what_a_task_does_not_have()
         "LaMP_2M": {"methods": {"hydra": {"accuracy": cell}, "factorised_classifier": {"accuracy": cell}}},
         "LaMP_7": {"methods": {"hydra": {"rouge1": cell}, "query_text": {"rouge1": cell}}},
     }
-    lines = report.table(found).splitlines()
+    lines = report.tables(None, (), found).splitlines()
     assert lines[0] == "| method | LaMP_2M accuracy ↑ | LaMP_7 ROUGE-1 ↑ |"
     assert "| hydra | 0.500 [0.250, 0.750] | 0.500 [0.250, 0.750] |" in lines
     assert "| factorised_classifier | 0.500 [0.250, 0.750] |  |" in lines

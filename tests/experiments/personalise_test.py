@@ -34,7 +34,7 @@ def test_the_loop_takes_the_updates_of_the_fit():
     looped = personalise.loop(data, options, users=4, batch=12)
     for user in range(4):
         for name, leaf in looped[user].items():
-            np.testing.assert_allclose(fitted[2][name][user], leaf, atol=1e-5)
+            np.testing.assert_allclose(fitted[2][name][0, user], leaf, atol=1e-5)
 
 
 @pytest.mark.slow
