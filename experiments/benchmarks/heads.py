@@ -253,13 +253,7 @@ def _flat(bank: Bank, rows: np.ndarray) -> np.ndarray:
 
 
 main = _benchmark.Benchmark(
-    parts={
-        "flatness": flatness,
-        "sparse": sparse,
-        "one_hot": one_hot,
-        "ragged": ragged,
-        "shards": larger_than_memory,
-    },
+    parts={"flatness": flatness, "sparse": sparse, "one_hot": one_hot, "ragged": ragged, "shards": larger_than_memory},
     figures=("flatness_", "ratio_", "floor_share"),
     least={
         "floor_share": 0.25,

@@ -12,7 +12,6 @@ Smoke     python -m experiments.benchmarks llm --parts store faults --requests 3
 import asyncio
 import contextlib
 import dataclasses
-import json
 import pathlib
 import random
 import signal
@@ -20,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 from experiments.benchmarks import _benchmark
+from hydrajax import files
 from hydrajax.llm import local_server, messages, request, sampler, store
 from hydrajax.llm.request import Answer, Request
 from hydrajax.types import Message
@@ -33,6 +33,9 @@ Part = Literal["faults", "kills", "rate", "store", "local"]
 MODEL = "claude-haiku-4-5"
 SAMPLES = 4
 IN_FLIGHT = 64  # requests at most
+WRONG = dict.fromkeys(
+    ("rate_limited", "rate_limited_bare", "overloaded", "server_error", "dropped", "invalid_json"), 0.3 / 6
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,23 +67,6 @@ def requests_of(count: int) -> list[Request]:
 
 
 @contextlib.contextmanager
-def server_process(folder: pathlib.Path, **options: Any) -> Iterator[tuple[str, pathlib.Path]]:
-    """The server in a process of its own: its address, and the file of its counts."""
-    port, stats = folder / "port", folder / "stats.json"
-    script = pathlib.Path(fault_server.__file__)
-    command = [sys.executable, str(script), "--port-file", str(port), "--stats-file", str(stats)]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
-    with subprocess.Popen(command) as process:
-        try:
-            while not port.exists():
-                time.sleep(0.02)
-            yield f"http://127.0.0.1:{port.read_text()}", stats
-        finally:
-            process.kill()
-
-
-@contextlib.contextmanager
 def client(way: Any, path: pathlib.Path | str = ":memory:") -> Iterator[tuple[sampler.StoredSampler, store.Store]]:
     """What samples by this way, with its store."""
     with (
@@ -90,29 +76,14 @@ def client(way: Any, path: pathlib.Path | str = ":memory:") -> Iterator[tuple[sa
         yield llm, answers
 
 
-def in_folder(part: Callable[[Options, pathlib.Path], dict[str, Any]]) -> Callable[[Options], dict[str, Any]]:
-    """The part, in a folder that is removed afterwards."""
-
-    def measure(options: Options) -> dict[str, Any]:
-        with tempfile.TemporaryDirectory() as folder:
-            return part(options, pathlib.Path(folder))
-
-    return measure
-
-
-@in_folder
-def faults(options: Options, folder: pathlib.Path) -> dict[str, Any]:
+def faults(options: Options) -> dict[str, Any]:
     """Many requests, 30 % of which fail in some way, a few for good."""
-    share = 0.3 / 6
-    wrong = dict.fromkeys(("rate_limited", "rate_limited_bare", "overloaded", "server_error", "dropped"), share)
-    injected = fault_server.Faults(
-        **wrong, invalid_json=share, empty=0.01, refusal=0.01, truncated=0.01, rejected=_is_rejected
-    )
+    injected = fault_server.Faults(**WRONG, empty=0.01, refusal=0.01, truncated=0.01, rejected=_is_rejected)
     wanted = requests_of(options.requests)
     rejected = {i for i, r in enumerate(wanted) if _is_rejected(messages.body(MODEL, MODEL, r))}
-    with fault_server.FaultServer(injected, seed=options.seed) as server:
+    with tempfile.TemporaryDirectory() as folder, fault_server.FaultServer(injected, seed=options.seed) as server:
         way = messages.Messages(MODEL, base_url=server.url, api_key="k")
-        with client(way, folder / "faults.sqlite") as (llm, answers):
+        with client(way, pathlib.Path(folder) / "faults.sqlite") as (llm, answers):
             before, start = _benchmark.peak_bytes(), time.monotonic()
             outcome = llm.sample_all(wanted, stage="faults")
             seconds, after = time.monotonic() - start, _benchmark.peak_bytes()
@@ -141,27 +112,30 @@ def _is_rejected(body: dict[str, Any]) -> bool:
     return body["messages"][-1]["content"].endswith("77")
 
 
-@in_folder
-def kills(options: Options, folder: pathlib.Path) -> dict[str, Any]:
+def kills(options: Options) -> dict[str, Any]:
     """The client killed at random moments, and started again each time."""
     rng = random.Random(options.seed)
-    path = folder / "kills.sqlite"
     lines = [
         {"id": i, "messages": [{"role": "user", "content": f"question {i}"}], "n": SAMPLES, "max_tokens": 8}
         for i in range(options.requests // SAMPLES)
     ]
-    (folder / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    with server_process(folder, share=0.3, latency=0.05, seed=options.seed) as (url, stats):
+    injected = fault_server.Faults(**WRONG)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        fault_server.FaultServer(injected, seed=options.seed, latency=0.05) as server,
+    ):
+        asked, answered, path = (pathlib.Path(folder) / name for name in ("in.jsonl", "out.jsonl", "kills.sqlite"))
+        files.write_lines(asked, lines)
         command = [
-            sys.executable, "-m", "hydrajax.cli", "sample", "--input", str(folder / "in.jsonl"),
-            "--output", str(folder / "out.jsonl"), "--llm", MODEL, "--store", str(path),
+            sys.executable, "-m", "hydrajax.cli", "sample", "--input", str(asked), "--output", str(answered),
+            "--llm", MODEL, "--store", str(path),
         ]  # fmt: skip
-        environment = {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": "k", "PATH": "/usr/bin:/bin"}
+        environment = {"ANTHROPIC_BASE_URL": server.url, "ANTHROPIC_API_KEY": "k", "PATH": "/usr/bin:/bin"}
         killed, progress = 0, []
         while killed < options.kills:
+            begun = server.answered
             process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-            begun = json.loads(stats.read_text())["answered"]
-            while process.poll() is None and json.loads(stats.read_text())["answered"] == begun:
+            while process.poll() is None and server.answered == begun:
                 time.sleep(0.02)
             time.sleep(rng.uniform(0.0, 0.6))
             if process.poll() is not None:
@@ -169,18 +143,15 @@ def kills(options: Options, folder: pathlib.Path) -> dict[str, Any]:
             process.send_signal(signal.SIGKILL)
             process.wait()
             killed += 1
-            answers = store.Store(path)
-            progress.append(len(answers))
-            answers.close()
+            with contextlib.closing(store.Store(path)) as answers:
+                progress.append(len(answers))
         last = subprocess.run(command, env=environment, capture_output=True, text=True)
-        time.sleep(0.2)
-        seen = json.loads(stats.read_text())
-    written = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
-    repeated = seen["answered"] - len(written)
+        written = [row for _, row in files.numbered_lines(answered)]
+    repeated = server.answered - len(written)
     return {
         "kills": killed,
         "answers_after_each_kill": progress,
-        "answered_by_server": seen["answered"],
+        "answered_by_server": server.answered,
         "answers": len(written),
         "repeated": repeated,
         "most_in_flight": IN_FLIGHT,
@@ -208,13 +179,15 @@ def rate(options: Options) -> dict[str, Any]:
     return found
 
 
-@in_folder
-def store_speed(options: Options, folder: pathlib.Path) -> dict[str, Any]:
+def store_speed(options: Options) -> dict[str, Any]:
     """Answers written one by one, each in a transaction of its own, and read one by one."""
     count = 10_000
     keys = [request.key("m", r) for r in requests_of(count * SAMPLES)[::SAMPLES]]
     answer = Answer(text="word " * 60, stop_reason="end_turn", input_tokens=500, output_tokens=80)
-    with contextlib.closing(store.Store(folder / "speed.sqlite")) as answers:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(store.Store(pathlib.Path(folder) / "speed.sqlite")) as answers,
+    ):
         start = time.monotonic()
         for key in keys:
             answers.put(key, 0, "m", answer)

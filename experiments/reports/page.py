@@ -31,11 +31,7 @@ def results(config: Any, rows: Rows, parts: Parts) -> tuple[Rows, dict[str, Any]
       parts: the facts of each part.
     """
     report = importlib.import_module(f"experiments.reports.{config.experiment}")
-    return rows, {
-        "experiment": config.experiment,
-        "parts": dict(parts),
-        "tables": report.tables(config, rows, parts),
-    }
+    return rows, {"experiment": config.experiment, "parts": dict(parts), "tables": report.tables(config, rows, parts)}
 
 
 def together(
