@@ -1,4 +1,4 @@
-"""Eight scoring functions of a text's style: plain counts of what a reader can see.
+"""Four scoring functions of a text's style: plain counts of what a reader can see, in which small LLMs' answers differ.
 
 They say nothing of whether a text is good, true, or keeps to its topic. All are 0 for an empty text, never negative,
 and bounded (numbers of things are capped), so that no text wins by repeating one trick without end.
@@ -13,19 +13,6 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", words))
 
 
-_FORMAL = _set("""
-    accordance acceptable according accordingly agreement amount anticipated apologies appreciated arrange assume attend
-    behalf commitment concern concerning concluded conduct confirm confirmation considerable considerably constituted
-    consequently continued contribute convenience convey cordial currently decline delayed delivery dissatisfaction due
-    duly duties earliest economical endeavours enquire ensure establishment estimation explanation express extend
-    extension favourably forward forwarded furnished gratefully greatly hence henceforth hereby however inconvenience
-    inform inspection kindly limited matter moderate modest moreover necessary nevertheless notify obliged occasion
-    obtain owing particularly permit pleased possession prefer premises prepared prior proceed propose provide provided
-    purchase pursuant readiness receive received recommend recur regard regarding regret regretfully regulations
-    reimbursement remarkably request require required reservation reside residence respectfully response service shall
-    sincere sincerely situated somewhat submit submitted subsequent subsequently sufficient suitable therefore thus
-    unable undertake undoubtedly unfortunately upon value whereas whereabouts whole
-""")
 _WARM = _set("""
     adorable adore amazing awesome beautiful beloved best blessed brave brilliant bursting cheerful cheers cherish cosy
     cozy cute darling dear dearest delight delighted delightful dream enjoy excited fabulous fantastic friend friends
@@ -50,15 +37,6 @@ _VIVID = _set("""
     swirling tangy thick thudded thunder trembling twilight velvet vibrant vivid warm waves wet wheezed whirl whisper
     whispering whispers whistle white wild wind winds windswept windy wisteria woodsmoke yellow
 """)
-_COURTEOUS = _set("""
-    apologies apologise apologize appreciate appreciated could excuse forgive grateful gratefully gratitude honoured
-    kindly may might pardon please sorry thank thankful thanks welcome would
-""")
-
-
-def detail(text: str) -> float:
-    """Long texts: words, up to 40."""
-    return float(min(len(_words(text)), 40))
 
 
 def brevity(text: str) -> float:
@@ -67,24 +45,9 @@ def brevity(text: str) -> float:
     return math.exp(-max(count - 6, 0) / 10) if count else 0.0
 
 
-def formality(text: str) -> float:
-    """Official words and long words, up to eight, less two for every contraction."""
-    words = _words(text)
-    formal = sum(word in _FORMAL or len(word) >= 10 for word in words)
-    contracted = sum("'" in word and not word.endswith("'s") or word in ("it's", "that's", "let's") for word in words)
-    return float(max(min(formal, 8) - 2 * contracted, 0))
-
-
 def warmth(text: str) -> float:
     """Affectionate words, and up to three exclamation marks."""
     return float(min(sum(word in _WARM for word in _words(text)), 4) + min(text.count("!"), 3))
-
-
-def concreteness(text: str) -> float:
-    """Numbers, and names: words with a capital that begin no sentence; up to six."""
-    numbers = len(re.findall(r"\d+(?:[.,:]\d+)*", text))
-    names = re.findall(r"(?<=[a-z0-9,;] )[A-Z][a-z]+", text)
-    return float(min(numbers + len(names), 6))
 
 
 def questions(text: str) -> float:
@@ -97,14 +60,8 @@ def vividness(text: str) -> float:
     return float(min(sum(word in _VIVID for word in _words(text)), 6))
 
 
-def courtesy(text: str) -> float:
-    """Polite words, up to three."""
-    return float(min(sum(word in _COURTEOUS for word in _words(text)), 3))
-
-
 SCORES: Mapping[str, Callable[[str], float]] = {
-    score.__name__: score
-    for score in (detail, brevity, formality, warmth, concreteness, questions, vividness, courtesy)
+    score.__name__: score for score in (brevity, warmth, questions, vividness)
 }
 
 

@@ -12,7 +12,7 @@ from hydrajax.prompting import contract, registry
 from hydrajax.prompting import library as library_lib
 from hydrajax.types import Query, Record, User
 
-Reward = Callable[[str, str], float]
+Reward = Callable[[Query, str], float]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Lab:
       ctx: the task, the LLM and the prompt settings.
       users: every user that is asked about, by id.
       settings: of the run.
-      reward: of (user id, text), for tasks that are judged by simulated users.
+      reward: of (query, text), for tasks that are judged by simulated users.
       seed: of every draw.
       ledger: what each user cost.
       library: what strategies have learned of users.
@@ -51,7 +51,7 @@ class Lab:
         """
         prediction = self.ctx.task.normalise(answer)
         if self.reward is not None:
-            return self.reward(query.user_id, prediction)
+            return self.reward(query, prediction)
         if query.gold is None:
             raise ValueError(f"query {query.id!r} has no gold, its answers cannot be judged")
         return metrics.quality(self.ctx.task, prediction, query.gold)

@@ -108,9 +108,10 @@ DEMO = Settings(
     shown=(1,),
     samples=4,
     temperature=0.7,
-    pseudo_queries=1,
+    pseudo_queries=None,
+    trial_queries=0,
     label_queries=1,
-    adapter_pools="feedback",
+    adapter_pools="zero_shot",
     surface=True,
     styles=(
         "Use at most six words.",
@@ -119,7 +120,7 @@ DEMO = Settings(
         "Use vivid images of colours, sounds and smells.",
     ),
     prompts=contract.PromptSettings(
-        max_record_tokens=80, max_answer_tokens=20, summary_records=4, max_summary_tokens=40
+        max_record_tokens=80, max_answer_tokens=16, summary_records=2, max_summary_tokens=16
     ),
 )
 

@@ -186,14 +186,19 @@ class Demo(RunConfig):
     experiment: ClassVar[str] = "demo"
     of_auto: ClassVar[str | None] = "demo"
 
-    train_users: int = 10
+    train_users: int = 5
     """Users who train the scorers."""
-    dev_users: int = 20
+    dev_users: int = 30
     """New users, who are reported."""
-    queries_per_user: int = 3
+    queries_per_user: int = 2
     """Questions of each."""
+    scorer: fit_config.FitConfig = fit_config.FitConfig(family="linear")
+    """The heads of reranker and adapter. Settings of a family stand behind a colon:
+    --scorer.family low_rank_mlp:rank=4"""
     losses: tuple[str, ...] = ("pairwise",)
     """Losses to choose among: `cross_entropy`, `pairwise`, `regression`, `listwise`."""
+    epochs: tuple[int, ...] = (1,)
+    """Epochs of personalisation to choose among; by default nothing is chosen: linear heads are fitted exactly."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from hydrajax.prompting import registry
 from hydrajax.runs.config import Custom, Demo, Lamp, RunConfig
 from hydrajax.types import DataError, Feedback, Split, User
 
-DEMO_RECORDS = 14  # of each simulated user
-DEMO_ALPHA = 0.05  # of the Dirichlet that users' tastes are drawn from; lower is more pronounced
+DEMO_RECORDS = 8  # of each simulated user; on the same topics, so that one set of candidates is rated by everybody
+DEMO_TOPICS = 3  # that new users are asked about; who shares a topic and a record shares prompts, and so calls
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,8 +86,8 @@ def read(config: RunConfig) -> Data:
             train_users=config.train_users,
             dev_users=config.dev_users,
             queries=config.queries_per_user,
+            dev_topics=DEMO_TOPICS,
             records=DEMO_RECORDS,
-            alpha=DEMO_ALPHA,
             seed=config.seed,
         )
         train, validation = _cut(config, simulation.task, simulation.train)

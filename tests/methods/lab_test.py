@@ -10,7 +10,7 @@ def test_rewards_judge_where_there_are_any_and_golds_elsewhere(world, bench):
     query = place.people.new_queries[0]
     assert bench(place).quality(query, query.gold) == 1.0
     assert bench(place).quality(query, "") == 0.0
-    rewarded = bench(place, reward=lambda user_id, text: float(len(text)) if user_id == query.user_id else -1.0)
+    rewarded = bench(place, reward=lambda asked, text: float(len(text)) if asked == query else -1.0)
     assert rewarded.quality(query, '"four"') == 4.0
     with pytest.raises(ValueError, match=query.id):
         bench(place).quality(dataclasses.replace(query, gold=None), "anything")

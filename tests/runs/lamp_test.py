@@ -366,6 +366,8 @@ def test_the_demo_is_judged_by_what_its_users_want(tmp_path, config, machine, ru
     found = run(wanted, tmp_path / "run", machine(tmp_path))
     assert (found["task"], found["users"]) == ("demo", 3)
     assert all(set(values) == {"reward"} for values in found["methods"].values())
+    assert {"zero_shot", "icl_random", "rag", "pag"} <= set(found["methods"])
+    assert found["methods"]["nearest_record"]["reward"]["value"] == 0
     assert found["methods"]["oracle"]["reward"]["value"] >= found["methods"]["hydra"]["reward"]["value"]
 
 

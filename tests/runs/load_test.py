@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -56,7 +57,9 @@ def test_what_validation_users_are_asked_is_in_no_training_users_data(tmp_path, 
 def test_the_demo_has_rewards_and_its_users_differ_between_groups(config):
     wanted = config_lib.Demo(train_users=4, dev_users=3, queries_per_user=1)
     data = load.read(wanted)
-    assert data.task.kind == "reward" and data.reward("dev-0", "a text") != data.reward("dev-1", "a text")
+    first = data.dev.queries[0]
+    other = dataclasses.replace(first, user_id="dev-1")
+    assert data.task.kind == "reward" and data.reward(first, first.gold) != data.reward(other, first.gold)
     assert len(data.users) == 7 and len(data.dev.queries) == 3
 
 
