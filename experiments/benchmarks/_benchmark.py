@@ -190,7 +190,7 @@ def show(part: str, found: Mapping[str, Any]) -> None:
     for name, value in found.items():
         if name != "checks" and not isinstance(value, bool):
             for key, inner in value.items() if isinstance(value, dict) else [("", value)]:
-                table.add_row(f"{name} {key}".replace("_", " "), _written(inner))
+                table.add_row(f"{name} {key}".replace("_", " ").rstrip(), _written(inner))
     for name, held in found["checks"].items():
         table.add_row(name, "yes" if held else "NO", style="" if held else "bold red")
     rich.console.Console().print(table)
