@@ -21,8 +21,9 @@ PAGES = {
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 BLOCKS = re.compile(r"^```(\w*)(?: title=\"(.+?)\")?\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 PRINTS = re.compile(r"\s*prints(?: `(.+?)`|\s*```text\n(.*?)^```$)", flags=re.DOTALL | re.MULTILINE)
-QUICK = {"docs/extending.md"}  # the others train, or load a base
+QUICK = {"docs/configurations.md", "docs/extending.md"}  # the others train, or load a base
 MOST_BYTES = 6144
+CODE = ("experiments", "hydrajax", "tests")
 
 
 def files_and_examples(text):
@@ -86,10 +87,16 @@ def test_examples_print_what_the_page_says(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_understood(command, tmp_path, monkeypatch):
-    for name, content in EXAMPLES["docs/extending.md"][0].items():
-        (tmp_path / name).write_text(content, encoding="utf-8")
+    for files, _ in EXAMPLES.values():
+        for name, content in files.items():
+            (tmp_path / name).write_text(content, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    with contextlib.suppress(DataError):  # of a package of one's own, which is not there
+    outcome = contextlib.nullcontext()
+    if "mypackage" in command:  # which is not there
+        outcome = pytest.raises(DataError, match="mypackage")
+    if command.endswith("--help"):
+        outcome = pytest.raises(SystemExit, match="0")
+    with outcome:
         main.parse(shlex.split(command)[1:])
 
 
@@ -99,6 +106,14 @@ def test_every_target_of_the_makefile_that_is_named_exists():
     named |= {target for text in TEXTS.values() for target in re.findall(r"`make (\w[\w-]*)", text)}
     assert {"demo", "test", "docs"} <= named
     assert [t for t in sorted(named) if not re.search(rf"^{t}:", makefile, flags=re.MULTILINE)] == []
+
+
+def test_every_file_that_is_named_with_its_folder_exists():
+    places = [ROOT, ROOT / "hydrajax"]
+    named = {(name, path) for name, text in TEXTS.items() for path in re.findall(r"`((?:\w+/)+\w*(?:\.py)?)`", text)}
+    assert len(named) > 60
+    code = {(name, path) for name, path in named if path.endswith(".py") or path.split("/")[0] in CODE}
+    assert [pair for pair in sorted(code) if not any((place / pair[1]).exists() for place in places)] == []
 
 
 def test_the_readme_is_short():
