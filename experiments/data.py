@@ -1,15 +1,19 @@
 """Who is asked what in the experiments on LaMP, and what is kept of a part of their computation."""
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from experiments import kinds
 from hydrajax import files
 from hydrajax.data import folds, lamp
+from hydrajax.runs import accounts
 from hydrajax.types import DataError, Split
+
+F = TypeVar("F")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +70,17 @@ def everybody(config: kinds.Drawn, train: Split, dev: Split) -> folds.Fold:
 def draw(config: kinds.OfTasks, split: Split, users: int | None) -> Split:
     """So many users of a split, None for all that are asked something."""
     return folds.subset(split, users=users, queries_per_user=config.queries_per_user, seed=config.seed)
+
+
+def of_folds(
+    folds: Sequence[F], compute: Callable[[F], Mapping[str, Any]], out: pathlib.Path, digest: str, clock: accounts.Clock
+) -> list[Mapping[str, Any]]:
+    """What is computed of each fold, kept in the run's folder; see `once`."""
+    done = []
+    for i, fold in enumerate(folds):
+        with clock.stage(f"fold {i + 1} of {len(folds)}"):
+            done.append(once(out / f"fold-{i}.json", digest, functools.partial(compute, fold)))
+    return done
 
 
 def once(path: pathlib.Path, digest: str, compute: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -9,8 +9,9 @@ seeds averaged.
 import collections
 import dataclasses
 import functools
+import itertools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,8 +34,7 @@ SEEDED = ("shared", "mlp", "mlp, fresh")  # the question of the experiment; for 
 
 Texts = dict[str, dict[str, list[str]]]  # by method and query id, one a draw
 
-together = page.make_together(report.tables)
-write_report, text_table, verdicts = page.write_report, page.text_table, page.verdicts
+together, write_report, text_table, verdicts = page.together, page.write_report, page.text_table, page.verdicts
 
 
 def plan(runs: Sequence[tuple[kinds.Families, data.Data]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
@@ -48,25 +48,23 @@ def compute(
     config: kinds.Families, asked: data.Data, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
 ) -> tuple[page.Rows, dict[str, Any]]:
     """See `run.Kind.compute`. Folds that are finished are not computed again."""
-    title, config = config.part, config.sized()
+    config = config.sized()
     with clock.stage("candidates"):
         there = candidates.make(config, asked, bench)
-    llm = accounts.llm(bench.llm)
     if config.only_ask:
-        return (), {"parts": {}, "tables": f"{title}: {llm['calls']:,} calls made, nothing fitted"}
+        calls = accounts.llm(bench.llm)["calls"]
+        return (), {"parts": {}, "tables": f"{config.part}: {calls:,} calls made, nothing fitted"}
     encode = feature_cache.in_memory(bench.encode)
     texts = plain(there)
     choices: dict[str, list[str]] = collections.defaultdict(list)
-    for i, part in enumerate(parts(there, config)):
-        with clock.stage(f"fold {i + 1} of {config.folds}"):
-            compute_fold = functools.partial(choose, there, config, part, encode)
-            fold = data.once(out / f"fold-{i}.json", asked.digest, compute_fold)
+    chosen_of = functools.partial(choose, there, config, encode)
+    for fold in data.of_folds(parts(there, config), chosen_of, out, asked.digest, clock):
         for method, by_query in fold["texts"].items():
             texts.setdefault(method, {}).update(by_query)
         for name, chosen in fold["choices"].items():
             choices[name] += chosen
-    facts = {"choices": choices, "numbers": numbers(config), "llm": llm}
-    return page.results(report.tables, config, prediction_rows(there, config, texts), {title: facts})
+    predicted = prediction_rows(there, config, texts)
+    return page.part(config, predicted, bench, choices=choices, numbers=numbers(config))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -143,12 +141,8 @@ def with_records(fitted: Fitted, part: Part, places: Mapping[str, int], n: int) 
 
 def places(learned: Sequence[Query]) -> dict[str, int]:
     """The place of every learned query among those of its user, in the order of the draw."""
-    asked: collections.Counter[str] = collections.Counter()
-    place = {}
-    for query in learned:
-        place[query.id] = asked[query.user_id]
-        asked[query.user_id] += 1
-    return place
+    following: dict[str, Iterator[int]] = collections.defaultdict(itertools.count)
+    return {query.id: next(following[query.user_id]) for query in learned}
 
 
 def or_pooled(fitted: Fitted, part: Part) -> scorers.PersonalScorer:
@@ -171,7 +165,7 @@ def numbers(config: kinds.Families) -> list[int]:
     return [0, *(2**i for i in range(p.bit_length()) if 2**i < p), p]
 
 
-def choose(there: Candidates, config: kinds.Families, part: Part, encode: scorers.Encode) -> dict[str, Any]:
+def choose(there: Candidates, config: kinds.Families, encode: scorers.Encode, part: Part) -> dict[str, Any]:
     """Of one fold the texts that all families choose, and the losses and epochs that were chosen, by family."""
     # A compiled program takes dozens of memory maps, of which Linux gives a process 65,530: all families of all folds
     # are more.

@@ -41,6 +41,8 @@ LAMP_SMALL: Mapping[str, Mapping[str, int]] = {
     "LaMP_5": {"train_users": 25, "dev_users": 20, "queries_per_user": 1},
     "LaMP_7": {"train_users": 25, "dev_users": 20, "queries_per_user": 1},
 }
+# Smoke sizes of `families` and `lamp_small`, which say nothing of quality.
+SMOKE: Mapping[str, Any] = {"train_users": 8, "dev_users": 4, "queries_per_user": 1, "llm": "scripted"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

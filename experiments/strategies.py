@@ -21,8 +21,7 @@ SETTINGS = dataclasses.replace(
     prompts=contract.PromptSettings(max_record_tokens=80, compared_records=2, summary_records=6),
 )
 
-together = page.make_together(report.tables)
-write_report, text_table, verdicts = page.write_report, page.text_table, page.verdicts
+together, write_report, text_table, verdicts = page.together, page.write_report, page.text_table, page.verdicts
 
 
 def plan(runs: Sequence[tuple[kinds.Strategies, data.Data]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
@@ -44,12 +43,8 @@ def compute(
         page.row(config.lamp_task, query, {method: [of_method[i]] for method, of_method in texts.items()})
         for i, query in enumerate(queries)
     ]
-    facts = {
-        "costs": {name: cost(here, name) for name in config.compared},
-        "faults": dict(here.ctx.faults),
-        "llm": accounts.llm(bench.llm),
-    }
-    return page.results(report.tables, config, rows, {config.part: facts})
+    costs = {name: cost(here, name) for name in config.compared}
+    return page.part(config, rows, bench, costs=costs, faults=dict(here.ctx.faults))
 
 
 def make_lab(

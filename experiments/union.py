@@ -21,8 +21,7 @@ from hydrajax.methods.union import proposals, union
 from hydrajax.nn import feature_cache
 from hydrajax.runs import accounts, workbench
 
-together = page.make_together(report.tables)
-write_report, text_table, verdicts = page.write_report, page.text_table, page.verdicts
+together, write_report, text_table, verdicts = page.together, page.write_report, page.text_table, page.verdicts
 
 
 def plan(runs: Sequence[tuple[kinds.Union, data.Data]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
@@ -46,15 +45,10 @@ def compute(
             )
     here, of_folds = divided(config.sized(), asked, bench)
     known = proposals.Known(task=config.lamp_task, embed=feature_cache.in_memory(bench.embed), seed=config.seed)
-    of_run = []
-    for i, questions in enumerate(of_folds):
-        with clock.stage(f"fold {i + 1} of {config.folds}"):
-            fold = functools.partial(compute_fold, config, here, questions, known, bench.encode)
-            of_run.append(data.once(out / f"fold-{i}.json", asked.digest, fold))
-    rows = [row for fold in of_run for row in fold["rows"]]
-    llm = accounts.llm(bench.llm)
-    facts = {"folds": [fold["chosen"] for fold in of_run], "llm": llm}
-    return page.results(report.tables, config, rows, {config.part: facts})
+    rows_of = functools.partial(compute_fold, config, here, known, bench.encode)
+    done = data.of_folds(of_folds, rows_of, out, asked.digest, clock)
+    rows = [row for fold in done for row in fold["rows"]]
+    return page.part(config, rows, bench, folds=[fold["chosen"] for fold in done])
 
 
 def divided(config: kinds.Union, asked: data.Data, bench: workbench.Workbench) -> tuple[lab.Lab, list[union.Questions]]:
@@ -80,7 +74,7 @@ def divided(config: kinds.Union, asked: data.Data, bench: workbench.Workbench) -
 
 
 def compute_fold(
-    config: kinds.Union, here: lab.Lab, questions: union.Questions, known: proposals.Known, encode: workbench.Encode
+    config: kinds.Union, here: lab.Lab, known: proposals.Known, encode: workbench.Encode, questions: union.Questions
 ) -> dict[str, Any]:
     """The rows of a fold, and what its training users chose."""
     result = union.union(

@@ -5,7 +5,6 @@ has planned for what lies between.
 """
 
 import json
-import resource
 import sys
 import time
 
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmarks import _benchmark
 from hydrajax.nn import bases
 from hydrajax.nn.bases import blocks, longformer
 from hydrajax.training import optimizers
@@ -42,7 +42,7 @@ def main(what: str, length: int, size: str = "base") -> None:
     args = (ids, jnp.zeros_like(ids), jnp.ones(ids.shape, bool))
     shapes = jax.eval_shape(module.init, jax.random.key(0), *(x[:, :8] for x in args))["params"]
     params = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) * 0.02, jnp.float32), shapes)
-    before = _peak()
+    before = _benchmark.peak_bytes()
     if what == "forward":
         run = jax.jit(lambda params, *args: module.apply({"params": params}, *args)).lower(params, *args).compile()
         state: tuple = (params,)
@@ -63,11 +63,8 @@ def main(what: str, length: int, size: str = "base") -> None:
         out = jax.block_until_ready(run(*state, *args))
         state = out if what == "train" else state
         seconds.append(time.perf_counter() - start)
-    print(json.dumps({"peak": _peak() - before, "whole": _peak(), "planned": planned, "seconds": min(seconds)}))
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    whole = _benchmark.peak_bytes()
+    print(json.dumps({"peak": whole - before, "whole": whole, "planned": planned, "seconds": min(seconds)}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The same encoder in PyTorch, as transformers has it: what the benchmark `encoder` is compared with."""
 
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +8,15 @@ import numpy as np
 import torch
 import transformers
 
+from experiments.benchmarks import _benchmark
+
 
 class Theirs:
     """transformers' model with its fastest attention, on all cores."""
 
     def __init__(self, folder: pathlib.Path):
         transformers.logging.set_verbosity_error()
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        torch.set_num_threads(_benchmark.CORES)
         load = transformers.AutoModel.from_pretrained
         given = {"local_files_only": True, "use_safetensors": True, "attn_implementation": "sdpa"}
         self.model = load(folder, **given).eval()
@@ -43,11 +44,11 @@ class Theirs:
         for batch in batches:
             self.features(batch)
 
-    def step(self, batch: dict[str, Any], goal: Any) -> None:
+    def step(self, batch: dict[str, Any], goal: np.ndarray) -> None:
         """An update of all parameters: half the squared distance of the features from a goal, AdamW."""
         self.optimizer.zero_grad(set_to_none=True)
         z = _pooled(self.trained(**batch).last_hidden_state, batch.get("attention_mask"))
-        (0.5 * (z - goal) ** 2).sum().backward()
+        (0.5 * (z - torch.tensor(goal)) ** 2).sum().backward()
         self.optimizer.step()
 
 

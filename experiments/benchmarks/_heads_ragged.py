@@ -6,26 +6,26 @@ with `jax.lax.ragged_dot`, without any padding. What is timed is the sum of the 
 every user's head of the family `mlp`; gathering and updating rows is the same in all three.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.benchmarks import _benchmark
 from hydrajax.nn.heads import mlp
 from hydrajax.training import losses
 
 MOST = 500  # examples of a user
 
 
-def measure(users: int, d: int, turns: Callable[[dict[str, Callable[[int], Any]]], dict[str, float]]) -> dict[str, Any]:
+def measure(users: int, d: int, *, rounds: int) -> dict[str, Any]:
     """Milliseconds of each way, ratios over `buckets`, and how far the gradients are apart.
 
     Args:
       users: with a head each; their numbers of examples are log-uniform from 1 to 500.
       d: features.
-      turns: times functions of a turn's number.
+      rounds: turns of each way.
     """
     rng = np.random.default_rng(0)
     counts = np.exp(rng.uniform(0.0, np.log(MOST), users)).astype(int)
@@ -41,21 +41,21 @@ def measure(users: int, d: int, turns: Callable[[dict[str, Callable[[int], Any]]
     longest = [_padded(np.arange(users), MOST, user, x, label)]
     sizes = jnp.asarray(counts, jnp.int32)
     ways = {
-        "longest": lambda _: jax.block_until_ready(_user_major(head, longest)),
-        "buckets": lambda _: jax.block_until_ready(_user_major(head, buckets)),
-        "ragged": lambda _: jax.block_until_ready(_sorted_rows(head, sizes, user, x, label)),
+        "longest": lambda: jax.block_until_ready(_user_major(head, longest)),
+        "buckets": lambda: jax.block_until_ready(_user_major(head, buckets)),
+        "ragged": lambda: jax.block_until_ready(_sorted_rows(head, sizes, user, x, label)),
     }
-    gradients = {name: way(0) for name, way in ways.items()}
-    seconds = turns(ways)
+    gradients = {name: way() for name, way in ways.items()}
+    seconds = _benchmark.turns(ways, rounds)
     return {
-        "step_ms": {name: round(1e3 * value, 3) for name, value in seconds.items()},
+        "step_ms": _benchmark.milliseconds(seconds),
         "rows": {
             "longest": users * MOST,
             "buckets": sum(len(members) * int(edge) for members, edge in groups),
             "ragged": len(user),
         },
-        "ratio_ragged": round(seconds["ragged"] / seconds["buckets"], 2),
-        "ratio_longest": round(seconds["longest"] / seconds["buckets"], 2),
+        "ratio_ragged": seconds["ragged"] / seconds["buckets"],
+        "ratio_longest": seconds["longest"] / seconds["buckets"],
         "difference": max(_apart(gradients["buckets"], other) for other in gradients.values()),
     }
 

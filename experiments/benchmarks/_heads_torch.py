@@ -7,6 +7,7 @@ SparseAdam; and a plain gather with AdamW written out on the gathered rows.
 Neither clips the gradient of a user, and SparseAdam has no weight decay: both do less than the step they compare with.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,19 @@ RATE, DECAY, BETAS, EPS = 1e-3, 1e-2, (0.9, 0.999), 1e-8
 Shared = dict[str, Any]
 
 
-def threads(count: int) -> None:
-    """How many threads PyTorch may use from now on."""
-    torch.set_num_threads(count)
+def with_threads(count: int, step: Callable[..., None]) -> Callable[..., None]:
+    """The step with so many threads of PyTorch."""
+
+    def run(*batch: Any) -> None:
+        torch.set_num_threads(count)
+        step(*batch)
+
+    return run
+
+
+def tensors(rows: Any, x: Any, label: Any) -> tuple[Any, Any, Any]:
+    """A batch on PyTorch's side."""
+    return torch.tensor(np.array(rows, np.int64)), torch.tensor(np.array(x)), torch.tensor(np.array(label))
 
 
 def score(family: str, rows: Any, shared: Shared, x: Any) -> Any:

@@ -15,23 +15,18 @@ Smoke     python -m experiments.benchmarks encoder --smoke --parts longformer   
 
 import dataclasses
 import functools
-import html
-import importlib.util
 import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
-from experiments.benchmarks import _machine
+from experiments.benchmarks import _benchmark
 from hydrajax.data import lamp, tasks
-from hydrajax.evaluation.report import plots
 from hydrajax.nn import encode, tokens, weights
 from hydrajax.training import optimizers
 
@@ -44,23 +39,13 @@ PACKED = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(_benchmark.Compared):
     """The base encoder against PyTorch."""
 
-    parts: tuple[Part, ...] = ("uniform", "training", "mixed", "longformer")
+    parts: tuple[Part, ...] = get_args(Part)
     """Which parts."""
     data_dir: pathlib.Path | None = None
     """A folder with LaMP's tasks, whose pairs have the mixed lengths."""
-    smoke: bool = False
-    """Few and short texts: whether it runs, not how fast."""
-    plot: pathlib.Path | None = None
-    """An HTML file: time by length."""
-    json: bool = False
-    """Print one JSON object as the last line."""
-
-    def rounds(self, count: int) -> int:
-        """How often contenders take turns."""
-        return 1 if self.smoke else count
 
 
 @functools.cache
@@ -95,40 +80,33 @@ def ours(params: Any, batch: tokens.Tokens) -> Any:
 
 def uniform(options: Options) -> dict[str, Any]:
     """Inference on batches of one length."""
-    machine = _machine.Machine(options.smoke)
+    machine = _benchmark.Machine(options.smoke)
     found: dict[str, Any] = {"tokens_per_second": {}, "ratios": {}, "ratios_bfloat16": {}, "gemm_shares": {}}
-    apart = 0.0
+    apart = []
     for length in LENGTHS:
         batch = uniform_batch(length, options)
         other = theirs().tensors(batch.ids, batch.types, batch.mask)
         here = jax.device_put(batch)
-        apart = max(
-            apart, float(np.abs(np.asarray(ours(base().params, here)) - theirs().features(other).numpy()).max())
-        )
-        seconds = _machine.turns(
-            {
-                "ours": lambda i, here=here: ours(base().params, here).block_until_ready(),
-                "theirs": lambda i, other=other: theirs().features(other),
-                "theirs_bfloat16": lambda i, other=other: theirs().features(other, half=True),
-                "multiply": machine.multiply,
-            },
-            options.rounds(8),
-        )
-        rate = 2 * machine.size**3 / seconds["multiply"]
-        names = ("ours", "theirs", "theirs_bfloat16")
-        found["tokens_per_second"][str(length)] = {name: round(batch.ids.size / seconds[name]) for name in names}
-        found["ratios"][str(length)] = round(seconds["theirs"] / seconds["ours"], 3)
-        found["ratios_bfloat16"][str(length)] = round(seconds["theirs_bfloat16"] / seconds["ours"], 3)
-        found["gemm_shares"][str(length)] = round(operations(batch.ids.shape) / seconds["ours"] / rate, 3)
-    found["ratio_uniform"] = _mean(found["ratios"])
-    found["ratio_bfloat16"] = _mean(found["ratios_bfloat16"])
-    found["gemm_share"] = _mean(found["gemm_shares"])
-    found["difference"] = apart
-    found["checks"] = {
-        "1.05 times PyTorch": found["ratio_uniform"] >= 1.05,
-        "the same features": apart < 1e-4,
-    }
-    return found
+        apart.append(np.abs(np.asarray(ours(base().params, here)) - theirs().features(other).numpy()).max())
+        contenders = {
+            "ours": lambda here=here: ours(base().params, here).block_until_ready(),
+            "theirs": lambda other=other: theirs().features(other),
+            "theirs_bfloat16": lambda other=other: theirs().features(other, half=True),
+        }
+        seconds = _benchmark.turns(contenders | {"multiply": machine.multiply}, options.rounds(8))
+        least = machine.multiplying(operations(batch.ids.shape), seconds)
+        found["tokens_per_second"][str(length)] = {name: batch.ids.size / seconds[name] for name in contenders}
+        found["ratios"][str(length)] = seconds["theirs"] / seconds["ours"]
+        found["ratios_bfloat16"][str(length)] = seconds["theirs_bfloat16"] / seconds["ours"]
+        found["gemm_shares"][str(length)] = least / seconds["ours"]
+    for mean, of in (("ratio_uniform", "ratios"), ("ratio_bfloat16", "ratios_bfloat16"), ("gemm_share", "gemm_shares")):
+        found[mean] = _benchmark.mean_ratio(found[of].values())
+    curves = {"float32": found["ratios"], "PyTorch in bfloat16": found["ratios_bfloat16"]}
+    options.draw(
+        "times PyTorch's tokens a second, by tokens of a text",
+        {name: [(int(length), ratio) for length, ratio in ratios.items()] for name, ratios in curves.items()},
+    )
+    return found | {"difference": float(max(apart))}
 
 
 def operations(shape: tuple[int, ...]) -> float:
@@ -157,18 +135,14 @@ def training(options: Options) -> dict[str, Any]:
     params = jax.tree.map(jnp.array, base().params)
     state = (params, tx.init(params))
     here, other = jax.device_put(batch), theirs().tensors(batch.ids, batch.types, batch.mask)
-    import torch
 
-    other_goal = torch.tensor(goal)
-
-    def step(_: int) -> None:
+    def step() -> None:
         nonlocal state
         state = jax.block_until_ready(update(*state, here, goal))
 
-    seconds = _machine.turns({"ours": step, "theirs": lambda i: theirs().step(other, other_goal)}, options.rounds(12))
-    rate = {name: round(batch.ids.size / value) for name, value in seconds.items()}
-    ratio = round(seconds["theirs"] / seconds["ours"], 3)
-    return {"tokens_per_second": rate, "ratio_training": ratio, "checks": {"as fast as PyTorch": ratio >= 1.0}}
+    seconds = _benchmark.turns({"ours": step, "theirs": lambda: theirs().step(other, goal)}, options.rounds(12))
+    rates = {name: batch.ids.size / value for name, value in seconds.items()}
+    return {"tokens_per_second": rates, "ratio_training": seconds["theirs"] / seconds["ours"]}
 
 
 def mixed(options: Options) -> dict[str, Any]:
@@ -188,32 +162,27 @@ def mixed(options: Options) -> dict[str, Any]:
 
     shuffled, in_order = padded(order), padded(by_length)
 
-    def here(packing: int) -> Callable[[int], Any]:
-        return lambda _: encode.compute(base(), encodings, packing=packing)
+    def here(packing: int) -> np.ndarray:
+        return encode.compute(base(), encodings, packing=packing)
 
-    contenders: dict[str, Callable[[int], Any]] = {
-        "buckets": here(0),
-        "packed": here(PACKED),
-        "theirs": lambda i: theirs().all_features(shuffled),
-        "theirs_sorted": lambda i: theirs().all_features(in_order),
+    contenders = {
+        "buckets": lambda: here(0),
+        "packed": lambda: here(PACKED),
+        "theirs": lambda: theirs().all_features(shuffled),
+        "theirs_sorted": lambda: theirs().all_features(in_order),
     }
-    apart = float(np.abs(here(0)(0) - here(PACKED)(0)).max())
-    seconds = _machine.turns(contenders, 1)
+    apart = float(np.abs(here(0) - here(PACKED)).max())
+    seconds = _benchmark.turns(contenders, 1)
     best = min(seconds["buckets"], seconds["packed"])
     return {
         "texts": len(encodings),
         "tokens": sum(lengths),
         "lengths": {name: int(np.percentile(lengths, q)) for name, q in (("least", 0), ("half", 50), ("most", 100))},
-        "tokens_per_second": {name: round(sum(lengths) / value) for name, value in seconds.items()},
-        "ratio_mixed": round(seconds["theirs"] / best, 3),
-        "ratio_sorted": round(seconds["theirs_sorted"] / best, 3),
-        "ratio_packed_to_buckets": round(seconds["buckets"] / seconds["packed"], 3),
+        "tokens_per_second": {name: sum(lengths) / value for name, value in seconds.items()},
+        "ratio_mixed": seconds["theirs"] / best,
+        "ratio_sorted": seconds["theirs_sorted"] / best,
+        "ratio_packed_to_buckets": seconds["buckets"] / seconds["packed"],
         "difference": apart,
-        "checks": {
-            "twice PyTorch in random order": seconds["theirs"] >= 2.0 * best,
-            "1.05 times PyTorch in order of length": seconds["theirs_sorted"] >= 1.05 * best,
-            "the same features": apart < 1e-4,
-        },
     }
 
 
@@ -222,9 +191,11 @@ def texts(options: Options) -> list[tokens.Encoding]:
     wanted = 16 if options.smoke else TEXTS
     rng = np.random.default_rng(0)
     if options.data_dir is None:
-        words = "the harbour lay quiet while somebody in town counted letters that never came".split()  # noqa: SIM905
         counts = np.exp(rng.uniform(np.log(13), np.log(64 if options.smoke else 509), wanted)).astype(int)
-        pairs = [(" ".join(rng.choice(words, n // 2)), " ".join(rng.choice(words, n - n // 2))) for n in counts]
+        pairs = [
+            (" ".join(rng.choice(_benchmark.WORDS, n // 2)), " ".join(rng.choice(_benchmark.WORDS, n - n // 2)))
+            for n in counts
+        ]
     else:
         pairs = []
         for name in ("LaMP_2M", "LaMP_3", "LaMP_4"):
@@ -253,52 +224,21 @@ def long(options: Options) -> dict[str, Any]:
     forward = {str(length): measured("forward", length) for length in LONG}
     train = measured("train", LONG[-1])
     first, last = (forward[str(length)] for length in (LONG[0], LONG[-1]))
-    growth = last["planned"] / first["planned"] / (LONG[-1] / LONG[0])
     return {
-        "planned_megabytes": {name: round(one["planned"] / 1e6, 1) for name, one in forward.items()},
-        "peak_megabytes": {name: round(one["peak"] / 1e6, 1) for name, one in forward.items()},
-        "seconds": {name: round(one["seconds"], 3) for name, one in forward.items()},
+        "planned_megabytes": {name: one["planned"] / 1e6 for name, one in forward.items()},
+        "peak_megabytes": {name: one["peak"] / 1e6 for name, one in forward.items()},
+        "seconds": {name: one["seconds"] for name, one in forward.items()},
         # 1 = memory grows as the length does; a quadratic form has 4.
-        "longformer_memory_growth": round(growth, 3),
-        "training_peak_gigabytes": round(train["whole"] / 1e9, 2),
-        "training_seconds": round(train["seconds"], 2),
-        "checks": {"memory linear in the length": growth <= 1.1},
+        "longformer_memory_growth": last["planned"] / first["planned"] / (LONG[-1] / LONG[0]),
+        "training_peak_gigabytes": train["whole"] / 1e9,
+        "training_seconds": train["seconds"],
     }
 
 
-def page(found: Mapping[str, Any]) -> str:
-    """Ratios by length."""
-    label = "times PyTorch's tokens a second, by tokens of a text"
-    series = {
-        name: [(int(length), value) for length, value in found[key].items()]
-        for name, key in (("float32", "ratios"), ("PyTorch in bfloat16", "ratios_bfloat16"))
-    }
-    style = "polyline{fill:none;stroke:#246}.c1{stroke:#a42}.grid{stroke:#ddd}text{font:12px sans-serif}"
-    drawn = plots.lines(series, label)
-    return f"<!doctype html><meta charset=utf-8><style>{style}</style><p>{html.escape(label)}</p>{drawn}"
-
-
-PARTS = {"uniform": uniform, "training": training, "mixed": mixed, "longformer": long}
-
-
-def main(options: Options) -> None:
-    """Measures, prints tables, and exits with 1 where a check is false."""
-    if set(options.parts) - {"longformer"} and importlib.util.find_spec("torch") is None:
-        sys.exit("all parts but longformer need PyTorch: pip install -r requirements/parity.txt")
-    found: dict[str, Any] = {}
-    for part in options.parts:
-        found[part] = PARTS[part](options)
-        _machine.show(part, found[part])
-    if options.plot is not None and "uniform" in found:
-        options.plot.write_text(page(found["uniform"]))
-    _machine.end(
-        found, ("ratio_", "gemm_share", "longformer_", "training_peak"), as_json=options.json, smoke=options.smoke
-    )
-
-
-def _mean(values: Mapping[str, float]) -> float:
-    return round(float(np.exp(np.mean(np.log(list(values.values()))))), 3)
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Options))
+main = _benchmark.Benchmark(
+    parts={"uniform": uniform, "training": training, "mixed": mixed, "longformer": long},
+    figures=("ratio_", "gemm_share", "longformer_", "training_peak"),
+    least={"ratio_uniform": 1.05, "ratio_training": 1, "ratio_mixed": 2, "ratio_sorted": 1.05},
+    most={"difference": 1e-4, "longformer_memory_growth": 1.1},
+    torch=("uniform", "training", "mixed"),
+)

@@ -16,31 +16,23 @@ what is shared read; the products of the forward and the backward pass. Its time
 measured rate of copying and operations over the measured rate of a large product, as if the two overlapped fully.
 """
 
-import contextlib
 import dataclasses
-import importlib.util
-import os
-import pathlib
-import sys
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
-import tyro
 
-from experiments.benchmarks import _heads_ragged, _heads_shards, _machine
-from hydrajax.evaluation import markup
-from hydrajax.evaluation.report import parts, plots
+from experiments.benchmarks import _benchmark, _heads_ragged, _heads_shards
 from hydrajax.nn import heads as families
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import losses, optimizers, step
 from hydrajax.training import state as states
 from hydrajax.training.examples import Batch
 
-Part = Literal["flatness", "one_hot", "sparse", "ragged", "shards"]
+Part = Literal["flatness", "sparse", "one_hot", "ragged", "shards"]
 USERS, EXAMPLES, D = 64, 20, 384
 BANKS = {
     "mlp": (100, 1_000, 4_000),
@@ -50,34 +42,18 @@ BANKS = {
 }
 COMPARED = {"linear": 300_000, "low_rank_mlp": 10_000, "mlp": 1_000}
 ROUNDS = {"mlp": 20, "low_rank_mlp": 30, "linear": 60, "simplex": 60}  # turns
-LIMITS = {"mlp": 1.10, "low_rank_mlp": 1.15, "linear": 1.25, "simplex": 1.25}
-KEYS = {
-    "mlp": "flatness_mlp_1e2_to_4e3",
-    "low_rank_mlp": "flatness_low_rank_1e4_to_1e5",
-    "linear": "flatness_linear_1e4_to_1e6",
-    "simplex": "flatness_simplex_1e4_to_1e6",
-}
 ONE_HOT = (10, 100, 500)
+TITLE = "Time of a step over its time with the smallest bank, against log10 of the users in the bank"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(_benchmark.Compared):
     """The gathered step against the size of the bank, PyTorch, and the machine."""
 
-    parts: tuple[Part, ...] = ("flatness", "sparse", "one_hot", "ragged", "shards")
+    parts: tuple[Part, ...] = get_args(Part)
     """Which parts."""
-    smoke: bool = False
-    """Tiny banks and few rounds: whether it runs, not how fast."""
-    plot: pathlib.Path | None = None
-    """An HTML file for the curves."""
     seed: int = 0
     """Of features and of who is in a step."""
-    json: bool = False
-    """Print one JSON object as the last line."""
-
-    def rounds(self, count: int) -> int:
-        """How often contenders take turns."""
-        return 1 if self.smoke else count
 
     def users(self, count: int) -> int:
         """The size of a bank."""
@@ -111,7 +87,7 @@ class Bank:
 
 def batches(
     options: Options, capacity: int, users: int = USERS, examples: int | None = None, d: int | None = None
-) -> list[Any]:
+) -> list[Batch]:
     """Batches on the device, together more than a processor's cache; users are drawn at random from the bank."""
     rng = np.random.default_rng(options.seed)
     made = []
@@ -131,254 +107,168 @@ def batches(
     return jax.device_put(made)
 
 
-def floor(machine: _machine.Machine, name: str, row: int, seconds: Mapping[str, float]) -> dict[str, float]:
-    """Bytes and operations of a step, and the shortest time for them."""
+def floor(machine: _benchmark.Machine, name: str, row: int, seconds: Mapping[str, float]) -> dict[str, float]:
+    """Bytes and operations of a step, and the shortest seconds for them."""
     n = USERS * EXAMPLES
     width = {"mlp": 2 * D, "low_rank_mlp": D + 5 * 8, "linear": 2, "simplex": 2 * 16}[name]
     shared = {"low_rank_mlp": 4 * (D * D + D), "simplex": 4 * (D + 1) * 16}.get(name, 0)
     moved = 2 * USERS * row + 4 * n * D + shared
     operations = 2 * n * D * width
-    copying = moved / (2 * machine.source.nbytes / seconds["copy"])
-    multiplying = operations / (2 * machine.size**3 / seconds["multiply"])
-    return {"bytes": moved, "operations": operations, "copying": copying, "multiplying": multiplying}
+    return {
+        "bytes": moved,
+        "operations": operations,
+        "copying": machine.copying(moved, seconds),
+        "multiplying": machine.multiplying(operations, seconds),
+    }
 
 
 def flatness(options: Options) -> dict[str, Any]:
     """Time against the size of the bank, and against the floor."""
     found: dict[str, Any] = {"step_ms": {}, "floor": {}, "bytes_per_user": {}, "left_out": []}
-    machine, rates, shares = _machine.Machine(options.smoke), [], {}
+    machine = _benchmark.Machine(options.smoke)
+    curves = {}
     for name, sizes in BANKS.items():
+        head = jax.eval_shape(
+            lambda name=name: families.get(name).init_user(jax.random.key(0), families.Dims(features=D))
+        )
+        row = 12 * sum(leaf.size for leaf in jax.tree.leaves(head))
         made = {size: batches(options, options.users(size)) for size in sizes}
-        banks: dict[str, Bank] = {}
+        banks: dict[int, Bank] = {}
         for size in sizes:
-            row = 12 * sum(leaf.size for leaf in jax.tree.leaves(_head(name)))
             if row * options.users(size) + 1e9 > psutil.virtual_memory().available:
                 found["left_out"].append(f"{name} {size}")
-                continue
-            banks[str(size)] = Bank(name, options.users(size), made[size][0])
+            else:
+                banks[size] = Bank(name, options.users(size), made[size][0])
         small = sizes[1] if name == "mlp" else sizes[0]
         half = Bank(name, options.users(small), made[small][0], "bfloat16")
-
-        def run(bank: Bank, made: list[Any]) -> Callable[[int], None]:
-            return lambda i: bank(made[i % len(made)])
-
-        contenders = {size: run(bank, made[int(size)]) for size, bank in banks.items()}
-        contenders |= {"bfloat16": run(half, made[small]), "copy": machine.copy, "multiply": machine.multiply}
-        seconds = _machine.turns(contenders, options.rounds(ROUNDS[name]))
-        found["step_ms"][name] = {key: _ms(seconds[key]) for key in (*banks, "bfloat16")}
-        largest = max(banks, key=int)
-        found["bytes_per_user"][name] = {"float32": banks[largest].row_bytes(), "bfloat16": half.row_bytes()}
-        whole = len(banks) == len(sizes)
-        found[KEYS[name]] = round(seconds[largest] / seconds[min(banks, key=int)], 3) if whole else None
-        least = floor(machine, name, banks[largest].row_bytes(), seconds)
-        share = max(least["copying"], least["multiplying"]) / seconds[largest]
-        shares[name] = (share, (least["copying"] + least["multiplying"]) / seconds[largest])
-        found["floor"][name] = {
-            "megabytes": round(least["bytes"] / 1e6, 2),
-            "megaoperations": round(least["operations"] / 1e6, 1),
-            "copying_ms": _ms(least["copying"]),
-            "multiplying_ms": _ms(least["multiplying"]),
-            "share": round(share, 3),
-        }
-        rates.append((2 * machine.source.nbytes / seconds["copy"], 2 * machine.size**3 / seconds["multiply"]))
-        del banks, half, contenders
-    found["copied_gb_per_second"], found["gflops"] = (round(float(r) / 1e9, 1) for r in np.median(rates, axis=0))
-    found["floor_share"] = _mean([share for share, _ in shares.values()])
-    # As if nothing overlapped: what one core after another would need.
-    found["floor_share_in_turn"] = _mean([share for _, share in shares.values()])
-    # A ratio that could not be measured is not kept either.
-    kept = {name: found[key] is not None and found[key] <= LIMITS[name] for name, key in KEYS.items()}
-    found["checks"] = {f"{name} within {LIMITS[name]}": held for name, held in kept.items()}
-    found["checks"]["a quarter of the floor"] = found["floor_share"] >= 0.25
+        steps = {str(size): _benchmark.over(bank, zip(made[size])) for size, bank in banks.items()}
+        steps["bfloat16"] = _benchmark.over(half, zip(made[small]))
+        machines = {"copy": machine.copy, "multiply": machine.multiply}
+        seconds = _benchmark.turns(steps | machines, options.rounds(ROUNDS[name]))
+        found["step_ms"][name] = _benchmark.milliseconds({key: seconds[key] for key in steps})
+        times = {size: seconds[str(size)] / seconds[str(min(banks))] for size in banks}
+        curves[name] = [(float(np.log10(size)), ratio) for size, ratio in times.items()]
+        largest = max(banks)
+        row = banks[largest].row_bytes()
+        found["bytes_per_user"][name] = {"float32": row, "bfloat16": half.row_bytes()}
+        # A ratio that could not be measured is not kept either.
+        found[f"flatness_{name}"] = times[largest] if len(banks) == len(sizes) else None
+        least = floor(machine, name, row, seconds)
+        share = max(least["copying"], least["multiplying"]) / seconds[str(largest)]
+        found["floor"][name] = least | {"share": share}
+        del banks, half, steps
+    options.draw(TITLE, curves)
+    found["floor_share"] = _benchmark.mean_ratio(of["share"] for of in found["floor"].values())
     return found
 
 
 def sparse(options: Options) -> dict[str, Any]:
     """Against the two forms that a competent PyTorch user writes, each with one thread and with all."""
-    other = _torch()
-    # `difference` is that of the heads after three updates, over how far the updates moved them.
-    found: dict[str, Any] = {"step_ms": {}, "ratios": {}, "difference": {}}
+    from experiments.benchmarks import _heads_torch
+
+    # `differences` are those of the heads after three updates, over how far the updates moved them.
+    found: dict[str, Any] = {"step_ms": {}, "ratios": {}, "differences": {}}
     for name, size in COMPARED.items():
         capacity = options.users(size)
         made = batches(options, capacity)
         bank = Bank(name, capacity, made[0])
-        start = np.concatenate([np.asarray(leaf).reshape(capacity, -1) for leaf in jax.tree.leaves(bank.state.bank)], 1)
-        plain = [_tensors(batch) for batch in made]
-        forms = {
-            kind.__name__.lower(): kind(name, start, bank.state.shared) for kind in (other.Sparse, other.Functional)
-        }
-        start = start[np.asarray(made[0].rows)]
-
-        def torch_step(form: Any, count: int, plain: list[Any]) -> Callable[[int], None]:
-            def run(i: int) -> None:
-                other.threads(count)
-                form.step(*plain[i % len(plain)])
-
-            return run
+        start = _flat(bank, np.arange(capacity))
+        tensors = [_heads_torch.tensors(batch.rows, batch.x, batch.targets.label) for batch in made]
+        sparse_form = _heads_torch.Sparse(name, start, bank.state.shared)
+        functional = _heads_torch.Functional(name, start, bank.state.shared)
 
         # The same updates from the same heads: they must agree before their times are compared.
         rows = np.asarray(made[0].rows)
+        start = start[rows]
         for _ in range(3):
             bank(made[0])
-            forms["functional"].step(*plain[0])
-        ours = [np.asarray(leaf)[rows].reshape(len(rows), -1) for leaf in jax.tree.leaves(bank.state.bank)]
-        theirs = forms["functional"].bank.numpy()[rows]
-        away = np.linalg.norm(np.concatenate(ours, 1) - theirs) / np.linalg.norm(theirs - start)
-        found["difference"][name] = float(away)
-        del start, ours, theirs
+            functional.step(*tensors[0])
+        theirs = functional.bank.numpy()[rows]
+        away = np.linalg.norm(_flat(bank, rows) - theirs) / np.linalg.norm(theirs - start)
+        found["differences"][name] = float(away)
 
-        contenders = {"ours": lambda i, bank=bank, made=made: bank(made[i % len(made)])}
-        for kind, form in forms.items():
-            for count in sorted({1, os.cpu_count() or 1}):
-                contenders[f"{kind}_{count}"] = torch_step(form, count, plain)
-        seconds = _machine.turns(contenders, options.rounds(ROUNDS[name] // 2))
-        found["step_ms"][name] = {key: _ms(value) for key, value in seconds.items()}
-        found["ratios"][name] = round(min(v for k, v in seconds.items() if k != "ours") / seconds["ours"], 2)
-        del bank, forms, contenders
-    found["ratio_sparse_adam"] = _mean(list(found["ratios"].values()))
-    found["checks"] = {
-        "1.5 times the fastest PyTorch form": found["ratio_sparse_adam"] >= 1.5,
-        "the same heads as PyTorch's": max(found["difference"].values()) < 1e-2,
-    }
+        contenders = {"ours": _benchmark.over(bank, zip(made))}
+        for kind, form in (("sparse", sparse_form), ("functional", functional)):
+            for count in sorted({1, _benchmark.CORES}):
+                contenders[f"{kind}_{count}"] = _benchmark.over(_heads_torch.with_threads(count, form.step), tensors)
+        seconds = _benchmark.turns(contenders, options.rounds(ROUNDS[name] // 2))
+        found["step_ms"][name] = _benchmark.milliseconds(seconds)
+        found["ratios"][name] = min(v for k, v in seconds.items() if k != "ours") / seconds["ours"]
+        del bank, sparse_form, functional, contenders
+    found["ratio_sparse_adam"] = _benchmark.mean_ratio(found["ratios"].values())
+    found["difference"] = max(found["differences"].values())
     return found
 
 
 def one_hot(options: Options) -> dict[str, Any]:
     """Against one-hot masks times stacked heads and a dense AdamW; batches of 64 examples."""
-    other = _torch()
-    other.threads(os.cpu_count() or 1)
+    from experiments.benchmarks import _heads_torch
+
     d = 64 if options.smoke else 768
     found: dict[str, Any] = {"step_ms": {}}
-    memory: dict[str, float] = {}
     for count in ONE_HOT:
         users = min(count, USERS)
         made = batches(options, count, users, -(-USERS // users), d)
-        plain = []
+        tensors = []
         for i, batch in enumerate(made):
             # 64 examples in all: the last slots of some users are padding.
             mask = (np.arange(batch.x.shape[1] * users) < USERS).reshape(-1, users).T
             made[i] = batch.replace(targets=batch.targets.replace(mask=jnp.asarray(mask)))
-            rows, x, label = (np.array(leaf) for leaf in (batch.rows, batch.x, batch.targets.label))
-            user = np.repeat(rows[:, None], x.shape[1], 1)
-            plain.append(_tensors_of(user[mask], x[mask], label[mask]))
-        before = _resident()
-        bank = Bank("mlp", count, made[0], d=d)
-        bank(made[0])
-        between = _resident()
-        dense = other.Dense(count, d)
-        dense.step(*plain[0])
-        memory = {"ours": (between - before) / count, "one_hot": (_resident() - between) / count}
+            user = np.repeat(np.asarray(batch.rows)[:, None], batch.x.shape[1], 1)
+            tensors.append(_heads_torch.tensors(user[mask], batch.x[mask], batch.targets.label[mask]))
+        bank, dense = Bank("mlp", count, made[0], d=d), _heads_torch.Dense(count, d)
         contenders = {
-            "ours": lambda i, bank=bank, made=made: bank(made[i % len(made)]),
-            "one_hot": lambda i, dense=dense, plain=plain: dense.step(*plain[i % len(plain)]),
+            "ours": _benchmark.over(bank, zip(made)),
+            "one_hot": _benchmark.over(_heads_torch.with_threads(_benchmark.CORES, dense.step), tensors),
         }
-        seconds = _machine.turns(contenders, options.rounds(2 if count > 100 else 4))
-        found["step_ms"][str(count)] = {key: _ms(value) for key, value in seconds.items()}
-        found[f"ratio_one_hot_{count}"] = round(seconds["one_hot"] / seconds["ours"], 2)
+        seconds = _benchmark.turns(contenders, options.rounds(2 if count > 100 else 4))
+        found["step_ms"][str(count)] = _benchmark.milliseconds(seconds)
+        found[f"ratio_one_hot_{count}"] = seconds["one_hot"] / seconds["ours"]
         del bank, dense, contenders
-    total = psutil.virtual_memory().total
-    # Measured on the largest bank, where what both need beside the bank weighs least.
-    found["bytes_per_user"] = {name: round(value) for name, value in memory.items()}
-    found["largest_bank"] = {name: int(total / max(1.0, value)) for name, value in memory.items()}
-    found["memory_bytes"] = total
-    found["checks"] = {
-        "twice as fast with 10 users": found["ratio_one_hot_10"] >= 2,
-        "ten times with 500": found["ratio_one_hot_500"] >= 10,
-    }
     return found
 
 
 def ragged(options: Options) -> dict[str, Any]:
     """Users with 1 to 500 examples: padding by bucket against sorted rows and `jax.lax.ragged_dot`."""
     users, d = (8, 32) if options.smoke else (USERS, D)
-    found = _heads_ragged.measure(users, d, lambda ways: _machine.turns(ways, options.rounds(3)))
-    checks = {
-        "buckets are the fastest": min(found["ratio_ragged"], found["ratio_longest"]) >= 1.0,
-        "the same gradients": found["difference"] < 1e-2,
-    }
-    return found | {"checks": checks}
+    return _heads_ragged.measure(users, d, rounds=options.rounds(3))
 
 
 def larger_than_memory(options: Options) -> dict[str, Any]:
     """`low_rank_mlp` heads in files of 31 GB, against a bank that is in memory."""
     inside = options.users(20_000)
-    like = batches(options, inside)
-    held = Bank("low_rank_mlp", inside, like[0])
-    found = _heads_shards.measure(
-        held.scorer,
-        held.tx,
-        held.update,
-        held.state,
-        lambda users, seed: jax.device_get(batches(dataclasses.replace(options, seed=seed), users)),
-        users=options.users(400_000),
-        steps=4 if options.smoke else 32,
-        turns=options.rounds(4),
-    )
-    return found | {"checks": {}}
+    bank = Bank("low_rank_mlp", inside, batches(options, inside)[0])
+
+    def made(users: int, seed: int) -> list[Batch]:
+        return jax.device_get(batches(dataclasses.replace(options, seed=seed), users))
+
+    steps = 4 if options.smoke else 32
+    return _heads_shards.measure(bank, made, users=options.users(400_000), steps=steps, turns=options.rounds(4))
 
 
-def page(found: Mapping[str, Any]) -> str:
-    """An HTML page with the curves: time over time of the smallest bank, against log10 of the users."""
-    curves = {}
-    for name, times in found["step_ms"].items():
-        sizes = sorted(int(key) for key in times if key.isdigit())
-        curves[name] = [(float(np.log10(size)), times[str(size)] / times[str(sizes[0])]) for size in sizes]
-    title = "Time of a step over its time with the smallest bank, against log10 of the users in the bank"
-    heading = markup.element("h1", "The gathered step")
-    return parts.page("The gathered step", heading, markup.element("p", title), plots.lines(curves, title))
+def _flat(bank: Bank, rows: np.ndarray) -> np.ndarray:
+    """The heads of these rows of the bank, [U, P]."""
+    leaves = jax.tree.leaves(bank.state.bank)
+    return np.concatenate([np.asarray(leaf)[rows].reshape(len(rows), -1) for leaf in leaves], axis=1)
 
 
-PARTS = {"flatness": flatness, "one_hot": one_hot, "sparse": sparse, "ragged": ragged, "shards": larger_than_memory}
-
-
-def main(options: Options) -> None:
-    """Measures, prints tables, and exits with 1 where a check is false."""
-    if set(options.parts) & {"one_hot", "sparse"} and importlib.util.find_spec("torch") is None:
-        sys.exit("the parts one_hot and sparse need PyTorch: pip install -r requirements/parity.txt")
-    found: dict[str, Any] = {}
-    for part in options.parts:
-        found[part] = PARTS[part](options)
-        _machine.show(part, found[part])
-    if options.plot is not None and "flatness" in found:
-        options.plot.write_text(page(found["flatness"]))
-    _machine.end(found, ("flatness_", "ratio_", "floor_share"), as_json=options.json, smoke=options.smoke)
-
-
-def _head(name: str) -> Any:
-    return jax.eval_shape(lambda: families.get(name).init_user(jax.random.key(0), families.Dims(features=D)))
-
-
-def _torch() -> Any:
-    from experiments.benchmarks import _heads_torch
-
-    return _heads_torch
-
-
-def _tensors(batch: Batch) -> Any:
-    return _tensors_of(*(np.array(leaf) for leaf in (batch.rows, batch.x, batch.targets.label)))
-
-
-def _tensors_of(rows: np.ndarray, x: np.ndarray, label: np.ndarray) -> Any:
-    import torch
-
-    return torch.tensor(rows.astype(np.int64)), torch.tensor(x), torch.tensor(label)
-
-
-def _resident() -> int:
-    with contextlib.suppress(AttributeError, OSError):
-        import ctypes
-
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory, which is nobody's
-    return psutil.Process().memory_info().rss
-
-
-def _mean(values: list[float]) -> float:
-    return round(float(np.exp(np.mean(np.log(values)))), 3)
-
-
-def _ms(seconds: float) -> float:
-    return round(1e3 * seconds, 3)
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Options))
+main = _benchmark.Benchmark(
+    parts={"flatness": flatness, "sparse": sparse, "one_hot": one_hot, "ragged": ragged, "shards": larger_than_memory},
+    figures=("flatness_", "ratio_", "floor_share"),
+    least={
+        "floor_share": 0.25,
+        "ratio_sparse_adam": 1.5,
+        "ratio_one_hot_10": 2,
+        "ratio_one_hot_500": 10,
+        "ratio_ragged": 1,
+        "ratio_longest": 1,
+    },
+    most={
+        "flatness_mlp": 1.10,
+        "flatness_low_rank_mlp": 1.15,
+        "flatness_linear": 1.25,
+        "flatness_simplex": 1.25,
+        "difference": 1e-2,
+    },
+    torch=("sparse", "one_hot"),
+)

@@ -2,10 +2,10 @@
 
 Source    simulated LaMP_4 files that this script writes: profiles of 10 to 60 records of 50 to 150 words, drawn from a
           small vocabulary. The LLM is the scripted stand-in, so that what is measured is the run itself.
-Command   python -m experiments.benchmarks.memory [--json]
+Command   python -m experiments.benchmarks memory [--json]
 Expected  a peak of about 2.2 GiB; the exit code is 1 above the limit of 4 GiB.
 Cost      5 minutes on 2 cores, one of them busy; nothing in money.
-Smoke     python -m experiments.benchmarks.memory --train-users 6 --dev-users 3        (under a minute)
+Smoke     python -m experiments.benchmarks memory --train-users 6 --dev-users 3        (under a minute)
 """
 
 import dataclasses
@@ -20,8 +20,7 @@ import tempfile
 import time
 from typing import Any, Literal
 
-import tyro
-
+from experiments.benchmarks import _benchmark
 from hydrajax.data import tasks
 
 LIMIT = 4 * 2**30
@@ -43,7 +42,7 @@ VOCABULARY = COMMON.split()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(_benchmark.Options):
     """Peak memory of a run with the scripted LLM."""
 
     train_users: int = 100
@@ -54,8 +53,6 @@ class Options:
     """Sizes of the run, as in `hydrajax run --preset`."""
     seed: int = 0
     """Of the simulated data."""
-    json: bool = False
-    """Print one JSON object as the last line."""
 
 
 def measure(options: Options) -> dict[str, Any]:
@@ -85,15 +82,10 @@ def measure(options: Options) -> dict[str, Any]:
         "dev_users": options.dev_users,
         "preset": options.preset,
         "calls": found["llm"]["calls"],
-        "seconds": round(seconds, 1),
-        "peak_bytes": peak_bytes(),
+        "seconds": seconds,
+        "peak_bytes": _benchmark.peak_bytes(resource.RUSAGE_CHILDREN),
         "limit_bytes": LIMIT,
     }
-
-
-def peak_bytes() -> int:
-    """The largest resident memory that a finished child process had; Linux counts in KiB, macOS in bytes."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def write_data(folder: pathlib.Path, options: Options) -> None:
@@ -119,19 +111,4 @@ def _item(rng: random.Random) -> dict[str, str]:
     return {"text": " ".join(text), "title": " ".join(title)}
 
 
-def main() -> None:
-    """Measures, prints, and exits with 1 above the limit."""
-    options = tyro.cli(Options, description=__doc__)
-    found = measure(options)
-    gib = found["peak_bytes"] / 2**30
-    print(
-        f"{found['train_users']} + {found['dev_users']} users, preset {found['preset']}: peak {gib:.2f} GiB of "
-        f"{LIMIT / 2**30:.0f}, {found['calls']:,} calls of the scripted LLM, {found['seconds']:.0f} s"
-    )
-    if options.json:
-        print(json.dumps(found))
-    raise SystemExit(found["peak_bytes"] > LIMIT)
-
-
-if __name__ == "__main__":
-    main()
+main = _benchmark.Benchmark(parts={"run": measure}, figures=("",), most={"peak_bytes": LIMIT})

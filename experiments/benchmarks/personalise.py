@@ -7,35 +7,29 @@ Expected  at most .002 s a user for two epochs over 100 examples (`mlp`), on two
           the loop; 64 settings in at most half the time of 64 warm fits for `linear` and `simplex`, and in no more
           for `mlp`; one compilation.
 Cost      about 5 minutes on 2 cores; nothing in money.
-Smoke     python -m experiments.benchmarks personalise --users 8 --repeats 1 --settings 4 --features 8
-          --encoded-users 0                                                              (seconds)
+Smoke     python -m experiments.benchmarks personalise --parts fits sweeps --users 8 --repeats 1
+          --settings 4 --features 8                                                      (seconds)
 """
 
 import dataclasses
 import functools
-import html
-import json
-import pathlib
 import random
-import statistics
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rich.console
-import rich.table
-import tyro
 
-from hydrajax.evaluation.report import plots
+from experiments.benchmarks import _benchmark
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
 from hydrajax.training import head_fits, losses, optimizers, programs, rows
 
-WORDS = (20, 150)  # of a pair of texts
+Part = Literal["fits", "encoding", "sweeps"]
+LENGTHS = (20, 150)  # words of a pair of texts
 VMAPPED = (2, 8, 16, 64)
 BATCHES = (20, 25, 50, 100)
 SETTING = head_fits.Setting()
@@ -43,9 +37,11 @@ TX = optimizers.adamw(SETTING.learning_rate, SETTING.weight_decay)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(_benchmark.Drawn):
     """Personalisation of many users on cached features."""
 
+    parts: tuple[Part, ...] = get_args(Part)
+    """Which parts."""
     family: str = "mlp"
     """Of the heads that are fitted; the sweeps have their own."""
     users: int = 1000
@@ -65,13 +61,9 @@ class Options:
     sweep_users: int = 64
     """Of the sweeps; `mlp` takes an eighth of them."""
     encoded_users: int = 4
-    """Whose pairs are encoded; 0 leaves encoding out."""
+    """Whose pairs are encoded."""
     repeats: int = 5
     """Timings of which the median is taken, interleaved."""
-    plot: pathlib.Path | None = None
-    """A page with seconds a user by batch size and layout."""
-    json: bool = False
-    """Print one JSON object as the last line."""
 
 
 def make(users: int, options: Options) -> examples_.Examples:
@@ -89,30 +81,8 @@ def make(users: int, options: Options) -> examples_.Examples:
     )
 
 
-class Seconds(NamedTuple):
-    """By the clock, and of all cores together: on a machine that others use as well the second is steadier."""
-
-    wall: float
-    cpu: float
-
-
-def interleaved(ways: dict[Any, Callable[[], Any]], repeats: int) -> dict[Any, Seconds]:
-    """Median seconds of each way, after one run of each that compiles."""
-    seconds: dict[Any, list[Seconds]] = {name: [] for name in ways}
-    for repeat in range(repeats + 1):
-        for name, run in ways.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            run()
-            if repeat:
-                seconds[name].append(Seconds(time.perf_counter() - wall, time.process_time() - cpu))
-    return {
-        name: Seconds(*(statistics.median(part) for part in zip(*values, strict=True)))
-        for name, values in seconds.items()
-    }
-
-
 @functools.cache
-def parts(name: str, features: int) -> tuple[heads.Family, Any, Any]:
+def start_of(name: str, features: int) -> tuple[heads.Family, Any, Any]:
     """(family, what its users share, where heads start)."""
     family, dims = heads.get(name), heads.Dims(features=features)
     made = jax.jit(lambda key: (family.init_shared(key, dims), family.init_user(key, dims)))(jax.random.key(0))
@@ -121,7 +91,7 @@ def parts(name: str, features: int) -> tuple[heads.Family, Any, Any]:
 
 def together(data: examples_.Examples, options: Options, *, users: int, batch: int, parallel: int | None) -> Any:
     """The fit of all users, `parallel` side by side."""
-    family, shared, start = parts(options.family, options.features)
+    family, shared, start = start_of(options.family, options.features)
     problem = head_fits.Problem(
         family=family,
         loss="cross_entropy",
@@ -138,7 +108,7 @@ def together(data: examples_.Examples, options: Options, *, users: int, batch: i
 
 def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) -> list[Any]:
     """The same updates in a Python loop: one jitted call a mini-batch, with the head's buffers donated."""
-    family, shared, start = parts(options.family, options.features)
+    family, shared, start = start_of(options.family, options.features)
     update = _update(family, options.examples)
     rng = np.random.default_rng(0)
     found = []
@@ -175,25 +145,28 @@ def _update(family: heads.Family, examples: int) -> Any:
     return update
 
 
-def encoding(options: Options) -> float:
+def encoding(options: Options) -> dict[str, Any]:
     """Seconds a user for the features of 100 pairs of texts of random length, nothing cached."""
     base = encode.load_base()
     rng = random.Random(0)
-    words = "the harbour lay quiet while somebody in town counted letters that never came".split()  # noqa: SIM905
 
     def pairs(count: int) -> list[tuple[str, str]]:
-        return [tuple(" ".join(rng.choices(words, k=rng.randint(*WORDS) // 2)) for _ in "ab") for _ in range(count)]
+        return [
+            tuple(" ".join(rng.choices(_benchmark.WORDS, k=rng.randint(*LENGTHS) // 2)) for _ in "ab")
+            for _ in range(count)
+        ]
 
     encode.encode_pairs(base, pairs(options.examples))  # compiles the usual lengths
     wanted = pairs(options.encoded_users * options.examples)
     start = time.perf_counter()
     encode.encode_pairs(base, wanted)
-    return (time.perf_counter() - start) / options.encoded_users
+    seconds = (time.perf_counter() - start) / options.encoded_users
+    return {"encoding_seconds_per_user": seconds, "scaled_from_users": options.encoded_users}
 
 
 def sweeps(options: Options) -> dict[str, Any]:
     """Every family's settings in one program, over as many warm fits."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"families": {}}
     side = max(1, round(options.settings**0.5))
     grid = head_fits.product(learning_rate=np.geomspace(1e-4, 1e-2, side), weight_decay=np.linspace(0.0, 0.3, side))
     settings = {
@@ -204,7 +177,7 @@ def sweeps(options: Options) -> dict[str, Any]:
     for name, chosen in settings.items():
         users = max(1, options.sweep_users // (8 if name == "mlp" else 1))
         data = make(users, options)
-        family, shared, start = parts(name, options.features)
+        family, shared, start = start_of(name, options.features)
         common = {"num_users": users, "shared": shared, "start": start, "epochs": options.epochs}
         arrays = {field: getattr(data, field) for field in ("x", "user", "label")}
 
@@ -220,16 +193,15 @@ def sweeps(options: Options) -> dict[str, Any]:
         start_time = time.perf_counter()
         one_program()
         first = time.perf_counter() - start_time
-        compilations = _programs(family, options) - before
-        seconds = interleaved({"one": one_program, "many": warm_fits}, max(1, options.repeats // 2))
-        found[name] = {
+        found[f"compilations_{name}"] = _programs(family, options) - before
+        seconds = _benchmark.timed({"one": one_program, "many": warm_fits}, max(1, options.repeats // 2), calls=1)
+        found[f"sweep_{name}"] = seconds["one"].wall / seconds["many"].wall
+        found["families"][name] = {
             "users": users,
             "settings": len(chosen),
             "first_seconds": first,
             "seconds": seconds["one"].wall,
             "warm_fits_seconds": seconds["many"].wall,
-            "ratio": seconds["one"].wall / seconds["many"].wall,
-            "compilations": compilations,
         }
     return found
 
@@ -242,112 +214,46 @@ def _programs(family: heads.Family, options: Options) -> int:
     return sum(programs.exact(family, "cross_entropy", few, over)._cache_size() for few in (True, False))
 
 
-def measure(options: Options) -> dict[str, Any]:
-    """All figures; see the module."""
+def fits(options: Options) -> dict[str, Any]:
+    """A user's time by layout and examples in an update, and that of everybody by the layout that is taken."""
     sample = min(options.sample, options.users)
     data, everybody = make(sample, options), make(options.users, options)
-    chosen = options.batch_examples
-    ways: dict[Any, Callable[[], Any]] = {}
+    chosen, first = options.batch_examples, BATCHES[0]
+    ways: dict[tuple[str, int], Callable[[], Any]] = {}
     for batch in sorted({*BATCHES, chosen}):
-        fit = functools.partial(together, data, options, users=sample)
-        ways["in turn", batch] = functools.partial(fit, batch=batch, parallel=None)
+        fit = functools.partial(together, data, options, users=sample, batch=batch)
+        ways["in turn", batch] = functools.partial(fit, parallel=None)
         ways["loop", batch] = functools.partial(loop, data, options, users=sample, batch=batch)
-        if batch in (BATCHES[0], chosen):
-            for users in VMAPPED:
-                if users <= sample:
-                    ways[f"{users} side by side", batch] = functools.partial(fit, batch=batch, parallel=users)
-    timed = interleaved(ways, options.repeats)
-    seconds = {name: value.wall / sample for name, value in timed.items()}
-    whole = interleaved(
-        {
-            batch: functools.partial(
-                together,
-                everybody,
-                options,
-                users=options.users,
-                batch=batch,
-                parallel=rows.users_in_parallel(),
-            )
-            for batch in sorted({BATCHES[0], chosen})
-        },
-        max(1, options.repeats // 2),
-    )
+        for users in VMAPPED if batch in (first, chosen) else ():
+            if users <= sample:
+                ways[f"{users} side by side", batch] = functools.partial(fit, parallel=users)
+    times = _benchmark.timed(ways, options.repeats, calls=1)
+    fit = functools.partial(together, everybody, options, users=options.users, parallel=rows.users_in_parallel())
+    taken = {batch: functools.partial(fit, batch=batch) for batch in sorted({first, chosen})}
+    whole = _benchmark.timed(taken, max(1, options.repeats // 2), calls=1)
     found: dict[str, Any] = {
         "users": options.users,
         "examples": options.examples,
         "epochs": options.epochs,
         "batch_examples": chosen,
         "backend": jax.default_backend(),
-        "seconds_per_user": whole[chosen].wall / options.users,
-        "cpu_seconds_per_user": whole[chosen].cpu / options.users,
-        f"seconds_per_user_batch_{BATCHES[0]}": whole[BATCHES[0]].wall / options.users,
-        f"cpu_seconds_per_user_batch_{BATCHES[0]}": whole[BATCHES[0]].cpu / options.users,
-        "ratio_loop": seconds["loop", chosen] / seconds["in turn", chosen],
-        f"ratio_loop_batch_{BATCHES[0]}": seconds["loop", BATCHES[0]] / seconds["in turn", BATCHES[0]],
-        "layouts": [
-            {
-                "layout": layout,
-                "batch": batch,
-                "seconds_per_user": value.wall / sample,
-                "cpu_seconds_per_user": value.cpu / sample,
-            }
-            for (layout, batch), value in timed.items()
-        ],
+        "milliseconds": {
+            f"{layout}, {batch} examples an update": {"wall": 1e3 * t.wall / sample, "cpu": 1e3 * t.cpu / sample}
+            for (layout, batch), t in times.items()
+        },
     }
-    if options.encoded_users:
-        cost = encoding(options)
-        found["encoding_seconds_per_user"] = cost
-        found["encoding_scaled_from_users"] = options.encoded_users
-        found["seconds_per_user_with_encoding"] = found["seconds_per_user"] + cost
-        found["ratio_loop_with_encoding"] = (seconds["loop", chosen] + cost) / (seconds["in turn", chosen] + cost)
-    found["sweeps"] = sweeps(options)
-    for name, values in found["sweeps"].items():
-        found[f"sweep_{name}"] = values["ratio"]
-        found[f"compilations_{name}"] = values["compilations"]
+    for batch, name in ((first, f"_batch_{first}"), (chosen, "")):
+        found[f"seconds_per_user{name}"] = whole[batch].wall / options.users
+        found[f"cpu_seconds_per_user{name}"] = whole[batch].cpu / options.users
+        found[f"ratio_loop{name}"] = times["loop", batch].wall / times["in turn", batch].wall
+    options.draw(
+        f"ms a user, {options.epochs} epochs over {options.examples} examples, by examples in an update",
+        {
+            layout: [(batch, 1e3 * t.wall / sample) for (name, batch), t in times.items() if name == layout]
+            for layout in ("in turn", "loop")
+        },
+    )
     return found
 
 
-def show(found: dict[str, Any], console: rich.console.Console) -> None:
-    """Two tables and a list."""
-    table = rich.table.Table("users", "batch", "ms a user", "ms of all cores", title="layouts")
-    for row in found["layouts"]:
-        table.add_row(
-            row["layout"],
-            str(row["batch"]),
-            *(f"{1e3 * row[key]:.2f}" for key in ("seconds_per_user", "cpu_seconds_per_user")),
-        )
-    console.print(table)
-    table = rich.table.Table("family", "users", "settings", "one program, s", "warm fits, s", "ratio", title="sweeps")
-    for name, row in found["sweeps"].items():
-        numbers = (f"{row[key]:.2f}" for key in ("seconds", "warm_fits_seconds", "ratio"))
-        table.add_row(name, str(row["users"]), str(row["settings"]), *numbers)
-    console.print(table)
-    for name, value in found.items():
-        if isinstance(value, float):
-            console.print(f"{name.replace('_', ' ')}: {value:.4g}")
-
-
-def page(found: dict[str, Any]) -> str:
-    """Milliseconds a user by batch size: heads in turn, and the loop."""
-    series = {
-        layout: [(row["batch"], 1e3 * row["seconds_per_user"]) for row in found["layouts"] if row["layout"] == layout]
-        for layout in ("in turn", "loop")
-    }
-    label = f"ms a user, {found['epochs']} epochs over {found['examples']} examples, by examples in an update"
-    style = "polyline{fill:none;stroke:#246}.c1{stroke:#a42}.grid{stroke:#ddd}text{font:12px sans-serif}"
-    drawn = plots.lines(series, label)
-    return f"<!doctype html><meta charset=utf-8><style>{style}</style><p>{html.escape(label)}</p>{drawn}"
-
-
-def main(options: Options) -> None:
-    """Measures and prints."""
-    found = measure(options)
-    show(found, rich.console.Console())
-    if options.plot is not None:
-        options.plot.write_text(page(found))
-    if options.json:
-        print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Options))
+main = _benchmark.Benchmark(parts={"fits": fits, "encoding": encoding, "sweeps": sweeps}, figures=("",))

@@ -33,17 +33,5 @@ def get_config(smoke: bool = False) -> kinds.Families:
     )
     if not smoke:
         return whole
-    return dataclasses.replace(
-        whole,
-        train_users=8,
-        dev_users=4,
-        queries_per_user=1,
-        pseudo=2,
-        shown=1,
-        alone=1,
-        seeds=1,
-        llm="scripted",
-        losses=("cross_entropy",),
-        epochs=(1,),
-        pooled_epochs=1,
-    )
+    few = {"pseudo": 2, "shown": 1, "alone": 1, "seeds": 1, "pooled_epochs": 1}
+    return dataclasses.replace(whole, losses=("cross_entropy",), epochs=(1,), **few, **kinds.SMOKE)

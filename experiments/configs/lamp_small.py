@@ -20,13 +20,4 @@ def get_config(smoke: bool = False) -> kinds.LampSmall:
     tasks = tuple(kinds.LAMP_SMALL)
     if not smoke:
         return kinds.LampSmall(tasks=tasks, preset="small")
-    return kinds.LampSmall(
-        tasks=tasks,
-        train_users=8,
-        dev_users=4,
-        queries_per_user=1,
-        llm="scripted",
-        preset="small",
-        losses=("pairwise",),
-        epochs=(0, 2),
-    )
+    return kinds.LampSmall(tasks=tasks, preset="small", losses=("pairwise",), epochs=(0, 2), **kinds.SMOKE)

@@ -11,6 +11,7 @@ from experiments import kinds
 from experiments.reports import page
 from hydrajax.data import tasks
 from hydrajax.evaluation import intervals
+from hydrajax.evaluation.report import tables as markdown_tables
 
 POOLED = "mlp, pooled head"
 LENT = "mlp, another user's head"
@@ -56,27 +57,27 @@ def of_pool(rows: Mapping[str, page.Rows], parts: page.Parts, families: Iterable
     counts = sorted({n for part in parts.values() for n in part["numbers"]})
     points = [curve_name(name, n) for name in CURVES for n in counts]
     methods = dict.fromkeys(method for m in measured.values() for method in m.methods if method not in points)
-    values = ((method, [page.value(m, method) for m in measured.values()]) for method in methods)
-    lines = page.table(["selected by", *head], values)
+    values = ((method, *(page.value(m, method) for m in measured.values())) for method in methods)
 
-    pairs = dict.fromkeys((*PAIRS, *((name, "shared") for name in families if name != "shared")))
-    for title, compared in (
-        ("difference, smallest detectable", pairs),
-        ("own records that taught", [(point, "shared") for point in points]),
-    ):
-        cells = ((f"{a} − {b}", [page.difference(m, a, b) for m in measured.values()]) for a, b in compared)
-        lines += ["", *page.table([title, *head], cells)]
+    def differences(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
+        return [[f"{a} − {b}", *(page.difference(m, a, b) for m in measured.values())] for a, b in pairs]
 
-    few: list[str] = []
-    many: list[str] = []
+    sides = [["users with few records"], ["with many"]]
     for name, of_task in rows.items():
         middle = float(np.median([row["records"] for row in of_task]))
-        few.append(_side(name, [row for row in of_task if row["records"] <= middle], seed))
-        many.append(_side(name, [row for row in of_task if row["records"] > middle], seed))
-    lines += ["", *page.table(["mlp − shared", *head], [("users with few records", few), ("with many", many)])]
+        for many, cells in enumerate(sides):
+            cells.append(_side(name, [row for row in of_task if (row["records"] > middle) == many], seed))
 
-    times = ((name, [_most_common(part["choices"].get(name, ())) for part in parts.values()]) for name in families)
-    return "\n".join([*lines, "", *page.table(["chosen loss/epochs, times", *head], times)])
+    times = ((name, *(_most_common(part["choices"].get(name, ())) for part in parts.values())) for name in families)
+    pairs = dict.fromkeys((*PAIRS, *((name, "shared") for name in families if name != "shared")))
+    blocks = {
+        "selected by": values,
+        "difference, smallest detectable": differences(pairs),
+        "own records that taught": differences((point, "shared") for point in points),
+        "mlp − shared": sides,
+        "chosen loss/epochs, times": times,
+    }
+    return "\n\n".join(markdown_tables.markdown([title, *head], of_block) for title, of_block in blocks.items())
 
 
 def measure(task: str, rows: page.Rows, seed: int) -> intervals.Measured:

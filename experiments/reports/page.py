@@ -1,7 +1,8 @@
 """What the reports of experiments share: `report.md`, whose tables stand in `results.json` too."""
 
+import importlib
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rich.text
@@ -9,28 +10,39 @@ import rich.text
 from hydrajax import files
 from hydrajax.data import tasks
 from hydrajax.evaluation import intervals, predictions, summary
+from hydrajax.runs import accounts, workbench
 from hydrajax.types import Query
 
 Rows = Sequence[Mapping[str, Any]]
 Parts = Mapping[str, Mapping[str, Any]]
-Tables = Callable[[Any, Rows, Parts], str]
 
 
-def results(tables: Tables, config: Any, rows: Rows, parts: Parts) -> tuple[Rows, dict[str, Any]]:
-    """What `run.Kind.compute` returns, of prediction rows and the facts of each part."""
-    return rows, {"experiment": config.experiment, "parts": dict(parts), "tables": tables(config, rows, parts)}
+def part(config: Any, rows: Rows, bench: workbench.Workbench, **facts: Any) -> tuple[Rows, dict[str, Any]]:
+    """`results` of one part, with what its LLM was asked."""
+    return results(config, rows, {config.part: {**facts, "llm": accounts.llm(bench.llm)}})
 
 
-def make_together(tables: Tables) -> Callable[..., tuple[Rows, dict[str, Any]]]:
-    """`run.KindInParts.together` of experiments whose parts return `results`."""
+def results(config: Any, rows: Rows, parts: Parts) -> tuple[Rows, dict[str, Any]]:
+    """What `run.Kind.compute` returns, with the tables of the experiment (`tables` in `reports/NAME.py`).
 
-    def together(
-        config: Any, out: pathlib.Path, folders: Sequence[pathlib.Path], of_parts: Sequence[Mapping[str, Any]]
-    ) -> tuple[Rows, dict[str, Any]]:
-        rows = [row for folder in folders for row in predictions.read(folder / "predictions.jsonl")]
-        return results(tables, config, rows, {name: part for one in of_parts for name, part in one["parts"].items()})
+    Args:
+      rows: prediction rows.
+      parts: the facts of each part.
+    """
+    report = importlib.import_module(f"experiments.reports.{config.experiment}")
+    return rows, {"experiment": config.experiment, "parts": dict(parts), "tables": report.tables(config, rows, parts)}
 
-    return together
+
+def together(
+    config: Any, out: pathlib.Path, folders: Sequence[pathlib.Path], of_parts: Sequence[Mapping[str, Any]]
+) -> tuple[Rows, dict[str, Any]]:
+    """See `run.KindInParts.together`: of runs that return `results`, or of runs of another kind, one a task."""
+    rows: list[Mapping[str, Any]] = []
+    parts: dict[str, Mapping[str, Any]] = {}
+    for folder, found in zip(folders, of_parts, strict=True):
+        rows += [{"task": folder.name, **row} for row in predictions.read(folder / "predictions.jsonl")]
+        parts |= found.get("parts", {folder.name: found})
+    return results(config, rows, parts)
 
 
 def row(task: tasks.Task, query: Query, texts: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -55,19 +67,13 @@ def verdicts(results: Mapping[str, Any]) -> Sequence[str]:
     return ()
 
 
-def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
-    """The lines of a Markdown table; rows without any cell are left out."""
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows if any(cells)]
-
-
 def value(measured: intervals.Measured, method: str) -> str:
     """A method on the metric that decides, with its interval; empty where it was not measured."""
     if method not in measured.methods:
         return ""
     metric = measured.metrics[0]
     cell = intervals.interval(measured, method, metric)
-    return f"{summary.number(cell.value, metric)} {summary.span(cell.low, cell.high, metric)}".rstrip()
+    return summary.with_interval(cell.value, cell.low, cell.high, metric)
 
 
 def difference(measured: intervals.Measured, a: str, b: str, detectable: str = ", {}") -> str:
@@ -76,8 +82,5 @@ def difference(measured: intervals.Measured, a: str, b: str, detectable: str = "
         return ""
     metric = measured.metrics[0]
     cell = intervals.difference(measured, a, b, metric)
-    shown = summary.number(cell.value, metric, signed=True)
-    if cell.detectable is None:
-        return shown
-    span = summary.span(cell.low, cell.high, metric, signed=True)
-    return f"{shown} {span}{detectable.format(summary.number(cell.detectable, metric))}"
+    shown = summary.with_interval(cell.value, cell.low, cell.high, metric, signed=True)
+    return shown if cell.detectable is None else shown + detectable.format(summary.number(cell.detectable, metric))

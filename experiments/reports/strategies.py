@@ -6,6 +6,7 @@ from experiments import kinds
 from experiments.reports import page
 from hydrajax.data import tasks
 from hydrajax.evaluation import intervals, summary
+from hydrajax.evaluation.report import tables as markdown_tables
 
 SHUFFLED = " (another user's profile)"
 COLUMNS = ("strategy", "own profile", "own − shuffled (smallest detectable)", "personal", "calls", "tokens in / out")
@@ -21,7 +22,8 @@ def tables(config: kinds.Strategies, rows: page.Rows, parts: page.Parts) -> str:
         title = f"{name}: {summary.title(metric)}, {len(measured.users)} users, {measured.queries} questions"
         costs = part["costs"]
         lines += ["", f"### {title}", ""]
-        lines += page.table(COLUMNS, ((f"`{s}`", _cells(measured, s, costs[s])) for s in config.compared))
+        cells = ((f"`{s}`", *_cells(measured, s, costs[s])) for s in config.compared)
+        lines += [markdown_tables.markdown(COLUMNS, cells)]
         lines += [f"\n{what}: {count}" for what, count in sorted(part["faults"].items())]
     return "\n".join(lines)
 

@@ -16,14 +16,12 @@ import numpy as np
 
 from experiments import kinds
 from experiments.reports import page
-from hydrajax import metrics
 from hydrajax.data import tasks
-from hydrajax.evaluation import captured, intervals
+from hydrajax.evaluation import captured, intervals, summary
+from hydrajax.evaluation.report import tables as markdown_tables
 
 BEST = "best source"
-CONTROLS = (
-    "most frequent", "nearest by words", "factorised", "query text", "first sentence",
-)  # fmt: skip
+CONTROLS = ("most frequent", "nearest by words", "factorised", "query text", "first sentence")
 
 
 def tables(config: kinds.Union, rows: page.Rows, parts: page.Parts) -> str:
@@ -32,10 +30,9 @@ def tables(config: kinds.Union, rows: page.Rows, parts: page.Parts) -> str:
     measured = {name: intervals.measure(tasks.LAMP[name], own, seed=config.seed) for name, own in of_tasks.items()}
     titles = [f"{n}: {m.metrics[0]}, {len(m.users)} users, {m.queries} questions" for n, m in measured.items()]
     methods = dict.fromkeys(method for m in measured.values() for method in m.methods)
-    values = ((method, [_value(m, method) for m in measured.values()]) for method in methods)
-    lines = [*page.table(["method", *titles], values), ""]
+    values = ((method, *(page.value(m, method) for m in measured.values())) for method in methods)
 
-    differences: list[tuple[str, list[str]]] = []
+    differences: list[list[str]] = []
     against: dict[str, list[tuple[intervals.Measured, str]]] = collections.defaultdict(list)
     for name, m in measured.items():
         usual = [c for c in CONTROLS if c != "factorised" or tasks.LAMP[name].kind == "classification"]
@@ -47,21 +44,23 @@ def tables(config: kinds.Union, rows: page.Rows, parts: page.Parts) -> str:
         ):
             against[label].append((m, other))
             which = label if label == other else f"{label} ({other})"
-            differences.append((f"{name}: {which}", _difference(m, other)))
+            differences.append([f"{name}: {which}", *_difference(m, other)])
     for label, pairs in against.items():
-        differences.append((f"average over {len(pairs)} tasks: {label}", average(pairs)))
-    columns = ["union minus", "difference", "smallest detectable", "standard error", "captured"]
-    lines += [*page.table(columns, differences), ""]
+        differences.append([f"average over {len(pairs)} tasks: {label}", *average(pairs)])
 
     shares = [own_shares(own) for own in of_tasks.values()]
     of_source = (
-        (source, [f"{own[source]:.2f}" if source in own else "" for own in shares])
+        (source, *(f"{own[source]:.2f}" if source in own else "" for own in shares))
         for source in sorted({source for own in shares for source in own})
     )
-    lines += [*page.table(["whose own answers the union gives", *of_tasks], of_source), ""]
-    choices = ((name, _choices(parts[name]["folds"])) for name in config.tasks)
-    columns = ["chosen on training users", "best single source", "setting of the union", "spread of b"]
-    return "\n".join([*lines, *page.table(columns, choices)])
+    choices = ((name, *_choices(parts[name]["folds"])) for name in config.tasks)
+    blocks = (
+        (["method", *titles], values),
+        (["union minus", "difference", "smallest detectable", "standard error", "captured"], differences),
+        (["whose own answers the union gives", *of_tasks], of_source),
+        (["chosen on training users", "best single source", "setting of the union", "spread of b"], choices),
+    )
+    return "\n\n".join(markdown_tables.markdown(heads, rows) for heads, rows in blocks)
 
 
 def average(pairs: Sequence[tuple[intervals.Measured, str]]) -> list[str]:
@@ -74,15 +73,14 @@ def average(pairs: Sequence[tuple[intervals.Measured, str]]) -> list[str]:
     for m, other in pairs:
         metric = m.metrics[0]
         unit = 0.25 if metric == "mae" else 1.0
-        sign = unit if metrics.STATISTICS[metric].higher_is_better else -unit
-        values.append(sign * (m.values["union", metric] - m.values[other, metric]))
-        draws = sign * (m.resampled["union", metric] - m.resampled[other, metric])
-        resampled.append(np.random.default_rng(len(resampled)).permutation(draws))
+        value, draws = intervals.gain(m, "union", other, metric)
+        values.append(unit * value)
+        resampled.append(np.random.default_rng(len(resampled)).permutation(unit * draws))
     value, draws = float(np.mean(values)), np.mean(resampled, axis=0)
     low, high = np.quantile(draws, [0.025, 0.975])
     error = float(np.std(draws, ddof=1))
-    detectable = intervals.DETECTABLE_STANDARD_ERRORS * error
-    return [f"{value:+.4f} [{low:+.4f}, {high:+.4f}]", f"{detectable:.4f}", f"{error:.4f}", ""]
+    shown = summary.with_interval(value, low, high, signed=True)
+    return [shown, *map(summary.number, (intervals.DETECTABLE_STANDARD_ERRORS * error, error)), ""]
 
 
 def own_shares(rows: page.Rows) -> dict[str, float]:
@@ -93,26 +91,19 @@ def own_shares(rows: page.Rows) -> dict[str, float]:
 
 def _best_in_hindsight(m: intervals.Measured, among: Sequence[str]) -> str:
     metric = m.metrics[0]
-    sign = 1.0 if metrics.STATISTICS[metric].higher_is_better else -1.0
-    return max((c for c in among if c in m.methods), key=lambda c: sign * m.values[c, metric])
+    return max((c for c in among if c in m.methods), key=lambda c: intervals.sign(metric) * m.values[c, metric])
 
 
 def _difference(m: intervals.Measured, other: str) -> list[str]:
     metric = m.metrics[0]
     d = intervals.difference(m, "union", other, metric)
-    if d.low is None or d.detectable is None:
-        return [f"{d.value:+.3f}", "", "", ""]
+    shown = summary.with_interval(d.value, d.low, d.high, metric, signed=True)
+    if d.detectable is None:
+        return [shown, "", "", ""]
     error = d.detectable / intervals.DETECTABLE_STANDARD_ERRORS
     share = captured.captured_share(m, source=other, method="union", oracle="union_oracle")
     caught = "" if share is None else f"{share.value:.2f}"
-    return [f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]", f"{d.detectable:.3f}", f"{error:.3f}", caught]
-
-
-def _value(m: intervals.Measured, method: str) -> str:
-    if method not in m.methods:
-        return ""
-    cell = intervals.interval(m, method, m.metrics[0])
-    return f"{cell.value:.3f}" if cell.low is None else f"{cell.value:.3f} [{cell.low:.3f}, {cell.high:.3f}]"
+    return [shown, summary.number(d.detectable, metric), summary.number(error, metric), caught]
 
 
 def _choices(folds: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -133,7 +133,7 @@ def _run_parts(
     say: Say,
 ) -> dict[str, Any]:
     """Every part in a folder of its own, and one report over all."""
-    load(parts[0], _unsaid)  # what cannot be run is reported before anything is written
+    load(_undivided(config)[0], _unsaid)  # what cannot be run is reported before anything is written
     with workbench.opened(machine, config.llms, config.encoder):
         folder.prepare(out, config, command)
     folders = [out / part.part for part in parts]
@@ -157,10 +157,14 @@ def plan(
     Returns:
       a plan for each LLM.
     """
-    parts = config.parts() or [config]
-    runs = [(part, load(part, _unsaid if i else say)) for i, part in enumerate(parts)]
+    runs = [(part, load(part, _unsaid if i else say)) for i, part in enumerate(_undivided(config))]
     with workbench.planning(machine, config.llms, config.encoder) as bench:
         return kind(config.module).plan(runs, bench)
+
+
+def _undivided(config: Configuration) -> list[Configuration]:
+    """The runs that one consists of, the parts of its parts among them; itself where it has none."""
+    return [run for part in config.parts() for run in _undivided(part)] or [config]
 
 
 def _unsaid(sentence: str) -> None:

@@ -39,13 +39,20 @@ def test_tasks_are_runs_and_one_table_is_over_all(small_base, experiment, tmp_pa
     assert json.loads((tmp_path / "out" / "results.json").read_text())["parts"] == {r["task"]: r for r in results}
 
 
+def test_a_plan_counts_the_folds_of_all_tasks(small_base, experiment, tmp_path):
+    for task in ("LaMP_2M", "LaMP_3"):
+        write_lamp(tmp_path / "data", task, train=8, dev=4, cold=0)
+    options = ["--data-dir", tmp_path / "data", "--tasks", "LaMP_2M", "LaMP_3", "--folds", 2]
+    assert "nothing was called" in experiment("lamp_small", *options, "--plan").out
+
+
 def test_the_table_has_a_row_a_method_and_leaves_out_what_a_task_does_not_have():
     cell = {"value": 0.5, "low": 0.25, "high": 0.75}
     found = {
         "LaMP_2M": {"methods": {"hydra": {"accuracy": cell}, "factorised_classifier": {"accuracy": cell}}},
         "LaMP_7": {"methods": {"hydra": {"rouge1": cell}, "query_text": {"rouge1": cell}}},
     }
-    lines = report.table(found).splitlines()
+    lines = report.tables(None, (), found).splitlines()
     assert lines[0] == "| method | LaMP_2M accuracy ↑ | LaMP_7 ROUGE-1 ↑ |"
     assert "| hydra | 0.500 [0.250, 0.750] | 0.500 [0.250, 0.750] |" in lines
     assert "| factorised_classifier | 0.500 [0.250, 0.750] |  |" in lines

@@ -87,7 +87,7 @@ def test_the_report_of_a_finished_run_computes_nothing(options, experiment, refu
     [
         (("--tasks", "LaMP_99"), "unknown task 'LaMP_99'; valid are LaMP_1"),
         (("--tasks",), "unknown task ''"),
-        (("--strategies", "none"), "unknown prompt strategy 'none'; valid are "),
+        (("--strategies", "none"), "unknown prompt strategy 'none', expected one of "),
         (("--strategies", "cfrag", "--no-cross-user"), "no strategy is left"),
         (("--dev-users", 0), "dev_users is 0, expected at least 1"),
         (("--seed", -1), "seed is -1, expected 0 or more"),

@@ -57,7 +57,7 @@ def test_tasks_are_parts_and_one_report_is_over_all(options, experiment, tmp_pat
     ("change", "sentence"),
     [
         (("--tasks", "LaMP_99"), "unknown task 'LaMP_99'; valid are LaMP_1"),
-        (("--strategies", "none"), "unknown prompt strategy 'none'; valid are "),
+        (("--strategies", "none"), "unknown prompt strategy 'none', expected one of "),
         (("--strategies", "rag", "cfrag"), "strategy 'cfrag' compares users"),
         (("--strategies", "rag", "--tasks", "LaMP_7"), "no candidates are planned for 'LaMP_7'"),
         (("--losses", "none"), "losses are none; valid are "),
@@ -103,7 +103,7 @@ def test_without_ask_an_answer_that_is_not_stored_is_an_error(options, experimen
     planned = experiment("union", *asking, "--plan").out
     experiment("union", *asking, "--ask")
     experiment("union", *asking, out="again")
-    assert "union" in planned and "nothing was called" in planned
+    assert "zero_shot: candidates" in planned and "nothing was called" in planned
 
 
 def rows(right):
