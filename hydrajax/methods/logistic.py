@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import threadpoolctl
 from jaxtyping import Float
-from scipy import special
 
 
 def fit(x: Any, labels: Any, *, c: float, max_iter: int = 2000, tol: float = 1e-4, standardise: bool = False) -> Any:
@@ -35,4 +34,6 @@ def log_probabilities(model: Any, x: Any) -> Float[np.ndarray, "N L"]:
     logits = model.decision_function(x)
     if logits.ndim == 1:  # of two classes scikit-learn keeps the second one's logit against the first
         logits = np.stack([-logits, logits], axis=-1) / 2
+    from scipy import special  # only where a regression is fitted: it takes a while to load
+
     return special.log_softmax(logits, axis=-1)

@@ -270,7 +270,7 @@ def _longest(base: Base, max_tokens: int | None) -> int:
     return int(max_tokens)
 
 
-def _check_whole(name: str, value: Any, least: float, most: float, expected: str) -> None:
+def _check_whole(name: str, value: Any, least: int | float, most: int | float, expected: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
         raise DataError(f"{name} is {value!r:.80}, expected a whole number {expected}")
 

@@ -50,7 +50,7 @@ def bench(settings):
     ],
 )
 def test_a_method_costs_what_it_needs(bench, pools, adapter, hydra):
-    found = {method: cost.calls for method, cost in accounts.new_user(bench(pools), ["a"]).items()}
+    found = {method: cost["calls"] for method, cost in accounts.new_user(bench(pools), ["a"]).items()}
     assert found == {
         "zero_shot": 1, "icl_random": 2, "rag": 4, "pag": 8 + 16, "hydra_reranker": 1024 + 32 + 510 / 3,
         "hydra_adapter": adapter, "hydra": hydra,
@@ -60,14 +60,14 @@ def test_a_method_costs_what_it_needs(bench, pools, adapter, hydra):
 def test_costs_are_a_mean_over_users_of_whom_some_cost_nothing(bench):
     here = bench("shared", users=("a", "b"))
     found = accounts.new_user(here, ["a", "b", "without a profile", "d"])["rag"]
-    assert (found.calls, found.input_tokens, found.output_tokens) == (2.0, 20.0, 2.0)
+    assert (found["calls"], found["input_tokens"], found["output_tokens"]) == (2.0, 20.0, 2.0)
 
 
 def test_dollars_follow_the_models_price(bench):
     # 1 and 5 dollars for a million tokens in and out
     found = accounts.new_user(bench("shared", "claude-haiku-4-5"), ["a"])["rag"]
-    assert found.cost_usd == pytest.approx((40 * 1.0 + 4 * 5.0) / 1e6)
-    assert accounts.new_user(bench("shared", "unheard-of"), ["a"])["rag"].cost_usd is None
+    assert found["cost_usd"] == pytest.approx((40 * 1.0 + 4 * 5.0) / 1e6)
+    assert accounts.new_user(bench("shared", "unheard-of"), ["a"])["rag"]["cost_usd"] is None
 
 
 def test_parts_add_up_and_what_is_unknown_stays_unknown():
