@@ -1,6 +1,5 @@
 """The command as a process of its own: it answers at once, since it imports only what it needs."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -52,9 +51,6 @@ def loaded(arguments):
     return done.returncode, done.stdout + "\n".join(printed), set(last.split()[1:])
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("hydrajax.training.config") is None, reason="configurations of fits still import JAX"
-)
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
