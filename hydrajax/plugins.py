@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import pathlib
+import re
 import sys
 import types
 from typing import Any
@@ -76,6 +77,12 @@ class Kind:
 def last_part(name: str) -> str:
     """What something is called in results: `my_strategy` of `mypackage.my_strategy` or of `folder/my_strategy.py`."""
     return pathlib.PurePath(name).stem if name.endswith(".py") else name.rpartition(".")[2]
+
+
+def absolute(name: str) -> str:
+    """The name; where it is a FILE.py (or a FILE.gguf), maybe with more behind a colon, with an absolute path."""
+    match = re.fullmatch(r"(.+?\.(?:py|gguf))(:.*)?", name)
+    return str(pathlib.Path(match[1]).expanduser().resolve()) + (match[2] or "") if match else name
 
 
 def imported(name: str) -> types.ModuleType:
