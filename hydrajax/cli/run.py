@@ -4,7 +4,6 @@ Settings that are not given are those of a preset, which may be given too. So th
 and the configuration with what follows from them as its defaults is parsed second.
 """
 
-import ast
 import copy
 import dataclasses
 import functools
@@ -102,7 +101,7 @@ def parse(arguments: Sequence[str]) -> Command:
         args=arguments,
         default=Command(config=_with_preset(config, first)),
         prog=f"hydrajax run --config {file.config}",
-        description="\n\n".join(filter(None, (_docstring(file.config), _document(config)))),
+        description="\n\n".join(filter(None, (inspect.getdoc(plugins.imported(str(file.config))), _document(config)))),
     )
 
 
@@ -129,10 +128,6 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
     if taken:
         raise DataError(f"{path}: {type(config).__name__} has {', '.join(sorted(taken))}, which every run has already")
     return config
-
-
-def _docstring(path: pathlib.Path) -> str:
-    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def default_folder(config: config_lib.Configuration) -> pathlib.Path:

@@ -39,6 +39,13 @@ class UserModel:
     fault: str = ""
     edited: bool = False
 
+    @property
+    def provenance(self) -> str:
+        """Where the text comes from, in words."""
+        prompt = self.prompt and f"prompt {self.prompt}"
+        words = (f"{len(self.records)} records", self.llm, prompt, self.fault, "edited by hand" if self.edited else "")
+        return ", ".join(filter(None, words))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptSettings:
@@ -182,3 +189,8 @@ class Asked:
     profile: tuple[Record, ...]
     records: Sequence[Record] = ()
     user_model: UserModel | None = None
+
+    @property
+    def user(self) -> User:
+        """The user with that profile."""
+        return User(id=self.query.user_id, profile=self.profile)

@@ -181,9 +181,6 @@ class RunConfig(Configuration):
         """Who is reported."""
         return "dev"
 
-    def parts(self) -> Sequence["RunConfig"]:
-        return ()
-
     @classmethod
     def of_preset(cls, llm: str, preset: str) -> settings_lib.Settings:
         """The settings of a preset, for an LLM."""
