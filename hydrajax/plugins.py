@@ -87,11 +87,11 @@ def absolute(name: str) -> str:
 
 def imported(name: str) -> types.ModuleType:
     """The module of this name, or of the file at this path, which ends with `.py`."""
-    if name.endswith(".py"):
-        return _from_file(files.expanded(name).resolve())
     # An installed command has its own folder in the path, not the one that is worked in, as `python -m` has.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    if name.endswith(".py"):
+        return _from_file(files.expanded(name).resolve())
     return importlib.import_module(name)
 
 

@@ -12,7 +12,6 @@ import inspect
 import json
 import operator
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
@@ -115,8 +114,6 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
     """
     if not path.is_file() or path.suffix != ".py":
         raise DataError(f"{path}: is no Python file, expected one with get_config(smoke=False)")
-    if str(pathlib.Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(pathlib.Path.cwd()))
     try:
         config = plugins.imported(str(path)).get_config(smoke=smoke)
     except Exception as error:
