@@ -29,7 +29,7 @@ slot may give `"input": "..."` for `"inputs"`. A question may leave its profile 
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -66,7 +66,7 @@ def read_task(path: Path) -> tasks.Task:
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: is broken TOML ({error})") from None
     _refuse(path, _wrong_keys(declared))
-    slots = _slots(declared["template"])
+    slots = tasks.slots_of(declared["template"])
     inputs = {str(slot): field for slot, field in declared.get("inputs", {slot: slot for slot in slots}).items()}
     labels = tuple(parsing.text_of(label) for label in declared.get("labels", ()))
     _refuse(path, _wrong_values(declared, slots, inputs, labels))
@@ -215,7 +215,7 @@ def _wrong_keys(declared: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrong_values(
-    declared: Mapping[str, Any], slots: list[str], inputs: Mapping[str, Any], labels: tuple[str | None, ...]
+    declared: Mapping[str, Any], slots: Sequence[str], inputs: Mapping[str, Any], labels: tuple[str | None, ...]
 ) -> Iterator[str]:
     name, kind = declared["name"], declared["kind"]
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
@@ -262,7 +262,3 @@ def _wrong_labels(kind: str, template: str, labels: tuple[str | None, ...]) -> I
         yield f"kind 'rating' needs numbers as labels, got {', '.join(texts)}"
     if "{labels}" in template and not labels:
         yield "template quotes {labels}, but there are none"
-
-
-def _slots(template: str) -> list[str]:
-    return [slot for slot in dict.fromkeys(re.findall(r"\{(\w+)\}", template)) if slot != "labels"]

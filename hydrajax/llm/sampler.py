@@ -69,6 +69,7 @@ class StoredSampler:
         self.model = transport.model
         self.usage = Usage(model=transport.model)
         self._transport = transport
+        self._batches = transport if isinstance(transport, batches.Batches) and transport.sends else None
         self.store = answers
         self._account: Account = Account(budget, transport.model, beside=None if beside is None else beside._account)
         self._bar = bar
@@ -104,13 +105,13 @@ class StoredSampler:
         So that the batches of many portions are under way together. What cannot be submitted now, `sample_all` submits.
         Other transports do nothing.
         """
-        if not isinstance(self._transport, batches.Batches):
+        if self._batches is None:
             return
         wanted = {(request.key(self.model, r), r.sample): r for r in requests}
         stored = self.store.get_many(wanted)
         missing = {k: r for k, r in wanted.items() if k not in stored}
         job = self._job(wanted=missing, answers={}, advance=progress.silent)
-        self._run(job, in_batches.send(job, self._transport, wait_for_results=False))
+        self._run(job, in_batches.send(job, self._batches, wait_for_results=False))
 
     def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar | None = None) -> Outcome:
         """`sample`, with requests that failed for good listed instead of raised.
@@ -149,7 +150,7 @@ class StoredSampler:
     def _run(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         def interrupted() -> None:
             job.stop = "it was interrupted"
-            if isinstance(self._transport, batches.Batches):
+            if self._batches is not None:
                 _log.warning("interrupted: batches that were submitted go on; the same command takes their answers")
             else:
                 _log.warning("interrupted: what is under way is waited for, a second interrupt breaks it off")
@@ -159,8 +160,8 @@ class StoredSampler:
         self._background.run(work, interrupted=interrupted)
 
     async def _send(self, job: Job) -> None:
-        if isinstance(self._transport, batches.Batches):
-            await in_batches.send(job, self._transport)
+        if self._batches is not None:
+            await in_batches.send(job, self._batches)
             return
         if self._limiter is None:
             self._limiter = RateLimiter(self._transport.parallel)

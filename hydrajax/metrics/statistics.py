@@ -60,8 +60,8 @@ _LIST = (
         higher_is_better=False,
         per_user=False,
     ),
-    Statistic("rouge1", lambda task, p, g: rouge.rouge1_counts(p, g), _sums.mean),
-    Statistic("rougeL", lambda task, p, g: rouge.rougeL_counts(p, g), _sums.mean),
+    Statistic("rouge1", lambda task, p, g: rouge.counts(p, g, 0), _sums.mean),
+    Statistic("rougeL", lambda task, p, g: rouge.counts(p, g, 1), _sums.mean),
     Statistic("bleu", lambda task, p, g: corpus_bleu.bleu_counts(p, g), corpus_bleu.bleu_value, per_user=False),
     Statistic("reward", _no_golds, _sums.mean),
 )

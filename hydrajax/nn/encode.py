@@ -109,7 +109,7 @@ def load_base(
 def features(
     module: nn.Module,
     params: Any,
-    batch: tokens.Tokens | tokens.Packed,
+    batch: tokens.Tokens,
     pooling: str,
     *,
     key: Array | None = None,
@@ -129,17 +129,16 @@ def features(
     _check_pooling(pooling)
     batch = jax.tree.map(jnp.asarray, batch)
     rngs = {} if key is None else {"dropout": key}
-    apply = functools.partial(module.apply, {"params": params}, train=key is not None, rngs=rngs)
-    if isinstance(batch, tokens.Packed):
-        where = {"positions": batch.positions, "segments": batch.segments, "texts": batch.texts}
-        x_BxTxD = jnp.asarray(apply(batch.ids, batch.types, batch.mask, **where), jnp.float32)
+    where = {"positions": batch.positions, "segments": batch.segments, "texts": batch.texts}
+    given = {"params": params}, batch.ids, batch.types, batch.mask
+    x_BxTxD = jnp.asarray(module.apply(*given, **where, train=key is not None, rngs=rngs), jnp.float32)
+    if batch.segments is not None:
         numbers = jnp.arange(1, batch.texts + 1, dtype=jnp.int32)
         keep_BxSxT = batch.segments[:, None, :] == numbers[None, :, None]
         if pooling == "cls":
             keep_BxSxT &= (batch.positions == 0)[:, None, :]
         share_BxSxT = keep_BxSxT.astype(jnp.float32)
         return jnp.matmul(share_BxSxT, x_BxTxD) / jnp.maximum(jnp.sum(share_BxSxT, axis=2), 1.0)[..., None]
-    x_BxTxD = jnp.asarray(apply(batch.ids, batch.types, batch.mask), jnp.float32)
     if pooling == "cls":
         return x_BxTxD[:, 0]
     keep_BxTx1 = batch.mask[..., None].astype(jnp.float32)
@@ -326,7 +325,7 @@ def _computed(
 
 
 # (row of the batch's features, number of the encoding) of every text in it, and the batch.
-_Planned = tuple[list[tuple[int, int]], tokens.Tokens | tokens.Packed]
+_Planned = tuple[list[tuple[int, int]], tokens.Tokens]
 
 
 def _planned(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> Iterator[_Planned]:
@@ -363,7 +362,5 @@ def _batches(members: list[int], full: int) -> list[tuple[list[int], int]]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _forward(
-    module: nn.Module, pooling: str, params: Any, batch: tokens.Tokens | tokens.Packed
-) -> Float[Array, "B *S D"]:
+def _forward(module: nn.Module, pooling: str, params: Any, batch: tokens.Tokens) -> Float[Array, "B *S D"]:
     return features(module, params, batch, pooling)

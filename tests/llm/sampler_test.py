@@ -149,7 +149,7 @@ def test_who_came_first_is_believed_and_the_own_call_is_counted(make, ask, answe
     class Overtaken(Transport):
         async def complete(self, wanted):
             answer = await super().complete(wanted)
-            answers.put(request.key("m", wanted), wanted.sample, "m", request.Answer(
+            answers.put((request.key("m", wanted), wanted.sample), "m", request.Answer(
                 text="theirs", stop_reason="end_turn", input_tokens=1, output_tokens=1
             ))  # fmt: skip
             return answer
