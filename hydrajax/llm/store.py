@@ -164,18 +164,16 @@ class Store:
 
     def put_many(
         self, rows: Iterable[tuple[Key, str, Answer]], *, expected: Mapping[Key, Expected] | None = None
-    ) -> int:
-        """Stores many answers at once, and returns how many of them were new.
+    ) -> None:
+        """Stores many answers at once.
 
         Args:
           rows: (request, model, answer).
           expected: see `put`; of requests that are known.
         """
-        before = self._db.total_changes
         with self.transaction():
             for key, model, answer in rows:
                 self._db.execute(INSERT, _row(key, model, answer, (expected or {}).get(key, UNKNOWN)))
-        return self._db.total_changes - before
 
     def claim_many(self, keys: Sequence[Key]) -> dict[Key, Answer | str | None]:
         """Takes requests over before they are sent.

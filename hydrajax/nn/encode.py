@@ -22,6 +22,7 @@ from hydrajax.types import DataError
 
 POOLINGS = ("cls", "mean")
 MAX_TOKENS = 256  # of an encoding, unless told otherwise or the base has fewer positions
+BATCH_TOKENS = 2048  # rows times padded length of a batch, unless told otherwise
 Progress = Callable[[int, int], None]
 
 SMALL_BATCH = 4  # rows of a batch that holds what is left over
@@ -165,7 +166,7 @@ def encode(
     *,
     max_tokens: int | None = None,
     truncate: str = "second",
-    batch_tokens: int = 2048,
+    batch_tokens: int = BATCH_TOKENS,
     packing: int = 0,
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
@@ -217,7 +218,7 @@ def encode(
     )
 
 
-def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048) -> Float[np.ndarray, "*N D"]:
+def token_features(base: Base, batch: tokens.Tokens) -> Float[np.ndarray, "*N D"]:
     """Features of texts that are tokens already, [..., T]; float32 [..., D].
 
     Raises:
@@ -230,7 +231,7 @@ def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048
         tokens.Encoding(tuple(ids[row][keep].tolist()), tuple(types[row][keep].tolist()))
         for row, keep in enumerate(mask.astype(bool))
     ]
-    return compute(base, encodings, batch_tokens=batch_tokens).reshape(*lead, base.dim)
+    return compute(base, encodings).reshape(*lead, base.dim)
 
 
 def tokenize_pairs(
@@ -291,22 +292,16 @@ def _params_digest(base: Base) -> str:
     return hasher.hexdigest()
 
 
-def compute(
-    base: Base,
-    encodings: Sequence[tokens.Encoding],
-    *,
-    batch_tokens: int = 2048,
-    packing: int = 0,
-) -> Float[np.ndarray, "N D"]:
-    """Features of encodings, float32 [N, D], in their order; arguments as in `encode`.
+def compute(base: Base, encodings: Sequence[tokens.Encoding], *, packing: int = 0) -> Float[np.ndarray, "N D"]:
+    """Features of encodings, float32 [N, D], in their order; packing as in `encode`.
 
     Raises:
       DataError: an encoding has no token, more than the base has positions, or an id or a type that the base does not
         know.
     """
-    _check(base, encodings, batch_tokens, packing)
+    _check(base, encodings, BATCH_TOKENS, packing)
     rows: dict[int, np.ndarray] = {}
-    for done in _computed(base, encodings, batch_tokens, packing, None):
+    for done in _computed(base, encodings, BATCH_TOKENS, packing, None):
         rows |= done
     return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
 

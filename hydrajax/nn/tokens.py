@@ -169,10 +169,19 @@ def listed(texts: Iterable[Text]) -> list[Text]:
         raise DataError(f"texts are {given}, expected a list of texts or of pairs")
     listed = list(texts)
     for text in listed:
-        pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
-        if not pair and not isinstance(text, str):
-            raise DataError(f"a text is {text!r:.80}, expected a text or a tuple of two")
+        check_text(text)
     return listed
+
+
+def check_text(text: Any) -> None:
+    """Refuses what is neither a text nor a pair of texts.
+
+    Raises:
+      DataError: in one sentence.
+    """
+    pair = isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)
+    if not pair and not isinstance(text, str):
+        raise DataError(f"a text is {text!r:.80}, expected a text or a tuple of two")
 
 
 def check_encodings(encodings: Sequence[Encoding], *, words: int, types: int, positions: int) -> None:

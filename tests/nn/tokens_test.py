@@ -280,6 +280,7 @@ def test_what_does_not_fit_into_an_array_is_refused():
 
 @pytest.mark.parametrize("text", [("a", "b", "c"), 3, None, ("a", None), ["a", "b"], b"a"])
 def test_what_is_no_text_is_one_sentence(text):
-    assert tokens.listed(iter(["a", ("a", "b")])) == ["a", ("a", "b")]
+    tokens.check_text("a")
+    tokens.check_text(("a", "b"))
     with pytest.raises(DataError, match="expected a text or a tuple of two"):
-        tokens.listed(["a", text])
+        tokens.check_text(text)
