@@ -54,7 +54,6 @@ class StoredSampler:
     Args:
       budget: what may be spent by this sampler.
       beside: another LLM's sampler, which spends of the same budget.
-      bar: makes a progress bar for a stage.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class StoredSampler:
         *,
         budget: Budget = Budget(),  # noqa: B008 (frozen)
         beside: "StoredSampler | None" = None,
-        bar: Bar = progress.bar,
     ):
         self.model = transport.model
         self.usage = Usage(model=transport.model)
@@ -72,7 +70,6 @@ class StoredSampler:
         self._batches = transport if isinstance(transport, batches.Batches) and transport.sends else None
         self.store = answers
         self._account: Account = Account(budget, transport.model, beside=None if beside is None else beside._account)
-        self._bar = bar
         # Money set aside for batches, and the batches of this run, are those of all of its jobs.
         self._job = functools.partial(
             Job, store=answers, usage=self.usage, account=self._account, reserved=set(), submitted=set()
@@ -113,13 +110,13 @@ class StoredSampler:
         job = self._job(wanted=missing, answers={}, advance=progress.silent)
         self._run(job, in_batches.send(job, self._batches, wait_for_results=False))
 
-    def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar | None = None) -> Outcome:
+    def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar = progress.bar) -> Outcome:
         """`sample`, with requests that failed for good listed instead of raised.
 
         Args:
           requests: what is asked.
           stage: named in progress.
-          bar: in place of the sampler's own.
+          bar: makes a progress bar for the stage.
 
         Raises:
           request.Stopped, request.LLMError, KeyboardInterrupt: as in `sample`, but for such failures.
@@ -131,7 +128,7 @@ class StoredSampler:
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in answers}
         failures: Mapping[store.Key, request.LLMError] = {}
         if missing:
-            with (bar or self._bar)(stage) as advance:
+            with bar(stage) as advance:
                 job = self._job(wanted=missing, answers=answers, advance=advance)
                 self._run(job, self._send(job))
             if job.stop is not None:

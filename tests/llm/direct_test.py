@@ -167,7 +167,7 @@ def test_the_first_sample_of_a_long_prompt_goes_alone_and_the_rest_follow(make, 
         def bar(label):
             yield lambda done, total, note="": seen.append((done, server.most_at_once))
 
-        make(server, model=model, bar=bar).sample(wanted, stage="s")
+        make(server, model=model).sample_all(wanted, stage="s", bar=bar)
         assert server.answered == 8
         # Until the first answer came, at most one of each prompt was under way; after it, the others were together.
         assert seen[0][1] <= 2
@@ -335,8 +335,8 @@ def test_answers_of_a_batch_under_way_are_taken_and_counted_once(ask, answers, m
         yield lambda done, total, note="": steps.append((done, total))
 
     with FaultServer(batch_seconds=0.2) as server, _batch_of_the_dead(server, answers, wanted[:5]):
-        llm = make(server, bar=bar)
-        llm.sample(wanted, stage="s")
+        llm = make(server)
+        llm.sample_all(wanted, stage="s", bar=bar)
         assert server.requests == 3
         assert all(count == 1 for count in server.bodies.values()) and server.answered == 8
     assert llm.usage.calls + llm.usage.cached == 8

@@ -112,7 +112,7 @@ def test_every_answer_is_stored_before_it_is_reported(make, ask, answers):
     def bar(label):
         yield lambda done, total, note="": seen.append((label, done, total, len(answers)))
 
-    make(Transport(parallel=2), bar=bar).sample([ask(str(i)) for i in range(4)], stage="candidates")
+    make(Transport(parallel=2)).sample_all([ask(str(i)) for i in range(4)], stage="candidates", bar=bar)
     assert seen == [("candidates", done, 4, done) for done in range(1, 5)]
 
 
