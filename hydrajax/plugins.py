@@ -5,6 +5,7 @@ works in, or a path that ends with `.py`. Nothing is imported before it is used.
 """
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,11 +15,21 @@ import os
 import pathlib
 import re
 import sys
+import sysconfig
+import traceback
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from hydrajax import files
 from hydrajax.types import DataError
+
+# Where files lie that are nobody's own.
+_INSTALLED = (
+    *(str(pathlib.Path(path)) + os.sep for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))),
+    str(pathlib.Path(__file__).parent) + os.sep,
+    "<",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +104,43 @@ def imported(name: str) -> types.ModuleType:
     if name.endswith(".py"):
         return _from_file(files.expanded(name).resolve())
     return importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def blamed(what: str, *, but: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What somebody else's code raises becomes one sentence, which says whose it is and where it was raised.
+
+    Args:
+      what: the plug-in, and what of it is called.
+      but: what is raised as it is, besides a DataError.
+
+    Raises:
+      DataError: in the place of anything else.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except but:
+        raise
+    except Exception as error:
+        raise DataError(f"{what} raises {said(error)}") from error
+
+
+def said(error: Exception) -> str:
+    """Type and first line of an error, and the place in somebody's own file where it was raised.
+
+    That is the last one that is neither in this package nor in an installed one.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)] or frames
+    text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return f"{text} ({own[-1].filename}:{own[-1].lineno})" if own else text
+
+
+def is_own(thing: Any) -> bool:
+    """Whether something is defined in this package."""
+    return thing.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _from_file(path: pathlib.Path) -> types.ModuleType:

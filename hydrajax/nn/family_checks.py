@@ -1,13 +1,12 @@
 """Whether a head family keeps its contract, by shapes alone: nothing is computed, so that it is known at once."""
 
-import pathlib
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
+from hydrajax import plugins
 from hydrajax.nn import heads
 from hydrajax.types import DataError
 
@@ -35,10 +34,8 @@ def check(name: str, dims: heads.Dims) -> None:
     family = heads.get(name)
 
     def shapes(method: str, call: Callable[..., Any], *args: Any) -> Any:
-        try:
+        with plugins.blamed(f"head family {name!r}: {method}"):
             return jax.eval_shape(call, *args)
-        except Exception as error:  # whatever a file of somebody else's raises
-            raise DataError(f"head family {name!r}: {method} raises {type(error).__name__}: {_said(error)}") from error
 
     def refuse(method: str, got: Any, expected: str) -> None:
         raise DataError(f"head family {name!r}: {method} gives {_described(got)}, expected {expected}")
@@ -85,10 +82,3 @@ class _Shown:
 
     def __repr__(self) -> str:
         return self.text
-
-
-def _said(error: Exception) -> str:
-    """The first line of what an error says, and where it was raised."""
-    lines = str(error).splitlines() or [""]
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{lines[0]} ({pathlib.PurePath(last.filename).name}:{last.lineno})"
