@@ -128,19 +128,16 @@ def blamed(what: str, *, but: type[Exception] | tuple[type[Exception], ...] = ()
 
 
 def said(error: Exception) -> str:
-    """Type and first line of an error, and the place in somebody's own file where it was raised.
-
-    That is the last one that is neither in this package nor in an installed one.
-    """
+    """Type and first line of an error, and the last place in somebody's own file that it came through."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)] or frames
+    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
     text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     return f"{text} ({own[-1].filename}:{own[-1].lineno})" if own else text
 
 
 def is_own(thing: Any) -> bool:
     """Whether something is defined in this package."""
-    return thing.__module__.partition(".")[0] == __name__.partition(".")[0]
+    return getattr(thing, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
 
 
 def _from_file(path: pathlib.Path) -> types.ModuleType:
