@@ -73,13 +73,16 @@ def test_a_retriever_of_ones_own(name, folder):
 def test_what_is_none_is_one_sentence(get, folder):
     (folder / "empty.py").write_text("")
     (folder / "broken.py").write_text("import nowhere")
+    (folder / "ends.py").write_text("import sys\nsys.exit(0)")
     (folder / "three.py").write_text("STRATEGY = FAMILY = rank = 3")
     said = {
         "nothing": r"unknown .* 'nothing', expected one of \w+, .*, a module of one's own \(mypackage.my_module\) or a",
         "mine.nothing": "'mine.nothing' cannot be imported: ModuleNotFoundError: No module named 'mine.nothing'$",
-        "nowhere.py": "'nowhere.py' cannot be imported: FileNotFoundError: .*nowhere.py",
-        "mine.broken": "'mine.broken' cannot be imported: ModuleNotFoundError: No module named 'nowhere'$",
-        "mine/broken.py": "'mine/broken.py' cannot be imported: ModuleNotFoundError: No module named 'nowhere'$",
+        "nowhere.py": "'nowhere.py': nowhere.py does not exist$",
+        "mine.broken": r"'mine.broken' cannot be imported: ModuleNotFoundError: No .* 'nowhere' \(.*broken.py:1\)$",
+        "mine/broken.py": r"'mine/broken.py' cannot be imported: ModuleNotFoundError: .* \(.*broken.py:1\)$",
+        "mine.ends": r"'mine.ends' cannot be imported: ImportError: it calls sys.exit, .* \(.*ends.py:2\)$",
+        "mine/ends.py": "'mine/ends.py' cannot be imported: ImportError: it calls sys.exit, which would end",
         "mine.empty": "'mine.empty': the file defines no (STRATEGY|FAMILY|rank)$",
         "mine/three.py": "'mine/three.py': (STRATEGY|FAMILY|rank) is 3, expected a",
     }

@@ -99,11 +99,21 @@ def test_an_llm_of_one_s_own_is_one_file(own, answers, ask, monkeypatch, name, b
     ("name", "text", "sentence"),
     [
         ("theirs:THING", "THING = 3", r"theirs:THING: a int has no model, parallel, in_turn, limits, check, complete"),
-        ("theirs:OTHER", "", r"theirs:OTHER: cannot be used as an LLM \(AttributeError: .*OTHER"),
+        ("theirs:OTHER", "", "theirs: the file defines no OTHER$"),
         ("theirs:THING", "1 / 0", r"theirs:THING: cannot be used as an LLM \(ZeroDivisionError"),
+        (
+            "theirs:THING",
+            "raise SystemExit",
+            r"theirs:THING: cannot be used as an LLM \(ImportError: it calls sys.exit",
+        ),
+        (
+            "theirs:thing",
+            "def thing() -> None: raise SystemExit",
+            r"theirs:thing: cannot be used as an LLM \(SystemExit: ",
+        ),
         ("theirs:thing", "def thing(model): ...", r"theirs:thing: cannot be used as an LLM \(TypeError"),
         ("nowhere_at_all:THING", "", r"nowhere_at_all:THING: cannot be used as an LLM \(ModuleNotFoundError"),
-        ("nowhere/at_all.py:THING", "", r"at_all.py:THING: cannot be used as an LLM \(FileNotFoundError"),
+        ("nowhere/at_all.py:THING", "", "^nowhere/at_all.py: the file does not exist$"),
     ],
 )
 def test_what_is_no_llm_is_said_in_one_sentence(own, name, text, sentence):
