@@ -104,12 +104,12 @@ def test_an_llm_of_one_s_own_is_one_file(own, answers, ask, monkeypatch, name, b
         (
             "theirs:THING",
             "raise SystemExit",
-            r"theirs:THING: cannot be used as an LLM \(ImportError: it calls sys.exit",
+            r"cannot be used as an LLM \(ImportError: it calls sys.exit",
         ),
         (
             "theirs:thing",
             "def thing() -> None: raise SystemExit",
-            r"theirs:thing: cannot be used as an LLM \(SystemExit: ",
+            r"cannot be used as an LLM \(SystemExit: ",
         ),
         ("theirs:thing", "def thing(model): ...", r"theirs:thing: cannot be used as an LLM \(TypeError"),
         ("nowhere_at_all:THING", "", r"nowhere_at_all:THING: cannot be used as an LLM \(ModuleNotFoundError"),
