@@ -160,8 +160,14 @@ def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) ->
 
     Raises:
       LLMError: there is no LLM of a name.
+      DataError: there is no such base; whether the package of the default one is installed is seen where it is needed.
     """
     from hydrajax.runs import plan  # with all that methods need
+
+    if base is not None and base.name != Base.name:
+        from hydrajax.nn import weights
+
+        weights.find_base(base.name)
 
     transports = tuple(machine.connect(llm) for llm in llms)
     with contextlib.closing(store.Store.without_making(machine.store)) as answers:

@@ -72,6 +72,14 @@ def test_a_plan_reads_the_features_that_a_run_keeps_and_remembers_its_own(tmp_pa
     assert asked == [tmp_path / "features", feature_cache.ReadOnly(tmp_path / "features"), [one, two]]
 
 
+def test_a_plan_refuses_a_base_that_there_is_not(tmp_path, machine):
+    with (
+        pytest.raises(DataError, match="'nosuch' is not an encoder: it has no config.json"),
+        workbench.planning(machine(tmp_path), ["scripted"], config.Base(name="nosuch")),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("fails", ["base", "inside"])
 def test_everything_is_closed_after_an_error(tmp_path, machine, monkeypatch, fails):
     closed = []
