@@ -126,3 +126,14 @@ def test_what_is_no_llm_is_said_in_one_sentence(own, name, text, sentence):
 def test_a_server_s_model_may_have_a_colon(monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
     assert connect.connect("llama:8b").model == "llama:8b"
+
+
+@pytest.mark.parametrize("given", ["None", "'Hello.'"])
+def test_what_an_llm_of_ones_own_gives_that_is_no_answer_is_said(own, answers, ask, given):
+    path = own(
+        "their_echo.py", _example().replace("return request.Answer(", f"return {given}\n        request.Answer(")
+    )
+    llm = sampler.StoredSampler(connect.connect(f"{path}:Echo"), answers)
+    with pytest.raises(request.LLMError, match=r"^echo-1: complete gives (None|'Hello\.'), expected an Answer"):
+        llm.sample([ask("one")], stage="s")
+    llm.close()
