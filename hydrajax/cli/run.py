@@ -84,13 +84,16 @@ def parse(arguments: Sequence[str]) -> Command:
         console.check_word("kind of run", arguments, config_lib.KINDS)
         first, _ = tyro.cli(_First, args=arguments, **taken)
         kinds = [_with_preset(_unfinished(kind), first) for kind in config_lib.KINDS.values()]
+        # What there is to choose from is listed once: for the kind that is named, or for all of them.
+        named = arguments[:1]
         return console.parsed(
-            functools.reduce(operator.or_, map(_subcommand, kinds)),
+            functools.reduce(operator.or_, (_subcommand(kind, listed=[kind.experiment] == named) for kind in kinds)),
             args=arguments,
             prog="hydrajax run",
             description="Run HYDRA with all baselines and controls, or strategies alone, and write a run folder. "
             "--config FILE.py takes the configuration that get_config(smoke=False) of a Python file returns, of any "
-            "kind, and its own options override it; with --smoke its smallest size.",
+            "kind, and its own options override it; with --smoke its smallest size.\n\n"
+            + _choices(config_lib.RunConfig),
         )
     config = read(file.config, smoke=file.smoke)
     own = _First(llm=config.llm, preset=getattr(config, "preset", "auto"))
@@ -139,8 +142,9 @@ def default_folder(config: config_lib.Configuration) -> pathlib.Path:
     return pathlib.Path("runs") / f"{config.title}-{digest}"
 
 
-def _subcommand(config: config_lib.Configuration) -> Any:
-    options = tyro.conf.subcommand(config.experiment, default=Command(config=config), description=_document(config))
+def _subcommand(config: config_lib.Configuration, *, listed: bool) -> Any:
+    description = _document(config) if listed else inspect.cleandoc(type(config).__doc__ or "")
+    options = tyro.conf.subcommand(config.experiment, default=Command(config=config), description=description)
     return Annotated[Command[type(config)], options]  # type: ignore[misc]
 
 
@@ -168,10 +172,15 @@ def _with_preset(config: C, first: _First) -> C:
 
 
 def _document(config: config_lib.Configuration) -> str:
-    parts = [inspect.cleandoc(type(config).__doc__ or "")]
-    if hasattr(config, "strategies") or isinstance(config, config_lib.RunConfig):
+    return "\n\n".join(filter(None, (inspect.cleandoc(type(config).__doc__ or ""), _choices(type(config)))))
+
+
+def _choices(kind: type[config_lib.Configuration]) -> str:
+    """What there is to choose from by name in a kind of run."""
+    parts = []
+    if "strategies" in kind.__dataclass_fields__ or issubclass(kind, config_lib.RunConfig):
         parts.append(_listed("prompt strategies", registry.summaries()))
-    if isinstance(config, config_lib.RunConfig):
+    if issubclass(kind, config_lib.RunConfig):
         parts.append(_listed("head families", families.summaries()))
         parts.append(_listed("retrievers", retrieval.summaries()))
     return "\n\n".join(parts)

@@ -59,7 +59,7 @@ class Configuration:
 
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
-    `package.module:NAME` (an LLM of your own: `hydrajax/llm/connect.py`), or `scripted` (tests only)."""
+    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (tests only)."""
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     seed: int = 0

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pathlib
+import re
 import signal
 import sys
 
@@ -446,6 +447,19 @@ def test_help_lists_what_there_is_to_choose_from_with_a_line_each(capfd):
     assert all(f"`{loss}`" in out for loss in losses.LOSSES)
     assert all(f"`{preset}`" in out for preset in ("auto", "small", "default", "paper"))
     assert "hypotheses: " in (own := help_of(capfd, "run", "hyperalign")) and "head families" not in own
+
+
+def test_all_kinds_together_list_what_there_is_to_choose_from_once(capfd):
+    out = help_of(capfd, "run")
+    for name in (*registry.names(), *families.names(), *retrieval.names()):
+        assert sum(line.strip("│ ").startswith(f"{name}: ") for line in out.splitlines()) == 1, name
+
+
+@pytest.mark.parametrize("kind", config_lib.KINDS)
+def test_help_is_written_for_users(kind, capfd):
+    out = help_of(capfd, "run", kind)
+    assert not re.search(r"hydrajax/\w+|`[a-z_]+\.[A-Za-z_.]+(\(\))?`|LOSSES", out.replace("`FILE.py", ""))
+    assert kind == "hyperalign" or "{chat,one_prompt}" in out
 
 
 def test_a_subcommands_help_is_its_own(capfd):
