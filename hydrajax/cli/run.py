@@ -85,15 +85,14 @@ def parse(arguments: Sequence[str]) -> Command:
         first, _ = tyro.cli(_First, args=arguments, **taken)
         kinds = [_with_preset(_unfinished(kind), first) for kind in config_lib.KINDS.values()]
         # What there is to choose from is listed once: for the kind that is named, or for all of them.
-        named = arguments[:1]
+        named, choices = arguments[:1], _choices(config_lib.RunConfig)
         return console.parsed(
             functools.reduce(operator.or_, (_subcommand(kind, listed=[kind.experiment] == named) for kind in kinds)),
             args=arguments,
             prog="hydrajax run",
             description="Run HYDRA with all baselines and controls, or strategies alone, and write a run folder. "
             "--config FILE.py takes the configuration that get_config(smoke=False) of a Python file returns, of any "
-            "kind, and its own options override it; with --smoke its smallest size.\n\n"
-            + _choices(config_lib.RunConfig),
+            f"kind, and its own options override it; with --smoke its smallest size.\n\n{choices}",
         )
     config = read(file.config, smoke=file.smoke)
     own = _First(llm=config.llm, preset=getattr(config, "preset", "auto"))
