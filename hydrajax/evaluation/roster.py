@@ -47,7 +47,7 @@ def groups(methods: Iterable[str], among: Iterable[str] = ()) -> list[tuple[str,
 def _group(method: str, known: Collection[str]) -> tuple[int, str]:
     """Number and name of a method's group."""
     own = {name: control for name in known if name not in EXPLAINED and (control := shuffled.name(name)) in known}
-    of_own = {0: own.keys(), 1: own.values()}  # strategies of one's own, and they with another user's records
+    of_own = {0: [*own], 1: [*own.values()]}  # strategies of one's own, and they with another user's records
     for number, (group, members) in enumerate(GROUPS.items()):
         if method in members or method in of_own.get(number, ()):
             return number, group

@@ -73,7 +73,7 @@ def make_train_step(
 
         if joint:  # all of them at once, since all pull at base and shared parameters
             state, (sums, weights) = learn(state, batch)
-        else:  # a few at a time, whole, while they are in the cache; `update_heads` divides a joint step, which cannot be
+        else:  # a few at a time, while they are in the cache; in a joint step `update_heads` alone goes by groups
             batch = batch.replace(x=scorers.base_features(scorer, state.base, batch.x))
             state, (sums, weights) = rows.in_groups(learn, state, batch, size)
         return state.replace(step=state.step + 1), {"loss": jnp.sum(sums), "weight": jnp.sum(weights)}
