@@ -32,7 +32,7 @@ from hydrajax.training import losses, optimizers, step
 from hydrajax.training import state as states
 from hydrajax.training.examples import Batch
 
-Part = Literal["flatness", "sparse", "one_hot", "ragged", "shards"]
+Part = Literal["flatness", "sparse", "in_place", "one_hot", "ragged", "shards"]
 USERS, EXAMPLES, D = 64, 20, 384
 BANKS = {
     "mlp": (100, 1_000, 4_000),
@@ -200,6 +200,41 @@ def sparse(options: Options) -> dict[str, Any]:
     return found
 
 
+def in_place(options: Options) -> dict[str, Any]:
+    """`mlp` against PyTorch that copies nothing, with one thread, two and all; ours with both types of moments."""
+    from experiments.benchmarks import _heads_torch
+
+    capacity = options.users(COMPARED["mlp"])
+    made = batches(options, capacity)
+    bank, half = Bank("mlp", capacity, made[0]), Bank("mlp", capacity, made[0], "bfloat16")
+    machine = _benchmark.Machine(options.smoke)
+    start = _flat(bank, np.arange(capacity))
+    form = _heads_torch.InPlace(start, D)
+    tensors = [_heads_torch.tensors(batch.rows, batch.x, batch.targets.label) for batch in made]
+    for batch, other in zip(made[:3], tensors, strict=False):
+        bank(batch)
+        form.step(*other)
+    seen = np.unique(np.concatenate([batch.rows for batch in made[:3]]))
+    theirs = form.bank.numpy()[seen]
+    away = np.linalg.norm(_flat(bank, seen) - theirs) / np.linalg.norm(theirs - start[seen])
+    del start
+    contenders = {"ours": _benchmark.over(bank, zip(made)), "ours_bfloat16": _benchmark.over(half, zip(made))}
+    for count in sorted({1, 2, _benchmark.CORES}):
+        contenders[f"in_place_{count}"] = _benchmark.over(_heads_torch.with_threads(count, form.step), tensors)
+    seconds = _benchmark.timed(contenders | {"copy": machine.copy}, options.rounds(ROUNDS["mlp"] // 2))
+    found: dict[str, Any] = {"difference_in_place": float(away)}
+    for kind in _benchmark.Seconds._fields:
+        took = {name: getattr(of, kind) for name, of in seconds.items()}
+        best = min(took[name] for name in contenders if name.startswith("in_place"))
+        # Rows and inputs at the rate of a plain copy.
+        took["copy"] = machine.copying(2 * USERS * bank.row_bytes() + made[0].x.nbytes, took)
+        found[f"{kind}_ms"] = _benchmark.milliseconds(took)
+        ending = "" if kind == "wall" else f"_{kind}"
+        found[f"ratio_in_place{ending}"] = best / took["ours"]
+        found[f"ratio_in_place_bfloat16{ending}"] = best / took["ours_bfloat16"]
+    return found
+
+
 def one_hot(options: Options) -> dict[str, Any]:
     """Against one-hot masks times stacked heads and a dense AdamW; batches of 64 examples."""
     from experiments.benchmarks import _heads_torch
@@ -253,7 +288,7 @@ def _flat(bank: Bank, rows: np.ndarray) -> np.ndarray:
 
 
 main = _benchmark.Benchmark(
-    parts={"flatness": flatness, "sparse": sparse, "one_hot": one_hot, "ragged": ragged, "shards": larger_than_memory},
+    parts={"flatness": flatness, "sparse": sparse, "in_place": in_place, "one_hot": one_hot, "ragged": ragged, "shards": larger_than_memory},
     figures=("flatness_", "ratio_", "floor_share"),
     least={
         "floor_share": 0.25,
@@ -269,6 +304,7 @@ main = _benchmark.Benchmark(
         "flatness_linear": 1.25,
         "flatness_simplex": 1.25,
         "difference": 1e-2,
+        "difference_in_place": 1e-4,
     },
-    torch=("sparse", "one_hot"),
+    torch=("sparse", "in_place", "one_hot"),
 )
