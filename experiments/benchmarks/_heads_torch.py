@@ -3,8 +3,8 @@
 `Dense` is the one-hot form of HYDRA's public code, written anew from its description: the heads are stacked, an
 example's head is a one-hot mask times the stack, and one dense AdamW updates every head. `Sparse` and `Functional` are
 what a competent user writes: rows of an `nn.Embedding(sparse=True)` reshaped into heads, batched products and
-SparseAdam; and a plain gather with AdamW written out on the gathered rows. `InPlace` is what a processor likes best: one
-user after another, on views of the user's rows, with PyTorch's fused AdamW and the gradient written out.
+SparseAdam; and a plain gather with AdamW written out on the gathered rows. `InPlace` is what a processor likes best:
+one user after another, on views of the user's rows, with PyTorch's fused AdamW and the gradient written out.
 None clips the gradient of a user, and SparseAdam has no weight decay: all do less than the step they compare with.
 """
 
