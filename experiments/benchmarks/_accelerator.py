@@ -72,8 +72,10 @@ def million(options: accelerator.Options) -> Found:
     row = first.row_bytes()  # parameters, moments and counts
     found: dict[str, Any] = {"bytes_per_user": row, "step_ms": {}, "bank_gb": {}, "memory_gb": {}, "planned_mb": {}}
     for count in counts:
-        if row * count + KEPT * (not options.smoke) > memory():
-            found["left_out"] = f"{count} heads, {row * count / 1e9:.1f} GB, of {memory() / 1e9:.1f} GB for all"
+        try:
+            fitting(row * count + KEPT * (not options.smoke))
+        except MemoryError as error:
+            found["left_out"] = f"{count} heads: {sentence(error)}"
             break
         bank, run = banked(count)
         found["bank_gb"][str(count)] = row * count / 1e9
@@ -130,12 +132,15 @@ def gathered(options: accelerator.Options) -> Found:
     rate, d = copying(options), options.features
     found: dict[str, Any] = {"copy_gb_per_second": rate / 1e9, "step_ms": {}, "megabytes": {}}
     for users, name in itertools.product(options.step_users, ("low_rank_mlp", "mlp")):
-        made = heads.batches(options, 2 * users, users, d=d, count=4)
         try:
+            shapes = families.user_shapes(families.get(name), families.Dims(features=d))
+            # The bank, and what is read, its gradient, and what is written.
+            fitting(2.4 * users * 2 * 12 * sum(leaf.size for leaf in jax.tree.leaves(shapes)))
+            made = heads.batches(options, 2 * users, users, d=d, count=4)
             bank = heads.Bank(name, 2 * users, made[0], d=d)
             row, shared = bank.row_bytes(), sum(leaf.nbytes for leaf in jax.tree.leaves(bank.state.shared))
             seconds = pace(running(bank, made))
-        except jax.errors.JaxRuntimeError as error:
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
             found["left_out"] = f"{name}, {users} users: {sentence(error)}"
             yield found
             continue
@@ -337,6 +342,12 @@ def memory() -> float:
     return stats.get("bytes_limit") or psutil.virtual_memory().available
 
 
+def fitting(needed: float) -> None:
+    """Raises a MemoryError where so many bytes do not fit: a processor would swap, and not fail."""
+    if needed > memory():
+        raise MemoryError(f"{needed / 1e9:.1f} GB needed, {memory() / 1e9:.1f} there")
+
+
 def in_use() -> dict[str, float]:
     """Gigabytes now and at most, where the device says so."""
     stats = jax.devices()[0].memory_stats() or {}
@@ -365,8 +376,6 @@ def main(part: str, told: str) -> None:
                 "encoder": encoder, "layouts": layouts}  # fmt: skip
     found: dict[str, Any] = {}
     try:
-        if jax.default_backend() == "cpu" and not options.smoke:
-            raise RuntimeError("there is no accelerator here; --smoke runs anywhere")
         for more in measures[part](options):
             found |= more
             print(json.dumps(found), flush=True)

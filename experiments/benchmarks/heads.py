@@ -9,7 +9,7 @@ Expected  flatness at most 1.10 (mlp), 1.15 (low_rank_mlp), 1.25 (linear); ratio
           goal is 1.25.
 Cost      about 10 minutes on 2 cores, 11 GB of memory, 31 GB of disk (removed afterwards); where there is less, the
           largest banks are left out.
-Needs     PyTorch for the parts one_hot, sparse and in_place: pip install -r requirements/parity.txt (or `make test-parity`).
+Needs     PyTorch for one_hot, sparse and in_place: pip install -r requirements/parity.txt (or `make test-parity`).
 Smoke     python -m experiments.benchmarks heads --smoke --parts flatness        (seconds, without PyTorch)
 
 The floor is what a step cannot avoid: the users' rows (parameters and both moments) read and written, the inputs and
