@@ -6,7 +6,7 @@ import pathlib
 import sys
 
 NAMES = sorted(path.stem for path in pathlib.Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
-# What `accelerator` needs besides jax, flax, optax and numpy and what these bring along; 3 MB together.
+# What `accelerator` needs besides jax, flax, optax and numpy and what these bring along; 7 MB together.
 WHEELS = "jaxtyping wadler-lindig safetensors filelock tyro docstring-parser typeguard".split()  # noqa: SIM905
 
 

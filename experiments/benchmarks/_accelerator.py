@@ -41,6 +41,7 @@ MINILM = {"vocab_size": 30522, "hidden_size": 384, "num_hidden_layers": 6, "num_
 TINY = MINILM | {"vocab_size": 100, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
                  "intermediate_size": 32}  # fmt: skip
 SETTINGS = 16  # of the sweep
+FEW_GROUPS = 4
 
 
 class SpentError(Exception):
@@ -187,8 +188,8 @@ class Watch:
             raise SpentError
 
     def rate(self, began: float) -> float:
-        """Users a second after the first group, before which programs are compiled; of all where that is the only."""
-        if self.done > self.begun:
+        """Users a second after the first group, before which programs are compiled; of all where groups are few."""
+        if self.done > FEW_GROUPS * self.begun:
             return (self.done - self.begun) / (self.last - self.first)
         return self.done / (self.last - began)
 

@@ -5,7 +5,7 @@ Command   python -m experiments.benchmarks accelerator [--json]
 Expected  share_mlp_64, share_mlp_4096, share_low_rank_mlp_64, share_low_rank_mlp_4096 (of the measured rate of copying)
           at least .6; flatness (10^6 heads over 10^4) at most 1.15. Measured on no accelerator yet.
 Cost      at most 5 minutes on one device of 64 GB or more; where there is less, the parts that do not fit say so.
-Needs     besides jax (for the device), flax, optax and numpy: `WHEELS` of experiments/benchmarks/__main__.py, 3 MB,
+Needs     besides jax (for the device), flax, optax and numpy: `WHEELS` of experiments/benchmarks/__main__.py, 7 MB,
           nothing else of hydrajax's own requirements, and no installation of hydrajax:
               pip install --no-deps --target wheels jaxtyping wadler-lindig safetensors filelock tyro \\
                   docstring-parser typeguard

@@ -88,14 +88,15 @@ def test_of_an_unknown_kind_no_share_is_made_up():
 
 
 def test_a_fit_is_ended_when_its_time_is_over(monkeypatch):
-    clock = iter([10.0, 12.0, 16.0])
+    clock = iter([10.0, 14.0, 16.0])
     monkeypatch.setattr(_accelerator.time, "monotonic", lambda: next(clock))
     watch = _accelerator.Watch(until=15.0)
     watch(64, 640)
     watch(128, 640)
+    assert watch.rate(began=0.0) == 128 / 14.0
     with pytest.raises(_accelerator.SpentError):
-        watch(192, 640)
-    assert watch.rate(began=0.0) == (192 - 64) / (16.0 - 10.0)
+        watch(320, 640)
+    assert watch.rate(began=0.0) == (320 - 64) / (16.0 - 10.0)
 
 
 def test_what_is_missing_is_named_with_what_to_install(monkeypatch):
