@@ -41,6 +41,14 @@ def test_what_was_saved_comes_back(tmp_path):
     assert back.curves["pooled"] == one.curves["pooled"]
 
 
+def test_a_parameter_that_is_one_number_stays_one(tmp_path):
+    generic = {"w": np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3)), "b": np.array(0.5, np.float32)}
+    fitted.save_fitted(tmp_path, dataclasses.replace(make(), shared={"generic": generic}))
+    back, _ = fitted.load_fitted(tmp_path)
+    assert back.shared["generic"]["b"].shape == ()
+    assert_equal(back.shared["generic"], generic)
+
+
 def test_no_heads_and_heads_that_store_nothing_are_told_apart(tmp_path):
     fitted.save_fitted(tmp_path, make("shared"))
     assert fitted.load_fitted(tmp_path)[1] is None
