@@ -23,6 +23,7 @@ _COMMANDS = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[finished.Report, tyro.conf.subcommand("report")]
     | Annotated[finished.Answer, tyro.conf.subcommand("answer")]
+    | Annotated[finished.Personalise, tyro.conf.subcommand("personalise")]
     | Annotated[llm.Sample, tyro.conf.subcommand("sample")]
     | Annotated[llm.Store, tyro.conf.subcommand("store")]
     | Annotated[user_models.UserModels, tyro.conf.subcommand("user-models")]

@@ -43,7 +43,7 @@ class CrossFitted:
         numbers = np.array([self.by_query.get(row.query_id, self.by_user.get(row.user_id, 0)) for row in rows], int)
         for number in np.unique(numbers):
             places = np.flatnonzero(numbers == number)
-            own = [rows[i] for i in places]
+            own = [rows[i] for i in places.tolist()]
             result[places] = self.scorers[number].scores(own, heads=heads, pooled=pooled)
         return result
 
@@ -73,8 +73,10 @@ def cross_fit(
     by_user: dict[str, int] = {}
 
     def add(pooled: PersonalScorer | Untrained, rows: Sequence[Row]) -> int:
-        personal = isinstance(pooled, PersonalScorer)
-        fitted.append(scorers.personalise(pooled, config, rows, epochs=epochs) if personal else pooled)
+        if isinstance(pooled, PersonalScorer):
+            fitted.append(scorers.personalise(pooled, config, rows, epochs=epochs))
+        else:
+            fitted.append(pooled)
         advance(len(fitted) - 1, 2 + 3 * len(folds))
         return len(fitted) - 1
 

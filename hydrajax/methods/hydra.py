@@ -15,7 +15,7 @@ what runs use, the pooled head); new users fit a head alone, from their own prof
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -216,11 +216,11 @@ def learn_adapter(
     pseudo: Sequence[Query],
     cross_fitted: TrainedScorer,
     k: int,
-    pools: Sequence[Pool],
-    zero_shot: Sequence[Pool],
+    pools: Sequence[Pool] = (),
+    zero_shot: Sequence[Pool] = (),
 ) -> TrainedScorer:
-    """s_A, for candidates with reranked records; where one adapter serves both (see `Settings.adapter_pools`), for those
-    without any too.
+    """s_A, for candidates with reranked records; for those without any too where one adapter serves both (see
+    `Settings.adapter_pools`).
 
     Args:
       people: who teaches, and what users said of answers.
@@ -249,6 +249,30 @@ def learn_zero_shot_adapter(
     known = [*rows.of_feedback(lab, people.feedback), *_of_zero_shot(lab, pseudo, lab.settings.samples)]
     known += rows.tried_candidates(lab, zero_shot[: len(people.validation_queries)], "judged zero-shot")
     return learner.fit("zero-shot adapter", **_division(people, known))
+
+
+def personalise(
+    lab: Lab,
+    learner: Learner,
+    user_ids: Sequence[str],
+    k: int,
+    *,
+    population: Sequence[str],
+    headed: Collection[str] = ("reranker", "adapter"),
+) -> System:
+    """Heads of users who come after the training, from their own profiles alone.
+
+    Args:
+      learner: gives heads to what is trained already.
+      k: of the trained system.
+      population: the users who were trained on (see `sampling.pseudo_queries`).
+      headed: scorers whose heads are wanted; nothing is asked for the others.
+    """
+    people = People(train=(), validation=(), new=user_ids, label_queries=(), validation_queries=(), new_queries=())
+    pseudo = sampling.pseudo_queries(lab, user_ids, population=population)
+    reranker, cross_fitted = learn_reranker(lab, learner, people, pseudo if "reranker" in headed else ())
+    adapter = learn_adapter(lab, learner, people, pseudo if "adapter" in headed else (), cross_fitted, k)
+    return System(reranker=reranker, adapter=adapter, k=k)
 
 
 def _of_zero_shot(lab: Lab, pseudo: Sequence[Query], samples: int) -> list[Row]:
