@@ -15,10 +15,10 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
-from flax import traverse_util
 
 from hydrajax import files
 from hydrajax.methods import hydra, scorers
+from hydrajax.training import checks
 from hydrajax.types import DataError, Record, User
 
 FOLDER = "added"  # in a run's folder
@@ -32,32 +32,35 @@ class Added:
 
     Attributes:
       user: id and profile.
-      heads: by scorer, every leaf [1, ...]; a scorer that gave the user none is left out.
+      heads: by scorer, then by name of the parameter, each [1, ...]; a scorer that gave the user none is left out.
       made_of: digest of the profile, the scorers and the LLM that the heads were made with.
       system: digest of the scorers alone.
     """
 
     user: User
-    heads: Mapping[str, Any]
+    heads: Mapping[str, Mapping[str, np.ndarray]]
     made_of: str
     system: str
 
     def joined(self, system: hydra.System) -> hydra.System:
         """The system with this user's heads in place of all others'."""
-        for name, heads in self.heads.items():
-            scorer = dataclasses.replace(getattr(system, name), heads=heads, user_rows={self.user.id: 0})
+        for name, own in self.heads.items():
+            scorer = getattr(system, name)
+            pooled = scorer.fitted.generic  # heads have its structure
+            heads = jax.tree.unflatten(jax.tree.structure(pooled), [own[leaf] for leaf in checks.leaves(pooled)])
+            scorer = dataclasses.replace(scorer, heads=heads, user_rows={self.user.id: 0})
             system = dataclasses.replace(system, **{name: scorer})
         return system
 
 
-def heads_of(system: hydra.System, user_id: str) -> dict[str, Any]:
+def heads_of(system: hydra.System, user_id: str) -> dict[str, dict[str, np.ndarray]]:
     """A user's heads, for `Added`."""
     found = {}
     for name in NAMES:
         scorer = getattr(system, name)
         if isinstance(scorer, scorers.PersonalScorer) and user_id in scorer.user_rows:
             row = scorer.user_rows[user_id]
-            found[name] = jax.tree.map(lambda leaf, row=row: np.asarray(leaf)[row : row + 1], scorer.heads)
+            found[name] = {leaf: np.asarray(own[row : row + 1]) for leaf, own in checks.leaves(scorer.heads).items()}
     return found
 
 
@@ -67,7 +70,11 @@ def save(run: pathlib.Path, added: Added) -> None:
     Raises:
       DataError: the file cannot be written.
     """
-    tensors = _flat(added.heads)
+    tensors = {
+        f"{name}/{leaf}": np.asarray(own, order="C")
+        for name, heads in added.heads.items()
+        for leaf, own in heads.items()
+    }
     note = {
         "format": FORMAT,
         "user": _user_to_json(added.user),
@@ -97,10 +104,13 @@ def find(run: pathlib.Path, user_id: str) -> Added | None:
         tensors = safetensors.numpy.load_file(path)
         if note["format"] != FORMAT or note["sha256"] != _digest(safetensors.numpy.save(tensors)):
             raise ValueError("other contents than were written")
-        trees = traverse_util.unflatten_dict(tensors, sep="/")
+        heads: dict[str, dict[str, np.ndarray]] = {name: {} for name in note["heads"]}
+        for name, own in tensors.items():
+            scorer, _, leaf = name.partition("/")
+            heads[scorer][leaf] = own
         return Added(
             user=_user_from_json(note["user"]),
-            heads={name: trees.get(name, {}) for name in note["heads"]},
+            heads=heads,
             made_of=note["made_of"],
             system=note["system"],
         )
@@ -125,11 +135,6 @@ def _path(run: pathlib.Path, user_id: str) -> pathlib.Path:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _flat(heads: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    flat = traverse_util.flatten_dict(dict(heads), sep="/")  # a scorer without parameters leaves nothing
-    return {name: np.asarray(leaf, order="C") for name, leaf in flat.items()}
 
 
 def _user_to_json(user: User) -> dict[str, Any]:

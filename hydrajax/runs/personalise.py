@@ -9,7 +9,8 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+import numpy as np
 
 from hydrajax import files
 from hydrajax.data import profiles
@@ -175,7 +176,7 @@ class _Newcomers:
         lab = bench.lab(self.data.task, {**trained, **self.users}, settings, seed=self.config.seed)
         return hydra.personalise(lab, learner, user_ids, k, population=tuple(trained), headed=self.headed)
 
-    def keep(self, user_id: str, heads: Mapping[str, Any]) -> None:
+    def keep(self, user_id: str, heads: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Keeps a user and the user's heads in the run's folder."""
         made_of = self.pending[user_id]
         found = added.Added(user=self.users[user_id], heads=heads, made_of=made_of, system=self.system)

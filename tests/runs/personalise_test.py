@@ -344,7 +344,7 @@ def test_a_users_file_holds_what_was_put_in(tmp_path):
         Record(id="2", fields={"text": ""}),
     ]
     user = User(id="ann/../ä", profile=tuple(records))
-    tree = {"w": np.ones((1, 3), np.float32), "deep": {"b": np.arange(1.0)}}
+    tree = {"w": np.asfortranarray(np.arange(12, dtype=np.float32).reshape(1, 3, 4)), "deep/b": np.arange(1.0)}
     for heads in ({}, {"adapter": {}}, {"reranker": {}, "adapter": tree}):
         kept = added.Added(user=user, heads=heads, made_of="m", system="s")
         added.save(tmp_path, kept)
