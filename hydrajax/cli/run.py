@@ -47,7 +47,7 @@ class Command(Generic[C]):
         config = self.config.resolved()
         if self.plan:
             for plan in run.plan(config, machine=self.machine, say=console.say):
-                console.stdout().print(_plan_table(plan))
+                console.stdout().print(plan_table(plan))
             return
         out = self.out or default_folder(config)
         results = run.run(config, out, command=command, machine=self.machine, say=console.say)
@@ -189,7 +189,8 @@ def _listed(title: str, summaries: Mapping[str, str]) -> str:
     return "\n".join([f"{title}:", *(f"  {name}: {summary}" for name, summary in summaries.items())])
 
 
-def _plan_table(plan: Any) -> rich.table.Table:
+def plan_table(plan: Any) -> rich.table.Table:
+    """What would be asked of one LLM, stage by stage."""
     table = rich.table.Table(title=f"{plan.model}: nothing was called")
     for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out"):
         table.add_column(name, justify="left" if name == "stage" else "right")

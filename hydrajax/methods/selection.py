@@ -1,15 +1,14 @@
 """Settings chosen on validation users: how many records a prompt shows, and how a scorer is fitted."""
 
-import collections
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hydrajax import progress, training
-from hydrajax.methods import sampling, scorers
+from hydrajax.methods import cross_fitting, sampling, scorers
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.types import Query
@@ -112,7 +111,8 @@ class ValidatedLearner:
             _log.info(untaught(name))
             return scorers.Untrained()
         users, examples = scorers.examples_of(train, self.encode)
-        halves = _halves(heads, {row.user_id for row in judged})
+        judges = {row.user_id for row in judged}
+        halves = [half for half in cross_fitting.halves([row for row in heads if row.user_id in judges]) if all(half)]
         tried: list[_Tried] = []
         for config in self.configs:
             # The training users' own heads are never asked: their rows are for what new users start with.
@@ -140,6 +140,16 @@ class ValidatedLearner:
             curves=curves | ({"new users": best.curve} if best.epochs else {}),
         )
         return best.scorer
+
+    def cross_fit(
+        self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+    ) -> scorers.TrainedScorer:
+        """See `hydra.Learner.cross_fit`; with the settings that validation users chose for the scorer."""
+        if not isinstance(scorer, scorers.PersonalScorer):
+            return scorer  # it has learned nothing
+        with progress.bar(f"{name}: cross-fitting") as advance:
+            epochs = self.choices[name].epochs
+            return cross_fitting.cross_fit(scorer, train=train, heads=heads, epochs=epochs, advance=advance)
 
     def _personalised(
         self, label: str, config: training.FitConfig, pooled: scorers.PersonalScorer, rows: Sequence[Row]
@@ -172,14 +182,3 @@ def chosen_qualities(scorer: scorers.TrainedScorer, judged: Sequence[Row]) -> li
 def mean(qualities: Sequence[float]) -> float:
     """0 of none."""
     return float(np.mean(qualities)) if qualities else 0.0
-
-
-def _halves(heads: Sequence[Row], user_ids: Collection[str]) -> list[tuple[list[Row], list[Row]]]:
-    """(rows of one half of these users' queries, rows of the other half), both ways; every other query of each user."""
-    places: dict[str, dict[str, int]] = collections.defaultdict(dict)
-    halves: tuple[list[Row], list[Row]] = ([], [])
-    for row in heads:
-        if row.user_id in user_ids:
-            of_user = places[row.user_id]
-            halves[of_user.setdefault(row.query_id, len(of_user) % 2)].append(row)
-    return [(halves[0], halves[1]), (halves[1], halves[0])] if halves[1] else []

@@ -242,9 +242,11 @@ def test_a_folder_of_another_run_is_left_alone(data, tmp_path, capfd, untrained)
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("command", ["report", "answer"])
-def test_a_folder_without_a_run_cannot_be_used(tmp_path, capfd, command):
-    more = ["--user", "u", "--input", "text"] if command == "answer" else []
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("report", []), ("answer", ["--user", "u", "--input", "text"]), ("personalise", ["--profile", "people.json"])],
+)
+def test_a_folder_without_a_run_cannot_be_used(tmp_path, capfd, command, more):
     assert str(tmp_path / "no-run") in refused([command, str(tmp_path / "no-run"), *more], capfd)
 
 
@@ -366,6 +368,47 @@ def test_a_stranger_is_answered_without_a_profile(data, capfd, untrained):
     assert err == "hydrajax: 'nobody we know' is no user of this run: answered without a profile\n"
 
 
+ANN = {"user_id": "ann", "profile": [{"id": f"{i}", "text": f"copper {i} of ann", "score": str(i)} for i in (1, 2, 3)]}
+
+
+@pytest.mark.slow
+def test_who_comes_later_is_answered_by_a_head_of_the_own(data, capfd, monkeypatch):
+    monkeypatch.setattr(workbench, "encoders", stand_ins.encoders)
+    main.main(lamp(data, "--out", "run", "--scorer.family", "linear", "--losses", "pairwise", "--epochs", "1"))
+    pathlib.Path("people.jsonl").write_text(json.dumps(ANN) + "\n")
+    come = ["personalise", "run", "--profile", "people.jsonl"]
+    question = ["answer", "run", "--user", "ann", "--input", "lantern of ann", "--explain"]
+    capfd.readouterr()
+    main.main([*come, "--plan"])
+    planned = capfd.readouterr().out
+    assert "nothing was called" in planned and "record trials" in planned
+    main.main(question)
+    out, err = capfd.readouterr()
+    assert "the pooled head" in out and "'ann' is no user of this run" in err
+    main.main(come)
+    out, err = capfd.readouterr()
+    assert "1 users personalised, 0 before (" in out and " 0 calls" not in out and "1 of 1 users" in err
+    main.main(question)
+    out, err = capfd.readouterr()
+    assert "chosen by the user's own head" in out and "of ann | " in out and err == ""
+    main.main(come)
+    assert capfd.readouterr().out == "all 1 users were personalised before; no call was made\n"
+
+
+def test_where_nobody_has_a_head_who_comes_later_is_known(data, capfd, untrained, tmp_path):
+    main.main(lamp(data, "--out", str(tmp_path / "run")))
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps([ANN]))
+    capfd.readouterr()
+    main.main(["personalise", str(tmp_path / "run"), "--profile", str(path)])
+    assert "(0 calls, 0 answers from the store)\nthe run's adapter has no heads" in capfd.readouterr().out
+    main.main(["answer", str(tmp_path / "run"), "--user", "ann", "--input", "lantern", "--explain"])
+    out, err = capfd.readouterr()
+    assert "of ann | " in out and "pooled head" in out and err == ""
+    path.write_text(json.dumps([ANN | {"user_id": "dev0"}]))
+    assert "'dev0'" in refused(["personalise", str(tmp_path / "run"), "--profile", str(path)], capfd)
+
+
 def test_an_empty_question_is_refused(data, capfd, untrained, tmp_path):
     main.main(lamp(data, "--out", str(tmp_path / "run")))
     capfd.readouterr()
@@ -415,13 +458,14 @@ def test_presets_follow_the_llm_and_single_settings_override_them(data, capfd, m
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["run", "report", "answer"]),
+        (["--help"], ["run", "report", "answer", "personalise"]),
         (["run", "--help"], ["demo", "lamp", "custom"]),
         (["run", "demo", "--help"], ["--plan", "--llm", "--seed"]),
         (["run", "lamp", "--help"], ["--task", "--data-dir", "--train-users", "--skip-bad", "--settings.retrieved"]),
         (["run", "custom", "--help"], ["--task", "TOML"]),
         (["report", "--help"], ["report.html"]),
         (["answer", "--help"], ["--user", "--input", "--explain"]),
+        (["personalise", "--help"], ["--profile", "JSON lines", "--plan", "--llm", "--store"]),
     ],
 )
 def test_help_teaches(capfd, arguments, words):

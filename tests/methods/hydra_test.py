@@ -149,6 +149,23 @@ def test_reranked_pools_teach_an_adapter_each(finished):
         assert here.ledger[stage, "n0"]["calls"] == 2 * (3 + 1)
 
 
+@pytest.mark.parametrize("pools", ["reranked", "shared", "zero_shot"])
+def test_what_the_reranker_learned_from_it_does_not_rank_for_the_adapter(finished, world, scores, pools):
+    place, here, learner, _ = finished(pools=pools)
+    given = learner.given["reranker"]
+    crossed = {"reranker": {part: given[part] for part in ("train", "heads")}} if pools == "reranked" else {}
+    assert learner.cross_fitted == crossed
+    queries = sampling.pseudo_queries(here, list(place.users))
+    scorer = {"reranked": scores("reranker, cross-fitted"), "shared": scorers.Untrained()}.get(pools)
+    shown = hydra.rerank(here, scorer, hydra.retrieve(here, queries), 2) if scorer else []
+    asked = here.ctx.llm.requests("candidates with records to learn from")
+    texts = ["\n".join(message.text for message in request.messages) for request in asked]
+    assert len(texts) == len(shown) * (1 + (1 if pools == "shared" else 3))
+    for i, prompt in enumerate(shown):
+        greedy = texts[i * len(texts) // len(shown)]
+        assert all(record.fields["text"] in greedy for record in prompt.records), prompt
+
+
 def test_the_ledger_adds_up_to_everything_that_was_asked(finished):
     for task in ("LaMP_4", "LaMP_7"):
         _, here, _, _ = finished(task)

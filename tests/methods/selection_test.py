@@ -195,23 +195,6 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
     assert (first != other).any()
 
 
-def test_halves_are_judged_by_heads_that_did_not_learn_from_them():
-    rows = [
-        Row(user_id=user, query_id=f"{user}{query}", pool=f"{user}{query}", first="q", second=text)
-        for user in ("a", "b", "c")
-        for query in range(3)
-        for text in ("x", "y")
-    ]
-    halves = selection._halves(rows, {"a", "b"})
-    assert len(halves) == 2
-    for learned, judged in halves:
-        assert not {row.query_id for row in learned} & {row.query_id for row in judged}
-        assert {row.user_id for row in [*learned, *judged]} == {"a", "b"}
-        assert len(learned) + len(judged) == 2 * 3 * 2
-    assert halves[0][0] == halves[1][1]
-    assert selection._halves(rows[:2], {"a"}) == []
-
-
 def test_a_scorer_can_have_a_family_of_its_own(fake_fits, validated, monkeypatch):
     fake_fits({})
     families = []
