@@ -164,16 +164,18 @@ def sample(
     source: str = "reranked",
     samples: int | None = None,
 ) -> list[Pool]:
-    """Step 3: the greedy answer and b samples (or `samples`), given H* and q; without records for `zero_shot`."""
+    """Step 3: b samples (or `samples`) and the greedy answer, given H* and q; without records for `zero_shot`."""
     strategy = "rag" if source == "reranked" else source
-    b = lab.settings.samples if samples is None else samples
-    return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage)
+    b, greedy = lab.settings.samples if samples is None else samples, lab.settings.greedy
+    return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage, greedy=greedy)
 
 
 def adapt(
     lab: Lab, adapter: TrainedScorer, pools: Sequence[Pool], *, heads: Heads = None, pooled: bool = False
 ) -> list[Answer]:
     """Step 4: the candidate with the highest s_A(q, o), the first of equals.
+
+    Where s_A was learned by cumulative logits (`methods.ordinal`), that is the one with the least expected error.
 
     Args:
       heads: see `TrainedScorer.scores`.
@@ -216,12 +218,12 @@ def learn_adapters(
     learned_zero_shot: list[Row] = []
     if kind != "feedback":
         sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
-        learned_zero_shot = rows.tried_candidates(lab, sampled, "zero-shot")
+        learned_zero_shot = rows.learned_candidates(lab, sampled, "zero-shot")
     if kind in ("shared", "reranked"):
         # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
         prompts = rerank(lab, reranker if kind == "reranked" else Untrained(), retrieve(lab, pseudo), k)
         sampled = sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples)
-        learned = rows.tried_candidates(lab, sampled, "reranked")
+        learned = rows.learned_candidates(lab, sampled, "reranked")
 
     def fit(name: str, *parts: Sequence[Row]) -> TrainedScorer:
         return learner.fit(name, **_division(people, [*told, *itertools.chain(*parts)]))
