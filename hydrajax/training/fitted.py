@@ -74,7 +74,9 @@ def save_fitted(folder: str | pathlib.Path, fitted: Fitted, user_heads: Any = No
     tree = {"normaliser": normaliser, "shared": fitted.shared, "bank": fitted.bank, "base": fitted.base}
     if user_heads is not None:
         tree["heads"] = user_heads
-    data = safetensors.numpy.save(jax.tree.map(np.ascontiguousarray, traverse_util.flatten_dict(tree, sep="/")))
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    # Not `ascontiguousarray`, which makes a vector of an intercept.
+    data = safetensors.numpy.save({name: np.asarray(leaf, order="C") for name, leaf in flat.items()})
     note = {
         "format": FORMAT,
         "config": dataclasses.asdict(fitted.config),

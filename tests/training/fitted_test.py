@@ -28,7 +28,7 @@ def make(family="mlp", base=None):
 
 
 def test_what_was_saved_comes_back(tmp_path):
-    one = make(base={"layer": {"w": np.arange(3, dtype=np.float32)}})
+    one = make(base={"layer": {"w": np.arange(3, dtype=np.float32), "b": np.array(1, np.float32)}})
     users = {name: leaf[:2] for name, leaf in one.bank.items()}
     fitted.save_fitted(tmp_path / "new" / "folder", one, users)
     back, heads_back = fitted.load_fitted(tmp_path / "new" / "folder")
