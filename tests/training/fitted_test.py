@@ -35,6 +35,7 @@ def test_what_was_saved_comes_back(tmp_path):
     for name in ("shared", "bank", "base", "generic"):
         assert_equal(getattr(back, name), getattr(one, name))
     assert_equal(heads_back, users)
+    assert back.base["layer"]["b"].shape == ()
     assert (back.config, back.dims) == (one.config, one.dims)
     np.testing.assert_array_equal(back.normaliser.scale, one.normaliser.scale)
     np.testing.assert_array_equal(back.curves["personal"], one.curves["personal"])
