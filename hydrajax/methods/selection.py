@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
@@ -13,6 +14,7 @@ from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.types import Query
 
+_log = logging.getLogger(__name__)
 EPOCHS = (0, 1, 2, 4, 8, 16, 32)
 
 
@@ -107,12 +109,10 @@ class ValidatedLearner:
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
     ) -> scorers.PersonalScorer | scorers.Untrained:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
-        if not train:
-            return scorers.Untrained()
         halves = _halves(heads, {row.user_id for row in judged})
         encoded: dict[bool, tuple[list[str], training.Examples]] = {}
         tried: list[_Tried] = []
-        for config in _suiting(self.configs, train):
+        for config in _suiting(self.configs, train) if train else ():
             if (ordinal := config.loss == "ordinal") not in encoded:
                 encoded[ordinal] = scorers.examples_of(scorers.taught(train, config.loss), self.encode)
             users, examples = encoded[ordinal]
@@ -134,6 +134,7 @@ class ValidatedLearner:
                 for n, scorer in by_epochs.items()
             ]
         if not tried:
+            _log.info(untaught(name))
             return scorers.Untrained()
         best = max(tried, key=lambda setting: (round(setting.quality, 9), -setting.epochs))
         curves = {stage: [float(loss) for loss in curve] for stage, curve in best.scorer.fitted.curves.items()}
@@ -157,6 +158,12 @@ class ValidatedLearner:
         with progress.bar(f"{label}: personalising") as advance:
             headed, curve = scorers.personalise_each(pooled, config, rows, epochs=wanted, progress=advance)
         return by_epochs | headed, curve
+
+
+def untaught(name: str) -> str:
+    """That a scorer has learned nothing, and why, in a sentence without a full stop."""
+    nothing = "no records to try" if name == "reranker" else "no questions with answers of different quality"
+    return f"the {name} learned nothing, since training users have {nothing}: everything stays in its order"
 
 
 def chosen_qualities(scorer: scorers.TrainedScorer, judged: Sequence[Row]) -> list[float]:
