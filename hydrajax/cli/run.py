@@ -157,16 +157,16 @@ def _unfinished(kind: type[C]) -> C:
 
 
 def _with_preset(config: C, first: _First) -> C:
-    """The configuration with the settings of the preset and the LLM that are given; settings of its own it keeps."""
+    """The configuration with what the preset says for the LLM that are given; what it has of its own it keeps."""
     if not isinstance(config, config_lib.RunConfig):
         return config
     # What is no preset is refused with everything else.
     preset = first.preset if first.preset in get_args(config_lib.Preset) else config.preset
-    has_own = config.settings not in (None, config.of_preset(config.llm, config.preset))
-    if has_own and preset == config.preset:
-        return config
-    changed = copy.copy(config)
-    object.__setattr__(changed, "settings", config.of_preset(first.llm, preset))
+    changed, before = copy.copy(config), config.of_preset(config.llm, config.preset)
+    for name, value in config.of_preset(first.llm, preset).items():
+        has_own = getattr(config, name) not in (None, before.get(name))
+        if not has_own or preset != config.preset:
+            object.__setattr__(changed, name, value)
     return changed
 
 

@@ -176,17 +176,19 @@ def sample(
     source: str = "reranked",
     samples: int | None = None,
 ) -> list[Pool]:
-    """Step 3: the greedy answer and b samples (or `samples`), given H* and q; without records for `zero_shot`."""
+    """Step 3: b samples (or `samples`) and the greedy answer, given H* and q; without records for `zero_shot`."""
     # Reranked records are put to the LLM as `rag` puts the retriever's: the source says who picked them.
     strategy = "rag" if source == "reranked" else source
-    b = lab.settings.samples if samples is None else samples
-    return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage)
+    b, greedy = lab.settings.samples if samples is None else samples, lab.settings.greedy
+    return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage, greedy=greedy)
 
 
 def adapt(
     lab: Lab, adapter: TrainedScorer, pools: Sequence[Pool], *, heads: Heads = None, pooled: bool = False
 ) -> list[Answer]:
     """Step 4: the candidate with the highest s_A(q, o), the first of equals.
+
+    Where s_A was learned by cumulative logits (`methods.ordinal`), that is the one with the least expected error.
 
     Args:
       heads: see `TrainedScorer.scores`.
@@ -236,7 +238,8 @@ def learn_adapter(
         known += _of_zero_shot(lab, pseudo, samples)
     if kind in ("shared", "reranked"):
         prompts = rerank(lab, cross_fitted, retrieve(lab, pseudo), k)
-        known += rows.tried_candidates(lab, sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples), "reranked")
+        sampled = sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples)
+        known += rows.learned_candidates(lab, sampled, "reranked")
     if kind != "reranked":
         known += rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
     known += rows.tried_candidates(lab, pools[:validation], "judged reranked")
@@ -279,7 +282,7 @@ def personalise(
 def _of_zero_shot(lab: Lab, pseudo: Sequence[Query], samples: int) -> list[Row]:
     """Candidates for queries without records, and how good they are."""
     sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
-    return rows.tried_candidates(lab, sampled, "zero-shot")
+    return rows.learned_candidates(lab, sampled, "zero-shot")
 
 
 def _first_of_each(queries: Sequence[Query], n: int | None) -> list[Query]:

@@ -75,7 +75,8 @@ class ValidatedLearner:
     A setting is judged by the mean quality of the rows with the highest score, one of each pool: pools of the
     validation users' real queries, by heads that learned from all their pseudo-queries, and pools of one half of their
     pseudo-queries, by heads that learned from the other half (real queries alone are too few to tell settings apart).
-    Of equal settings the one with fewer epochs is taken.
+    Of equal settings the one with fewer epochs is taken. `ordinal` is a loss of candidates for ratings; elsewhere, for
+    records and other answers, cross-entropy takes its place.
 
     Args:
       encode: the frozen base.
@@ -107,14 +108,16 @@ class ValidatedLearner:
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
     ) -> scorers.PersonalScorer | scorers.Untrained:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
-        if not train:
-            _log.info(untaught(name))
-            return scorers.Untrained()
-        users, examples = scorers.examples_of(train, self.encode)
         judges = {row.user_id for row in judged}
         halves = [half for half in cross_fitting.halves([row for row in heads if row.user_id in judges]) if all(half)]
+        encoded: dict[bool, tuple[list[str], training.Examples]] = {}
         tried: list[_Tried] = []
-        for config in self.configs:
+        for config in _suiting(self.configs, train) if train else ():
+            if (ordinal := config.loss == "ordinal") not in encoded:
+                encoded[ordinal] = scorers.examples_of(scorers.taught(train, config.loss), self.encode)
+            users, examples = encoded[ordinal]
+            if not users:
+                continue
             # The training users' own heads are never asked: their rows are for what new users start with.
             config = dataclasses.replace(config, family=self.families.get(name, config.family), fit_bank=False)
             label = f"{name} ({config.loss})"
@@ -130,6 +133,9 @@ class ValidatedLearner:
                 _Tried(epochs=n, config=config, scorer=scorer, curve=curve if n else [], quality=mean(qualities[n]))
                 for n, scorer in by_epochs.items()
             ]
+        if not tried:
+            _log.info(untaught(name))
+            return scorers.Untrained()
         best = max(tried, key=lambda setting: (round(setting.quality, 9), -setting.epochs))
         curves = {stage: [float(loss) for loss in curve] for stage, curve in best.scorer.fitted.curves.items()}
         self.choices[name] = Choice(
@@ -155,7 +161,7 @@ class ValidatedLearner:
         self, label: str, config: training.FitConfig, pooled: scorers.PersonalScorer, rows: Sequence[Row]
     ) -> tuple[dict[int, scorers.PersonalScorer], list[float]]:
         """The scorer by number of epochs, in rising order of the learner's, and the training loss of the heads."""
-        wanted = [n for n in self.epochs if n > 0] if rows else []
+        wanted = [n for n in self.epochs if n > 0] if scorers.taught(rows, config.loss) else []
         by_epochs = {} if wanted and 0 not in self.epochs else {0: pooled}
         if not wanted:
             return by_epochs, []
@@ -182,3 +188,11 @@ def chosen_qualities(scorer: scorers.TrainedScorer, judged: Sequence[Row]) -> li
 def mean(qualities: Sequence[float]) -> float:
     """0 of none."""
     return float(np.mean(qualities)) if qualities else 0.0
+
+
+def _suiting(configs: Sequence[training.FitConfig], rows: Sequence[Row]) -> list[training.FitConfig]:
+    """The alternatives with `cross_entropy` in the place of `ordinal` where the rows are no candidates for ratings."""
+    if scorers.rated(rows):
+        return list(configs)
+    plain = (dataclasses.replace(c, loss="cross_entropy") if c.loss == "ordinal" else c for c in configs)
+    return list(dict.fromkeys(plain))

@@ -211,10 +211,11 @@ def encoders(base: Base, cache: pathlib.Path | feature_cache.ReadOnly | None) ->
     from hydrajax.nn.bases import blocks
 
     loaded = encode.load_base(base.name, base.pooling, blocks.Compute(dtype=base.dtype))
+    most = encode.most_tokens(loaded) if base.max_pair_tokens is None else base.max_pair_tokens
 
     def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:
-            return encode.encode_pairs(loaded, pairs, max_tokens=base.max_pair_tokens, cache=cache, progress=advance)
+            return encode.encode_pairs(loaded, pairs, max_tokens=most, cache=cache, progress=advance)
 
     def embed(texts: Sequence[str]) -> np.ndarray:
         with progress.bar("embeddings") as advance:

@@ -10,7 +10,7 @@ from hydrajax.nn import families
 from hydrajax.types import DataError
 
 LARGEST_RATE = 1000
-LOSSES = ("cross_entropy", "pairwise", "regression", "listwise")  # the names in `losses.LOSSES`
+LOSSES = ("cross_entropy", "pairwise", "regression", "listwise", "ordinal")  # the names in `losses.LOSSES`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -120,21 +120,21 @@ def test_several_slots_are_given_as_json(tmp_path, finished, ask):
         lines = [
             {
                 "user_id": user,
-                "profile": [{"id": "1", "a": f"{text} a", "b": f"{text} b", "output": "yes"}],
-                "queries": [{"id": f"{user}-q", "inputs": {"a": f"{user} x", "b": f"{user} y"}, "output": "no"}],
+                "profile": [{"id": "1", "a": f"{text} a", "b": f"{text} b", "output": "4"}],
+                "queries": [{"id": f"{user}-q", "inputs": {"a": f"{user} x", "b": f"{user} y"}, "output": "2"}],
             }
             for user, text in users
         ]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     (tmp_path / "two.toml").write_text(
-        'name = "two"\nkind = "classification"\ntemplate = "Is {a} like {b}? [{labels}]"\nlabels = ["yes", "no"]\n'
+        'name = "two"\nkind = "rating"\ntemplate = "Is {a} like {b}? [{labels}]"\nlabels = ["1", "2", "3", "4", "5"]\n'
     )
     out = shutil.copytree(finished.out, tmp_path / "run")
     (out / "config.json").unlink()
     values = {f.name: getattr(finished.config, f.name) for f in dataclasses.fields(finished.config)}
     config = config_lib.Custom(**values | {"task": str(tmp_path / "two.toml"), "data_dir": str(tmp_path)})
     files.write_json(out / "config.json", {**config_lib.to_json(config), "command": "c"})
-    assert ask("d0", '{"a": "one", "b": "two"}', run=out).prediction in ("yes", "no")
+    assert ask("d0", '{"a": "one", "b": "two"}', run=out).prediction in ("1", "2", "3", "4", "5")
     for text in ("no JSON", '{"a": "one"}', '["a", "b"]'):
         with pytest.raises(DataError, match=r"a, b"):
             ask("d0", text, run=out)
