@@ -64,7 +64,7 @@ class Setting:
 class Problem:
     """What is fitted, all that does not learn, and what settings have in common.
 
-    A head minimises its mean loss plus prior_strength / (2 n) |head - anchor|^2, n = the user's examples.
+    A head minimises its mean loss plus prior_strength / (2 n) |(head - anchor) / scale|^2, n = the user's examples.
 
     Attributes:
       family: of the heads.
@@ -81,6 +81,7 @@ class Problem:
       batch_examples: most examples of a mini-batch.
       decays: the learning rate falls to 0 over the fit.
       moments: type of AdamW's moments.
+      scaled: whether `scale` is that of the family, else 1.
 
     Convex families look at none of the last four but for the 0 in `epochs`.
     """
@@ -98,6 +99,7 @@ class Problem:
     batch_examples: int
     decays: bool = False
     moments: str = "float32"
+    scaled: bool = True
 
     @property
     def dims(self) -> heads.Dims:
@@ -107,6 +109,11 @@ class Problem:
     def template(self) -> heads.User:
         """Shapes of one head."""
         return heads.user_shapes(self.family, self.dims)
+
+    @property
+    def scale(self) -> heads.User:
+        """The units in which heads are fitted."""
+        return (heads.scale if self.scaled else heads.unscaled)(self.family, self.dims)
 
 
 def fit_heads(
@@ -136,9 +143,9 @@ def fit_heads(
 
     Each user's whole fit (all epochs, all mini-batches) is one loop inside one compiled program. Head u minimises
 
-        mean loss of u's examples + prior_strength / (2 n_u) |head - start|^2
+        mean loss of u's examples + prior_strength / (2 n_u) |(head - start) / scale|^2
 
-    by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex; `epochs`,
+    with the family's scale of each parameter (`heads.scale`), by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex; `epochs`,
     `learning_rate`, `weight_decay`, `batch_examples` and `seed` then mean nothing. The result is a function of the
     arguments; a user's head does not depend on who else is fitted, nor on the order of users (see `user_keys`). In what
     order a user's own examples come does matter to families that are fitted by gradient steps: mini-batches are drawn
@@ -296,7 +303,7 @@ def solve(
         for n in snapshots
     }
     curve, done = np.zeros((*grid.shape, 0, 2), np.float32), 0
-    rates = _rates(problem.family, settings, grid)
+    rates = _rates(problem, settings, grid)
     user_bytes = 4 * grid.size * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(zeros))
     group = rows.users_in_call(num_users, user_bytes, group)
     fits = (_exact if convex else _gradient)(problem, rates, (anchor, fallback), seeds, snapshots, parallel, over)
@@ -378,7 +385,17 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterato
     table = programs.Table.of(examples, problem.keys, orders)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
-    arguments = (problem.normaliser, problem.shared, *ends, table, rates, keys, bounds, jnp.float32(total))
+    arguments = (
+        problem.normaliser,
+        problem.shared,
+        problem.scale,
+        *ends,
+        table,
+        rates,
+        keys,
+        bounds,
+        jnp.float32(total),
+    )
     yield functools.partial(run, *arguments), np.arange(problem.num_users, dtype=np.int32)
 
 
@@ -401,7 +418,7 @@ def _exact(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_
         )
         run = programs.exact(family, problem.loss, limit is not None, over)
         table = programs.Table.of(examples, problem.keys, [order])
-        yield functools.partial(run, problem.normaliser, problem.shared, *ends, table, rates), users
+        yield functools.partial(run, problem.normaliser, problem.shared, problem.scale, *ends, table, rates), users
 
 
 def _computed(fits: Iterable[_Fit], group: int) -> Iterator[tuple[np.ndarray, Any]]:
@@ -435,14 +452,14 @@ def _put(out: np.ndarray, users: np.ndarray, new: np.ndarray) -> None:
     out[users] = new
 
 
-def _rates(family: heads.Family, settings: Sequence[Setting], grid: np.ndarray) -> programs.Rates:
+def _rates(problem: Problem, settings: Sequence[Setting], grid: np.ndarray) -> programs.Rates:
     """Rates with leaves [K, R]; dropout is traced only where it is given."""
 
     def column(name: str, factor: float = 1.0) -> jax.Array:
         return jnp.asarray(np.array([getattr(setting, name) * factor for setting in settings], np.float32)[grid])
 
     return programs.Rates(
-        learning_rate=column("learning_rate", heads.rate(family)),
+        learning_rate=column("learning_rate", heads.rate(problem.family, problem.scale)),
         weight_decay=column("weight_decay"),
         prior_strength=column("prior_strength"),
         dropout=None if settings[0].dropout is None else column("dropout"),
@@ -485,7 +502,7 @@ def _fitted(
     needed = heads.shared_shapes(family, dims)
     held = {leaf: value for leaf, value in checks.leaves(problem.shared).items() if leaf in checks.leaves(needed)}
     _check_parameters(held, needed, f"shared of {name}")
-    _check_settings(family, settings, where)
+    _check_settings(family, dims, settings, where)
     found, _ = solve(problem, settings, over=over, parallel=rows.users_in_parallel(), progress=progress)
     for i in range(len(settings)):
         _check_heads(family, jax.tree.map(lambda leaf: leaf[i], found[epochs]), where.format(i))  # noqa: B023
@@ -500,8 +517,8 @@ def _check_parameters(given: Mapping[str, Any], needed: Any, what: str) -> None:
     checks.check_finite(floats, what)
 
 
-def _check_settings(family: heads.Family, settings: Sequence[Any], where: str) -> None:
-    factor = heads.rate(family)
+def _check_settings(family: heads.Family, dims: heads.Dims, settings: Sequence[Any], where: str) -> None:
+    factor = heads.rate(family, heads.scale(family, dims))
     for number, setting in enumerate(settings):
         if not isinstance(setting, Setting):
             raise DataError(f"setting {number} of the sweep is {setting!r}, expected a Setting")

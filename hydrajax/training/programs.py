@@ -135,15 +135,15 @@ def gradient(
       over: how settings are fitted; None: there is one.
 
     Returns:
-      run(normaliser, shared, anchor, fallback, table, rates, keys, bounds, total, rows) -> (heads, every leaf
-      [G, K, R, n, ...]; (loss sum, weight) float32 [G, K, R, epochs, 2]; None). `fallback` is the head of users of
-      whom nothing is learned, `keys` [K] are typed keys, `bounds` int32 [n, 2] the first epoch and the one behind the
+      run(normaliser, shared, scale, anchor, fallback, table, rates, keys, bounds, total, rows) -> (heads, every leaf
+      [G, K, R, n, ...]; (loss sum, weight) float32 [G, K, R, epochs, 2]; None). `scale` is that of `heads.scale`,
+      `fallback` the head of users of whom nothing is learned, `keys` [K] are typed keys, `bounds` int32 [n, 2] the first epoch and the one behind the
       last of each of n snapshots, `total` the updates over which the rate falls to 0, `rows` int32 [G] the users, -1 =
       nobody.
     """
     loss_fn = losses.get(loss)
 
-    def fit_by_gradient(normaliser, shared, anchor, fallback, table, rates, keys, bounds, total, rows):
+    def fit_by_gradient(normaliser, shared, scale, anchor, fallback, table, rates, keys, bounds, total, rows):
         def fit_user(row, key, order, rates):
             used = family if rates.dropout is None else heads.at_dropout(family, rates.dropout)
             here = jnp.maximum(row, 0)
@@ -164,7 +164,7 @@ def gradient(
                 x, targets = table.chunk(normaliser, order, index)
                 key = jax.random.fold_in(dropout, number)
                 (value, weight), grad = jax.value_and_grad(summed, has_aux=True)(user, x, targets, key)
-                new = optimizers.update_head(head_tx, anchor, user, opt, grad, weight, pull)
+                new = optimizers.update_head(head_tx, anchor, user, opt, grad, weight, pull, scale)
                 user, opt = jax.tree.map(lambda a, b: jnp.where(weight > 0, a, b), new, (user, opt))
                 return user, opt, number + 1, loss_sum + value, weight_sum + weight
 
@@ -208,12 +208,15 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
       over: how settings are fitted; None: there is one.
 
     Returns:
-      run(normaliser, shared, anchor, fallback, table, rates, rows) -> (heads, every leaf [G, 1, R, 1, ...]; (loss sum,
+      run(normaliser, shared, scale, anchor, fallback, table, rates, rows) -> (heads, every leaf [G, 1, R, 1, ...]; (loss sum,
       weight) before and after, float32 [G, 1, R, 2, 2]; what is left to gain, float32 [G, 1, R]).
     """
     loss_fn = losses.get(loss)
 
-    def fit_by_newton(normaliser, shared, anchor, fallback, table, rates, rows):
+    def fit_by_newton(normaliser, shared, scale, anchor, fallback, table, rates, rows):
+        # Scores are those of the head in units of `scale` on inputs that are multiplied by it.
+        centre = jax.tree.map(jnp.divide, anchor, scale)
+
         def fit_user(row):
             here = jnp.maximum(row, 0)
             start = table.start[0, 0, here]
@@ -221,19 +224,21 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
 
             def chunk(index):
                 x, targets = table.chunk(normaliser, 0, index)
-                return jax.vmap(lambda one: family.design(shared, one))(x), targets
+                design = jax.vmap(lambda one: family.design(shared, one))(x)
+                return jax.tree.map(lambda leaf, s: leaf * s, design, scale), targets
 
             if few:
                 design, targets = chunk(start)
                 targets = targets.replace(mask=targets.mask & (stop > start))
-                solve = newton.few(loss_fn, design, targets, anchor)
+                solve = newton.few(loss_fn, design, targets, centre)
             else:
 
                 def solve(strength):
-                    return newton.minimise(loss_fn, chunk, start, stop, anchor, strength)
+                    return newton.minimise(loss_fn, chunk, start, stop, centre, strength)
 
             def finish(strength):
-                user, curve, left = solve(strength)
+                scaled, curve, left = solve(strength)
+                user = jax.tree.map(jnp.multiply, scaled, scale)
                 empty = curve[1, 1] == 0
                 return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, fallback), curve, left
 
@@ -301,6 +306,30 @@ def score(
     real = made.rows >= 0
     scores[made.rows[real]] = by_chunk[real]
     return scores
+
+
+def mean_loss(
+    loss: str, scores: Float[np.ndarray, " N"], examples: examples_.Examples, num_users: int
+) -> tuple[float, float]:
+    """(Summed loss of all users, its weight) of these scores."""
+    made = examples_.chunked(
+        examples.user, examples.pool, num_users, size=int(np.bincount(examples.user).max(initial=1))
+    )
+    size = examples_.padded(made.rows.shape[1])
+    take = np.pad(made.rows, ((0, 0), (0, size - made.rows.shape[1])), constant_values=-1)
+    columns = (scores, examples.label, examples.score, examples.pool)
+    s, label, score, pool = (column[np.maximum(take, 0)] for column in columns)
+    targets = losses.Targets(label=label, score=score, pool=pool, mask=take >= 0)
+    total, weight = _losses(loss)(s, targets)
+    return float(total), float(weight)
+
+
+@functools.lru_cache(maxsize=8)
+def _losses(loss: str) -> Any:
+    def summed(s, targets):
+        return jax.tree.map(jnp.sum, jax.vmap(losses.get(loss))(s, targets))
+
+    return jax.jit(summed)
 
 
 @functools.lru_cache(maxsize=64)

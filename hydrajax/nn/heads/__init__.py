@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from hydrajax.nn import families
@@ -58,7 +59,8 @@ class Family(Protocol):
       design(shared, x): see `Convex`;
       encode_user(shared, context, key=None), penalty(shared, user, context, target): see `Encoded`;
       trained_as(shared, user) -> ((weight, user), ...): whose losses pretraining adds up in the place of the user's;
-      rate: a factor on the learning rate of its users' parameters, where they are of another size than weights.
+      scale(dims): how far each parameter of a user is expected to be from that of other users, see `scale`;
+      rate: a factor on the learning rate of its users' parameters.
     Families are hashable: compiled programs are kept by family. A setting named `dropout`, where there is one, is set
     from the fit's configuration.
     """
@@ -163,9 +165,37 @@ def within(family: Family, low: float | int, high: float | int, *settings: str, 
             raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} and {most}")
 
 
-def rate(family: Family) -> float:
-    """The factor on the learning rate of the users' parameters."""
-    return getattr(family, "rate", 1.0)
+def scale(family: Family, dims: Dims) -> User:
+    """How far each parameter is expected to differ between users, user-shaped but for axes of length 1, float32.
+
+    Users are fitted in these units, v = (user - anchor) / scale: the prior is Gaussian in v, and so are steps. A weight
+    is one of D, of 1/sqrt(D) where scores are to be of the order of 1, an intercept is alone, of 1. Under a prior of
+    one size for all of them the intercept could not move, and what a user gives everything, severity or delight,
+    would be learned by heart in the weights. 1 for families that say nothing.
+    """
+    shapes = user_shapes(family, dims)
+    of_size = family.scale(dims) if hasattr(family, "scale") else jax.tree.map(lambda leaf: 1.0, shapes)
+    return jax.tree.map(
+        lambda leaf, shape: np.asarray(leaf, np.float32).reshape((1,) * (len(shape.shape) - np.ndim(leaf)) + np.shape(leaf)),
+        of_size,
+        shapes,
+    )
+
+
+def weight_scale(dims: Dims) -> Float[np.ndarray, " I"]:
+    """`scale` of the weights of one output: 1/sqrt(D) of features, 1 of extras, which are few and mean something."""
+    return np.concatenate([np.full(dims.features, max(dims.features, 1) ** -0.5), np.ones(dims.extras)])
+
+
+def unscaled(family: Family, dims: Dims) -> User:
+    """1 for every parameter, as HYDRA has it."""
+    return jax.tree.map(lambda leaf: np.ones((1,) * len(leaf.shape), np.float32), user_shapes(family, dims))
+
+
+def rate(family: Family, scales: User) -> float:
+    """The factor on the learning rate of the users' parameters in units of `scale`: that of the smallest is kept."""
+    least = min((float(np.min(leaf)) for leaf in jax.tree.leaves(scales)), default=1.0)
+    return getattr(family, "rate", 1.0) / least
 
 
 def user_shapes(family: Family, dims: Dims) -> User:

@@ -37,6 +37,15 @@ class Mlp(heads.Family):
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return init(key, dims.inputs, self.width or dims.features)
 
+    def scale(self, dims: heads.Dims) -> heads.User:
+        width = self.width or dims.features
+        return {
+            "w1": heads.weight_scale(dims)[:, None],
+            "b1": dims.inputs**-0.5,
+            "w2": width**-0.5,
+            "b2": 1.0,
+        }
+
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
