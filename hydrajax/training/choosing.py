@@ -17,9 +17,8 @@ import numpy as np
 
 from hydrajax.nn import heads
 from hydrajax.training import config as configs
-from hydrajax.training import examples as examples_
 from hydrajax.training import fitted as fitted_
-from hydrajax.training import head_fits, losses, programs, stages
+from hydrajax.training import head_fits, programs, stages
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted
@@ -31,14 +30,16 @@ KEPT_ASIDE = 3  # every third of a user's pools
 # Settings whose heads are fitted and judged at once.
 SWEPT_BYTES = 2**28
 RATES = (1e-3, 3e-3, 1e-2)
-PRIORS = (0.3, 3.0, 30.0)
-EXACT_PRIORS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+PRIORS = (3.0, 30.0, 300.0)
+EXACT_PRIORS = (1.0, 10.0, 100.0, 1000.0)
+OFFSET_PRIORS = (30.0,)
+EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
 EPOCHS = (2, 4, 8, 16)
 POOLED_RATES = (3e-4, 1e-3, 3e-3)
 POOLED_EPOCHS = (2, 8)
 SHARED_EPOCHS = (8, 24)
 SHARED_RATES = (1e-3, 5e-3, 2e-2)
-RIDGES = (0.1, 1.0, 10.0, 100.0)
+RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     quality: dict[FitConfig, float] = {}
     for trial in candidates:
         for setting, epochs, loss in _personal_losses(trial, learned[trial], folds):
-            chosen = {"prior_strength": setting.prior_strength, "learning_rate": setting.learning_rate}
+            chosen = {name: getattr(setting, name) for name in ("learning_rate", "prior_strength", "offset_strength")}
             full = dataclasses.replace(configs.resolved(trial, **chosen), epochs=epochs)
             quality[full] = loss
     best = min(quality, key=lambda full: (round(quality[full], 6), full.epochs))
@@ -107,7 +108,7 @@ def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool) -> Ite
     grid = {
         "pooled_learning_rate": rates,
         "pooled_epochs": epochs,
-        "pooled_ridge": RIDGES if convex else RIDGES[1:2],
+        "pooled_ridge": RIDGES if convex else RIDGES[2:3],
     }
     given = {name: getattr(config, name) for name in grid}
     choices = [values if given[name] is None else (given[name],) for name, values in grid.items()]
@@ -124,10 +125,17 @@ def _personal_losses(
     rates = (trial.learning_rate,) if trial.learning_rate is not None else RATES[:1] if convex else RATES
     priors = EXACT_PRIORS if convex else PRIORS
     priors = (trial.prior_strength,) if trial.prior_strength is not None else priors
-    priors = priors if stages.pulled(learned[0]) else (0.0,)
+    offsets = EXACT_OFFSET_PRIORS if convex else OFFSET_PRIORS
+    offsets = (trial.offset_strength,) if trial.offset_strength is not None else offsets
+    if not stages.pulled(learned[0]):
+        priors = offsets = (0.0,)
     epochs = (trial.epochs,) if trial.epochs is not None else EPOCHS[:1] if convex else EPOCHS
     settings = head_fits.product(
-        learning_rate=rates, prior_strength=priors, weight_decay=(trial.weight_decay,), seed=(trial.seed,)
+        learning_rate=rates,
+        prior_strength=priors,
+        offset_strength=offsets,
+        weight_decay=(trial.weight_decay,),
+        seed=(trial.seed,),
     )
     if trial.epochs is None:
         first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])

@@ -14,7 +14,8 @@ LARGEST_RATE = 1000
 CHOSEN = {
     "epochs": 8,
     "learning_rate": 1e-3,
-    "prior_strength": 1.0,
+    "prior_strength": 10.0,
+    "offset_strength": 10.0,
     "pooled_epochs": 4,
     "pooled_learning_rate": 1e-3,
     "pooled_ridge": 1.0,
@@ -40,6 +41,7 @@ class FitConfig:
       pooled_epochs: passes over all users' examples for the pooled head.
       pooled_learning_rate: of the pooled head and of shared parameters, falls to 0 in a line.
       prior_strength: of the Gaussian prior around the pooled head, worth so many examples; convex families need one.
+      offset_strength: of the prior of intercepts and of what is added for an extra, where `scaled`.
       pooled_ridge: the same around 0 for the pooled head of a convex family.
       train_base: the base learns too; examples then hold tokens.
       base_learning_rate: of the base, falls to 0 in a line.
@@ -64,6 +66,7 @@ class FitConfig:
     pooled_epochs: int | None = None
     pooled_learning_rate: float | None = None
     prior_strength: float | None = None
+    offset_strength: float | None = None
     pooled_ridge: float | None = None
     train_base: bool = False
     base_learning_rate: float = 2e-5

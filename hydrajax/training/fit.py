@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp

@@ -61,11 +61,12 @@ def update_head(
     grad: heads.User,
     weight: Float[Array, ""],
     pull: Float[Array, ""],
-    scale: heads.User,
+    offset_pull: Float[Array, ""],
+    units: heads.Units,
 ) -> tuple[heads.User, Any]:
     """One user's head and optimizer state after one update, in units of v = (head - anchor) / scale.
 
-    The gradient that the optimizer sees is scale grad / weight + pull v.
+    The gradient that the optimizer sees is scale grad / weight + pull v, of offsets scale grad / weight + offset_pull v.
 
     Args:
       head_tx: optimizer of one head.
@@ -75,14 +76,21 @@ def update_head(
       grad: of the summed loss of the user's examples.
       weight: of that sum.
       pull: strength of the Gaussian prior.
-      scale: of `heads.scale`.
+      offset_pull: of the prior of offsets.
+      units: of `heads.units`.
     """
-    away = jax.tree.map(lambda p, a, s: (p - a) * (1.0 / s), user, anchor, scale)
+    away = jax.tree.map(lambda p, a, s: (p - a) * (1.0 / s), user, anchor, units.scale)
     share = 1.0 / jnp.maximum(weight, 1.0)  # a division for each parameter would cost as much as Adam's
-    mean = jax.tree.map(lambda g, d, s: g * (share * s) + pull * d, grad, away, scale)
+    mean = jax.tree.map(
+        lambda g, d, s, o: g * (share * s) + (pull + (offset_pull - pull) * o) * d,
+        grad,
+        away,
+        units.scale,
+        units.offset,
+    )
     # Decay sees the distance from the anchor in place of the parameters: it shrinks towards the anchor, not to 0.
     updates, new_opt = update(head_tx, mean, opt, away)
-    return optax.apply_updates(user, jax.tree.map(jnp.multiply, updates, scale)), new_opt
+    return optax.apply_updates(user, jax.tree.map(jnp.multiply, updates, units.scale)), new_opt
 
 
 def bits(x: Float[Array, "*n"], noise: UInt32[Array, "*n"]) -> UInt16[Array, "*n"]:

@@ -12,13 +12,16 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import batches, head_fits, loop, losses, optimizers, programs, rows, step
+from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, step
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted, family_of
 from hydrajax.training.head_fits import Progress
 
+POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
+OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
+ROUNDS = 3
 POOLED_BATCH = 256  # examples of all users in one update of the pooled head
 FROZEN_USERS = 8  # in one update of shared parameters on frozen features
 
@@ -137,8 +140,8 @@ def train_jointly(
     )
     rate = config.pooled_learning_rate if base is None else config.base_learning_rate
     base_tx = optimizers.adamw(rate, config.weight_decay, total=float(plan.ends[-1]))
-    scale = (heads.scale if config.scaled else heads.unscaled)(family, fitted.dims)
-    head_rate = config.learning_rate * heads.rate(family, scale)
+    units = heads.units(family, fitted.dims, scaled=config.scaled)
+    head_rate = config.learning_rate * heads.rate(family, units.scale)
     head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
     if base is not None:
@@ -152,7 +155,7 @@ def train_jointly(
         base=base.params if base is not None else None,
         head=head,
     )
-    update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, scale=scale)
+    update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
     run_id = "" if checkpoint is None else _run_id(config, examples, num_users, base)
     return loop.run(update, state, plan, checkpoint=checkpoint, run_id=run_id, progress=progress)
 
@@ -160,10 +163,12 @@ def train_jointly(
 def pooled(fitted: Fitted, examples: Examples, progress: Progress | None) -> tuple[heads.User, tuple[float, ...]]:
     """One head on everybody's examples: the fit of a single user to whom they all belong."""
     config = fitted.config
+    ridge = config.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
     setting = head_fits.Setting(
         learning_rate=config.pooled_learning_rate,
         weight_decay=config.weight_decay,
-        prior_strength=config.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0,
+        prior_strength=ridge,
+        offset_strength=min(ridge, POOLED_OFFSET),
         seed=config.seed,
     )
     problem = _problem(
@@ -175,8 +180,41 @@ def pooled(fitted: Fitted, examples: Examples, progress: Progress | None) -> tup
         batch_examples=POOLED_BATCH,
         decays=True,
     )
+    margin = _offsets(fitted, examples) if config.scaled and config.loss == "cross_entropy" else None
+    problem = dataclasses.replace(problem, margin=margin)
     found, curve = head_fits.solve(problem, [setting], progress=progress)
     return jax.tree.map(lambda leaf: leaf[0, 0], found[config.pooled_epochs]), tuple(curve[0].tolist())
+
+
+def _offsets(fitted: Fitted, examples: Examples) -> np.ndarray:
+    """What each example's user adds to every score, float32 [N], beside one linear head for everybody.
+
+    A pooled head that does not know who is severe takes severity for noise, or for a matter of what the severe happen
+    to write about. Users' intercepts and the linear head are fitted in turn.
+    """
+    family = heads.get("linear")
+    ridge = fitted.config.pooled_ridge if isinstance(fitted.family, heads.Convex) else OFFSETS_RIDGE
+    setting = head_fits.Setting(prior_strength=ridge, offset_strength=POOLED_OFFSET)
+    everybody = dataclasses.replace(examples, user=np.zeros_like(examples.user))
+    offset = np.zeros(int(examples.user.max(initial=-1)) + 1, np.float32)
+    for _ in range(ROUNDS):
+        problem = head_fits.Problem(
+            family=family,
+            loss="cross_entropy",
+            examples=everybody,
+            num_users=1,
+            keys=head_fits.checked_keys(None, 1),
+            normaliser=fitted.normaliser,
+            epochs=(1,),
+            batch_examples=POOLED_BATCH,
+            margin=offset[examples.user],
+        )
+        head = jax.tree.map(lambda leaf: leaf[0], head_fits.solve(problem, [setting])[0][1])
+        s = programs.score(
+            family, {}, head, examples.features, examples.extras, everybody.user, normaliser=fitted.normaliser
+        )
+        offset = newton.intercepts(s, examples.label, examples.user, len(offset))
+    return offset[examples.user]
 
 
 def personal(
@@ -193,6 +231,7 @@ def personal(
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         prior_strength=config.prior_strength if pulled(fitted) else 0.0,
+        offset_strength=config.offset_strength if pulled(fitted) else 0.0,
         seed=config.seed,
     )
     found, curve = _solve(fitted, examples, num_users, [setting], epochs, user_keys, progress)

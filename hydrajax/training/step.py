@@ -34,7 +34,7 @@ def make_train_step(
     *,
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
-    scale: heads.User | None = None,
+    units: heads.Units | None = None,
     users_at_once: int | None = None,
     reduce: Callable[[Any], Any] = lambda sums: sums,
 ) -> Step:
@@ -48,7 +48,7 @@ def make_train_step(
       head_tx: optimizer of one head, vmapped here; its weight decay shrinks head - anchor.
       loss: a name of `losses.LOSSES`.
       normaliser: statistics of the inputs; None leaves them as they are.
-      scale: the units in which heads are updated, of `heads.scale`; None: 1.
+      units: in what heads are updated, of `heads.units`; None: every scale is 1, and there are no offsets.
       users_at_once: users of a group, which changes no result; None: what was fastest, see `rows.group_size`.
       reduce: adds up what shards have of base's and shared parameters' gradients: `sharded`'s psum.
 
@@ -59,7 +59,7 @@ def make_train_step(
       DataError: an unknown loss; from the step, a state or a batch of another family, width or optimizer.
     """
     loss_fn = losses.get(loss)
-    scale = heads.unscaled(scorer.family, scorer.dims) if scale is None else scale
+    units = heads.units(scorer.family, scorer.dims, scaled=False) if units is None else units
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         joint = base_tx is not None and bool(jax.tree.leaves((state.base, state.shared)))
@@ -68,7 +68,7 @@ def make_train_step(
 
         def learn(state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, Array]]:
             (of_heads, of_learned), (sums, weights) = user_grads(scorer, loss_fn, normaliser, state, batch, joint)
-            state = update_heads(head_tx, state, batch, of_heads, weights, scale, size)
+            state = update_heads(head_tx, state, batch, of_heads, weights, units, size)
             if joint:
                 state = update_shared(base_tx, state, *reduce((of_learned, jnp.sum(weights))))
             return state, (sums, weights)
@@ -105,15 +105,15 @@ def user_grads(
 
 
 def update_heads(
-    head_tx: Any, state: TrainState, batch: Batch, grads: Any, weights: Array, scale: heads.User, size: int
+    head_tx: Any, state: TrainState, batch: Batch, grads: Any, weights: Array, units: heads.Units, size: int
 ) -> TrainState:
     """The users' rows updated, `size` of them at a time; a user whose weight is 0 stays as they are."""
-    update = jax.vmap(functools.partial(optimizers.update_head, head_tx, state.anchor, scale=scale))
+    update = jax.vmap(functools.partial(optimizers.update_head, head_tx, state.anchor, units=units))
 
     def group(stored: Any, part: Any) -> tuple[Any, Any]:
         row, grads, weights, pull = part
         users, opt = rows.gather(stored, row)
-        new = update(users, opt, grads, weights, pull)
+        new = update(users, opt, grads, weights, pull, pull)
         return rows.scatter(stored, jnp.where(weights > 0, row, -1), new), ()
 
     stored, _ = rows.in_groups(group, state.stored, (batch.rows, grads, weights, batch.pull), size)

@@ -21,6 +21,7 @@ from hydrajax.types import DataError
 
 Shared = Any  # parameters that all users share, a tree of arrays, {} if none
 User = Any  # one user's stored parameters, a tree of arrays, {} if none
+INTERCEPT = 6.0  # scale of an intercept: users differ more in severity than in what one label is worth to them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Family(Protocol):
       design(shared, x): see `Convex`;
       encode_user(shared, context, key=None), penalty(shared, user, context, target): see `Encoded`;
       trained_as(shared, user) -> ((weight, user), ...): whose losses pretraining adds up in the place of the user's;
-      scale(dims): how far each parameter of a user is expected to be from that of other users, see `scale`;
+      units(dims) -> Units: in what its users' parameters are fitted;
       rate: a factor on the learning rate of its users' parameters.
     Families are hashable: compiled programs are kept by family. A setting named `dropout`, where there is one, is set
     from the fit's configuration.
@@ -165,36 +166,51 @@ def within(family: Family, low: float | int, high: float | int, *settings: str, 
             raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} and {most}")
 
 
-def scale(family: Family, dims: Dims) -> User:
-    """How far each parameter is expected to differ between users, user-shaped but for axes of length 1, float32.
+@flax.struct.dataclass
+class Units:
+    """In what users' parameters are fitted, two user-shaped trees, float32, whose axes may be of length 1.
 
-    Users are fitted in these units, v = (user - anchor) / scale: the prior is Gaussian in v, and so are steps. A weight
-    is one of D, of 1/sqrt(D) where scores are to be of the order of 1, an intercept is alone, of 1. Under a prior of
-    one size for all of them the intercept could not move, and what a user gives everything, severity or delight,
-    would be learned by heart in the weights. 1 for families that say nothing.
+    A user is v = (user - anchor) / scale; the prior is Gaussian in v, and so are steps. A weight is one of D, of
+    1/sqrt(D) where scores are to be of the order of 1; an intercept is alone, of 1. Under one prior for both the
+    intercept could not move, and what a user gives everything, severity or delight, would be learned by heart in the
+    weights: so offsets have a prior of their own.
+
+    Attributes:
+      scale: how far a parameter is expected to differ between users.
+      offset: 1 of intercepts and of what is added for a label, else 0.
     """
+
+    scale: Any
+    offset: Any
+
+
+def units(family: Family, dims: Dims, *, scaled: bool = True) -> Units:
+    """Those of the family; 1 and no offset where it has none, or not `scaled`."""
     shapes = user_shapes(family, dims)
-    of_size = family.scale(dims) if hasattr(family, "scale") else jax.tree.map(lambda leaf: 1.0, shapes)
-    return jax.tree.map(
-        lambda leaf, shape: np.asarray(leaf, np.float32).reshape((1,) * (len(shape.shape) - np.ndim(leaf)) + np.shape(leaf)),
-        of_size,
-        shapes,
+    made = (
+        family.units(dims)
+        if scaled and hasattr(family, "units")
+        else Units(scale=jax.tree.map(lambda leaf: 1.0, shapes), offset=jax.tree.map(lambda leaf: 0.0, shapes))
+    )
+
+    def broadcastable(leaf: Any, shape: Any) -> np.ndarray:
+        array = np.asarray(leaf, np.float32)
+        return array.reshape((1,) * (len(shape.shape) - array.ndim) + array.shape)
+
+    return Units(
+        scale=jax.tree.map(broadcastable, made.scale, shapes), offset=jax.tree.map(broadcastable, made.offset, shapes)
     )
 
 
-def weight_scale(dims: Dims) -> Float[np.ndarray, " I"]:
-    """`scale` of the weights of one output: 1/sqrt(D) of features, 1 of extras, which are few and mean something."""
-    return np.concatenate([np.full(dims.features, max(dims.features, 1) ** -0.5), np.ones(dims.extras)])
+def of_weights(dims: Dims) -> Units:
+    """`Units` of the weights [I] of one output: extras are few, and what is added for them is an offset."""
+    extra = np.arange(dims.inputs) >= dims.features
+    return Units(scale=np.where(extra, 1.0, max(dims.features, 1) ** -0.5), offset=extra)
 
 
-def unscaled(family: Family, dims: Dims) -> User:
-    """1 for every parameter, as HYDRA has it."""
-    return jax.tree.map(lambda leaf: np.ones((1,) * len(leaf.shape), np.float32), user_shapes(family, dims))
-
-
-def rate(family: Family, scales: User) -> float:
+def rate(family: Family, scale: User) -> float:
     """The factor on the learning rate of the users' parameters in units of `scale`: that of the smallest is kept."""
-    least = min((float(np.min(leaf)) for leaf in jax.tree.leaves(scales)), default=1.0)
+    least = min((float(np.min(leaf)) for leaf in jax.tree.leaves(scale)), default=1.0)
     return getattr(family, "rate", 1.0) / least
 
 

@@ -58,8 +58,8 @@ class GenericPlusOffset:
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return jax.tree.map(jnp.zeros_like, self._inner.init_user(key, dims))
 
-    def scale(self, dims: heads.Dims) -> heads.User:
-        return heads.scale(self._inner, dims)
+    def units(self, dims: heads.Dims) -> heads.Units:
+        return heads.units(self._inner, dims)
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

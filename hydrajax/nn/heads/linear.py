@@ -19,8 +19,9 @@ class Linear(heads.Family):
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return {"w": jnp.zeros((dims.inputs,), jnp.float32), "b": jnp.zeros((), jnp.float32)}
 
-    def scale(self, dims: heads.Dims) -> heads.User:
-        return {"w": heads.weight_scale(dims), "b": 1.0}
+    def units(self, dims: heads.Dims) -> heads.Units:
+        weights = heads.of_weights(dims)
+        return heads.Units(scale={"w": weights.scale, "b": heads.INTERCEPT}, offset={"w": weights.offset, "b": 1.0})
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

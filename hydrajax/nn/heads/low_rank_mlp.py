@@ -51,9 +51,10 @@ class LowRankMlp(heads.Family):
         o = jnp.full((width,), width**-0.5, jnp.float32)
         return {"a": jnp.zeros((width, self.rank), jnp.float32), "b": b, "o": o, "c": jnp.zeros(())}
 
-    def scale(self, dims: heads.Dims) -> heads.User:
-        width = self.width or dims.features
-        return {"a": self.rank**-0.5, "b": heads.weight_scale(dims), "o": width**-0.5, "c": 1.0}
+    def units(self, dims: heads.Dims) -> heads.Units:
+        o = (self.width or dims.features) ** -0.5
+        scale = {"a": self.rank**-0.5, "b": heads.of_weights(dims).scale, "o": o, "c": heads.INTERCEPT}
+        return heads.Units(scale=scale, offset={"a": 0.0, "b": 0.0, "o": 0.0, "c": 1.0})
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

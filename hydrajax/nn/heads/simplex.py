@@ -42,6 +42,9 @@ class Simplex(heads.Family):
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return {"w": jnp.zeros((self.bases,), jnp.float32), "b": jnp.zeros((), jnp.float32)}
 
+    def units(self, dims: heads.Dims) -> heads.Units:
+        return heads.Units(scale={"w": 1.0, "b": heads.INTERCEPT}, offset={"w": 0.0, "b": 1.0})
+
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
