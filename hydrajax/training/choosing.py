@@ -29,12 +29,12 @@ MOST_USERS = 64
 KEPT_ASIDE = 3  # every third of a user's pools
 # Settings whose heads are fitted and judged at once.
 SWEPT_BYTES = 2**28
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3)
 PRIORS = (3.0, 30.0, 300.0)
 EXACT_PRIORS = (1.0, 10.0, 100.0, 1000.0)
 OFFSET_PRIORS = (30.0,)
 EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
-EPOCHS = (2, 4, 8, 16)
+EPOCHS = (4, 16)
 POOLED_RATES = (3e-4, 1e-3, 3e-3)
 POOLED_EPOCHS = (2, 8)
 SHARED_EPOCHS = (8, 24)
@@ -51,6 +51,7 @@ class Fold:
     seen: Examples
     kept: Examples
     num_new: int
+    margin: np.ndarray | None
 
 
 def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: Progress | None = None) -> FitConfig:
@@ -64,7 +65,7 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
       progress: called with (fits done, fits).
     """
     names = [name for name in configs.CHOSEN if getattr(config, name) is None]
-    folds = _folds(examples, num_users)
+    folds = _folds(config, examples, num_users)
     if not names or not folds:
         return configs.resolved(config)
     family = fitted_.family_of(config)
@@ -83,7 +84,9 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
         learned[trial] = []
         for fold in folds:
             bare = dataclasses.replace(trial, fit_bank=False)
-            learned[trial].append(stages.learn(configs.resolved(bare), fold.learned, fold.num_users))
+            learned[trial].append(
+                stages.learn(configs.resolved(bare), fold.learned, fold.num_users, margin=fold.margin)
+            )
             tick()
     pooled = {trial: _mean(map(_pooled_loss, scorers, folds)) for trial, scorers in learned.items()}
     if not stores:
@@ -158,7 +161,7 @@ def _personal_losses(
                 yield setting, n, _mean(parts)
 
 
-def _folds(examples: Examples, num_users: int) -> list[Fold]:
+def _folds(config: FitConfig, examples: Examples, num_users: int) -> list[Fold]:
     """Two folds of at most `MOST_USERS` users, spread evenly; none where there are too few."""
     pools = [np.unique(examples.pool[examples.user == user]) for user in range(num_users)]
     users = np.array([user for user in range(num_users) if len(pools[user]) > 1], int)
@@ -174,14 +177,16 @@ def _folds(examples: Examples, num_users: int) -> list[Fold]:
         )
     made = []
     for teachers, new in ((users[::2], users[1::2]), (users[1::2], users[::2])):
+        learned = _of(examples, np.isin(examples.user, teachers), teachers)
         is_new = np.isin(examples.user, new)
         made.append(
             Fold(
-                learned=_of(examples, np.isin(examples.user, teachers), teachers),
+                learned=learned,
                 num_users=len(teachers),
                 seen=_of(examples, is_new & ~aside, new),
                 kept=_of(examples, is_new & aside, new),
                 num_new=len(new),
+                margin=stages.offsets(config, learned),
             )
         )
     return made

@@ -152,12 +152,13 @@ def fit_heads(
         mean loss of u's examples + 1 / (2 n_u) sum_j strength_j ((head_j - start_j) / scale_j)^2
 
     with the family's scale of each parameter and strength_j = offset_strength of offsets, prior_strength of all others
-    (`heads.Units`), by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex; `epochs`,
-    `learning_rate`, `weight_decay`, `batch_examples` and `seed` then mean nothing. The result is a function of the
-    arguments; a user's head does not depend on who else is fitted, nor on the order of users (see `user_keys`). In what
-    order a user's own examples come does matter to families that are fitted by gradient steps: mini-batches are drawn
-    from it. Features of unlike sizes, or far from 1, should be standardised (`scorer.fit_normaliser`): the defaults are
-    for such inputs, and float32 cannot tell small features beside very large ones.
+    (`heads.Units`), by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex;
+    `epochs`, `learning_rate`, `weight_decay`, `batch_examples` and `seed` then mean nothing. The result is a
+    function of the arguments; a user's head does not depend on who else is fitted, nor on the order of users (see
+    `user_keys`). In what order a user's own examples come does matter to families that are fitted by gradient
+    steps: mini-batches are drawn from it. Features of unlike sizes, or far from 1, should be standardised
+    (`scorer.fit_normaliser`): the defaults are for such inputs, and float32 cannot tell small features beside very
+    large ones.
 
     Args:
       family: a name of `families.names()`, with its settings behind a colon, or a family that stores parameters.

@@ -66,7 +66,7 @@ def update_head(
 ) -> tuple[heads.User, Any]:
     """One user's head and optimizer state after one update, in units of v = (head - anchor) / scale.
 
-    The gradient that the optimizer sees is scale grad / weight + pull v, of offsets scale grad / weight + offset_pull v.
+    The gradient that the optimizer sees is scale grad / weight + pull v, with offset_pull in place of pull for offsets.
 
     Args:
       head_tx: optimizer of one head.

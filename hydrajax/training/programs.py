@@ -143,9 +143,9 @@ def gradient(
     Returns:
       run(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, total, rows) -> (heads, every leaf
       [G, K, R, n, ...]; (loss sum, weight) float32 [G, K, R, epochs, 2]; None). `units` are those of `heads.units`,
-      `fallback` the head of users of whom nothing is learned, `keys` [K] are typed keys, `bounds` int32 [n, 2] the first epoch and the one behind the
-      last of each of n snapshots, `total` the updates over which the rate falls to 0, `rows` int32 [G] the users, -1 =
-      nobody.
+      `fallback` the head of users of whom nothing is learned, `keys` [K] are typed keys, `bounds` int32 [n, 2] the
+      first epoch and the one behind the last of each of n snapshots, `total` the updates over which the rate falls to
+      0, `rows` int32 [G] the users, -1 = nobody.
     """
     loss_fn = losses.get(loss)
 
@@ -217,8 +217,8 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
       over: how settings are fitted; None: there is one.
 
     Returns:
-      run(normaliser, shared, units, anchor, fallback, table, rates, rows) -> (heads, every leaf [G, 1, R, 1, ...]; (loss sum,
-      weight) before and after, float32 [G, 1, R, 2, 2]; what is left to gain, float32 [G, 1, R]).
+      run(normaliser, shared, units, anchor, fallback, table, rates, rows) -> (heads, every leaf [G, 1, R, 1, ...];
+      (loss sum, weight) before and after, float32 [G, 1, R, 2, 2]; what is left to gain, float32 [G, 1, R]).
     """
     loss_fn = losses.get(loss)
 

@@ -1,4 +1,4 @@
-"""The stages of a fit, every number of whose configuration is given: what all share, the pooled head, heads of users."""
+"""The stages of a fit whose numbers are all given: what is shared, the pooled head, heads of users."""
 
 import dataclasses
 import hashlib
@@ -45,18 +45,22 @@ def learn(
     num_users: int,
     *,
     base: encode.Base | None = None,
+    margin: np.ndarray | None = None,
     checkpoint: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
-    """`fit.pretrain` of checked arguments, with a configuration in which nothing is left to choose."""
+    """`fit.pretrain` of checked arguments, with a configuration in which nothing is left to choose.
+
+    Args:
+      margin: of `offsets`, where it is known already.
+    """
     encoded = _encoded(base, examples)
     family = family_of(config)
     dims = heads.Dims(features=encoded.features.shape[1], extras=encoded.extras.shape[1])
-    statistics = scorers.fit_normaliser(encoded.features, encoded.extras)
     fitted = Fitted(
         config=config,
         dims=dims,
-        normaliser=statistics if config.standardise else scorers.unchanged(dims),
+        normaliser=_normaliser(config, encoded),
         shared={},
         bank={},
         base={},
@@ -71,7 +75,7 @@ def learn(
             if shares:
                 head = jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
             else:
-                head, _ = pooled(fitted, encoded, progress)
+                head, _ = pooled(fitted, encoded, margin, progress)
         state, means = train_jointly(
             fitted,
             examples,
@@ -87,7 +91,7 @@ def learn(
         if base is not None and config.train_base:
             encoded = _encoded(dataclasses.replace(base, params=trained), examples)
     if stores and "generic" not in fitted.shared:
-        head, curve = pooled(fitted, encoded, progress)
+        head, curve = pooled(fitted, encoded, margin, progress)
         fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
     if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
         found = personal(fitted, encoded, num_users, (config.epochs,), None, progress)
@@ -160,8 +164,10 @@ def train_jointly(
     return loop.run(update, state, plan, checkpoint=checkpoint, run_id=run_id, progress=progress)
 
 
-def pooled(fitted: Fitted, examples: Examples, progress: Progress | None) -> tuple[heads.User, tuple[float, ...]]:
-    """One head on everybody's examples: the fit of a single user to whom they all belong."""
+def pooled(
+    fitted: Fitted, examples: Examples, margin: np.ndarray | None, progress: Progress | None
+) -> tuple[heads.User, tuple[float, ...]]:
+    """One head on everybody's examples: the fit of a single user to whom they all belong; `margin` is of `offsets`."""
     config = fitted.config
     ridge = config.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
     setting = head_fits.Setting(
@@ -179,22 +185,24 @@ def pooled(fitted: Fitted, examples: Examples, progress: Progress | None) -> tup
         epochs=(config.pooled_epochs,),
         batch_examples=POOLED_BATCH,
         decays=True,
+        margin=offsets(config, examples) if margin is None else margin,
     )
-    margin = _offsets(fitted, examples) if config.scaled and config.loss == "cross_entropy" else None
-    problem = dataclasses.replace(problem, margin=margin)
     found, curve = head_fits.solve(problem, [setting], progress=progress)
     return jax.tree.map(lambda leaf: leaf[0, 0], found[config.pooled_epochs]), tuple(curve[0].tolist())
 
 
-def _offsets(fitted: Fitted, examples: Examples) -> np.ndarray:
+def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
     """What each example's user adds to every score, float32 [N], beside one linear head for everybody.
 
     A pooled head that does not know who is severe takes severity for noise, or for a matter of what the severe happen
-    to write about. Users' intercepts and the linear head are fitted in turn.
+    to write about. Users' intercepts and the linear head are fitted in turn. None where families have no units, or the
+    loss compares a user's examples with each other alone.
     """
+    if not config.scaled or config.loss != "cross_entropy":
+        return None
+    normaliser = _normaliser(config, examples)
     family = heads.get("linear")
-    ridge = fitted.config.pooled_ridge if isinstance(fitted.family, heads.Convex) else OFFSETS_RIDGE
-    setting = head_fits.Setting(prior_strength=ridge, offset_strength=POOLED_OFFSET)
+    setting = head_fits.Setting(prior_strength=OFFSETS_RIDGE, offset_strength=POOLED_OFFSET)
     everybody = dataclasses.replace(examples, user=np.zeros_like(examples.user))
     offset = np.zeros(int(examples.user.max(initial=-1)) + 1, np.float32)
     for _ in range(ROUNDS):
@@ -204,15 +212,13 @@ def _offsets(fitted: Fitted, examples: Examples) -> np.ndarray:
             examples=everybody,
             num_users=1,
             keys=head_fits.checked_keys(None, 1),
-            normaliser=fitted.normaliser,
+            normaliser=normaliser,
             epochs=(1,),
             batch_examples=POOLED_BATCH,
             margin=offset[examples.user],
         )
         head = jax.tree.map(lambda leaf: leaf[0], head_fits.solve(problem, [setting])[0][1])
-        s = programs.score(
-            family, {}, head, examples.features, examples.extras, everybody.user, normaliser=fitted.normaliser
-        )
+        s = programs.score(family, {}, head, examples.features, examples.extras, everybody.user, normaliser=normaliser)
         offset = newton.intercepts(s, examples.label, examples.user, len(offset))
     return offset[examples.user]
 
@@ -289,6 +295,12 @@ def _problem(fitted: Fitted, examples: Examples, num_users: int, **fields: Any) 
         scaled=fitted.config.scaled,
         **fields,
     )
+
+
+def _normaliser(config: FitConfig, examples: Examples) -> scorers.Normaliser:
+    if config.standardise:
+        return scorers.fit_normaliser(examples.features, examples.extras)
+    return scorers.unchanged(heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1]))
 
 
 def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:
