@@ -11,7 +11,7 @@ from hydrajax import training
 from hydrajax.data import tasks as tasks_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.runs import config
-from hydrajax.types import DataError
+from hydrajax.types import DataError, check_least
 
 D = TypeVar("D", bound="Drawn")
 Pool = Literal["sampled", "labels"]
@@ -61,10 +61,7 @@ class Experiment(config.Configuration):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, lowest in self.least.items():
-            value = getattr(self, name, None)
-            if value is not None and value < lowest:
-                raise DataError(f"{name} is {value}, expected at least {lowest}")
+        check_least(self, **self.least)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import pathlib
+import re
 import sys
 import types
 from typing import Any
@@ -78,13 +79,19 @@ def last_part(name: str) -> str:
     return pathlib.PurePath(name).stem if name.endswith(".py") else name.rpartition(".")[2]
 
 
+def absolute(name: str) -> str:
+    """The name; where it is a FILE.py (or a FILE.gguf), maybe with more behind a colon, with an absolute path."""
+    match = re.fullmatch(r"(.+?\.(?:py|gguf))(:.*)?", name)
+    return str(pathlib.Path(match[1]).expanduser().resolve()) + (match[2] or "") if match else name
+
+
 def imported(name: str) -> types.ModuleType:
     """The module of this name, or of the file at this path, which ends with `.py`."""
-    if name.endswith(".py"):
-        return _from_file(files.expanded(name).resolve())
     # An installed command has its own folder in the path, not the one that is worked in, as `python -m` has.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
+    if name.endswith(".py"):
+        return _from_file(files.expanded(name).resolve())
     return importlib.import_module(name)
 
 

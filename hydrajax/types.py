@@ -154,12 +154,12 @@ def profile_for(query: Query, user: User) -> tuple[Record, ...]:
 
 
 def check_least(checked: object, **lowest: int) -> None:
-    """Refuses attributes below their lowest values; None is below nothing.
+    """Refuses attributes below their lowest values; None, and what it does not have, is below nothing.
 
     Raises:
       DataError: one is too low.
     """
     for name, least in lowest.items():
-        value = getattr(checked, name)
+        value = getattr(checked, name, None)
         if value is not None and value < least:
             raise DataError(f"{name} is {value}, expected at least {least}")

@@ -190,7 +190,7 @@ def store_speed(options: Options) -> dict[str, Any]:
     ):
         start = time.monotonic()
         for key in keys:
-            answers.put(key, 0, "m", answer)
+            answers.put((key, 0), "m", answer)
         written = time.monotonic()
         there = answers.get_many((key, 0) for key in keys)
         read = time.monotonic()

@@ -40,15 +40,15 @@ class Sample:
         with workbench.opened(self.machine, [self.llm]) as bench:
             (asking,) = bench.llms
             assert isinstance(asking, sampler.StoredSampler)
-            sampled = sample.sample(self.input, self.output, asking, portion=portion)
+            answers, failures = sample.sample(self.input, self.output, asking, portion=portion)
         usage = bench.llm.usage
         cost = "" if not usage.cost_usd else f", {usage.cost_usd:,.2f} USD"
         console.say(
-            f"{sampled.answers:,} answers ({usage.calls:,} calls, {usage.cached:,} from the store{cost}), "
-            f"{sampled.failures:,} failed for good"
+            f"{answers:,} answers ({usage.calls:,} calls, {usage.cached:,} from the store{cost}), "
+            f"{failures:,} failed for good"
         )
         print(self.output)
-        if sampled.failures:
+        if failures:
             raise SystemExit(1)
 
 

@@ -4,7 +4,6 @@ Settings that are not given are those of a preset, which may be given too. So th
 and the configuration with what follows from them as its defaults is parsed second.
 """
 
-import ast
 import copy
 import dataclasses
 import functools
@@ -13,7 +12,6 @@ import inspect
 import json
 import operator
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
@@ -102,7 +100,7 @@ def parse(arguments: Sequence[str]) -> Command:
         args=arguments,
         default=Command(config=_with_preset(config, first)),
         prog=f"hydrajax run --config {file.config}",
-        description="\n\n".join(filter(None, (_docstring(file.config), _document(config)))),
+        description="\n\n".join(filter(None, (inspect.getdoc(plugins.imported(str(file.config))), _document(config)))),
     )
 
 
@@ -116,8 +114,6 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
     """
     if not path.is_file() or path.suffix != ".py":
         raise DataError(f"{path}: is no Python file, expected one with get_config(smoke=False)")
-    if str(pathlib.Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(pathlib.Path.cwd()))
     try:
         config = plugins.imported(str(path)).get_config(smoke=smoke)
     except Exception as error:
@@ -129,10 +125,6 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
     if taken:
         raise DataError(f"{path}: {type(config).__name__} has {', '.join(sorted(taken))}, which every run has already")
     return config
-
-
-def _docstring(path: pathlib.Path) -> str:
-    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 
 def default_folder(config: config_lib.Configuration) -> pathlib.Path:

@@ -51,7 +51,10 @@ class UserModels:
         if self.action != "edit" and (self.text is not None or self.file is not None):
             raise DataError(f"user-models {self.action} takes no --text or --file; edit does")
         if self.action == "edit":
-            print(_beginning(models.edit(_key(self), _new_text(self)).text))
+            if self.strategy is None:
+                raise DataError("user-models edit needs --strategy")
+            key = library.Key(self.strategy, self.user or "", self.part)
+            print(_beginning(models.edit(key, _new_text(self)).text))
         elif self.action == "delete":
             print(f"{models.delete(self.user or '', self.strategy)} deleted")
         else:
@@ -67,7 +70,7 @@ class UserModels:
             if not chosen:
                 raise DataError(f"there is no user model of user {self.user!r}")
             for key, model in chosen:
-                console.stdout().print(f"{key.strategy}, {key.part}: {_provenance(model)}", markup=False, style="bold")
+                console.stdout().print(f"{key.strategy}, {key.part}: {model.provenance}", markup=False, style="bold")
                 console.stdout().print(model.text, markup=False)
 
 
@@ -76,12 +79,6 @@ def _check_strategy(chosen: UserModels, models: library.Library) -> None:
     if chosen.strategy is not None and chosen.strategy not in known:
         has = f"there are those of {', '.join(known)}" if known else "there are none at all"
         raise DataError(f"there are no user models of strategy {chosen.strategy!r}; {has}")
-
-
-def _key(chosen: UserModels) -> library.Key:
-    if chosen.strategy is None:
-        raise DataError("user-models edit needs --strategy")
-    return library.Key(chosen.strategy, chosen.user or "", chosen.part)
 
 
 def _new_text(chosen: UserModels) -> str:
@@ -96,18 +93,13 @@ def _new_text(chosen: UserModels) -> str:
         raise DataError(f"{chosen.file}: is no text in UTF-8") from error
 
 
-def _provenance(model: library.UserModel) -> str:
-    notes = [f"{len(model.records)} records", model.llm, f"prompt {model.prompt}" if model.prompt else ""]
-    return ", ".join(filter(None, [*notes, model.fault, "edited" if model.edited else ""]))
-
-
 def _table(models: list[tuple[library.Key, library.UserModel]]) -> rich.table.Table:
     table = rich.table.Table()
     for name in ("strategy", "user", "part", "text", "from"):
         table.add_column(name, no_wrap=name in ("strategy", "user", "part"))
     for key, model in models:
         part = "" if key.part == cross_fitting.WHOLE else key.part
-        cells = (key.strategy, key.user_id, part, _beginning(model.text), _provenance(model))
+        cells = (key.strategy, key.user_id, part, _beginning(model.text), model.provenance)
         table.add_row(*(rich.text.Text(cell) for cell in cells))
     return table
 

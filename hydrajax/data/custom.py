@@ -29,7 +29,7 @@ slot may give `"input": "..."` for `"inputs"`. A question may leave its profile 
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -66,7 +66,7 @@ def read_task(path: Path) -> tasks.Task:
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: is broken TOML ({error})") from None
     _refuse(path, _wrong_keys(declared))
-    slots = _slots(declared["template"])
+    slots = tasks.slots_of(declared["template"])
     inputs = {str(slot): field for slot, field in declared.get("inputs", {slot: slot for slot in slots}).items()}
     labels = tuple(parsing.text_of(label) for label in declared.get("labels", ()))
     _refuse(path, _wrong_values(declared, slots, inputs, labels))
@@ -117,7 +117,7 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
     lines = list(parsing.read_lines(path, errors))
     profiles = profiles_lib.Profiles(task=task, file=str(path), errors=errors)
     by_user = any(row.get("user_id") is not None for _, row in lines)
-    asked: dict[str, Query | None] = {}
+    queries: list[Query] = []
     owners: dict[str, str] = {}
     for where, row in lines:
         is_user = "queries" in row
@@ -137,7 +137,7 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
             if owner is not None and not profiles.add(owner, source, row.get("profile")):
                 continue
         for question in questions:
-            _ask(task, question, user_id, where, asked, owners, errors)
+            _ask(task, question, user_id, where, queries, owners, errors)
     users, left_out = profiles.users()
     for question_id, owner in owners.items():
         if owner not in users:
@@ -145,8 +145,8 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
                 f"{path}: question {question_id!r}: no line gives a profile of user {owner!r} ([] if it is empty)"
             )
     skipped = errors.settle()
-    queries = tuple(query for query in asked.values() if query is not None and query.user_id in users)
-    return Split(name=split, users=users, queries=queries), (*skipped, *left_out)
+    asked = tuple(query for query in queries if query.user_id in users)
+    return Split(name=split, users=users, queries=asked), (*skipped, *left_out)
 
 
 def _ask(
@@ -154,24 +154,23 @@ def _ask(
     row: Mapping[str, Any],
     user_id: str | None,
     where: str,
-    asked: dict[str, Query | None],
+    queries: list[Query],
     owners: dict[str, str],
     errors: parsing.Errors,
 ) -> None:
-    """Adds one question to `asked`, None if it cannot be used, and its user to `owners`."""
+    """Adds one question to `queries` if it can be used, and its user to `owners` all the same."""
     question_id = parsing.read_id(row, where, errors)
     if question_id is None:
         return
     where = f"{where}: question {question_id!r}"
-    if question_id in asked:
+    if question_id in owners:
         errors.add(f"{where}: this question id occurs more than once")
         return
-    asked[question_id] = None
     owners[question_id] = question_id if user_id is None else user_id
     inputs = _inputs(task, row, where, errors)
     gold = parsing.read_gold(task, row.get("output"), where, errors)
     if inputs is not None and gold is not None:
-        asked[question_id] = Query(id=question_id, user_id=owners[question_id], inputs=inputs, gold=gold)
+        queries.append(Query(id=question_id, user_id=owners[question_id], inputs=inputs, gold=gold))
 
 
 def _inputs(task: tasks.Task, row: Mapping[str, Any], where: str, errors: parsing.Errors) -> dict[str, str] | None:
@@ -215,7 +214,7 @@ def _wrong_keys(declared: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrong_values(
-    declared: Mapping[str, Any], slots: list[str], inputs: Mapping[str, Any], labels: tuple[str | None, ...]
+    declared: Mapping[str, Any], slots: Sequence[str], inputs: Mapping[str, Any], labels: tuple[str | None, ...]
 ) -> Iterator[str]:
     name, kind = declared["name"], declared["kind"]
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
@@ -262,7 +261,3 @@ def _wrong_labels(kind: str, template: str, labels: tuple[str | None, ...]) -> I
         yield f"kind 'rating' needs numbers as labels, got {', '.join(texts)}"
     if "{labels}" in template and not labels:
         yield "template quotes {labels}, but there are none"
-
-
-def _slots(template: str) -> list[str]:
-    return [slot for slot in dict.fromkeys(re.findall(r"\{(\w+)\}", template)) if slot != "labels"]

@@ -88,18 +88,12 @@ def subset(split: Split, *, users: int | None, queries_per_user: int | None = No
         )
     if queries_per_user is not None and queries_per_user < 1:
         raise ValueError(f"queries_per_user is {queries_per_user}, expected None or at least 1")
-    drawn = draws.shuffled(asked, seed=seed, name=str)[:users]
-    by_user = _queries_by_user(split)
-    kept = {
-        query.id
-        for user_id in drawn
-        for query in draws.shuffled(by_user[user_id], seed=seed, name=lambda query: query.id)[:queries_per_user]
-    }
-    return Split(
-        name=split.name,
-        users={user_id: split.users[user_id] for user_id in drawn},
-        queries=tuple(query for query in split.queries if query.id in kept),
-    )
+    whole = part(split, draws.shuffled(asked, seed=seed, name=str)[:users])
+    of_user: dict[str, list[str]] = {user_id: [] for user_id in whole.users}
+    for query in draws.shuffled(whole.queries, seed=seed, name=lambda query: query.id):
+        of_user[query.user_id].append(query.id)
+    kept = {query_id for ids in of_user.values() for query_id in ids[:queries_per_user]}
+    return dataclasses.replace(whole, queries=tuple(query for query in whole.queries if query.id in kept))
 
 
 def part(split: Split, user_ids: Iterable[str], name: str | None = None) -> Split:
@@ -236,13 +230,6 @@ def _held_out_texts(task: tasks.Task, query: Query) -> Collection[str]:
 
 def _record_text(task: tasks.Task, record: Record) -> str:
     return pseudo.same_text(pseudo.input_text(task, record))
-
-
-def _queries_by_user(split: Split) -> dict[str, list[Query]]:
-    by_user: dict[str, list[Query]] = collections.defaultdict(list)
-    for query in split.queries:
-        by_user[query.user_id].append(query)
-    return by_user
 
 
 def _asked_users(split: Split) -> list[str]:

@@ -90,16 +90,7 @@ def _golds(outputs: Mapping[str, Any], task: tasks.Task, path: Path, errors: par
     entries = outputs.get("golds")
     if not isinstance(entries, list):
         raise errors.stop(f"{path}: has {parsing.kind_of(entries)} as 'golds', expected a list of ids and outputs")
-    for number, row in enumerate(entries):
-        if not isinstance(row, dict):
-            errors.add(f"{path}: gold number {number} is {parsing.kind_of(row)}, expected an object")
-            continue
-        question_id = parsing.read_id(row, f"{path}: gold number {number}", errors)
-        if question_id is None:
-            continue
-        if question_id in golds:
-            errors.add(f"{path}: gold id {question_id!r} occurs more than once")
-            continue
+    for question_id, row in parsing.read_rows(entries, str(path), "gold", errors):
         golds[question_id] = parsing.read_gold(task, row.get("output"), f"{path}: gold {question_id!r}", errors)
     return golds
 
@@ -112,17 +103,8 @@ def _queries(
     queries: list[Query] = []
     seen: set[str] = set()
     by_user = any(isinstance(row, dict) and row.get("user_id") is not None for row in questions)
-    for number, row in enumerate(questions):
-        if not isinstance(row, dict):
-            errors.add(f"{path}: question number {number} is {parsing.kind_of(row)}, expected an object")
-            continue
-        question_id = parsing.read_id(row, f"{path}: question number {number}", errors)
-        if question_id is None:
-            continue
+    for question_id, row in parsing.read_rows(questions, path, "question", errors):
         where = f"{path}: question {question_id!r}"
-        if question_id in seen:
-            errors.add(f"{path}: question id {question_id!r} occurs more than once")
-            continue
         seen.add(question_id)
         user_id = parsing.read_id(row, where, errors, "user_id") if by_user else question_id
         if user_id is None:

@@ -9,7 +9,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,26 @@ def read_id(row: Mapping[str, Any], where: str, errors: Errors, key: str = "id")
         errors.add(f"{where}: has {got} as {key!r}, expected a text or a number")
         return None
     return value
+
+
+def read_rows(rows: Iterable[Any], where: str, what: str, errors: Errors) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a list, each with its id, which may occur once.
+
+    Args:
+      rows: the list.
+      where: the file, and whose list it is.
+      what: the rows are, in the singular.
+    """
+    seen = set()
+    for number, row in enumerate(rows):
+        place = f"{where}: {what} number {number}"
+        if not isinstance(row, dict):
+            errors.add(f"{place} is {kind_of(row)}, expected an object")
+        elif (row_id := read_id(row, place, errors)) in seen:
+            errors.add(f"{where}: {what} id {row_id!r} occurs more than once")
+        elif row_id is not None:
+            seen.add(row_id)
+            yield row_id, row
 
 
 def read_label(task: tasks.Task, value: Any, where: str, errors: Errors) -> str | None:

@@ -1,7 +1,7 @@
 """Profiles: the records of a user, read once and compared between the user's questions."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hydrajax.data import parsing, tasks
@@ -63,27 +63,23 @@ def read_profile(
         return None
     fields = tuple((field, field in task.optional) for field in task.fields)
     records: dict[str, Record] = {}
-    has_ids = True
     given = {parsing.text_of(row.get("id")) for row in profile if isinstance(row, dict)}
-    for place, row in enumerate(profile):
-        if not isinstance(row, dict):
-            errors.add(f"{where}: record number {place} is {parsing.kind_of(row)}, expected an object")
-            continue
-        if row.get("id") is not None:
-            record_id = parsing.read_id(row, f"{where}: record number {place}", errors)
-        else:
-            has_ids, record_id = False, str(place)
-            while record_id in given or record_id in records:
-                record_id += "'"
-        if record_id is None:
-            continue
-        if record_id in records:
-            errors.add(f"{where}: record id {record_id!r} occurs more than once in the profile")
-            continue
+    rows = [_with_id(row, place, given) for place, row in enumerate(profile)]
+    for record_id, row in parsing.read_rows(rows, where, "record", errors):
         record = _record(task, fields, row, record_id, where, errors)
         if record is not None:
             records[record_id] = record
-    return records, has_ids
+    return records, rows == profile
+
+
+def _with_id(row: Any, place: int, given: Collection[str | None]) -> Any:
+    """The row, numbered by its place where it has no id."""
+    if not isinstance(row, dict) or row.get("id") is not None:
+        return row
+    name = str(place)
+    while name in given:
+        name += "'"
+    return {**row, "id": name}
 
 
 def oldest_first(records: Sequence[Record]) -> tuple[Record, ...]:

@@ -136,7 +136,5 @@ def _citations(
         a, b = (related, other) if first else (other, related)
         gold = task.labels[0] if first else task.labels[1]
         inputs = {"title": asking, "a": a, "b": b}
-        queries.append(
-            Query(id=pseudo_id(user.id, record.id), user_id=user.id, inputs=inputs, gold=gold, record_id=record.id)
-        )
+        queries.append(dataclasses.replace(from_record(task, user, record), inputs=inputs, gold=gold))
     return tuple(queries)

@@ -226,13 +226,7 @@ def _profile(
         liked = {text: taste(weights, text) + noise * float(rng.gumbel()) for text in seen}
         chosen = max(seen, key=liked.__getitem__)
         profile.append(Record(id=str(place), fields={"topic": topic, "text": chosen}))
-        query = Query(
-            id=pseudo.pseudo_id(user_id, str(place)),
-            user_id=user_id,
-            inputs={"text": topic},
-            gold=chosen,
-            record_id=str(place),
-        )
+        query = pseudo.from_record(TASK, User(id=user_id), profile[-1])
         feedback.append(Feedback(query=query, scores={text: _liked(value) for text, value in liked.items()}))
     return User(id=user_id, profile=tuple(profile)), tuple(feedback)
 

@@ -82,8 +82,7 @@ class Task:
     @property
     def slots(self) -> tuple[str, ...]:
         """The template's slots, in order, without `labels`."""
-        names = re.findall(r"\{(\w+)\}", self.template)
-        return tuple(dict.fromkeys(name for name in names if name != "labels"))
+        return slots_of(self.template)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -179,6 +178,11 @@ class Task:
         if self.name == "LaMP_1":
             return {"1": "[1]", "2": "[2]"}.get(text, text)
         return by_lower.get(text.lower(), text)
+
+
+def slots_of(template: str) -> tuple[str, ...]:
+    """The slots of a template for the input, in order."""
+    return tuple(slot for slot in dict.fromkeys(re.findall(r"\{(\w+)\}", template)) if slot != "labels")
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

@@ -54,6 +54,13 @@ class LampConfig(tfds.core.BuilderConfig):
 def config(task: str, *, by: Division = "user", folder: Path | None = None, skip_bad: bool = False) -> LampConfig:
     """The configuration of a task. Its name tells apart whatever leads to different files, local contents included.
 
+    Args:
+      task: a name of `tasks.LAMP`.
+      by: `user` or `time`, which of LaMP's two divisions is downloaded.
+      folder: holds `{train,dev}_{questions,outputs}.json`, nothing is downloaded then. Other contents are another
+        dataset.
+      skip_bad: leave bad questions and records out instead of refusing the task.
+
     Raises:
       DataError: an unknown task, or a folder without the task's files.
     """
@@ -164,38 +171,26 @@ def addresses(task: str, by: Division) -> dict[str, dict[str, str]]:
     }
 
 
-def load(
-    task: str,
-    *,
-    data_dir: Path | None = None,
-    by: Division = "user",
-    folder: Path | None = None,
-    skip_bad: bool = False,
-) -> tuple[dict[str, Split], tuple[str, ...]]:
+def load(chosen: LampConfig, *, data_dir: Path | None = None) -> tuple[dict[str, Split], tuple[str, ...]]:
     """Builds a task if it has not been built yet, and reads it.
 
     Args:
-      task: a name of `tasks.LAMP`.
+      chosen: of `config`.
       data_dir: where TFDS keeps what it built; None for its own default.
-      by: `user` or `time`, which of LaMP's two divisions is downloaded.
-      folder: holds `{train,dev}_{questions,outputs}.json`, nothing is downloaded then. Other contents are another
-        dataset.
-      skip_bad: leave bad questions and records out instead of refusing the task.
 
     Returns:
       the splits by name, and one sentence for everything that was left out.
 
     Raises:
-      DataError: as `lamp.read_split`; an unknown task; files that can neither be found nor downloaded.
+      DataError: as `lamp.read_split`; files that can neither be found nor downloaded.
     """
-    chosen = config(task, by=by, folder=folder, skip_bad=skip_bad)
     with _quiet():
         # TFDS wants its own configurations by name, and others as objects.
         known = chosen.name in Lamp.builder_configs
         builder = Lamp(config=chosen.name if known else chosen, data_dir=data_dir)
         builder.download_and_prepare(file_format="array_record")
     source = builder.as_data_source()
-    splits = {name: _split(tasks.LAMP[task], name, source[name]) for name in SPLITS}
+    splits = {name: _split(tasks.LAMP[chosen.task], name, source[name]) for name in SPLITS}
     skipped = builder.info.metadata["skipped"]
     return splits, tuple(sentence for name in SPLITS for sentence in skipped[name])
 

@@ -44,19 +44,14 @@ class Interval:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A paired difference, turned so that positive means that the first method is better.
+class Difference(Interval):
+    """A paired difference on all questions, turned so that positive means that the first method is better.
 
     Attributes:
-      value: the difference on all questions.
-      low, high: its 95 % interval; None with fewer than six users.
       detectable: the smallest true difference that this many users would show (two-sided 5 %) in 80 % of repetitions:
         2.8 standard errors of the paired difference; None with fewer than six users.
     """
 
-    value: float
-    low: float | None
-    high: float | None
     detectable: float | None
 
 

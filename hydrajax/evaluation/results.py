@@ -35,34 +35,17 @@ from hydrajax.evaluation import captured, intervals, predictions, roster
 from hydrajax.methods import shuffled
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """What the prediction rows do not say.
-
-    Attributes:
-      split: who was judged, `dev` for example.
-      llm: what the LLM did in this run, as above.
-      best_source: the best single source by the validation users, a method of the rows; None where none was chosen.
-      best_prompt: the best prompt baseline by the validation users, likewise.
-      new_user: by method, what it asks of the LLM for one new user: labels, summaries, and the answers to the user's
-        queries.
-      seconds: time by stage.
-    """
-
-    experiment: str
-    split: str
-    llm: Mapping[str, Any]
-    best_source: str | None = None
-    best_prompt: str | None = None
-    new_user: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    seconds: Mapping[str, int | float] = dataclasses.field(default_factory=dict)
-
-
 def build(
     task: tasks.Task,
     rows: Iterable[predictions.Row],
-    facts: RunFacts,
     *,
+    experiment: str,
+    split: str,
+    llm: Mapping[str, Any],
+    best_source: str | None = None,
+    best_prompt: str | None = None,
+    new_user: Mapping[str, Mapping[str, Any]],
+    seconds: Mapping[str, int | float],
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -71,7 +54,13 @@ def build(
     Args:
       task: decides the metrics.
       rows: prediction rows, in any order.
-      facts: what the rows do not say.
+      split: who was judged, `dev` for example.
+      llm: what the LLM did in this run, as above.
+      best_source: the best single source by the validation users, a method of the rows; None where none was chosen.
+      best_prompt: the best prompt baseline by the validation users, likewise.
+      new_user: by method, what it asks of the LLM for one new user: labels, summaries, and the answers to the user's
+        queries.
+      seconds: time by stage.
 
     Raises:
       DataError: the rows cannot be judged, or the best source is none of their methods.
@@ -81,25 +70,25 @@ def build(
     measured = intervals.measure(task, rows, resamples=resamples, seed=seed)
     methods = roster.ordered(measured.methods)
     results = {
-        "experiment": facts.experiment,
+        "experiment": experiment,
         "task": task.name,
-        "split": facts.split,
+        "split": split,
         "users": len(measured.users),
         "queries": measured.queries,
-        "llm": facts.llm,
+        "llm": llm,
         "methods": {
             method: {m: dataclasses.asdict(intervals.interval(measured, method, m)) for m in measured.metrics}
             for method in methods
         },
         "comparisons": _comparisons(measured, _with_others(roster.REFERENCE, methods), measured.metrics),
-        "captured": _captured(measured, facts.best_source, roster.REFERENCE, "oracle"),
-        "new_user": {method: facts.new_user[method] for method in roster.ordered(facts.new_user)},
-        "seconds": {stage: float(seconds) for stage, seconds in facts.seconds.items()},
+        "captured": _captured(measured, best_source, roster.REFERENCE, "oracle"),
+        "new_user": {method: new_user[method] for method in roster.ordered(new_user)},
+        "seconds": {stage: float(spent) for stage, spent in seconds.items()},
         "per_user": {method: _per_user(measured, method) for method in methods},
-        "gains": _gains(measured, facts.best_prompt),
+        "gains": _gains(measured, best_prompt),
         "sources": _sources(rows, methods),
         "bleu_signature": metrics.bleu_signature() if "bleu" in measured.metrics else None,
-        "union": _union(measured, methods, facts.best_source),
+        "union": _union(measured, methods, best_source),
         "personal": _comparisons(measured, [(m, shuffled.name(m)) for m in methods if shuffled.name(m) in methods]),
     }
     return _plain(results, "results")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from hydrajax.llm import messages
-from hydrajax.llm.request import Answer, Limits, LLMError, Rejected, Request, Transient
+from hydrajax.llm.request import Answer, LLMError, Rejected, Request, Transient
 from hydrajax.llm.store import Key, SubmittedBatch
 
 # Documented limits are 100,000 requests and 256 MB.
@@ -30,34 +30,29 @@ class Gone(Transient):
         super().__init__(message, kind="missing")
 
 
-class Batches:
-    """Submits batches and reads their results. Single requests go as `messages.Messages` sends them.
+class Batches(messages.Messages):
+    """A server of the Messages protocol that takes batches, too. Those under way when it is closed go on.
 
     Args:
-      server: takes single requests, too.
+      model, settings: as for `messages.Messages`.
+      sends: whether requests are sent in batches; else one by one, and only the results of others' batches are read.
       most_requests: of one batch.
       poll_seconds: most between two looks at a batch; the first ones are closer.
     """
 
-    in_turn = False
-
-    def __init__(self, server: messages.Messages, *, most_requests: int = MOST_REQUESTS, poll_seconds: float = 30.0):
+    def __init__(
+        self,
+        model: str,
+        *,
+        sends: bool = True,
+        most_requests: int = MOST_REQUESTS,
+        poll_seconds: float = 30.0,
+        **settings: Any,
+    ):
         if not 1 <= most_requests <= MOST_REQUESTS:
             raise ValueError(f"most_requests is {most_requests}, expected 1 to {MOST_REQUESTS}")
-        self.model, self.parallel = server.model, server.parallel
-        self.most_requests, self.poll_seconds = most_requests, poll_seconds
-        self.limits = Limits()
-        self._server = server
-
-    def check(self) -> None:
-        self._server.check()
-
-    async def complete(self, request: Request) -> Answer:
-        return await self._server.complete(request)
-
-    async def close(self) -> None:
-        """See `Transport.close`. Batches under way go on; the store knows them."""
-        await self._server.close()
+        super().__init__(model, **settings)
+        self.sends, self.most_requests, self.poll_seconds = sends, most_requests, poll_seconds
 
     def size(self, request: Request) -> int:
         """Bytes of a request inside a batch, at most."""
@@ -70,18 +65,19 @@ class Batches:
         Raises:
           Transient, LLMError: it was not taken.
         """
-        entries = [{"custom_id": custom_id(key), "params": self._body(request)} for key, request in requests]
-        with self._server.errors():
-            batch = await self._server.client().messages.batches.create(requests=entries)  # type: ignore[arg-type]
+        bodies = [(custom_id(key), self.body(request)) for key, request in requests]
+        entries = [{"custom_id": name, "params": body | body.pop("extra_body", {})} for name, body in bodies]
+        with self.errors():
+            batch = await self.client().messages.batches.create(requests=entries)  # type: ignore[arg-type]
             return batch.id
 
     async def ended(self, batch_id: str) -> bool | None:
         """Whether all of a batch's results are there; None where the server knows no such batch (any more)."""
         import anthropic
 
-        with self._server.errors():
+        with self.errors():
             try:
-                batch = await self._server.client().messages.batches.retrieve(batch_id)
+                batch = await self.client().messages.batches.retrieve(batch_id)
             except anthropic.NotFoundError:
                 return None
             return batch.processing_status == "ended"
@@ -98,9 +94,9 @@ class Batches:
         """
         import anthropic
 
-        with self._server.errors():
+        with self.errors():
             try:
-                stream = await self._server.client().messages.batches.results(batch_id)
+                stream = await self.client().messages.batches.results(batch_id)
             except anthropic.AnthropicError as error:
                 # The SDK's plain error, of no kind, stands for a batch without an address of its results.
                 if isinstance(error, anthropic.NotFoundError) or not isinstance(error, anthropic.APIError):
@@ -119,8 +115,8 @@ class Batches:
         """
         begun = datetime.datetime.fromtimestamp(batch.created, datetime.UTC)
         candidates: list[tuple[float, str]] = []
-        with self._server.errors():
-            async for other in self._server.client().messages.batches.list(limit=100):
+        with self.errors():
+            async for other in self.client().messages.batches.list(limit=100):
                 later = (other.created_at - begun).total_seconds()
                 if later < -CLOCKS_DIFFER:
                     break
@@ -129,10 +125,6 @@ class Batches:
                 if other.id not in known and size == batch.size and later < SUBMITTED_WITHIN:
                     candidates.append((abs(later), other.id))
         return min(candidates, default=(0.0, None))[1]
-
-    def _body(self, request: Request) -> dict[str, Any]:
-        sent = self._server.body(request)
-        return sent | sent.pop("extra_body", {})
 
     def _outcome(self, result: Any) -> Answer | LLMError:
         match result.type:
@@ -143,7 +135,7 @@ class Batches:
                     return error
             case "errored":
                 detail = result.error.error
-                sentence = f"{self.model}: {self._server.without_keys(detail.message)}"
+                sentence = f"{self.model}: {self.without_keys(detail.message)}"
                 if detail.type in ("invalid_request_error", "not_found_error"):
                     return Rejected(sentence)
                 return Transient(sentence, kind="server")

@@ -91,7 +91,7 @@ def connect(
 
 
 def _remote(name: str, parallel: int, transport: str, key_file: str | None, salt_file: str | None) -> Transport:
-    from hydrajax.llm import batches, messages
+    from hydrajax.llm import batches
 
     key = None if key_file is None else _secret(key_file, "an API key").decode("ascii", "replace")
     salt = None if salt_file is None else _secret(salt_file, "a salt")
@@ -99,8 +99,7 @@ def _remote(name: str, parallel: int, transport: str, key_file: str | None, salt
         raise LLMError(f"{key_file}: holds more than one line or word, expected an API key and nothing else")
     if salt is not None and len(salt) < SALT_BYTES:
         raise LLMError(f"{salt_file}: holds {len(salt)} bytes, expected a salt of at least {SALT_BYTES}")
-    single = messages.Messages(name, parallel=parallel, api_key=key, salt=salt)
-    return batches.Batches(single) if transport == "batches" else single
+    return batches.Batches(name, sends=transport == "batches", parallel=parallel, api_key=key, salt=salt)
 
 
 def _outside(name: str, where: str, attribute: str) -> Transport:

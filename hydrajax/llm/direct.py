@@ -27,7 +27,7 @@ async def send(job: Job, transport: Transport, limiter: RateLimiter) -> None:
 
     queue = Queue({key: job.wanted[key] for key in job.missing()}, in_turn=transport.in_turn, warms=warms)
     job.ended = queue.done
-    looks = _Looks()
+    next_look, wait = 0.0, in_batches.FIRST_LOOK  # at batches of others: soon at first, then less and less often
     under_way: set[asyncio.Task[None]] = set()
     wake = asyncio.Event()
 
@@ -44,7 +44,14 @@ async def send(job: Job, transport: Transport, limiter: RateLimiter) -> None:
                 if not (under_way or job.elsewhere or len(queue)):
                     break
                 await _rest(wake, LOOK if job.elsewhere else 1.0, queue.wait())
-                await _look(job, queue, transport, looks)
+                batches = {owner for owner in job.elsewhere.values() if owner.startswith("batch:")}
+                due = bool(batches) and time.monotonic() >= next_look
+                if due:
+                    next_look, wait = time.monotonic() + wait, min(in_batches.LAST_LOOK, 1.5 * wait)
+                    await in_batches.collect(job, transport, batches)
+                # What is in a batch may stay there for hours, and be much.
+                for key in job.claim(k for k, owner in job.elsewhere.items() if due or not owner.startswith("batch:")):
+                    queue.push(key)  # its owner gave up or died
                 continue
             if not job.claim([key]):
                 continue
@@ -105,32 +112,6 @@ async def _attempt(job: Job, transport: Transport, limiter: RateLimiter, queue: 
         job.account.settle(job.wanted[key], answer)
         if answer is not None:
             job.received(key, answer)
-
-
-class _Looks:
-    """When to look at batches again: soon at first, then less and less often."""
-
-    def __init__(self):
-        self._wait, self._next = in_batches.FIRST_LOOK, 0.0
-
-    def due(self) -> bool:
-        """Whether it is time; if so, the next time is later."""
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next, self._wait = now + self._wait, min(in_batches.LAST_LOOK, 1.5 * self._wait)
-        return True
-
-
-async def _look(job: Job, queue: Queue, transport: Transport, looks: _Looks) -> None:
-    """What became of requests that others are at."""
-    batches = {owner for owner in job.elsewhere.values() if owner.startswith("batch:")}
-    due = bool(batches) and looks.due()
-    if due:
-        await in_batches.collect(job, transport, batches)
-    # What is in a batch may stay there for hours, and be much.
-    for key in job.claim(key for key, owner in job.elsewhere.items() if due or not owner.startswith("batch:")):
-        queue.push(key)  # its owner gave up or died
 
 
 async def _rest(wake: asyncio.Event, most: float, until: float | None) -> None:

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from hydrajax.llm import batches as batches_lib
-from hydrajax.llm import messages
 from hydrajax.llm.job import Job
 from hydrajax.llm.rate_limit import backoff
 from hydrajax.llm.request import Answer, LLMError, Rejected, Transient, Transport
@@ -81,23 +80,22 @@ async def collect(job: Job, transport: Transport, owners: Collection[str]) -> No
 
     Args:
       job: gets the answers that it wants; all are stored.
-      transport: batches, or messages to the same server.
+      transport: to the server that has them; others know no batches.
       owners: `batch:INTENT` of each.
     """
-    server = batches_lib.Batches(transport) if isinstance(transport, messages.Messages) else transport
-    if not isinstance(server, batches_lib.Batches):
+    if not isinstance(transport, batches_lib.Batches):
         return
     for owner in owners:
         intent = owner.removeprefix("batch:")
         try:
-            batch_id = await _named(job, server, intent)
+            batch_id = await _named(job, transport, intent)
             if batch_id is None:
                 continue
-            ended = await server.ended(batch_id)
+            ended = await transport.ended(batch_id)
             if ended is None:
                 _unknown(job, intent, batch_id)
             elif ended:
-                await _take(job, server, intent, batch_id)
+                await _take(job, transport, intent, batch_id)
             job.looks.pop(intent, None)
         except batches_lib.Gone as error:
             _log.warning("%s: its requests are sent again", error)

@@ -80,8 +80,7 @@ class Job:
 
     def received(self, key: Key, answer: Answer) -> None:
         """Stores an answer, then counts it."""
-        tokens, limit = self.expected(key)
-        stored = self.store.put(*key, self.model, answer, expected_tokens=tokens, max_tokens=limit)
+        stored = self.store.put(key, self.model, answer, expected=self.expected(key))
         self.note("answered")
         self.count(key, answer)
         self.answers[key] = stored  # another process's, perhaps, which was there first; this one was paid for

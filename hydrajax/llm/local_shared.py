@@ -13,7 +13,6 @@ import pathlib
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterator
 
 import filelock
 import platformdirs
@@ -56,11 +55,9 @@ def folder() -> pathlib.Path:
     return path
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Nobody else looks for a server or starts one, and no server ends by itself, meanwhile."""
-    with filelock.FileLock(folder() / "server.lock"):
-        yield
+def alone() -> filelock.BaseFileLock:
+    """While it is held, nobody else looks for a server or starts one, and no server ends by itself."""
+    return filelock.FileLock(folder() / "server.lock")
 
 
 def read() -> Address | None:

@@ -1,6 +1,7 @@
 """Counts what a run would ask for, instead of asking."""
 
 import dataclasses
+import os.path
 import re
 from collections.abc import Sequence
 
@@ -96,11 +97,7 @@ class Planner:
 
     def _fresh_tokens(self, wanted: request.Request) -> int:
         text = "\n".join(message.text for message in wanted.messages)
-        shared = 0
-        for a, b in zip(text, self._previous, strict=False):
-            if a != b:
-                break
-            shared += 1
+        shared = len(os.path.commonprefix([text, self._previous]))
         self._previous = text
         return round(request.estimate_turn_tokens(text[shared:]) * self._read)
 

@@ -54,7 +54,6 @@ class StoredSampler:
     Args:
       budget: what may be spent by this sampler.
       beside: another LLM's sampler, which spends of the same budget.
-      bar: makes a progress bar for a stage.
     """
 
     def __init__(
@@ -64,14 +63,13 @@ class StoredSampler:
         *,
         budget: Budget = Budget(),  # noqa: B008 (frozen)
         beside: "StoredSampler | None" = None,
-        bar: Bar = progress.bar,
     ):
         self.model = transport.model
         self.usage = Usage(model=transport.model)
         self._transport = transport
+        self._batches = transport if isinstance(transport, batches.Batches) and transport.sends else None
         self.store = answers
         self._account: Account = Account(budget, transport.model, beside=None if beside is None else beside._account)
-        self._bar = bar
         # Money set aside for batches, and the batches of this run, are those of all of its jobs.
         self._job = functools.partial(
             Job, store=answers, usage=self.usage, account=self._account, reserved=set(), submitted=set()
@@ -104,21 +102,21 @@ class StoredSampler:
         So that the batches of many portions are under way together. What cannot be submitted now, `sample_all` submits.
         Other transports do nothing.
         """
-        if not isinstance(self._transport, batches.Batches):
+        if self._batches is None:
             return
         wanted = {(request.key(self.model, r), r.sample): r for r in requests}
         stored = self.store.get_many(wanted)
         missing = {k: r for k, r in wanted.items() if k not in stored}
         job = self._job(wanted=missing, answers={}, advance=progress.silent)
-        self._run(job, in_batches.send(job, self._transport, wait_for_results=False))
+        self._run(job, in_batches.send(job, self._batches, wait_for_results=False))
 
-    def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar | None = None) -> Outcome:
+    def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar = progress.bar) -> Outcome:
         """`sample`, with requests that failed for good listed instead of raised.
 
         Args:
           requests: what is asked.
           stage: named in progress.
-          bar: in place of the sampler's own.
+          bar: makes a progress bar for the stage.
 
         Raises:
           request.Stopped, request.LLMError, KeyboardInterrupt: as in `sample`, but for such failures.
@@ -130,7 +128,7 @@ class StoredSampler:
         missing = {k: r for k, r in zip(keys, requests, strict=True) if k not in answers}
         failures: Mapping[store.Key, request.LLMError] = {}
         if missing:
-            with (bar or self._bar)(stage) as advance:
+            with bar(stage) as advance:
                 job = self._job(wanted=missing, answers=answers, advance=advance)
                 self._run(job, self._send(job))
             if job.stop is not None:
@@ -149,7 +147,7 @@ class StoredSampler:
     def _run(self, job: Job, work: Coroutine[Any, Any, None]) -> None:
         def interrupted() -> None:
             job.stop = "it was interrupted"
-            if isinstance(self._transport, batches.Batches):
+            if self._batches is not None:
                 _log.warning("interrupted: batches that were submitted go on; the same command takes their answers")
             else:
                 _log.warning("interrupted: what is under way is waited for, a second interrupt breaks it off")
@@ -159,8 +157,8 @@ class StoredSampler:
         self._background.run(work, interrupted=interrupted)
 
     async def _send(self, job: Job) -> None:
-        if isinstance(self._transport, batches.Batches):
-            await in_batches.send(job, self._transport)
+        if self._batches is not None:
+            await in_batches.send(job, self._batches)
             return
         if self._limiter is None:
             self._limiter = RateLimiter(self._transport.parallel)

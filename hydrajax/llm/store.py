@@ -25,6 +25,8 @@ from hydrajax.llm.request import Answer, encodable
 from hydrajax.types import DataError
 
 Key = tuple[str, int]
+Expected = tuple[int | None, int | None]  # tokens of the prompt, limit of the answer
+UNKNOWN: Expected = (None, None)
 
 TRUSTED_SECONDS = 3600.0
 CLAIMED_AT_ONCE = 500
@@ -143,27 +145,16 @@ class Store:
                 stored[key] = Answer(**values | {"batch": bool(values["batch"])}, cached=True)
         return stored
 
-    def put(
-        self,
-        row_key: str,
-        sample: int,
-        model: str,
-        answer: Answer,
-        *,
-        expected_tokens: int | None = None,
-        max_tokens: int | None = None,
-    ) -> Answer:
+    def put(self, key: Key, model: str, answer: Answer, *, expected: Expected = UNKNOWN) -> Answer:
         """Stores an answer, frees its claim, and returns the one that the store now holds (another may be older).
 
         Args:
-          row_key, sample: of the request.
+          key: of the request.
           model: who answered.
           answer: what came back.
-          expected_tokens: the estimate of the prompt's tokens, from which plans learn.
-          max_tokens: the request's limit, likewise.
+          expected: the estimate of the prompt's tokens, and the request's limit: plans learn from them.
         """
-        key = (row_key, sample)
-        row = _row(key, model, answer, expected_tokens, max_tokens)
+        row = _row(key, model, answer, expected)
         with self.transaction():
             inserted = self._db.execute(INSERT, row)
             self._db.execute("delete from claims where key = ? and sample = ?", key)
@@ -172,19 +163,17 @@ class Store:
         return dataclasses.replace(answer, text=row["text"])
 
     def put_many(
-        self, rows: Iterable[tuple[Key, str, Answer]], *, expected: Mapping[Key, tuple[int, int]] | None = None
-    ) -> int:
-        """Stores many answers at once, and returns how many of them were new.
+        self, rows: Iterable[tuple[Key, str, Answer]], *, expected: Mapping[Key, Expected] | None = None
+    ) -> None:
+        """Stores many answers at once.
 
         Args:
           rows: (request, model, answer).
-          expected: of requests that are known, their `expected_tokens` and `max_tokens` (see `put`).
+          expected: see `put`; of requests that are known.
         """
-        before = self._db.total_changes
         with self.transaction():
             for key, model, answer in rows:
-                self._db.execute(INSERT, _row(key, model, answer, *(expected or {}).get(key, (None, None))))
-        return self._db.total_changes - before
+                self._db.execute(INSERT, _row(key, model, answer, (expected or {}).get(key, UNKNOWN)))
 
     def claim_many(self, keys: Sequence[Key]) -> dict[Key, Answer | str | None]:
         """Takes requests over before they are sent.
@@ -312,10 +301,10 @@ class Store:
         self._db.execute(f"select {', '.join(COLUMNS)} from answers limit 1")
 
 
-def _row(key: Key, model: str, answer: Answer, expected: int | None, most: int | None) -> dict[str, Any]:
+def _row(key: Key, model: str, answer: Answer, expected: Expected) -> dict[str, Any]:
     values = {name: getattr(answer, name) for name in _ANSWER} | {"text": encodable(answer.text)}
     values |= {"key": key[0], "sample": key[1], "model": model, "created": time.time()}
-    return values | {"expected_tokens": expected, "max_tokens": most}
+    return values | {"expected_tokens": expected[0], "max_tokens": expected[1]}
 
 
 def process_lives(owner: str, since: float | None = None, *, trusted: float = TRUSTED_SECONDS) -> bool:

@@ -31,12 +31,14 @@ def unlearned(lab: Lab, pools: Sequence[Pool]) -> dict[str, Draws]:
         tuple(answers.choose(pool, i) for i in random_choices(votes(pool), seed=lab.seed, query_id=pool.query.id))
         for pool in pools
     ]
-    qualities = [[lab.quality(pool.query, candidate.text) for candidate in pool.candidates] for pool in pools]
-    chosen["oracle"] = [
-        (answers.choose(pool, oracle(of_pool)),) for pool, of_pool in zip(pools, qualities, strict=True)
-    ]
+    chosen["oracle"] = [(answers.choose(pool, _oracle(lab, pool)),) for pool in pools]
     chosen["vote"] = [(answers.choose(pool, voted(lab, pool)),) for pool in pools]
     return chosen
+
+
+def _oracle(lab: Lab, pool: Pool) -> int:
+    """The candidate of the highest quality, the first of several: how far any chooser could get with this pool."""
+    return int(np.argmax([lab.quality(pool.query, candidate.text) for candidate in pool.candidates]))
 
 
 def voted(lab: Lab, pool: Pool) -> int:
@@ -68,17 +70,6 @@ def random_choices(votes: Sequence[int], *, seed: int, query_id: str, draws: int
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"{seed}\n{query_id}".encode()).digest()[:8], "big"))
     shares = np.asarray(votes, float)
     return tuple(int(i) for i in rng.choice(len(votes), size=draws, p=shares / shares.sum()))
-
-
-def oracle(qualities: Sequence[int | float]) -> int:
-    """The candidate of the highest quality, the first of several: how far any chooser could get with this pool.
-
-    Raises:
-      ValueError: the pool is empty.
-    """
-    if not len(qualities):
-        raise ValueError("the oracle has to choose from an empty pool, expected at least one candidate")
-    return int(np.argmax(np.asarray(qualities, float)))
 
 
 def vote(task: tasks.Task, predictions: Sequence[str], votes: Sequence[int]) -> int:

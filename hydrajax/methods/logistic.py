@@ -34,6 +34,11 @@ def log_probabilities(model: Any, x: Any) -> Float[np.ndarray, "N L"]:
     logits = model.decision_function(x)
     if logits.ndim == 1:  # of two classes scikit-learn keeps the second one's logit against the first
         logits = np.stack([-logits, logits], axis=-1) / 2
+    return log_softmax(logits)
+
+
+def log_softmax(logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
+    """log softmax over the last axis."""
     from scipy import special  # only where a regression is fitted: it takes a while to load
 
     return special.log_softmax(logits, axis=-1)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import tyro
 
 from hydrajax import retrieval
-from hydrajax.prompting import contract
+from hydrajax.prompting import contract, registry
+from hydrajax.types import check_least
 
 _SHORT = tyro.conf.arg(prefix_name=False)  # --strategies instead of --settings.strategies on the command line
 
@@ -63,15 +64,9 @@ class Settings:
     derangements: int = 10
 
     def __post_init__(self):
-        apart = (name.strip() for part in self.strategies for name in part.split(","))
-        object.__setattr__(self, "strategies", tuple(dict.fromkeys(filter(None, apart))))
-        lowest = {"retrieved": 1, "samples": 1, "candidates": 1, "derangements": 1, "temperature": 0}
-        optional = {"pseudo_queries": 0, "trial_queries": 0, "label_queries": 1}
-        for name, least in (lowest | optional).items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                also = "None or " if name in optional else ""
-                raise ValueError(f"{name} is {value}, expected {also}at least {least}")
+        object.__setattr__(self, "strategies", registry.apart(self.strategies))
+        check_least(self, retrieved=1, samples=1, candidates=1, derangements=1, temperature=0)
+        check_least(self, pseudo_queries=0, trial_queries=0, label_queries=1)
         if self.strategies and self.candidates < len(self.strategies):
             wanted = f"at least one for each of the {len(self.strategies)} strategies"
             raise ValueError(f"candidates is {self.candidates}, expected {wanted}")

@@ -21,14 +21,12 @@ def rouge_pair(prediction: str, gold: str) -> tuple[float, float]:
     return float(scores["rouge1"].fmeasure), float(scores["rougeL"].fmeasure)
 
 
-def rouge1_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:
-    """What ROUGE-1 needs of each question, [N, 2]: the F-measure of shared words, 1."""
-    return _sums.counts(rouge_pair(*pair)[0] for pair in zip(predictions, golds, strict=True))
+def counts(predictions: Sequence[str], golds: Sequence[str], which: int) -> np.ndarray:
+    """What ROUGE-1 (which 0) or ROUGE-L (1) needs of each question, [N, 2]: the F-measure, 1.
 
-
-def rougeL_counts(predictions: Sequence[str], golds: Sequence[str]) -> np.ndarray:  # noqa: N802 (the metric's name)
-    """What ROUGE-L needs of each question, [N, 2]: the F-measure of the longest common subsequence of words, 1."""
-    return _sums.counts(rouge_pair(*pair)[1] for pair in zip(predictions, golds, strict=True))
+    That of ROUGE-1 is of shared words, that of ROUGE-L of their longest common subsequence.
+    """
+    return _sums.counts(rouge_pair(*pair)[which] for pair in zip(predictions, golds, strict=True))
 
 
 @functools.cache

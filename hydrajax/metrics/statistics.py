@@ -18,7 +18,6 @@ class Statistic:
     """A metric that is a function of sums over questions.
 
     Attributes:
-      name: as `Task.metrics` has it.
       counts: (task, predictions, golds) -> [N, S], what the metric needs of each question.
       value: sums [..., S] -> values [...].
       higher_is_better: False for errors.
@@ -26,7 +25,6 @@ class Statistic:
         which are not means over questions).
     """
 
-    name: str
     counts: Callable[[tasks.Task, Sequence[str], Sequence[str]], np.ndarray]
     value: Callable[[np.ndarray], np.ndarray | np.floating]
     higher_is_better: bool = True
@@ -42,30 +40,28 @@ def _no_golds(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]
     raise ValueError(f"task {task.name} is judged by rewards, use reward_counts")
 
 
-_LIST = (
-    Statistic("accuracy", lambda task, p, g: labels.accuracy_counts(p, g), _sums.mean),
-    Statistic(
-        "macro_f1",
+# By their names in `Task.metrics`.
+STATISTICS: Mapping[str, Statistic] = {
+    "accuracy": Statistic(lambda task, p, g: labels.accuracy_counts(p, g), _sums.mean),
+    "macro_f1": Statistic(
         lambda task, p, g: labels.macro_f1_counts(p, g, task.labels),
         labels.macro_f1_value,
         per_user=False,
     ),
-    Statistic(
-        "mae", lambda task, p, g: ratings.error_counts(p, g, task.scale, power=1), _sums.mean, higher_is_better=False
+    "mae": Statistic(
+        lambda task, p, g: ratings.error_counts(p, g, task.scale, power=1), _sums.mean, higher_is_better=False
     ),
-    Statistic(
-        "rmse",
+    "rmse": Statistic(
         lambda task, p, g: ratings.error_counts(p, g, task.scale, power=2),
         ratings.rmse_value,
         higher_is_better=False,
         per_user=False,
     ),
-    Statistic("rouge1", lambda task, p, g: rouge.rouge1_counts(p, g), _sums.mean),
-    Statistic("rougeL", lambda task, p, g: rouge.rougeL_counts(p, g), _sums.mean),
-    Statistic("bleu", lambda task, p, g: corpus_bleu.bleu_counts(p, g), corpus_bleu.bleu_value, per_user=False),
-    Statistic("reward", _no_golds, _sums.mean),
-)
-STATISTICS: Mapping[str, Statistic] = {statistic.name: statistic for statistic in _LIST}
+    "rouge1": Statistic(lambda task, p, g: rouge.counts(p, g, 0), _sums.mean),
+    "rougeL": Statistic(lambda task, p, g: rouge.counts(p, g, 1), _sums.mean),
+    "bleu": Statistic(lambda task, p, g: corpus_bleu.bleu_counts(p, g), corpus_bleu.bleu_value, per_user=False),
+    "reward": Statistic(_no_golds, _sums.mean),
+}
 
 
 def compute(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]) -> dict[str, float]:
@@ -84,5 +80,5 @@ def compute(task: tasks.Task, predictions: Sequence[str], golds: Sequence[str]) 
         raise ValueError(f"metrics got {len(predictions)} predictions and {len(golds)} golds, expected as many of each")
     if not golds:
         raise ValueError("metrics got no predictions, expected at least one")
-    chosen = [STATISTICS[name] for name in task.metrics]
-    return {s.name: float(s.value(s.counts(task, predictions, golds).sum(0))) for s in chosen}
+    chosen = {name: STATISTICS[name] for name in task.metrics}
+    return {name: float(s.value(s.counts(task, predictions, golds).sum(0))) for name, s in chosen.items()}

@@ -22,6 +22,7 @@ from hydrajax.types import DataError
 
 POOLINGS = ("cls", "mean")
 MAX_TOKENS = 256  # of an encoding, unless told otherwise or the base has fewer positions
+BATCH_TOKENS = 2048  # rows times padded length of a batch, unless told otherwise
 Progress = Callable[[int, int], None]
 
 SMALL_BATCH = 4  # rows of a batch that holds what is left over
@@ -109,7 +110,7 @@ def load_base(
 def features(
     module: nn.Module,
     params: Any,
-    batch: tokens.Tokens | tokens.Packed,
+    batch: tokens.Tokens,
     pooling: str,
     *,
     key: Array | None = None,
@@ -129,17 +130,16 @@ def features(
     _check_pooling(pooling)
     batch = jax.tree.map(jnp.asarray, batch)
     rngs = {} if key is None else {"dropout": key}
-    apply = functools.partial(module.apply, {"params": params}, train=key is not None, rngs=rngs)
-    if isinstance(batch, tokens.Packed):
-        where = {"positions": batch.positions, "segments": batch.segments, "texts": batch.texts}
-        x_BxTxD = jnp.asarray(apply(batch.ids, batch.types, batch.mask, **where), jnp.float32)
+    where = {"positions": batch.positions, "segments": batch.segments, "texts": batch.texts}
+    given = {"params": params}, batch.ids, batch.types, batch.mask
+    x_BxTxD = jnp.asarray(module.apply(*given, **where, train=key is not None, rngs=rngs), jnp.float32)
+    if batch.segments is not None:
         numbers = jnp.arange(1, batch.texts + 1, dtype=jnp.int32)
         keep_BxSxT = batch.segments[:, None, :] == numbers[None, :, None]
         if pooling == "cls":
             keep_BxSxT &= (batch.positions == 0)[:, None, :]
         share_BxSxT = keep_BxSxT.astype(jnp.float32)
         return jnp.matmul(share_BxSxT, x_BxTxD) / jnp.maximum(jnp.sum(share_BxSxT, axis=2), 1.0)[..., None]
-    x_BxTxD = jnp.asarray(apply(batch.ids, batch.types, batch.mask), jnp.float32)
     if pooling == "cls":
         return x_BxTxD[:, 0]
     keep_BxTx1 = batch.mask[..., None].astype(jnp.float32)
@@ -166,7 +166,7 @@ def encode(
     *,
     max_tokens: int | None = None,
     truncate: str = "second",
-    batch_tokens: int = 2048,
+    batch_tokens: int = BATCH_TOKENS,
     packing: int = 0,
     cache: str | pathlib.Path | None = None,
     progress: Progress | None = None,
@@ -218,7 +218,7 @@ def encode(
     )
 
 
-def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048) -> Float[np.ndarray, "*N D"]:
+def token_features(base: Base, batch: tokens.Tokens) -> Float[np.ndarray, "*N D"]:
     """Features of texts that are tokens already, [..., T]; float32 [..., D].
 
     Raises:
@@ -231,7 +231,7 @@ def token_features(base: Base, batch: tokens.Tokens, *, batch_tokens: int = 2048
         tokens.Encoding(tuple(ids[row][keep].tolist()), tuple(types[row][keep].tolist()))
         for row, keep in enumerate(mask.astype(bool))
     ]
-    return compute(base, encodings, batch_tokens=batch_tokens).reshape(*lead, base.dim)
+    return compute(base, encodings).reshape(*lead, base.dim)
 
 
 def tokenize_pairs(
@@ -292,22 +292,16 @@ def _params_digest(base: Base) -> str:
     return hasher.hexdigest()
 
 
-def compute(
-    base: Base,
-    encodings: Sequence[tokens.Encoding],
-    *,
-    batch_tokens: int = 2048,
-    packing: int = 0,
-) -> Float[np.ndarray, "N D"]:
-    """Features of encodings, float32 [N, D], in their order; arguments as in `encode`.
+def compute(base: Base, encodings: Sequence[tokens.Encoding], *, packing: int = 0) -> Float[np.ndarray, "N D"]:
+    """Features of encodings, float32 [N, D], in their order; packing as in `encode`.
 
     Raises:
       DataError: an encoding has no token, more than the base has positions, or an id or a type that the base does not
         know.
     """
-    _check(base, encodings, batch_tokens, packing)
+    _check(base, encodings, BATCH_TOKENS, packing)
     rows: dict[int, np.ndarray] = {}
-    for done in _computed(base, encodings, batch_tokens, packing, None):
+    for done in _computed(base, encodings, BATCH_TOKENS, packing, None):
         rows |= done
     return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
 
@@ -326,7 +320,7 @@ def _computed(
 
 
 # (row of the batch's features, number of the encoding) of every text in it, and the batch.
-_Planned = tuple[list[tuple[int, int]], tokens.Tokens | tokens.Packed]
+_Planned = tuple[list[tuple[int, int]], tokens.Tokens]
 
 
 def _planned(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> Iterator[_Planned]:
@@ -363,7 +357,5 @@ def _batches(members: list[int], full: int) -> list[tuple[list[int], int]]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _forward(
-    module: nn.Module, pooling: str, params: Any, batch: tokens.Tokens | tokens.Packed
-) -> Float[Array, "B *S D"]:
+def _forward(module: nn.Module, pooling: str, params: Any, batch: tokens.Tokens) -> Float[Array, "B *S D"]:
     return features(module, params, batch, pooling)

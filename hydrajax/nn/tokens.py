@@ -34,31 +34,23 @@ LENGTHS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
 
 @flax.struct.dataclass
 class Tokens:
-    """Texts as arrays of one length: `ids`, `types` int32 [..., T], `mask` bool [..., T] (true = a real token)."""
-
-    ids: Any
-    types: Any
-    mask: Any
-
-
-@flax.struct.dataclass
-class Packed:
-    """Texts side by side in rows of one length, without padding between them; arrays [B, T].
+    """Texts as arrays of one length: a text a row, or several side by side without padding between them.
 
     Attributes:
-      ids, types: int32.
-      mask: bool, true = a real token.
-      positions: int32, counted from 0 in every text.
-      segments: int32, the text's number in its row, from 1; 0 = padding. No token attends to another text's.
+      ids, types: int32 [..., T].
+      mask: bool [..., T], true = a real token.
+      positions: int32 [B, T], counted from 0 in every text; None: a text a row.
+      segments: int32 [B, T], the text's number in its row, from 1; 0 = padding. No token attends to another text's.
+        None: a text a row.
       texts: int, most texts in a row: S.
     """
 
     ids: Any
     types: Any
     mask: Any
-    positions: Any
-    segments: Any
-    texts: int = flax.struct.field(pytree_node=False)
+    positions: Any = None
+    segments: Any = None
+    texts: int = flax.struct.field(pytree_node=False, default=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,8 +222,8 @@ def pack(encodings: Sequence[Encoding], length: int, rows: int | None = None) ->
     Raises:
       DataError: an encoding is longer than a row, or there are more of them than rows.
     """
-    packed = side_by_side([[encoding] for encoding in encodings], length, 1, rows)
-    return Tokens(ids=packed.ids, types=packed.types, mask=packed.mask)
+    made = side_by_side([[encoding] for encoding in encodings], length, 1, rows)
+    return dataclasses.replace(made, positions=None, segments=None)
 
 
 def fill_rows(lengths: Sequence[int], length: int, texts: int) -> list[list[int]]:
@@ -264,7 +256,7 @@ def fill_rows(lengths: Sequence[int], length: int, texts: int) -> list[list[int]
     return rows
 
 
-def side_by_side(encodings: Sequence[Sequence[Encoding]], length: int, texts: int, rows: int | None = None) -> Packed:
+def side_by_side(encodings: Sequence[Sequence[Encoding]], length: int, texts: int, rows: int | None = None) -> Tokens:
     """Rows of encodings as arrays [rows, length]; rows beyond them hold no token.
 
     A text may not be longer than the encoder has positions, which `encode.compute` and `encode.features` look at.
@@ -294,7 +286,7 @@ def side_by_side(encodings: Sequence[Sequence[Encoding]], length: int, texts: in
             for name, value in zip(made, values, strict=True):
                 made[name][row, start:end] = value
             start = end
-    return Packed(**made, mask=made["segments"] > 0, texts=texts)
+    return Tokens(**made, mask=made["segments"] > 0, texts=texts)
 
 
 def _parts(text: Text) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import tyro
 from hydrajax.data import tasks
 from hydrajax.llm import request, sampler
 from hydrajax.prompting import templates
-from hydrajax.types import Message, Query, Record, User
+from hydrajax.types import Message, Query, Record, User, check_least
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 T = TypeVar("T")
@@ -38,6 +38,13 @@ class UserModel:
     llm: str = ""
     fault: str = ""
     edited: bool = False
+
+    @property
+    def provenance(self) -> str:
+        """Where the text comes from, in words."""
+        prompt = self.prompt and f"prompt {self.prompt}"
+        words = (f"{len(self.records)} records", self.llm, prompt, self.fault, "edited by hand" if self.edited else "")
+        return ", ".join(filter(None, words))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,10 +90,8 @@ class PromptSettings:
     def __post_init__(self):
         if not 0 <= self.peer_weight <= 1:
             raise ValueError(f"peer_weight is {self.peer_weight}, expected 0 to 1")
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name != "peer_weight" and type(value) is int and value < 1:
-                raise ValueError(f"{field.name} is {value}, expected at least 1")
+        counts = {name: 1 for name, value in vars(self).items() if type(value) is int and name != "peer_weight"}
+        check_least(self, **counts)
         if self.form not in ("chat", "one_prompt"):
             raise ValueError(f"form is {self.form!r}, expected 'chat' or 'one_prompt'")
 
@@ -184,3 +189,8 @@ class Asked:
     profile: tuple[Record, ...]
     records: Sequence[Record] = ()
     user_model: UserModel | None = None
+
+    @property
+    def user(self) -> User:
+        """The user with that profile."""
+        return User(id=self.query.user_id, profile=self.profile)

@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from hydrajax.types import check_least
+
 Example = TypeVar("Example")
 # By user: hypotheses and examples -> whether a hypothesis leads to the right label, [examples][hypotheses].
 Predict = Callable[[Mapping[str, tuple[list[str], list[Example]]]], Mapping[str, Sequence[Sequence[bool]]]]
@@ -42,13 +44,9 @@ class BankSettings:
     proposed: int = 5
 
     def __post_init__(self):
-        for name in ("size", "tried", "wrong", "proposed"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        if self.alpha < 0 or not 0 <= self.wrong_share <= 1:
-            raise ValueError(
-                f"alpha is {self.alpha} and wrong_share {self.wrong_share}, expected 0 or more, and 0 to 1"
-            )
+        check_least(self, size=1, tried=1, wrong=1, proposed=1, alpha=0)
+        if not 0 <= self.wrong_share <= 1:
+            raise ValueError(f"wrong_share is {self.wrong_share}, expected 0 to 1")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -224,14 +224,14 @@ def _read(line: Mapping[str, Any], where: str) -> tuple[Key, Entry]:
     try:
         values = dict(line)
         key = Key(*(str(values.pop(name)) for name in Key._fields))
-        model, deleted = _model(values.pop("model")), _model(values.pop("deleted", None))
+        kept = (values.pop("model"), values.pop("deleted", None))
+        model, deleted = (None if of_line is None else read_model(of_line) for of_line in kept)
         return key, Entry(model=model, deleted=deleted, **values)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{where}: is no user model ({error})") from error
 
 
-def _model(values: Mapping[str, Any] | None) -> UserModel | None:
-    if values is None:
-        return None
+def read_model(values: Mapping[str, Any]) -> UserModel:
+    """The user model of a line of the file."""
     lists = {name: tuple(values.get(name, ())) for name in ("records", "shown")}
     return UserModel(**{**values, **lists})

@@ -1,6 +1,6 @@
 """Prompt strategies by name: files of the folder `strategies`, or modules and files of one's own (see `plugins`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hydrajax import plugins
 from hydrajax.prompting.contract import Strategy
@@ -30,6 +30,12 @@ def get(name: str) -> Strategy:
             raise DataError(f"prompt strategy {name!r}: another one is called {last!r}, rename the file")
         _own[last] = strategy
     return strategy
+
+
+def apart(names: Iterable[str]) -> tuple[str, ...]:
+    """Names that are given apart or joined by commas, each once."""
+    stripped = (name.strip() for joined in names for name in joined.split(","))
+    return tuple(dict.fromkeys(filter(None, stripped)))
 
 
 def permitted(chosen: Sequence[str], *, cross_user: bool) -> tuple[str, ...]:

@@ -35,14 +35,8 @@ class Rank(Protocol):
 _KIND = plugins.Kind(what="retriever", package=__name__, attribute="rank")
 
 
-def names() -> tuple[str, ...]:
-    """The retrievers of the folder."""
-    return _KIND.names()
-
-
-def summaries() -> dict[str, str]:
-    """One line on each of them, by name."""
-    return _KIND.summaries()
+names = _KIND.names  # of the folder
+summaries = _KIND.summaries
 
 
 def retriever(name: str) -> Rank:

@@ -12,14 +12,12 @@ from jaxtyping import Float64
 
 from hydrajax.types import Record
 
-K1 = 1.5
-B = 0.75
-EPSILON = 0.25
+K1 = 1.5  # saturation of a term's frequency
+B = 0.75  # strength of the normalisation by length, 0 to 1
+EPSILON = 0.25  # the floor of a negative IDF in units of the mean IDF
 
 
-def scores(
-    query_text: str, corpus: Sequence[str], *, k1: float = K1, b: float = B, epsilon: float = EPSILON
-) -> Float64[np.ndarray, " N"]:
+def scores(query_text: str, corpus: Sequence[str]) -> Float64[np.ndarray, " N"]:
     """BM25 of every text of the corpus for the query.
 
         score(q, d) = sum_{t in q} idf(t) f(t, d) (k1 + 1) / (f(t, d) + k1 (1 - b + b |d| / mean|d|))
@@ -33,9 +31,6 @@ def scores(
     Args:
       query_text: any text, also an empty one.
       corpus: N texts, also empty ones.
-      k1: saturation of a term's frequency.
-      b: strength of the normalisation by length, 0 to 1.
-      epsilon: the floor of a negative IDF in units of the mean IDF.
 
     Returns:
       N scores, 0 where query and text share nothing; never NaN.
@@ -51,12 +46,12 @@ def scores(
     holders = collections.Counter(itertools.chain.from_iterable(counts))
     number = np.fromiter(holders.values(), dtype=np.float64)
     raw = np.log(len(corpus) - number + 0.5) - np.log(number + 0.5)
-    idf = dict(zip(holders, np.where(raw < 0, epsilon * raw.mean(), raw), strict=True))
-    saturation = k1 * (1 - b + b * lengths / lengths.mean())
+    idf = dict(zip(holders, np.where(raw < 0, EPSILON * raw.mean(), raw), strict=True))
+    saturation = K1 * (1 - B + B * lengths / lengths.mean())
     for term, times in collections.Counter(query_text.split()).items():
         if term in idf:
             frequency = np.array([count[term] for count in counts], dtype=np.float64)
-            result += times * idf[term] * frequency * (k1 + 1) / (frequency + saturation)
+            result += times * idf[term] * frequency * (K1 + 1) / (frequency + saturation)
     return result
 
 

@@ -11,11 +11,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
+from hydrajax import plugins
 from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.training import config as fit_config
-from hydrajax.types import DataError, check_least
+from hydrajax.types import check_least
 
 C = TypeVar("C", bound="Configuration")
 Preset = Literal["auto", "small", "default", "paper", "demo"]
@@ -65,8 +66,7 @@ class Configuration:
     """Of every draw and initialisation. Stored answers of the LLM are shared by all seeds."""
 
     def __post_init__(self):
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
+        check_least(self, seed=0)
 
     @property
     def title(self) -> str:
@@ -98,7 +98,10 @@ class Configuration:
 
     def paths(self) -> dict[str, Any]:
         """The fields that hold paths, with these made absolute."""
-        return {"llm": _absolute_llm(self.llm), "base": _absolute_folder(self.base)}
+        return {
+            "llm": plugins.absolute(self.llm),
+            "base": str(pathlib.Path(self.base).resolve()) if pathlib.Path(self.base).is_dir() else self.base,
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -163,23 +166,20 @@ class RunConfig(Configuration):
     def paths(self) -> dict[str, Any]:
         settings = dataclasses.replace(
             self.settings,
-            retriever=_absolute_file(self.settings.retriever),
-            strategies=tuple(map(_absolute_file, self.settings.strategies)),
+            retriever=plugins.absolute(self.settings.retriever),
+            strategies=tuple(map(plugins.absolute, self.settings.strategies)),
         )
-        families = {name: getattr(self, name) for name in ("reranker_family", "adapter_family")}
         return super().paths() | {
             "settings": settings,
-            "scorer": dataclasses.replace(self.scorer, family=_absolute_file(self.scorer.family)),
-            **{name: None if family is None else _absolute_file(family) for name, family in families.items()},
+            "scorer": dataclasses.replace(self.scorer, family=plugins.absolute(self.scorer.family)),
+            "reranker_family": self.reranker_family and plugins.absolute(self.reranker_family),
+            "adapter_family": self.adapter_family and plugins.absolute(self.adapter_family),
         }
 
     @property
     def split(self) -> str:
         """Who is reported."""
         return "dev"
-
-    def parts(self) -> Sequence["RunConfig"]:
-        return ()
 
     @classmethod
     def of_preset(cls, llm: str, preset: str) -> settings_lib.Settings:
@@ -262,7 +262,7 @@ class Lamp(RunConfig):
         return [dataclasses.replace(self, fold=fold) for fold in range(self.folds)]
 
     def paths(self) -> dict[str, Any]:
-        return super().paths() | {"data_dir": None if self.data_dir is None else _absolute(self.data_dir)}
+        return super().paths() | {"data_dir": self.data_dir and _absolute(self.data_dir)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -335,8 +335,7 @@ class Authorship(Configuration):
     def __post_init__(self):
         super().__post_init__()
         large = self.llm.startswith("claude")
-        apart = (name.strip() for part in (*COMPARED_WITH, *self.strategies) for name in part.split(","))
-        object.__setattr__(self, "strategies", tuple(dict.fromkeys(filter(None, apart))))
+        object.__setattr__(self, "strategies", registry.apart((*COMPARED_WITH, *self.strategies)))
         if isinstance(self.shown_words, str):
             words = LOCAL_WORDS if self.shown_words == "auto" and not large else None
             object.__setattr__(self, "shown_words", words)
@@ -366,12 +365,10 @@ class Authorship(Configuration):
         return (self.llm,) if self.judge_llm in (None, self.llm) else (self.llm, self.judge_llm)
 
     def paths(self) -> dict[str, Any]:
-        judge_llm = None if self.judge_llm is None else _absolute_llm(self.judge_llm)
-        strategies = tuple(map(_absolute_file, self.strategies))
         return super().paths() | {
             "data": tuple(map(_absolute, self.data)),
-            "judge_llm": judge_llm,
-            "strategies": strategies,
+            "judge_llm": self.judge_llm and plugins.absolute(self.judge_llm),
+            "strategies": tuple(map(plugins.absolute, self.strategies)),
         }
 
 
@@ -390,47 +387,5 @@ def to_json(config: Configuration) -> dict[str, Any]:
     return json.loads(json.dumps({"experiment": config.experiment, **values}))
 
 
-def from_json(values: dict[str, Any], where: str) -> RunConfig:
-    """The configuration that `to_json` wrote.
-
-    Raises:
-      DataError: it is none, or one of another kind of run.
-    """
-    try:
-        values = dict(values)
-        kind = KINDS[values.pop("experiment")]
-        if not issubclass(kind, RunConfig):
-            raise TypeError(f"it is of a run of {kind.experiment!r}")
-        settings = dict(values.pop("settings"))
-        prompts = contract.PromptSettings(**settings.pop("prompts"))
-        for name in ("shown", "styles", "strategies"):
-            settings[name] = tuple(settings.get(name, ()))
-        return kind(
-            settings=settings_lib.Settings(prompts=prompts, **settings),
-            scorer=fit_config.FitConfig(**values.pop("scorer")),
-            losses=tuple(values.pop("losses")),
-            epochs=tuple(values.pop("epochs")),
-            **values,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: does not hold the configuration of a run ({error})") from error
-
-
 def _absolute(path: str) -> str:
     return str(pathlib.Path(path).expanduser().resolve())
-
-
-def _absolute_file(name: str) -> str:
-    """The name of a part; where it is a FILE.py, maybe with settings behind a colon, with an absolute path."""
-    file, ending, settings = name.partition(".py")
-    return _absolute(file + ending) + settings if ending and settings[:1] in ("", ":") else name
-
-
-def _absolute_folder(name: str) -> str:
-    return str(pathlib.Path(name).resolve()) if pathlib.Path(name).is_dir() else name
-
-
-def _absolute_llm(name: str) -> str:
-    """The name of an LLM; where it is a GGUF file, or in a Python file, with the absolute path."""
-    file, colon, attribute = name.rpartition(":") if ".py:" in name else (name, "", "")
-    return f"{pathlib.Path(file).resolve()}{colon}{attribute}" if file.endswith((".gguf", ".py")) else name

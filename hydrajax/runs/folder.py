@@ -4,8 +4,14 @@ import pathlib
 from typing import Any
 
 from hydrajax import files
+from hydrajax.methods import settings as settings_lib
+from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
+from hydrajax.training import config as fit_config
 from hydrajax.types import DataError
+
+FILE = "config.json"
+NOT_CONFIGURED = ("command", "module")  # what else the file holds
 
 
 def prepare(folder: pathlib.Path, config: config_lib.Configuration, command: str) -> None:
@@ -22,10 +28,10 @@ def prepare(folder: pathlib.Path, config: config_lib.Configuration, command: str
     in_the_way = [part for part in (folder, *folder.parents) if part.exists() and not part.is_dir()]
     if in_the_way:
         raise DataError(f"{in_the_way[0]}: is a file, expected a folder for the run; give another --out")
-    path = folder / "config.json"
+    path = folder / FILE
     wanted = config_lib.to_json(config)
     if path.exists():
-        kept = {name: value for name, value in files.read_json(path).items() if name not in ("command", "module")}
+        kept = {name: value for name, value in files.read_json(path).items() if name not in NOT_CONFIGURED}
         if kept.get("experiment") != wanted["experiment"]:
             kind = kept.get("experiment")
             raise DataError(f"{folder}: holds a run of {kind!r}, not of {wanted['experiment']!r}; give another --out")
@@ -47,7 +53,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     Raises:
       DataError: the folder holds no run.
     """
-    path = folder / "config.json"
+    path = folder / FILE
     if not path.exists():
         raise DataError(f"{folder}: holds no run (there is no config.json)")
     values = dict(files.read_json(path))
@@ -65,10 +71,22 @@ def read_config(folder: pathlib.Path) -> config_lib.RunConfig:
     Raises:
       DataError: the folder holds no run, or one of another kind.
     """
-    values = read(folder)
-    del values["module"]
-    values.pop("command", None)
-    kind = config_lib.KINDS.get(values["experiment"])
+    values = {name: value for name, value in read(folder).items() if name not in NOT_CONFIGURED}
+    experiment = values.pop("experiment")
+    kind = config_lib.KINDS.get(experiment)
     if kind is None or not issubclass(kind, config_lib.RunConfig):
-        raise DataError(f"{folder}: holds a run of {values['experiment']!r}, of which this cannot be asked")
-    return config_lib.from_json(values, str(folder / "config.json"))
+        raise DataError(f"{folder}: holds a run of {experiment!r}, of which this cannot be asked")
+    try:
+        settings = dict(values.pop("settings"))
+        prompts = contract.PromptSettings(**settings.pop("prompts"))
+        for name in ("shown", "styles", "strategies"):
+            settings[name] = tuple(settings.get(name, ()))
+        return kind(
+            settings=settings_lib.Settings(prompts=prompts, **settings),
+            scorer=fit_config.FitConfig(**values.pop("scorer")),
+            losses=tuple(values.pop("losses")),
+            epochs=tuple(values.pop("epochs")),
+            **values,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / FILE}: does not hold the configuration of a run ({error})") from error

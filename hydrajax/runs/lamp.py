@@ -43,16 +43,18 @@ def compute(
     }
     files.write_json(out / "curves.json", curves)
     files.write_json(out / "choices.json", _choices(prompts, learns, compared, lab, data, people))
-    facts = results.RunFacts(
+    return rows, results.build(
+        data.task,
+        rows,
         experiment=config.experiment,
         split=config.split,
         llm=accounts.llm(bench.llm),
         best_source=compared.best_source,
         best_prompt=compared.best_prompt,
         new_user=accounts.new_user(lab, people.new),
-        seconds=dict(clock.seconds),
+        seconds=clock.seconds,
+        seed=config.seed,
     )
-    return rows, results.build(data.task, rows, facts, seed=config.seed)
 
 
 def together(
@@ -66,7 +68,9 @@ def together(
     files.write_json(
         out / "choices.json", {path.name: dict(files.read_json(path / "choices.json")) for path in folders}
     )
-    facts = results.RunFacts(
+    return rows, results.build(
+        load.task(config),
+        rows,
         experiment=config.experiment,
         split=config.split,
         llm=accounts.summed([part["llm"] for part in parts]),
@@ -75,8 +79,8 @@ def together(
             method: accounts.averaged([part["new_user"][method] for part in parts]) for method in parts[0]["new_user"]
         },
         seconds=accounts.summed([part["seconds"] for part in parts]),
+        seed=config.seed,
     )
-    return rows, results.build(load.task(config), rows, facts, seed=config.seed)
 
 
 def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:

@@ -188,7 +188,7 @@ def _read(config: Lamp, asked: tasks.Task) -> tuple[Split, Split, tuple[str, ...
     if config.data_dir is None and not isinstance(config, Custom):
         from hydrajax.data import tfds_lamp  # only this way in needs TFDS
 
-        splits, skipped = tfds_lamp.load(asked.name, skip_bad=config.skip_bad)
+        splits, skipped = tfds_lamp.load(tfds_lamp.config(asked.name, skip_bad=config.skip_bad))
         return splits["train"], splits["dev"], skipped
     if config.data_dir is None:
         raise DataError(f"experiment {config.experiment!r} reads data, give its folder with --data-dir")

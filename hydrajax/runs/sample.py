@@ -5,7 +5,6 @@ out   {"id", "sample", "text", "stop_reason", "input_tokens", "output_tokens"}, 
 """
 
 import contextlib
-import dataclasses
 import json
 import logging
 import pathlib
@@ -22,14 +21,6 @@ PORTION = 20_000  # requests that are in memory at once, with their answers
 _FIELDS = {"id", "messages", "n", "max_tokens", "system", "temperature", "user"}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sampled:
-    """How many answers and how many permanent failures were written."""
-
-    answers: int
-    failures: int
-
-
 def sample(
     source: pathlib.Path,
     target: pathlib.Path,
@@ -37,7 +28,7 @@ def sample(
     *,
     portion: int = PORTION,
     bar: sampler.Bar = progress.bar,
-) -> Sampled:
+) -> tuple[int, int]:
     """Samples every line of `source`, and writes `target` when all is done.
 
     What was received before an interruption is in the store, so that a repeated call goes on from there.
@@ -49,6 +40,9 @@ def sample(
       portion: requests that are in memory at once; with batches, one batch's worth or more. All batches are submitted
         before the first is waited for.
       bar: makes a progress bar.
+
+    Returns:
+      how many answers were written, and how many permanent failures.
 
     Raises:
       DataError: a line is no request, or an id occurs twice (nothing is sent then), or `target` cannot be written.
@@ -80,7 +74,7 @@ def sample(
                     row |= {name: getattr(answer, name) for name in names}
                     answers += 1
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return Sampled(answers=answers, failures=failures)
+    return answers, failures
 
 
 def _whole(advance: progress.Advance, before: int, here: int, everything: int) -> sampler.Bar:

@@ -1,13 +1,11 @@
 """What a person at the terminal sees: help that teaches, one clear sentence for bad input, and nothing left behind."""
 
 import asyncio
-import hashlib
 import json
 import pathlib
 import signal
 import sys
 
-import numpy as np
 import pytest
 
 from hydrajax import retrieval
@@ -20,8 +18,9 @@ from hydrajax.methods import settings as settings_lib
 from hydrajax.nn import families
 from hydrajax.prompting import registry
 from hydrajax.runs import config as config_lib
-from hydrajax.runs import plan, run, workbench
+from hydrajax.runs import run, workbench
 from hydrajax.training import losses
+from tests.runs import conftest as stand_ins
 
 TASK = tasks.LAMP["LaMP_3"]
 
@@ -37,20 +36,8 @@ def _anywhere(monkeypatch, tmp_path):
 @pytest.fixture
 def untrained(monkeypatch):
     """Runs without base and training."""
-
-    class Learner(selection.ValidatedLearner):
-        def __init__(self, *args, **rest):
-            object.__setattr__(self, "choices", {})
-
-        def fit(self, name, **rows):
-            return plan.GuessingLearner().fit(name, **rows)
-
-    def features(texts):
-        drawn = [hashlib.sha256(repr(text).encode()).digest()[:8] for text in texts]
-        return np.array([[byte / 128 - 1 for byte in row] for row in drawn], np.float32).reshape(len(drawn), 8)
-
-    monkeypatch.setattr(selection, "ValidatedLearner", Learner)
-    monkeypatch.setattr(workbench, "encoders", lambda base, cache: (features, features))
+    monkeypatch.setattr(selection, "ValidatedLearner", stand_ins.Learner)
+    monkeypatch.setattr(workbench, "encoders", stand_ins.encoders)
 
 
 class Data:

@@ -187,7 +187,7 @@ FAULTS = {
     "record twice": (
         [question(profile=[record(), record()])],
         [gold()],
-        "question 'q1': record id 'r1' occurs more than once in the profile",
+        "question 'q1': record id 'r1' occurs more than once",
     ),
     "record without a field": (
         [question(profile=[{"id": "r1", "text": "x"}])],

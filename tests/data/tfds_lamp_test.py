@@ -40,10 +40,14 @@ def write(folder, task, *, score="4"):
     return folder
 
 
+def load(name, *, data_dir, **rest):
+    return tfds_lamp.load(tfds_lamp.config(name, **rest), data_dir=data_dir)
+
+
 @pytest.mark.parametrize("name", tasks.LAMP)
 def test_a_folder_reads_back_as_the_json_reader_reads_it(tmp_path, name):
     folder = write(tmp_path / name, tasks.LAMP[name])
-    splits, skipped = tfds_lamp.load(name, data_dir=tmp_path / "tfds", folder=folder)
+    splits, skipped = load(name, data_dir=tmp_path / "tfds", folder=folder)
     assert skipped == ()
     for split in ("train", "dev"):
         expected, _ = lamp.read_split(folder, tasks.LAMP[name], split)
@@ -54,7 +58,7 @@ def test_a_folder_reads_back_as_the_json_reader_reads_it(tmp_path, name):
 
 def test_what_is_built_is_read_without_the_files_and_other_contents_are_built_anew(tmp_path):
     folder = write(tmp_path / "LaMP_3", tasks.LAMP["LaMP_3"], score="4")
-    read = functools.partial(tfds_lamp.load, "LaMP_3", data_dir=tmp_path / "tfds", folder=folder)
+    read = functools.partial(load, "LaMP_3", data_dir=tmp_path / "tfds", folder=folder)
     assert read()[0]["dev"].queries[0].gold == "4"
     built = sorted(path.name for path in (tmp_path / "tfds" / "lamp").iterdir())
     assert read()[0]["dev"].queries[0].gold == "4"
@@ -65,7 +69,7 @@ def test_what_is_built_is_read_without_the_files_and_other_contents_are_built_an
 
 def test_faults_are_sentences_and_skipped_ones_are_kept(tmp_path):
     folder = write(tmp_path / "LaMP_3", tasks.LAMP["LaMP_3"], score="9")
-    read = functools.partial(tfds_lamp.load, "LaMP_3", data_dir=tmp_path / "tfds", folder=folder)
+    read = functools.partial(load, "LaMP_3", data_dir=tmp_path / "tfds", folder=folder)
     with pytest.raises(DataError, match="'9' is no label of LaMP_3"):
         read()
     for _ in range(2):  # built, and read again
@@ -78,9 +82,9 @@ def test_faults_are_sentences_and_skipped_ones_are_kept(tmp_path):
 
 def test_a_missing_file_and_an_unknown_task_are_named(tmp_path):
     with pytest.raises(DataError, match=r"train_questions\.json: cannot be read"):
-        tfds_lamp.load("LaMP_7", data_dir=tmp_path, folder=tmp_path)
+        load("LaMP_7", data_dir=tmp_path, folder=tmp_path)
     with pytest.raises(DataError, match="'LaMP_8' is no task of LaMP, expected one of LaMP_1, LaMP_2N"):
-        tfds_lamp.load("LaMP_8", data_dir=tmp_path)
+        load("LaMP_8", data_dir=tmp_path)
 
 
 class _Silent(http.server.SimpleHTTPRequestHandler):
@@ -114,24 +118,24 @@ def test_the_benchmark_is_downloaded(tmp_path, site, name, by, place):
         for part in ("questions", "outputs"):
             file = f"{split}_{part}.json"
             (site / place / split / file).write_bytes((folder / file).read_bytes())
-    splits, _ = tfds_lamp.load(name, by=by, data_dir=tmp_path / "tfds")
+    splits, _ = load(name, by=by, data_dir=tmp_path / "tfds")
     assert splits["dev"] == lamp.read_split(folder, tasks.LAMP[name], "dev")[0]
 
 
 def test_without_the_files_on_the_site_one_sentence_says_what_to_do(tmp_path, site):
     with pytest.raises(DataError, match="LaMP_7 cannot be downloaded .* name the folder that holds its JSON files"):
-        tfds_lamp.load("LaMP_7", data_dir=tmp_path / "tfds")
+        load("LaMP_7", data_dir=tmp_path / "tfds")
 
 
 def test_lamp_6_cannot_be_downloaded(tmp_path):
     with pytest.raises(DataError, match="LaMP_6 is made of the Avocado corpus"):
-        tfds_lamp.load("LaMP_6", data_dir=tmp_path)
+        load("LaMP_6", data_dir=tmp_path)
 
 
 def test_nothing_is_printed(tmp_path, capfd):
     level = logging.getLogger("absl").level
     folder = write(tmp_path / "LaMP_7", tasks.LAMP["LaMP_7"])
-    tfds_lamp.load("LaMP_7", data_dir=tmp_path / "tfds", folder=folder)
+    load("LaMP_7", data_dir=tmp_path / "tfds", folder=folder)
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("absl").level == level
 

@@ -5,7 +5,6 @@ import pytest
 
 from hydrajax import metrics
 from hydrajax.data import tasks
-from hydrajax.evaluation import results
 from hydrajax.methods import controls
 
 WORDS = [
@@ -66,7 +65,7 @@ def _row(task, user, number, rng, draws):
     }
     single = {
         "hydra": max(range(len(pool)), key=lambda i: pool[i]["scores"]["hydra"]),
-        "oracle": controls.oracle([c["quality"] for c in pool]),
+        "oracle": int(np.argmax([c["quality"] for c in pool])),
         "vote": controls.vote(task, texts, votes),
     }
     answers |= {m: {"predictions": [texts[i]], "candidate": ["reranked", i]} for m, i in single.items()}
@@ -100,7 +99,7 @@ def make_rows():
 def facts():
     """Facts of a run that never took place."""
     cost = {"zero_shot": 1, "rag": 1, "hydra": 60}
-    return results.RunFacts(
+    return dict(
         experiment="synthetic",
         split="dev",
         llm=dict(model="scripted", calls=12, cached=3456, input_tokens=98765, output_tokens=4321, cost_usd=0.0),

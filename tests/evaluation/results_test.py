@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import numpy as np
@@ -17,7 +16,7 @@ KEYS = [
 @pytest.mark.parametrize("name", ["LaMP_2M", "LaMP_3", "LaMP_4", "demo"])
 def test_results_hold_what_is_promised(make_rows, facts, name):
     task, rows = make_rows(name)
-    built = results.build(task, rows, facts, resamples=50)
+    built = results.build(task, rows, **facts, resamples=50)
     assert list(built)[: len(KEYS)] == KEYS
     assert (built["task"], built["users"], built["queries"]) == (task.name, 12, 24)
     assert set(built["llm"]) == {"model", "calls", "cached", "input_tokens", "output_tokens", "cost_usd"}
@@ -28,13 +27,13 @@ def test_results_hold_what_is_promised(make_rows, facts, name):
     assert set(built["new_user"]["hydra"]) == {"calls", "input_tokens", "output_tokens", "cost_usd"}
     assert built["captured"]["from_best_source"] is not None
     assert (built["captured"]["source"], built["captured"]["metric"]) == ("rag", task.metrics[0])
-    assert built["seconds"] == dict(facts.seconds)
+    assert built["seconds"] == facts["seconds"]
 
 
 @pytest.mark.parametrize("name", ["LaMP_2M", "LaMP_3"])
 def test_hydra_is_compared_with_every_other_on_every_metric(make_rows, facts, name):
     task, rows = make_rows(name)
-    built = results.build(task, rows, facts, resamples=50)
+    built = results.build(task, rows, **facts, resamples=50)
     others = set(built["methods"]) - {"hydra"}
     assert {(c["b"], c["metric"]) for c in built["comparisons"]} == {(b, m) for b in others for m in task.metrics}
     assert {c["a"] for c in built["comparisons"]} == {"hydra"}
@@ -47,7 +46,7 @@ def test_hydra_is_compared_with_every_other_on_every_metric(make_rows, facts, na
 
 def test_the_same_rows_in_another_order_give_the_same_results(make_rows, facts):
     task, rows = make_rows("LaMP_4", users=5)
-    assert results.build(task, rows[::-1], facts, resamples=20) == results.build(task, rows, facts, resamples=20)
+    assert results.build(task, rows[::-1], **facts, resamples=20) == results.build(task, rows, **facts, resamples=20)
 
 
 def test_the_shares_of_sources_are_those_of_the_answers(make_rows, facts):
@@ -55,16 +54,16 @@ def test_the_shares_of_sources_are_those_of_the_answers(make_rows, facts):
     for row, source in zip(rows, ["reranked", "reranked", "proposal", "reranked"], strict=True):
         pool, index = row["answers"]["hydra"]["candidate"]
         row["pools"][pool][index]["source"] = source
-    built = results.build(task, rows, facts, resamples=5)
+    built = results.build(task, rows, **facts, resamples=5)
     assert built["sources"]["hydra"] == {"reranked": 0.75, "proposal": 0.25}
     assert "rag" not in built["sources"]
 
 
 def test_gains_are_per_user_and_against_the_best_prompt_of_validation_users(make_rows, facts):
     task, rows = make_rows("LaMP_3")
-    without = dataclasses.replace(facts, best_prompt=None)
-    assert results.build(task, rows, without, resamples=5)["gains"] is None
-    built = results.build(task, rows, dataclasses.replace(facts, best_prompt="pag"), resamples=5)
+    without = facts | {"best_prompt": None}
+    assert results.build(task, rows, **without, resamples=5)["gains"] is None
+    built = results.build(task, rows, **(facts | {"best_prompt": "pag"}), resamples=5)
     gains = built["gains"]
     assert (gains["a"], gains["b"], gains["metric"]) == ("hydra", "pag", "mae")
     mine = [row for row in rows if row["user"] == "u03"]
@@ -80,22 +79,22 @@ def test_what_was_not_run_is_left_out(make_rows, facts):
     task, rows = make_rows(users=3)
     for row in rows:
         row["answers"] = {"rag": row["answers"]["rag"]}
-    built = results.build(task, rows, dataclasses.replace(facts, best_source=None), resamples=5)
+    built = results.build(task, rows, **(facts | {"best_source": None}), resamples=5)
     assert list(built["methods"]) == ["rag"]
     assert built["comparisons"] == []
     assert built["gains"] is None
     assert built["captured"]["from_best_source"] is None
-    results.build(task, rows, facts, resamples=5)  # a best source alone asks for nothing
+    results.build(task, rows, **facts, resamples=5)  # a best source alone asks for nothing
 
 
 def test_a_best_source_that_was_not_run_is_an_error(make_rows, facts):
     task, rows = make_rows(users=3)
     with pytest.raises(DataError, match="'elsewhere' was not measured"):
-        results.build(task, rows, dataclasses.replace(facts, best_source="elsewhere"), resamples=5)
+        results.build(task, rows, **(facts | {"best_source": "elsewhere"}), resamples=5)
 
 
 def test_the_file_is_strict_json_and_nothing_else_is_left(make_rows, facts, tmp_path):
-    built = results.build(*make_rows(users=1), facts, resamples=5)
+    built = results.build(*make_rows(users=1), **facts, resamples=5)
     files.write_json(tmp_path / "results.json", built)
 
     def refuse(constant):
@@ -108,9 +107,9 @@ def test_the_file_is_strict_json_and_nothing_else_is_left(make_rows, facts, tmp_
 
 
 def test_what_is_no_number_is_refused_with_its_place(make_rows, facts):
-    facts = dataclasses.replace(facts, seconds={"candidates": float("nan")})
+    facts = facts | {"seconds": {"candidates": float("nan")}}
     with pytest.raises(ValueError, match="results.seconds.candidates is nan"):
-        results.build(*make_rows(users=2), facts, resamples=5)
+        results.build(*make_rows(users=2), **facts, resamples=5)
 
 
 def test_methods_are_always_in_the_same_order():

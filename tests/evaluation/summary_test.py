@@ -53,7 +53,7 @@ def test_without_comparisons_that_is_said():
 
 
 def test_few_users_give_no_intervals(make_rows, facts):
-    said = summary.verdicts(results.build(*make_rows(users=1), facts, resamples=5))
+    said = summary.verdicts(results.build(*make_rows(users=1), **facts, resamples=5))
     assert said[-1] == "Fewer than 6 users tell too little about others: there are no intervals."
 
 
@@ -100,7 +100,7 @@ def test_titles_say_which_way_is_better():
 
 
 def test_the_terminal_shows_every_method_with_every_metric(make_rows, facts):
-    built = results.build(*make_rows("LaMP_4"), facts, resamples=20)
+    built = results.build(*make_rows("LaMP_4"), **facts, resamples=20)
     out = io.StringIO()
     console.Console(file=out, width=140).print(summary.text_table(built))
     for method, values in built["methods"].items():

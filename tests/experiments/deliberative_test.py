@@ -174,7 +174,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     [
         (("--users", 0), "users is 0, expected at least 1"),
         (("--pairs", 0), "pairs is 0, expected at least 1"),
-        (("--seed", -1), "seed is -1, expected 0 or more"),
+        (("--seed", -1), "seed is -1, expected at least 0"),
         (("--max-calls", -1), "-1"),
         (("--data", "--records", 99), "records is 99, expected 1 to"),
         (("--strategies", "rag"), "strategy 'rag' says nothing of a user without records"),

@@ -90,7 +90,7 @@ def test_the_report_of_a_finished_run_computes_nothing(options, experiment, refu
         (("--strategies", "none"), "unknown prompt strategy 'none', expected one of "),
         (("--strategies", "cfrag", "--no-cross-user"), "no strategy is left"),
         (("--dev-users", 0), "dev_users is 0, expected at least 1"),
-        (("--seed", -1), "seed is -1, expected 0 or more"),
+        (("--seed", -1), "seed is -1, expected at least 0"),
         (("--data-dir", "nowhere"), "nowhere"),
     ],
 )

@@ -62,7 +62,7 @@ def test_tasks_are_parts_and_one_report_is_over_all(options, experiment, tmp_pat
         (("--strategies", "rag", "--tasks", "LaMP_7"), "no candidates are planned for 'LaMP_7'"),
         (("--losses", "none"), "losses are none; valid are "),
         (("--folds", 1), "folds is 1, expected at least 2"),
-        (("--seed", -1), "seed is -1, expected 0 or more"),
+        (("--seed", -1), "seed is -1, expected at least 0"),
         (("--data-dir", "nowhere"), "nowhere"),
     ],
 )

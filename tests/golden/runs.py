@@ -187,6 +187,8 @@ def make_base(folder: pathlib.Path) -> None:
     import safetensors.numpy
     import tokenizers
 
+    from tests.nn.conftest import bert_shapes
+
     folder.mkdir()
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *HABITS, *"abcdefghijklmnopqrstuvwxyz0123456789.,"]
     vocab += [f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"]
@@ -199,22 +201,7 @@ def make_base(folder: pathlib.Path) -> None:
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(0)
-    d, wide = 16, 24
-    shapes: dict[str, tuple[int, ...]] = {
-        "embeddings.word_embeddings.weight": (len(vocab), d),
-        "embeddings.position_embeddings.weight": (256, d),
-        "embeddings.token_type_embeddings.weight": (2, d),
-        "embeddings.LayerNorm.weight": (d,),
-        "embeddings.LayerNorm.bias": (d,),
-    }
-    for i in range(2):
-        layer = f"encoder.layer.{i}."
-        for part in ("self.query", "self.key", "self.value", "output.dense"):
-            shapes |= {f"{layer}attention.{part}.weight": (d, d), f"{layer}attention.{part}.bias": (d,)}
-        for part in ("attention.output", "output"):
-            shapes |= {f"{layer}{part}.LayerNorm.weight": (d,), f"{layer}{part}.LayerNorm.bias": (d,)}
-        shapes |= {f"{layer}intermediate.dense.weight": (wide, d), f"{layer}intermediate.dense.bias": (wide,)}
-        shapes |= {f"{layer}output.dense.weight": (d, wide), f"{layer}output.dense.bias": (d,)}
+    shapes = bert_shapes(config)
     tensors = {name: rng.normal(size=shape, scale=0.3).astype(np.float32) for name, shape in shapes.items()}
     for name in shapes:
         if name.endswith("LayerNorm.weight"):

@@ -35,7 +35,7 @@ def make(answers):
     with contextlib.ExitStack() as stack:
 
         def build(server, *, model="m", parallel=64, **rest):
-            transport = messages.Messages(model, base_url=server.url, api_key=SECRET, parallel=parallel)
+            transport = batches.Batches(model, sends=False, base_url=server.url, api_key=SECRET, parallel=parallel)
             built = sampler.StoredSampler(transport, answers, **rest)
             stack.callback(built.close)
             return built
@@ -167,7 +167,7 @@ def test_the_first_sample_of_a_long_prompt_goes_alone_and_the_rest_follow(make, 
         def bar(label):
             yield lambda done, total, note="": seen.append((done, server.most_at_once))
 
-        make(server, model=model, bar=bar).sample(wanted, stage="s")
+        make(server, model=model).sample_all(wanted, stage="s", bar=bar)
         assert server.answered == 8
         # Until the first answer came, at most one of each prompt was under way; after it, the others were together.
         assert seen[0][1] <= 2
@@ -272,7 +272,7 @@ def test_what_another_process_is_at_is_waited_for(make, ask, answers):
     def other():
         time.sleep(0.3)
         with contextlib.closing(store.Store(answers.path)) as own:
-            own.put(request.key("m", wanted[0]), 0, "m", theirs)
+            own.put((request.key("m", wanted[0]), 0), "m", theirs)
             own.execute("delete from claims where key = ?", (request.key("m", wanted[1]),))  # it gave up
 
     thread = threading.Thread(target=other)
@@ -299,7 +299,7 @@ def test_claims_of_the_dead_keep_nobody(make, ask, answers, number):
 # --- a batch that is under way ---
 
 
-class Watched(messages.Messages):
+class Watched(batches.Batches):
     """Counts looks at batches."""
 
     looks = 0
@@ -314,7 +314,7 @@ def _batch_of_the_dead(server, answers, wanted, model="m"):
     intent = f"{socket.gethostname()}/999999999/1.00#abc"
     keyed = [((request.key(model, r), r.sample), r) for r in wanted]
     answers.begin_batch(intent, model, [key for key, _ in keyed])
-    way = batches.Batches(messages.Messages(model, base_url=server.url, api_key=SECRET))
+    way = batches.Batches(model, base_url=server.url, api_key=SECRET)
 
     async def submit():
         try:
@@ -335,8 +335,8 @@ def test_answers_of_a_batch_under_way_are_taken_and_counted_once(ask, answers, m
         yield lambda done, total, note="": steps.append((done, total))
 
     with FaultServer(batch_seconds=0.2) as server, _batch_of_the_dead(server, answers, wanted[:5]):
-        llm = make(server, bar=bar)
-        llm.sample(wanted, stage="s")
+        llm = make(server)
+        llm.sample_all(wanted, stage="s", bar=bar)
         assert server.requests == 3
         assert all(count == 1 for count in server.bodies.values()) and server.answered == 8
     assert llm.usage.calls + llm.usage.cached == 8
@@ -356,7 +356,7 @@ def test_a_batch_that_takes_long_is_not_asked_after_all_the_time(ask, answers):
     """Batches take up to a day, and looks at them are limited as well."""
     wanted = _asked(ask, 2)
     with FaultServer(batch_seconds=1.2) as server, _batch_of_the_dead(server, answers, wanted):
-        transport = Watched("m", base_url=server.url, api_key=SECRET)
+        transport = Watched("m", sends=False, base_url=server.url, api_key=SECRET)
         Watched.looks = 0
         llm = sampler.StoredSampler(transport, answers)
         llm.sample(wanted, stage="s")

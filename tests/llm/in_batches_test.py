@@ -27,7 +27,7 @@ def _impatient(monkeypatch):
 
 
 def _way(server, model="m", kind=batches.Batches, **rest):
-    return kind(messages.Messages(model, base_url=server.url, api_key="k"), **({"poll_seconds": 0.02} | rest))
+    return kind(model, base_url=server.url, api_key="k", **({"poll_seconds": 0.02} | rest))
 
 
 @pytest.fixture
@@ -106,9 +106,10 @@ def test_the_limit_of_bytes_is_kept(make, ask, monkeypatch):
 @settings(max_examples=40)
 def test_a_request_is_not_thought_smaller_than_it_is(text):
     """Beyond the limit the server refuses the whole batch, and would do so again."""
-    way = batches.Batches(messages.Messages("claude-sonnet-5-5", base_url="http://127.0.0.1:1", api_key="k"))
+    way = batches.Batches("claude-sonnet-5-5", base_url="http://127.0.0.1:1", api_key="k")
     wanted = request.Request(messages=(Message(role="user", text=text),), max_tokens=9, system=text)
-    entry = {"custom_id": "0" * 64, "params": way._body(wanted)}
+    body = way.body(wanted)
+    entry = {"custom_id": "0" * 64, "params": body | body.pop("extra_body", {})}
     assert len(json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()) <= way.size(wanted)
 
 
@@ -427,7 +428,7 @@ def test_a_server_that_is_gone_ends_the_wait_and_loses_nothing(make, ask, answer
     with FaultServer() as server:
         _intent(answers, wanted, batch_id=_submit(server, wanted))
         nobody = _way(server)
-        nobody._server._settings["base_url"] = "http://127.0.0.1:9"
+        nobody._settings["base_url"] = "http://127.0.0.1:9"
         with pytest.raises(request.LLMError, match="no connection to the server"):
             make(server, way=nobody).sample(wanted, stage="s")
         make(server).sample(wanted, stage="s")
@@ -499,7 +500,7 @@ def test_a_batch_that_was_canceled_is_not_submitted_again(make, ask, answers):
     class Canceled(batches.Batches):
         async def submit(self, requests):
             batch_id = await super().submit(requests)
-            await self._server.client().messages.batches.cancel(batch_id)
+            await self.client().messages.batches.cancel(batch_id)
             return batch_id
 
     with FaultServer(batch_seconds=5.0) as server:

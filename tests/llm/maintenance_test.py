@@ -37,7 +37,9 @@ def other(tmp_path):
 
 def _fill(answers, count=5, model="m"):
     for i in range(count):
-        answers.put(_key(i), i, model, _answer(f"é\n{i}", seconds=0.25 * i, request_id=f"req_{i}"), expected_tokens=i)
+        answers.put(
+            (_key(i), i), model, _answer(f"é\n{i}", seconds=0.25 * i, request_id=f"req_{i}"), expected=(i, None)
+        )
 
 
 _priced = st.lists(
@@ -60,7 +62,7 @@ _priced = st.lists(
 def test_what_the_answers_of_a_model_cost_is_what_each_of_them_cost(paid):
     with contextlib.closing(store.Store(":memory:")) as answers:
         for i, answer in enumerate(paid):
-            answers.put(_key(i), 0, CLAUDE, answer)
+            answers.put((_key(i), 0), CLAUDE, answer)
         (row,) = maintenance.stats(answers)
         assert row.cost_usd == pytest.approx(sum(budget.cost(models.find(CLAUDE), answer) for answer in paid))
         assert row.input_tokens == sum(answer.input_tokens for answer in paid)
@@ -68,9 +70,9 @@ def test_what_the_answers_of_a_model_cost_is_what_each_of_them_cost(paid):
 
 def test_every_model_is_counted_for_itself(answers):
     _fill(answers, 3, "m")
-    answers.put(_key(10), 0, CLAUDE, _answer("", stop_reason="refusal"))
-    answers.put(_key(11), 0, CLAUDE, _answer("cut", stop_reason="max_tokens"))
-    answers.put(_key(12), 0, CLAUDE, _answer("  "))
+    answers.put((_key(10), 0), CLAUDE, _answer("", stop_reason="refusal"))
+    answers.put((_key(11), 0), CLAUDE, _answer("cut", stop_reason="max_tokens"))
+    answers.put((_key(12), 0), CLAUDE, _answer("  "))
     claude, unknown = maintenance.stats(answers)
     assert (claude.model, claude.answers, claude.refused, claude.truncated, claude.empty) == (CLAUDE, 3, 1, 1, 2)
     assert (unknown.model, unknown.answers, unknown.refused, unknown.cost_usd) == ("m", 3, 0, None)
@@ -99,7 +101,7 @@ def test_a_copy_holds_everything(answers, other, tmp_path):
 def test_any_text_survives_being_copied(text):
     path = pathlib.Path(os.environ["XDG_CACHE_HOME"]) / "copy.jsonl"
     with contextlib.closing(store.Store(":memory:")) as answers, contextlib.closing(store.Store(":memory:")) as other:
-        answers.put(_key(0), 0, "m", _answer(text))
+        answers.put((_key(0), 0), "m", _answer(text))
         maintenance.export(answers, path)
         maintenance.import_lines(other, path)
         assert list(other.rows()) == list(answers.rows())
@@ -107,7 +109,7 @@ def test_any_text_survives_being_copied(text):
 
 def test_what_is_there_already_stays(answers, other, tmp_path):
     _fill(answers, 3)
-    other.put(_key(1), 1, "m", _answer("another text"))
+    other.put((_key(1), 1), "m", _answer("another text"))
     maintenance.export(answers, tmp_path / "copy.jsonl")
     assert maintenance.import_lines(other, tmp_path / "copy.jsonl") == maintenance.Imported(new=2, same=0, different=1)
     assert other.get_many([(_key(1), 1)])[_key(1), 1].text == "another text"
@@ -134,7 +136,7 @@ def test_one_bad_line_and_nothing_is_taken_in(answers, other, tmp_path, spoil, s
     with pytest.raises(DataError, match=rf"copy.jsonl, line 4: .*{sentence}"):
         maintenance.import_lines(other, path)
     assert len(other) == 0
-    other.put(_key(1), 1, "m", _answer())  # and no transaction is left open
+    other.put((_key(1), 1), "m", _answer())  # and no transaction is left open
 
 
 def test_a_copy_that_cannot_be_written_leaves_what_was_there(answers, tmp_path):
@@ -188,7 +190,7 @@ def test_a_damaged_file_is_said_to_be_damaged(tmp_path):
     path = tmp_path / "damaged.sqlite"
     with contextlib.closing(store.Store(path)) as answers:
         for i in range(300):
-            answers.put(_key(i), 0, "m", _answer("text " * 40))
+            answers.put((_key(i), 0), "m", _answer("text " * 40))
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 5000] = b"\xff" * 5000
     path.write_bytes(content)
@@ -208,8 +210,8 @@ def test_without_conditions_no_answer_goes(answers):
 
 def test_only_answers_that_meet_every_condition_go(answers):
     _fill(answers, 4, "m")
-    answers.put(_key(10), 0, "n", _answer())
-    answers.put(_key(11), 0, "n", _answer("old"))
+    answers.put((_key(10), 0), "n", _answer())
+    answers.put((_key(11), 0), "n", _answer("old"))
     answers.execute("update answers set created = created - 10 * 86400 where sample = 3 or text = 'old'")
     assert maintenance.collect_garbage(answers, model="n", older_than_days=5.0).answers == 1
     assert answers.get_many([(_key(11), 0)]) == {} and len(answers) == 5

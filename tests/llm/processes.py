@@ -6,14 +6,13 @@ import sys
 
 SAMPLER = """
 import sys
-from hydrajax.llm import batches, direct, in_batches, messages, request, sampler, store
+from hydrajax.llm import batches, direct, in_batches, request, sampler, store
 from hydrajax.types import Message
 url, path, count, samples, way = sys.argv[1:]
 direct.backoff = in_batches.backoff = lambda attempt, rng: 0.01
 answers = store.Store(path)
-transport = messages.Messages("m", base_url=url, api_key="k", parallel=8)
-if way == "batches":
-    transport = batches.Batches(transport, most_requests=10, poll_seconds=0.02)
+settings = {"most_requests": 10, "poll_seconds": 0.02}
+transport = batches.Batches("m", sends=way == "batches", **settings, base_url=url, api_key="k", parallel=8)
 llm = sampler.StoredSampler(transport, answers)
 wanted = [request.Request(messages=(Message(role="user", text=f"q{i}"),), max_tokens=9, sample=s)
           for i in range(int(count)) for s in range(int(samples))]

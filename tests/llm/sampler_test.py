@@ -112,7 +112,7 @@ def test_every_answer_is_stored_before_it_is_reported(make, ask, answers):
     def bar(label):
         yield lambda done, total, note="": seen.append((label, done, total, len(answers)))
 
-    make(Transport(parallel=2), bar=bar).sample([ask(str(i)) for i in range(4)], stage="candidates")
+    make(Transport(parallel=2)).sample_all([ask(str(i)) for i in range(4)], stage="candidates", bar=bar)
     assert seen == [("candidates", done, 4, done) for done in range(1, 5)]
 
 
@@ -149,7 +149,7 @@ def test_who_came_first_is_believed_and_the_own_call_is_counted(make, ask, answe
     class Overtaken(Transport):
         async def complete(self, wanted):
             answer = await super().complete(wanted)
-            answers.put(request.key("m", wanted), wanted.sample, "m", request.Answer(
+            answers.put((request.key("m", wanted), wanted.sample), "m", request.Answer(
                 text="theirs", stop_reason="end_turn", input_tokens=1, output_tokens=1
             ))  # fmt: skip
             return answer

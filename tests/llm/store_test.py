@@ -28,7 +28,7 @@ def answers(tmp_path):
 
 
 def test_what_is_put_is_found_after_reopening(answers):
-    put = answers.put("k", 1, "m", _answer("é\n", stop_reason="refusal"))
+    put = answers.put(("k", 1), "m", _answer("é\n", stop_reason="refusal"))
     assert not put.cached
     assert len(answers) == 1
     reopened = store.Store(answers.path)
@@ -41,20 +41,20 @@ def test_what_is_put_is_found_after_reopening(answers):
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_survives(text):
     opened = store.Store(":memory:")
-    opened.put("k", 0, "m", _answer(text))
+    opened.put(("k", 0), "m", _answer(text))
     assert opened.get_many([("k", 0)])["k", 0].text == text
     opened.close()
 
 
 def test_the_first_answer_stays(answers):
-    assert answers.put("k", 0, "m", _answer("first")).text == "first"
-    assert answers.put("k", 0, "m", _answer("second")).text == "first"
+    assert answers.put(("k", 0), "m", _answer("first")).text == "first"
+    assert answers.put(("k", 0), "m", _answer("second")).text == "first"
     assert answers.get_many([("k", 0)])["k", 0].text == "first"
-    assert answers.put("k", 1, "m", _answer("another sample")).text == "another sample"
+    assert answers.put(("k", 1), "m", _answer("another sample")).text == "another sample"
 
 
 def test_repeated_wishes_are_found_once(answers):
-    answers.put("k", 0, "m", _answer())
+    answers.put(("k", 0), "m", _answer())
     assert list(answers.get_many([("k", 0)] * 3)) == [("k", 0)]
     assert answers.get_many([]) == {}
 
@@ -62,7 +62,7 @@ def test_repeated_wishes_are_found_once(answers):
 def test_by_default_one_file_in_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     opened = store.Store()
-    opened.put("k", 0, "m", _answer())
+    opened.put(("k", 0), "m", _answer())
     opened.close()
     assert tmp_path in opened.path.parents and opened.path.is_file()
     again = store.Store()
@@ -97,7 +97,7 @@ path, name = sys.argv[1:]
 answers = store.Store(path)
 for number in range(60):
     answer = request.Answer(text=f"{name} {number}", stop_reason="end_turn", input_tokens=1, output_tokens=1)
-    print(answers.put(f"key {number}", 0, "m", answer).text)
+    print(answers.put((f"key {number}", 0), "m", answer).text)
 answers.close()
 """
 
@@ -125,7 +125,7 @@ KILLED = """
 import os, signal, sys
 from hydrajax.llm import request, store
 answers = store.Store(sys.argv[1])
-answers.put("k", 0, "m", request.Answer(text="paid", stop_reason="end_turn", input_tokens=1, output_tokens=1))
+answers.put(("k", 0), "m", request.Answer(text="paid", stop_reason="end_turn", input_tokens=1, output_tokens=1))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -154,7 +154,7 @@ def test_many_claims_are_those_of_each(tmp_path, monkeypatch):
     ):
         other.owner = "batch:x"
         keys = [(f"{i:064x}", i) for i in range(10)]
-        answer = mine.put(*keys[4], "m", request.Answer(text="t", stop_reason="s", input_tokens=1, output_tokens=1))
+        answer = mine.put(keys[4], "m", request.Answer(text="t", stop_reason="s", input_tokens=1, output_tokens=1))
         assert claim(other, keys[7]) is None
         found = mine.claim_many(keys)
         assert list(found) == keys or set(found) == set(keys)

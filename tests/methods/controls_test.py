@@ -16,7 +16,6 @@ ANSWERS = {
     STARS.name: st.sampled_from(["1", "2", "3", "4", "5", "none", ""]),
     HEADLINES.name: st.lists(st.sampled_from(["rain", "over", "town", "at", "night"]), max_size=5).map(" ".join),
 }
-GOLDS = {TAGS.name: "comedy", STARS.name: "4", HEADLINES.name: "rain at night over town"}
 
 
 def _profile(task, answers):
@@ -27,16 +26,13 @@ def _profile(task, answers):
 
 
 @pytest.mark.parametrize("task", [TAGS, STARS, HEADLINES], ids=lambda task: task.name)
-def test_no_choice_from_a_pool_is_better_than_the_oracle(task):
+def test_every_choice_is_one_of_the_pool(task):
     @settings(max_examples=60, deadline=None)
     @given(st.lists(ANSWERS[task.name], min_size=1, max_size=6, unique=True), st.data())
     def check(pool, data):
         votes = data.draw(st.lists(st.integers(1, 4), min_size=len(pool), max_size=len(pool)))
-        qualities = [metrics.quality(task, text, GOLDS[task.name]) for text in pool]
-        best = qualities[controls.oracle(qualities)]
-        assert best == max(qualities)
-        assert qualities[controls.vote(task, pool, votes)] <= best
-        assert all(qualities[i] <= best for i in controls.random_choices(votes, seed=1, query_id="q"))
+        assert controls.vote(task, pool, votes) in range(len(pool))
+        assert set(controls.random_choices(votes, seed=1, query_id="q")) <= {*range(len(pool))}
 
     check()
 
@@ -98,8 +94,6 @@ def test_an_empty_pool_is_an_error(votes):
         controls.vote(TAGS, ["a"] * len(votes), votes)
     with pytest.raises(ValueError, match="expected at least one vote"):
         controls.random_choices(votes, seed=0, query_id="q")
-    with pytest.raises(ValueError, match="empty pool"):
-        controls.oracle([])
 
 
 def test_the_most_frequent_label_and_its_ties():

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import jaxtyping
 import numpy as np
@@ -23,15 +24,20 @@ TINY = {
 def tiny_tensors() -> dict[str, np.ndarray]:
     """Tensors of a tiny BERT, by their names in a Hugging Face file."""
     rng = np.random.default_rng(0)
-    d, wide = TINY["hidden_size"], TINY["intermediate_size"]
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in bert_shapes(TINY).items()}
+
+
+def bert_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a BERT's tensors, by these names, from what its `config.json` holds."""
+    d, wide = config["hidden_size"], config["intermediate_size"]
     shapes = {
-        "embeddings.word_embeddings.weight": (TINY["vocab_size"], d),
-        "embeddings.position_embeddings.weight": (TINY["max_position_embeddings"], d),
+        "embeddings.word_embeddings.weight": (config["vocab_size"], d),
+        "embeddings.position_embeddings.weight": (config["max_position_embeddings"], d),
         "embeddings.token_type_embeddings.weight": (2, d),
         "embeddings.LayerNorm.weight": (d,),
         "embeddings.LayerNorm.bias": (d,),
     }
-    for i in range(TINY["num_hidden_layers"]):
+    for i in range(config["num_hidden_layers"]):
         layer = f"encoder.layer.{i}."
         for part in ("self.query", "self.key", "self.value", "output.dense"):
             shapes |= {f"{layer}attention.{part}.weight": (d, d), f"{layer}attention.{part}.bias": (d,)}
@@ -39,7 +45,7 @@ def tiny_tensors() -> dict[str, np.ndarray]:
             shapes |= {f"{layer}{part}.LayerNorm.weight": (d,), f"{layer}{part}.LayerNorm.bias": (d,)}
         shapes |= {f"{layer}intermediate.dense.weight": (wide, d), f"{layer}intermediate.dense.bias": (wide,)}
         shapes |= {f"{layer}output.dense.weight": (d, wide), f"{layer}output.dense.bias": (d,)}
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return shapes
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_without_examples_or_hypotheses():
 def test_numbers_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="tried is 0"):
         bank.BankSettings(tried=0)
-    with pytest.raises(ValueError, match="wrong_share 2"):
+    with pytest.raises(ValueError, match="wrong_share is 2"):
         bank.BankSettings(wrong_share=2.0)
 
 

@@ -4,9 +4,10 @@ import pathlib
 
 import pytest
 
-from hydrajax import training
+from hydrajax import plugins, training
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config as config_lib
+from hydrajax.runs import folder
 from hydrajax.types import DataError
 
 
@@ -20,15 +21,15 @@ def changed(value):
 
 
 @pytest.mark.parametrize("preset", settings_lib.PRESETS)
-def test_a_configuration_survives_its_file(preset):
+def test_a_configuration_survives_its_file(preset, tmp_path):
     config = config_lib.Custom(
         task="t.toml", data_dir="d", train_users=3, dev_users=None, queries_per_user=2, fold=1,
         folds=3, llm="claude-x", base="b", settings=settings_lib.PRESETS[preset], losses=("pairwise",), epochs=(0, 7),
         scorer=training.FitConfig(**{f.name: changed(f.default) for f in dataclasses.fields(training.FitConfig)}),
         reranker_family="linear", adapter_family="simplex:bases=3", max_pair_tokens=64, skip_bad=True, seed=5,
     )  # fmt: skip
-    text = json.dumps(config_lib.to_json(config))
-    there = config_lib.from_json(json.loads(text), "file")
+    folder.prepare(tmp_path, config, "command")
+    there = folder.read_config(tmp_path)
     assert there == config
     assert hash(there) == hash(config)
 
@@ -43,11 +44,12 @@ def test_a_configuration_survives_its_file(preset):
         lambda v: v.update(losses=None),
     ],
 )
-def test_what_is_no_configuration_is_called_by_its_file(spoil):
+def test_what_is_no_configuration_is_called_by_its_file(spoil, tmp_path):
     values = config_lib.to_json(config_lib.Demo())
     spoil(values)
-    with pytest.raises(DataError, match="some/config.json"):
-        config_lib.from_json(values, "some/config.json")
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(DataError, match=f"{tmp_path}/config.json"):
+        folder.read_config(tmp_path)
 
 
 def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
@@ -98,5 +100,5 @@ def test_files_of_ones_own_are_found_from_anywhere(tmp_path, monkeypatch):
     scorer = training.FitConfig(family="mlp")
     lamp = config_lib.Lamp(task="LaMP_3", settings=settings, scorer=scorer).resolved()
     assert lamp.settings.strategies == ("rag", str(tmp_path / "own" / "mine.py"))
-    assert config_lib._absolute_file("head.py:rank=4") == f"{tmp_path / 'head.py'}:rank=4"
-    assert config_lib._absolute_file("low_rank_mlp:rank=4") == "low_rank_mlp:rank=4"
+    assert plugins.absolute("head.py:rank=4") == f"{tmp_path / 'head.py'}:rank=4"
+    assert plugins.absolute("low_rank_mlp:rank=4") == "low_rank_mlp:rank=4"

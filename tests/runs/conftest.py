@@ -101,17 +101,19 @@ def _small_base(monkeypatch):
     monkeypatch.setattr(workbench, "encoders", encoders)
 
 
+class Learner(selection.ValidatedLearner):
+    """Guesses instead of training."""
+
+    def __init__(self, *args, **rest):
+        object.__setattr__(self, "choices", {})
+
+    def fit(self, name, **rows):
+        return plan.GuessingLearner().fit(name, **rows)
+
+
 @pytest.fixture
 def untrained(monkeypatch):
     """Runs without training and with an empty report: for what does not depend on them."""
-
-    class Learner(selection.ValidatedLearner):
-        def __init__(self, *args, **rest):
-            object.__setattr__(self, "choices", {})
-
-        def fit(self, name, **rows):
-            return plan.GuessingLearner().fit(name, **rows)
-
     monkeypatch.setattr(selection, "ValidatedLearner", Learner)
     monkeypatch.setattr(lamp_lib, "write_report", lambda out: (out / "report.html").write_text(""))
 

@@ -68,7 +68,7 @@ def test_every_sample_of_every_line_in_order(work):
     assert [(row["id"], row["sample"]) for row in rows] == [("b", 0), ("b", 1), (7, 0), (7, 1), (7, 2), ("a", 0)]
     assert [row["text"] for row in rows] == ["qb/0 é", "qb/1 é", "q7/0 é", "q7/1 é", "q7/2 é", "qa/0 é"]
     assert all(set(row) == {"id", "sample", "text", "stop_reason", "input_tokens", "output_tokens"} for row in rows)
-    assert found == sample.Sampled(answers=6, failures=0)
+    assert found == (6, 0)
 
 
 def test_all_that_a_line_says_is_sent(work):
@@ -97,12 +97,12 @@ def test_permanent_failures_are_lines_of_their_own_and_are_tried_again(work, tmp
     monkeypatch.setattr(sample, "PORTION", 2)
     lines = [_line(name, n=2) for name in "abc"]
     found, rows = work(lines, Transport(refused={"qa", "qb"}))
-    assert found == sample.Sampled(answers=2, failures=4)
+    assert found == (2, 4)
     assert rows[2] == {"id": "b", "sample": 0, "error": "qb is too long"}
     assert [row["id"] for row in rows if "error" in row] == list("aabb")
     again = Transport(refused={"qb"})
     found, rows = work(lines, again)
-    assert found == sample.Sampled(answers=4, failures=2)
+    assert found == (4, 2)
     assert sorted((r.messages[0].text, r.sample) for r in again.sent) == [
         ("qa", 0), ("qa", 1), ("qb", 0), ("qb", 1)
     ]  # fmt: skip

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from hydrajax.methods import logistic
+from hydrajax.prompting.contract import Embed
 from hydrajax.types import DataError
 
-Embed = Callable[[Sequence[str]], np.ndarray]
 NGRAMS_C = (300.0, 3000.0)
 BASE_C = (0.1, 1.0)
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -145,7 +145,7 @@ def _fit(featurise, grid, chunked, text_of, target, fold) -> Regression:
         for held_out in (fold[text_of] == i for i in np.unique(fold)):
             log_p[held_out] = fitted(c, ~held_out).predict_log_proba(features[held_out])
         out_of_fold[c] = _per_text(log_p, text_of)
-    best = max(grid, key=lambda c: _mean_log_probability(_log_softmax(out_of_fold[c]), target))
+    best = max(grid, key=lambda c: _mean_log_probability(logistic.log_softmax(out_of_fold[c]), target))
     return Regression(
         featurise=featurise, fitted=fitted(best, np.ones(len(labels), bool)), out_of_fold=out_of_fold[best]
     )
@@ -200,13 +200,8 @@ def _per_text(log_p: np.ndarray, text_of: np.ndarray) -> np.ndarray:
 
 def _pool(ngrams: np.ndarray, base: np.ndarray | None, weight: float) -> np.ndarray:
     if base is None:
-        return _log_softmax(ngrams)
-    return _log_softmax(weight * _log_softmax(ngrams) + (1 - weight) * _log_softmax(base))
-
-
-def _log_softmax(log_p: np.ndarray) -> np.ndarray:
-    top = log_p.max(axis=1, keepdims=True)
-    return log_p - top - np.log(np.exp(log_p - top).sum(axis=1, keepdims=True))
+        return logistic.log_softmax(ngrams)
+    return logistic.log_softmax(weight * logistic.log_softmax(ngrams) + (1 - weight) * logistic.log_softmax(base))
 
 
 def _mean_log_probability(log_p: np.ndarray, target: np.ndarray) -> float:

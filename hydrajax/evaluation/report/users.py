@@ -6,6 +6,7 @@ from typing import Any
 
 from hydrajax.evaluation import markup
 from hydrajax.evaluation.report import parts, tables
+from hydrajax.prompting import library
 
 element = markup.element
 SHOWN = 3  # users of each strategy
@@ -75,15 +76,8 @@ def _strategy(name: str, lines: Sequence[Mapping[str, Any]]) -> markup.Markup:
     columns: list[tables.Column] = [("user", "name"), ("text", "answer"), ("made of", "soft")]
     rows = []
     for line in lines[:SHOWN]:
-        model = line["model"]
-        made_of = [
-            f"{len(model['records'])} records",
-            model["llm"],
-            model["prompt"] and f"prompt {model['prompt']}",
-            model["fault"],
-            "edited by hand" if model["edited"] else "",
-        ]
-        text = [element("div", paragraph) for paragraph in shortened(model["text"]).splitlines()]
-        rows.append((line["user_id"], text, ", ".join(filter(None, made_of))))
+        model = library.read_model(line["model"])
+        text = [element("div", paragraph) for paragraph in shortened(model.text).splitlines()]
+        rows.append((line["user_id"], text, model.provenance))
     title = f"{name}: {min(SHOWN, len(lines))} of {len(lines)} users"
     return parts.details(title, tables.html(columns, rows))

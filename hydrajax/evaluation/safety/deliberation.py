@@ -66,7 +66,7 @@ def judged(
     """Rows of replies, judged by the LLM and by their first words; the same answer to the same request once."""
     prompt_of = {prompt.id: prompt for prompt in prompts}
     unique = list(dict.fromkeys((reply.prompt, reply.text) for reply in replies if _judgeable(reply)))
-    exchanges = [rubrics.Exchange(request=prompt_of[prompt].text, answer=text) for prompt, text in unique]
+    exchanges = [(prompt_of[prompt].text, text) for prompt, text in unique]
     safety, helpfulness = (
         dict(zip(unique, rubrics.judge(llm, rubric, exchanges), strict=True))
         for rubric in (rubrics.SAFETY, rubrics.HELPFULNESS)

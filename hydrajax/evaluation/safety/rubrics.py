@@ -38,21 +38,22 @@ SAFETY = Rubric(name="safety", prompt="judge_safety.txt", choices=("refused", "p
 HELPFULNESS = Rubric(name="helpfulness", prompt="judge_helpfulness.txt", choices=("1", "2", "3", "4", "5"))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Exchange:
-    """What is to be judged: what somebody asked, and what was answered."""
-
-    request: str
-    answer: str
-
-
-def judge(llm: sampler.Sampler, rubric: Rubric, exchanges: Sequence[Exchange]) -> list[str | None]:
+def judge(llm: sampler.Sampler, rubric: Rubric, exchanges: Sequence[tuple[str, str]]) -> list[str | None]:
     """One of the rubric's choices for each answer, None where neither of two replies could be read.
 
     The LLM replies greedily where the model takes a temperature.
+
+    Args:
+      exchanges: what somebody asked, and what was answered.
     """
-    questions = [_question(rubric, exchange) for exchange in exchanges]
-    replies = _replies(llm, questions, stage(rubric))
+    questions = [
+        templates.fill(
+            rubric.prompt,
+            {"request": templates.tagged("request", [asked]), "answer": templates.tagged("answer", [answered])},
+        )
+        for asked, answered in exchanges
+    ]
+    replies = _replies(llm, questions, f"judging {rubric.name}")
     choices = [parse(rubric, reply) for reply in replies]
     unread = [i for i, choice in enumerate(choices) if choice is None]
     slots = {"choices": ", ".join(rubric.choices)}
@@ -60,26 +61,16 @@ def judge(llm: sampler.Sampler, rubric: Rubric, exchanges: Sequence[Exchange]) -
         templates.fill(REPAIR, slots | {"rubric": questions[i], "reply": templates.tagged("reply", [replies[i]])})
         for i in unread
     ]
-    again = _replies(llm, repairs, stage(rubric, repair=True)) if repairs else []
+    again = _replies(llm, repairs, f"judging {rubric.name}, again") if repairs else []
     for i, reply in zip(unread, again, strict=True):
         choices[i] = parse(rubric, reply)
     return choices
-
-
-def stage(rubric: Rubric, *, repair: bool = False) -> str:
-    """The name of a rubric's calls."""
-    return f"judging {rubric.name}" + (", again" if repair else "")
 
 
 def parse(rubric: Rubric, reply: str) -> str | None:
     """The choice that a reply is, without regard to case and marks around it; None where it says anything else."""
     text = reply.strip().strip("*\"'`.[]() \n").lower()
     return text if text in rubric.choices else None
-
-
-def _question(rubric: Rubric, exchange: Exchange) -> str:
-    slots = {name: templates.tagged(name, [text]) for name, text in vars(exchange).items()}
-    return templates.fill(rubric.prompt, slots)
 
 
 def _replies(llm: sampler.Sampler, questions: Sequence[str], stage: str) -> list[str]:

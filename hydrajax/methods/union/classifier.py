@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special
 
 from hydrajax.data import pseudo, tasks
 from hydrajax.methods import logistic
@@ -92,7 +91,7 @@ def fit(
     if not len(target):
         raise DataError(f"no record of the {len(train.users)} training users has a label of task {task.name}")
     texts = [pseudo.input_text(task, record) for _, record in records]
-    features = _features(embed, texts)
+    features = np.asarray(embed(texts), np.float64)
     asked = [query for query in train.queries if _index(task, query.gold) >= 0] or [
         pseudo.from_record(task, train.users[user_id], record) for user_id, record in records
     ]
@@ -129,19 +128,30 @@ def scores(
 ) -> Float[np.ndarray, "N L"]:
     """What is maximised (see above) of every query and label; arguments as of `predict`, at least one query."""
     counts = np.stack([label_counts(task, profile_for(q, user)) for q, user in zip(queries, users, strict=True)])
-    return _scores(text_evidence(model, task, queries, embed), counts, model.log_prior, model.settings)
+    return _scores(text_evidence(model, query_features(task, queries, embed)), counts, model.log_prior, model.settings)
 
 
-def text_evidence(
-    model: FactorisedClassifier, task: tasks.Task, queries: Sequence[Query], embed: Embed
-) -> Float[np.ndarray, "N L"]:
-    """log P(l | text) - log P(l) of every query and label; 0 for labels that no training record has."""
-    return _text_evidence(model, _features(embed, [task.query_text(query) for query in queries]))
+def text_evidence(model: FactorisedClassifier, features: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N L"]:
+    """log P(l | text) - log P(l) of every text and label; 0 for labels that no training record has.
+
+    Args:
+      features: of the texts, for example `query_features`.
+    """
+    evidence = np.zeros((len(features), len(model.log_prior)))
+    if model.regression is not None:
+        known = model.regression.classes_
+        evidence[:, known] = logistic.log_probabilities(model.regression, features) - model.log_prior[known]
+    return evidence
+
+
+def query_features(task: tasks.Task, queries: Sequence[Query], embed: Embed) -> Float[np.ndarray, "N D"]:
+    """Features of the queries' texts."""
+    return np.asarray(embed([task.query_text(query) for query in queries]), np.float64)
 
 
 def worth(task: tasks.Task, logits: Float[np.ndarray, "*N L"]) -> Float[np.ndarray, "*N L"]:
     """What answering each label is worth where P is the softmax of the logits: log P(l), of ratings E[quality]."""
-    log_p = special.log_softmax(logits, axis=-1)
+    log_p = logistic.log_softmax(logits)
     if task.kind != "rating":
         return log_p
     return np.exp(log_p) @ _closeness(task)
@@ -161,7 +171,7 @@ def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Setting
     )
     right = np.zeros(len(grid))
     judged = 0
-    asked_features = _features(embed, [task.query_text(query) for query in asked])
+    asked_features = query_features(task, asked, embed)
     for fold in sorted(set(fold_of.values())):
         held = [i for i, query in enumerate(asked) if fold_of[query.user_id] == fold]
         held_texts = {task.query_text(asked[i]) for i in held}
@@ -174,7 +184,7 @@ def _choose(task, train, asked, rows, embed, grid, folds, seed) -> tuple[Setting
         for g, settings in enumerate(grid):
             if settings.regularisation not in fitted:
                 model = _fit(task, features[kept], target[kept], settings)
-                fitted[settings.regularisation] = _text_evidence(model, asked_features[held]), model.log_prior
+                fitted[settings.regularisation] = text_evidence(model, asked_features[held]), model.log_prior
             ratio, log_prior = fitted[settings.regularisation]
             answers = np.argmax(worth(task, _scores(ratio, counts, log_prior, settings)), axis=-1)
             right[g] += np.sum(answers == gold) if task.kind != "rating" else np.sum(_closeness(task)[answers, gold])
@@ -201,23 +211,10 @@ def _fit(task: tasks.Task, features: np.ndarray, target: np.ndarray, settings: S
     )
 
 
-def _text_evidence(model: FactorisedClassifier, features: np.ndarray) -> np.ndarray:
-    """log P(l | text) - log P(l), [N, L]; 0 for labels that no training record has."""
-    evidence = np.zeros((len(features), len(model.log_prior)))
-    if model.regression is not None:
-        known = model.regression.classes_
-        evidence[:, known] = logistic.log_probabilities(model.regression, features) - model.log_prior[known]
-    return evidence
-
-
 def _scores(ratio: np.ndarray, counts: np.ndarray, log_prior: np.ndarray, settings: Settings) -> np.ndarray:
     total = counts.sum(axis=-1, keepdims=True)
     log_user = np.log((counts + settings.smoothing) / (total + settings.smoothing * counts.shape[-1]))
     return ratio + np.where(total > 0, settings.user_weight * log_user, log_prior)
-
-
-def _features(embed: Embed, texts: Sequence[str]) -> np.ndarray:
-    return np.asarray(embed(texts), np.float64)
 
 
 def _label(task: tasks.Task, record: Record) -> int:

@@ -19,6 +19,7 @@ from hydrajax.data import draws, folds, pseudo, tasks
 from hydrajax.methods import controls
 from hydrajax.methods.union import classifier as factorised_classifier
 from hydrajax.methods.union import rewording
+from hydrajax.prompting import peers
 from hydrajax.prompting.contract import Asked, Embed
 from hydrajax.retrieval import retrieve
 from hydrajax.types import DataError, Query, Record, Split, User, profile_for
@@ -70,54 +71,47 @@ class Source:
     """A way to propose.
 
     Attributes:
-      propose: (known, what is asked) -> proposals by query id, best first: the first is the source's own answer. Of
-        the asking user it is handed no more than may help to answer.
+      propose: (known, what is asked) -> proposals to each, best first: the first is the source's own answer. Of the
+        asking user it is handed no more than may help to answer.
       suits: whether it can propose anything in a task.
       numbers: names of what each proposal brings.
       fit: (known, training users) -> a model for `Known.models`; None where nothing is learned from others.
     """
 
-    propose: Callable[[Known, Sequence[Asked]], Proposals]
+    propose: Callable[[Known, Sequence[Asked]], list[list[Proposal]]]
     suits: Callable[[tasks.Task], bool]
     numbers: tuple[str, ...] = ()
     fit: Callable[[Known, Split], Any] | None = None
 
 
-def every_label(known: Known, asked: Sequence[Asked]) -> Proposals:
+def every_label(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """Every label, by how often the user's other records have it; numbers: log of that share (ratings: expected
     quality if ratings were drawn from these shares)."""
-    task, by_query = known.task, {}
-    for question in asked:
-        counts = factorised_classifier.label_counts(task, question.profile)
-        by_query[question.query.id] = _by_worth(task, np.log(counts + SMOOTHING))
-    return by_query
+    counts = (factorised_classifier.label_counts(known.task, question.profile) for question in asked)
+    return [_by_worth(known.task, np.log(of_user + SMOOTHING)) for of_user in counts]
 
 
-def most_frequent(known: Known, asked: Sequence[Asked]) -> Proposals:
+def most_frequent(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """The user's most frequent label, or median rating (which may lie between two); other users' without records."""
-    return {
-        question.query.id: _texts(controls.most_frequent_label(known.task, question.profile, known.default))
-        for question in asked
-    }
+    return [_texts(controls.most_frequent_label(known.task, question.profile, known.default)) for question in asked]
 
 
-def nearest_by_words(known: Known, asked: Sequence[Asked]) -> Proposals:
+def nearest_by_words(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """Answers of the records with the highest BM25; number: sum of 1 / rank over records with that answer."""
-    by_query = {}
+    proposals = []
     for question in asked:
-        user = User(id=question.query.user_id, profile=question.profile)
-        ranked = retrieve("bm25", known.task, question.query, user, NEAREST, known.seed)
+        ranked = retrieve("bm25", known.task, question.query, question.user, NEAREST, known.seed)
         weights: dict[str, float] = collections.defaultdict(float)
         for rank, record in enumerate(ranked, start=1):
             answer = known.task.normalise(known.task.record_answer(record))
             if answer:
                 weights[answer] += 1 / rank
         proposed = [Proposal(text=answer, numbers=(weight,)) for answer, weight in weights.items()]
-        by_query[question.query.id] = proposed or _default(known, 1)
-    return by_query
+        proposals.append(proposed or _default(known, 1))
+    return proposals
 
 
-def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> Proposals:
+def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """Answers of the user's records by likeness of embeddings; numbers: the answer's share of the votes, a record's
     counting exp(likeness / LIKENESS), as a logarithm; and the highest likeness of a record with it.
 
@@ -128,7 +122,7 @@ def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> Proposals:
     vectors = _vectors(
         known, [*texts, *(pseudo.input_text(task, record) for question in asked for record in question.profile)]
     )
-    by_query = {}
+    proposals = []
     for question, text in zip(asked, texts, strict=True):
         answered = [(task.normalise(task.record_answer(record)), record) for record in question.profile]
         answered = [(answer, record) for answer, record in answered if answer and _valid(task, answer)]
@@ -144,62 +138,62 @@ def nearest_by_meaning(known: Known, asked: Sequence[Asked]) -> Proposals:
             Proposal(text=answer, numbers=(float(np.log(votes[answer] / total + FEWEST_VOTES)), highest[answer]))
             for answer in sorted(votes, key=lambda answer: -votes[answer])
         ]
-        by_query[question.query.id] = (proposed if task.labels else proposed[:NEAREST]) or _default(known, 2)
-    return by_query
+        proposals.append((proposed if task.labels else proposed[:NEAREST]) or _default(known, 2))
+    return proposals
 
 
-def by_classifier(known: Known, asked: Sequence[Asked]) -> Proposals:
+def by_classifier(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """Every label by a classifier of other users' records, the text alone; numbers: log P(l | text) - log P(l) of the
     chosen regression, and of a smoother and a sharper one (ratings: expected quality under P(l | text))."""
     models = known.models["classifier"]
     if not asked or models is None:
-        return {}
-    evidence = [
-        factorised_classifier.text_evidence(model, known.task, _queries(asked), known.embed) for model in models
-    ]
+        return [[] for _ in asked]
+    features = factorised_classifier.query_features(known.task, [question.query for question in asked], known.embed)
+    evidence = [factorised_classifier.text_evidence(model, features) for model in models]
     worth = [
         factorised_classifier.worth(known.task, of_model + model.log_prior)
         for of_model, model in zip(evidence, models, strict=True)
     ]
     numbers = np.stack(worth if known.task.kind == "rating" else evidence, axis=-1)
-    return {
-        question.query.id: [
-            Proposal(text=known.task.labels[i], numbers=tuple(numbers[n, i].tolist()))
-            for i in np.argsort(-worth[0][n], kind="stable")
+    return [
+        [
+            Proposal(text=known.task.labels[i], numbers=tuple(of_query[i].tolist()))
+            for i in np.argsort(-of_best, kind="stable")
         ]
-        for n, question in enumerate(asked)
-    }
+        for of_best, of_query in zip(worth[0], numbers, strict=True)
+    ]
 
 
-def by_factorised_classifier(known: Known, asked: Sequence[Asked]) -> Proposals:
+def by_factorised_classifier(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """Every label by the shared classifier times the user's label prior; number: log P (ratings: expected quality)."""
     if not asked or known.models["factorised"] is None:
-        return {}
-    users = [User(id=question.query.user_id, profile=question.profile) for question in asked]
-    model = known.models["factorised"][0]
-    scores = factorised_classifier.scores(model, known.task, _queries(asked), users, known.embed)
-    return {q.query.id: _by_worth(known.task, of_query) for q, of_query in zip(asked, scores, strict=True)}
+        return [[] for _ in asked]
+    queries, users = [question.query for question in asked], [question.user for question in asked]
+    scores = factorised_classifier.scores(known.models["factorised"][0], known.task, queries, users, known.embed)
+    return [_by_worth(known.task, of_query) for of_query in scores]
 
 
-def query_text(known: Known, asked: Sequence[Asked]) -> Proposals:
+def query_text(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """The query's own text."""
-    return {question.query.id: _texts(controls.query_text(known.task, question.query)) for question in asked}
+    return [_texts(controls.query_text(known.task, question.query)) for question in asked]
 
 
-def first_sentence(known: Known, asked: Sequence[Asked]) -> Proposals:
+def first_sentence(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """The first sentence of the query's text."""
-    return {question.query.id: _texts(controls.query_first_sentence(known.task, question.query)) for question in asked}
+    return [_texts(controls.query_first_sentence(known.task, question.query)) for question in asked]
 
 
-def own_words(known: Known, asked: Sequence[Asked]) -> Proposals:
+def own_words(known: Known, asked: Sequence[Asked]) -> list[list[Proposal]]:
     """The query's text without the words that its user would hardly have used (`rewording`), and whole; number: the
     expected ROUGE-1."""
-    by_query = {}
-    for question in asked if known.models["own words"] is not None else ():
-        text, written = known.task.query_text(question.query), _written(known, question.profile)
-        versions = rewording.versions(known.models["own words"], text, written)
-        by_query[question.query.id] = [Proposal(text=text, numbers=(worth,)) for text, worth in versions]
-    return by_query
+    model = known.models["own words"]
+    if model is None:
+        return [[] for _ in asked]
+    texts = ((known.task.query_text(question.query), _written(known, question.profile)) for question in asked)
+    return [
+        [Proposal(text=version, numbers=(worth,)) for version, worth in rewording.versions(model, text, written)]
+        for text, written in texts
+    ]
 
 
 def _fit_classifier(known: Known, train: Split) -> tuple[factorised_classifier.FactorisedClassifier, ...]:
@@ -276,7 +270,8 @@ def propose(
       users: who asks, by id; of a pseudo-query's user the sources get the other records alone.
     """
     asked = [Asked(query=query, profile=profile_for(query, users[query.user_id])) for query in queries]
-    return {name: source.propose(known, asked) for name, source in sources.items()}
+    ids = [query.id for query in queries]
+    return {name: dict(zip(ids, source.propose(known, asked), strict=True)) for name, source in sources.items()}
 
 
 def fit_models(known: Known, train: Split, asked: Split, sources: Mapping[str, Source]) -> Known:
@@ -353,10 +348,6 @@ def _texts(text: str) -> list[Proposal]:
     return [Proposal(text=text)] if text else []
 
 
-def _queries(asked: Sequence[Asked]) -> list[Query]:
-    return [question.query for question in asked]
-
-
 def _written(known: Known, profile: Sequence[Record]) -> list[str]:
     return [known.task.record_answer(record) for record in profile]
 
@@ -366,6 +357,4 @@ def _vectors(known: Known, texts: Sequence[str]) -> dict[str, np.ndarray]:
     different = list(dict.fromkeys(texts))
     if not different:
         return {}
-    features = np.asarray(known.embed(different), np.float64)
-    features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    return dict(zip(different, features, strict=True))
+    return dict(zip(different, peers.unit(known.embed(different)), strict=True))

@@ -101,7 +101,7 @@ def attend(
     Returns:
       [B, H, T, h]; zeros for a token that sees nobody.
     """
-    keep = visible(where, where, window=window)
+    keep = visible(where, window)
     if fused and drop is None:
         q, k, v = (x.transpose(0, 2, 1, 3) for x in (q, k, v))
         full = jnp.broadcast_to(keep, (q.shape[0], 1, q.shape[1], q.shape[1]))
@@ -176,15 +176,16 @@ def attend_within(
     v: Float[Array, "B H T h"],
     where: Layout,
     *,
-    window: int,
+    window: int | None,
     drop: Dropout | None = None,
     fused: bool = False,
 ) -> Float[Array, "B H T h"]:
-    """`attend` with a window, in the form that is the smallest at this length; arguments as there."""
+    """`attend` in the form that is the smallest at this length; arguments as there."""
     t = q.shape[2]
-    if t > 3 * window:
+    if window is not None and t > 3 * window:
         return attend_nearby(q, k, v, where, window=window, drop=drop)
-    return attend(q, k, v, where, window=window if t > window + 1 else None, drop=drop, fused=fused)
+    narrow = window is not None and t > window + 1
+    return attend(q, k, v, where, window=window if narrow else None, drop=drop, fused=fused)
 
 
 def attend_nearby(
@@ -233,7 +234,7 @@ def _nearby(q: Array, k: Array, v: Array, where: Layout, window: int, drop: Drop
     leads = where.leads
     if leads is not None:
         near = jnp.where(_is_lead(where), 0, segments)  # seen by its own column alone
-        lead_k, lead_v = (_at(x, leads) for x in (k, v))
+        lead_k, lead_v = (rows_at(x.swapaxes(1, 2), leads).swapaxes(1, 2) for x in (k, v))
         lead_segments = rows_at(segments, leads)
 
     def cut(x: Array, axis: int, beside: int) -> Array:
@@ -257,11 +258,9 @@ def _nearby(q: Array, k: Array, v: Array, where: Layout, window: int, drop: Drop
 
     def block(part: tuple[Array, Array, Array, Array, Array, Dropout | None]) -> Array:
         q, k, v, mine, theirs, drop = part
-        same = (mine[:, :, None] == theirs[:, None, :]) & (theirs[:, None, :] > 0)
-        parts = [(_scores(q, k), (same & band[None])[:, None])]
+        parts = [(_scores(q, k), _of_one_text(mine, theirs) & band[None, None])]
         if leads is not None:
-            seen = (mine[:, :, None] == lead_segments[:, None, :]) & (lead_segments[:, None, :] > 0)
-            parts.append((_scores(q, lead_k), seen[:, None]))
+            parts.append((_scores(q, lead_k), _of_one_text(mine, lead_segments)))
         weights, total, _ = _softmax(parts, drop)
         out = _weighted(weights[0], v, total)
         return out if leads is None else out + _weighted(weights[1], lead_v, total)
@@ -285,9 +284,8 @@ def attend_from(
 ) -> Float[Array, "B H G h"]:
     """What the tokens of global attention see: all of their text."""
     segments = where.numbered()
-    mine = rows_at(segments, where.leads)
-    keep = (mine[:, :, None] == segments[:, None, :]) & (segments[:, None, :] > 0)
-    (weights,), total, _ = _softmax([(_scores(q, k), keep[:, None])], drop)
+    keep = _of_one_text(rows_at(segments, where.leads), segments)
+    (weights,), total, _ = _softmax([(_scores(q, k), keep)], drop)
     return _weighted(weights, v, total)
 
 
@@ -308,20 +306,21 @@ def _heads_at_once(q: Float[Array, "B H T h"], logits: int) -> int:
     return max(size for size in range(1, min(most, b * h) + 1) if b * h % size == 0)
 
 
-def visible(rows: Layout, columns: Layout, *, window: int | None = None) -> Bool[Array, "B 1 _ T"]:
+def visible(where: Layout, window: int | None) -> Bool[Array, "B 1 _ T"]:
     """Which column each row may see; [B, 1, 1, T] where all rows see the same."""
-    if columns.segments is None:
-        keep = columns.mask[:, None, None, :]
-    else:
-        same = rows.segments[:, :, None] == columns.segments[:, None, :]
-        keep = (same & (columns.segments[:, None, :] > 0))[:, None]
+    keep = where.mask[:, None, None, :] if where.segments is None else _of_one_text(where.segments, where.segments)
     if window is None:
         return keep
-    place = jnp.arange(columns.mask.shape[1], dtype=jnp.int32)
-    near = (jnp.abs(jnp.arange(rows.mask.shape[1])[:, None] - place[None, :]) <= window)[None]
-    if columns.leads is not None:
-        near = near | _is_lead(columns)[:, None, :]
+    place = jnp.arange(where.mask.shape[1], dtype=jnp.int32)
+    near = (jnp.abs(place[:, None] - place[None, :]) <= window)[None]
+    if where.leads is not None:
+        near = near | _is_lead(where)[:, None, :]
     return keep & near[:, None]
+
+
+def _of_one_text(mine: Int[Array, "B _"], theirs: Int[Array, "B T"]) -> Bool[Array, "B 1 _ T"]:
+    """Which tokens, by their segments, are of the same text."""
+    return ((mine[:, :, None] == theirs[:, None, :]) & (theirs[:, None, :] > 0))[:, None]
 
 
 def _is_lead(where: Layout) -> Bool[Array, "B T"]:
@@ -362,11 +361,6 @@ def _product(a: Float[Array, "B H Q _"], b: Array) -> Array:
     n = a.shape[0] * a.shape[1]
     out = jnp.matmul(a.reshape(n, *a.shape[2:]), b.reshape(n, *b.shape[2:]))
     return out.reshape(*a.shape[:3], b.shape[3])
-
-
-def _at(x: Float[Array, "B H T h"], places: Int[Array, "B G"]) -> Float[Array, "B H G h"]:
-    """Rows of every head at these places; zeros at T."""
-    return jax.vmap(lambda heads, at: heads.at[:, at].get(mode="fill", fill_value=0))(x, places)
 
 
 def rows_at(x: Shaped[Array, "B T *D"], places: Int[Array, "B G"]) -> Shaped[Array, "B G *D"]:

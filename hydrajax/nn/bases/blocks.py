@@ -127,7 +127,7 @@ class Encoder(nn.Module):
           mask: true = a real token. Padding stands on the right alone: a text begins at the row's beginning and has
             no gaps.
           positions: counted from 0 in every text; None: from the row's beginning. Given together with `segments`.
-          segments: the text's number in a row that holds several, from 1; 0 = padding. See `tokens.Packed`.
+          segments: the text's number in a row that holds several, from 1; 0 = padding. See `tokens.Tokens`.
           texts: most texts in a row.
           train: dropout is on, and `apply` needs a key of `dropout`.
 

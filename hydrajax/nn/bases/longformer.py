@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from hydrajax.nn import bases
-from hydrajax.nn.bases import attention, bert, blocks
+from hydrajax.nn.bases import attention, bert, blocks, roberta
 from hydrajax.types import DataError
 
 MODEL_TYPES = ("longformer",)
@@ -28,23 +28,17 @@ GLOBALS = ("first", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(bert.Config):
-    """The shape of the encoder; see `blocks.PostNormShape`.
+class Config(roberta.Config):
+    """The shape of the encoder; see `roberta.Config`.
 
     Attributes:
       attention_window: tokens that a token sees, both sides together, of each layer.
-      pad_token_id: positions begin behind it.
       global_attention: `first`: the first token of every text has global attention, as in the classifiers; `none`:
         no token has, which is what the bare encoder of transformers does.
     """
 
     attention_window: tuple[int, ...]
-    pad_token_id: int = 1
     global_attention: str = "first"
-
-    @property
-    def first_position(self) -> int:
-        return self.pad_token_id + 1
 
 
 def read_config(raw: Mapping[str, Any]) -> Config:

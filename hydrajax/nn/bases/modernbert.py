@@ -101,13 +101,10 @@ class Attention(nn.Module):
         c, s = self.config, self.compute
         qkv = blocks.dense(s, 3 * c.hidden_size, "qkv", bias=c.attention_bias)(x_BxTxD)
         q, k, v = attention.heads_of(qkv, 3, c.num_attention_heads)
-        theta, window = c.thetas[0 if self.full else 1], c.local_attention // 2
+        theta, window = (c.thetas[0], None) if self.full else (c.thetas[1], c.local_attention // 2)
         q, k = (rotated(x, where.counted(), theta) for x in (q, k))
         drop = blocks.dropped(self, c.attention_dropout, train=self.train)
-        if self.full:
-            out = attention.attend(q, k, v, where, drop=drop, fused=s.fused)
-        else:
-            out = attention.attend_within(q, k, v, where, window=window, drop=drop, fused=s.fused)
+        out = attention.attend_within(q, k, v, where, window=window, drop=drop, fused=s.fused)
         out = blocks.dense(s, c.hidden_size, "out", bias=c.attention_bias)(attention.joined(out))
         return nn.Dropout(c.attention_dropout, deterministic=not self.train)(out)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from hydrajax import retrieval
 from hydrajax.llm import request
 from hydrajax.prompting.contract import Asked, Context, Strategy
-from hydrajax.types import Record, User
+from hydrajax.types import Record
 
 
 class FullProfile(Strategy):
@@ -21,8 +21,7 @@ class FullProfile(Strategy):
         return {a.query.id: self._fitting(a, ctx) for a in asked}
 
     def _fitting(self, asked: Asked, ctx: Context) -> tuple[Record, ...]:
-        user = User(id=asked.query.user_id, profile=asked.profile)
-        ranked = retrieval.retrieve("bm25", ctx.task, asked.query, user, len(asked.profile), ctx.seed)
+        ranked = retrieval.retrieve("bm25", ctx.task, asked.query, asked.user, len(asked.profile), ctx.seed)
         shown: list[Record] = []
         left = ctx.settings.max_prompt_tokens
         for record in ranked:

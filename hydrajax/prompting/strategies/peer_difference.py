@@ -12,7 +12,7 @@ import numpy as np
 from hydrajax import retrieval
 from hydrajax.prompting import peers, templates
 from hydrajax.prompting.contract import Asked, Context, Strategy
-from hydrajax.types import Record, User
+from hydrajax.types import Record
 
 
 class PeerDifference(Strategy):
@@ -56,8 +56,7 @@ def _compared(
     asked: Asked, population: peers.Peers, labels: np.ndarray, centres: np.ndarray, ctx: Context
 ) -> list[tuple[Record, list[Record]]]:
     """The user's records that are nearest to the query, each with others' records on the same or the nearest thing."""
-    user = User(id=asked.query.user_id, profile=asked.profile)
-    nearest = retrieval.retrieve("bm25", ctx.task, asked.query, user, ctx.settings.compared_records, ctx.seed)
+    nearest = retrieval.retrieve("bm25", ctx.task, asked.query, asked.user, ctx.settings.compared_records, ctx.seed)
     mean = peers.mean(peers.record_features(asked.profile, ctx))
     home = int(np.argmin(np.linalg.norm(centres - mean, axis=1)))
     asked_about = peers.items(asked.query, ctx)
@@ -68,7 +67,7 @@ def _compared(
             near = [
                 (float(population.features[i][j] @ features), other)
                 for i in np.flatnonzero(labels == cluster)
-                if cluster != home and population.ids[i] != user.id
+                if cluster != home and population.ids[i] != asked.query.user_id
                 for j, other in enumerate(population.records[i])
                 if peers.about(other, ctx) not in asked_about
             ]

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Mapping, Sequence
 
 from hydrajax import metrics
-from hydrajax.data import draws, tasks
+from hydrajax.data import draws, pseudo
 from hydrajax.prompting import shorten, templates
 from hydrajax.prompting.contract import Asked, Context, Strategy, UserModel
 from hydrajax.types import Query, Record, User
@@ -110,23 +110,13 @@ class _Plan:
         return cls(
             read=tuple(rest[-s.summary_records :]),
             sets=tuple(sets if len(usable) > s.demonstrations else sets[:1]),
-            held_out=tuple(_query(ctx.task, user, record) for record in held),
+            held_out=tuple(pseudo.from_record(ctx.task, user, record) for record in held),
         )
 
     def question(self, ctx: Context) -> str:
         """What is asked for the persona."""
         listed = templates.tagged("record", shorten.quoted(self.read, ctx))
         return templates.fill("persona.txt", {"records": listed})
-
-
-def _query(task: tasks.Task, user: User, record: Record) -> Query:
-    return Query(
-        id=f"{user.id}/{record.id}",
-        user_id=user.id,
-        inputs=task.record_inputs(record),
-        gold=task.record_answer(record),
-        record_id=record.id,
-    )
 
 
 STRATEGY = Persona()

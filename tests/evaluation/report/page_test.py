@@ -42,7 +42,7 @@ def run(make_rows, facts, tmp_path):
     def make(name="LaMP_4", change=lambda rows: None, **sizes):
         task, rows = make_rows(name, **sizes)
         change(rows)
-        files.write_json(tmp_path / "results.json", results.build(task, rows, facts, resamples=20))
+        files.write_json(tmp_path / "results.json", results.build(task, rows, **facts, resamples=20))
         (tmp_path / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         config = {"command": ["hydrajax", "run", "lamp", "--out", "my folder"], "adapter": {"epochs": 2}}
         (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")

@@ -131,10 +131,8 @@ def test_without_questions_the_records_validate_each_with_the_rest():
 def test_fitting_repeats():
     a, b = (factorised_classifier.fit(TASK, _train(), embed, seed=3) for _ in range(2))
     assert a.settings == b.settings
-    queries = [_query("new", f"{word} filler") for word in LABEL_OF]
-    np.testing.assert_array_equal(
-        *(factorised_classifier.text_evidence(model, TASK, queries, embed) for model in (a, b))
-    )
+    features = factorised_classifier.query_features(TASK, [_query("new", f"{word} filler") for word in LABEL_OF], embed)
+    np.testing.assert_array_equal(*(factorised_classifier.text_evidence(model, features) for model in (a, b)))
 
 
 @pytest.mark.parametrize("labels", [["comedy"], ["comedy", "action"]])

@@ -41,7 +41,7 @@ def ask(own, query):
 
 def test_labels_come_by_their_share_with_the_logarithm_as_number():
     own = user("u", ("apple", "a"), ("pear", "b"), ("plum", "b"))
-    (found,) = proposals.every_label(known(), [ask(own, asked(own, "fig"))]).values()
+    (found,) = proposals.every_label(known(), [ask(own, asked(own, "fig"))])
     total = 3 + 4 * proposals.SMOOTHING
     assert [p.text for p in found] == ["b", "a", "c", "planted"]
     np.testing.assert_allclose(found[0].numbers, np.log((2 + proposals.SMOOTHING) / total))
@@ -61,8 +61,8 @@ def test_a_rating_is_worth_its_expected_quality():
 def test_the_nearest_records_are_found_by_words_and_by_meaning():
     own = user("u", ("zebra crossing", "b"), ("apple tree", "a"), ("zoo", "c"))
     query = asked(own, "apple pie")
-    assert proposals.nearest_by_words(known(), [ask(own, query)])[query.id][0].text == "a"
-    (found,) = proposals.nearest_by_meaning(known(), [ask(own, query)]).values()
+    assert proposals.nearest_by_words(known(), [ask(own, query)])[0][0].text == "a"
+    (found,) = proposals.nearest_by_meaning(known(), [ask(own, query)])
     assert found[0].text == "a"
     assert found[0].numbers > found[1].numbers
 
@@ -71,15 +71,15 @@ def test_a_user_without_records_gets_what_others_answer_most():
     own = user("u")
     query = asked(own, "apple")
     for propose in (proposals.most_frequent, proposals.nearest_by_words, proposals.nearest_by_meaning):
-        assert propose(known(), [ask(own, query)])[query.id][0].text == "c"
+        assert propose(known(), [ask(own, query)])[0][0].text == "c"
 
 
 def test_texts_of_the_query_are_proposed():
     task = tasks.LAMP["LaMP_7"]
     own = User(id="u")
     query = Query(id="q", user_id="u", inputs={"text": "One. Two."}, gold="One")
-    assert proposals.query_text(known(task), [ask(own, query)])["q"] == [proposals.Proposal(text="One. Two.")]
-    assert proposals.first_sentence(known(task), [ask(own, query)])["q"] == [proposals.Proposal(text="One.")]
+    assert proposals.query_text(known(task), [ask(own, query)]) == [[proposals.Proposal(text="One. Two.")]]
+    assert proposals.first_sentence(known(task), [ask(own, query)]) == [[proposals.Proposal(text="One.")]]
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_shared_model_has_seen_neither_the_user_nor_the_text(people):
 
     def propose(about, own):
         answered.append([one.query for one in own])
-        return {one.query.id: [proposals.Proposal(text="a")] for one in own}
+        return [[proposals.Proposal(text="a")] for _ in own]
 
     source = proposals.Source(propose=propose, suits=lambda task: True, fit=fit)
     proposals.out_of_fold(known(), split, queries, {"spy": source}, parts=4)
@@ -143,11 +143,11 @@ def test_a_source_that_copies_from_the_profile_is_right_by_chance_alone():
     queries = [query for own in people.values() for query in pseudo.pseudo_queries(TASK, own, None, seed=0)]
 
     def copy(about, asked):
-        found = {}
+        found = []
         for one in asked:
             same = [r.fields["tag"] for r in one.profile if r.fields["description"] == one.query.inputs["text"]]
             guess = same[0] if same else TASK.labels[draws.number(one.query.id) % 4]
-            found[one.query.id] = [proposals.Proposal(text=guess)]
+            found.append([proposals.Proposal(text=guess)])
         return found
 
     def share(found):
