@@ -65,8 +65,8 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
       progress: called with (fits done, fits).
     """
     names = [name for name in configs.CHOSEN if getattr(config, name) is None]
-    folds = _folds(config, examples, num_users)
-    if not names or not folds:
+    folds = _folds(config, examples, num_users) if names else []
+    if not folds:
         return configs.resolved(config)
     family = fitted_.family_of(config)
     dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])

@@ -116,8 +116,8 @@ def check(config: FitConfig) -> None:
 
 def resolved(config: FitConfig, **chosen: Any) -> FitConfig:
     """The configuration with numbers in the place of what is None: those chosen, else those of `CHOSEN`."""
-    missing = {name: chosen.get(name, value) for name, value in CHOSEN.items() if getattr(config, name) is None}
-    return dataclasses.replace(config, **missing)
+    known = CHOSEN | {name: value for name, value in chosen.items() if value is not None}
+    return dataclasses.replace(config, **{name: known[name] for name in CHOSEN if getattr(config, name) is None})
 
 
 def check_numbers(**values: Any) -> None:

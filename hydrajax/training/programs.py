@@ -239,7 +239,7 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
                 def chunk(index):
                     x, targets = table.chunk(normaliser, 0, index)
                     design = jax.vmap(lambda one: family.design(shared, one))(x)
-                    return jax.tree.map(lambda leaf, s: leaf * s, design, scale), targets
+                    return jax.tree.map(lambda leaf, s: leaf * s[None], design, scale), targets
 
                 if few:
                     design, targets = chunk(start)

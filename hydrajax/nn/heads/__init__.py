@@ -189,7 +189,7 @@ def units(family: Family, dims: Dims, *, scaled: bool = True) -> Units:
     shapes = user_shapes(family, dims)
     made = (
         family.units(dims)
-        if scaled and hasattr(family, "units")
+        if scaled and hasattr(family, "units") and jax.tree.leaves(shapes)
         else Units(scale=jax.tree.map(lambda leaf: 1.0, shapes), offset=jax.tree.map(lambda leaf: 0.0, shapes))
     )
 
