@@ -124,14 +124,16 @@ def _personal_losses(
     """(setting, epochs, mean loss of what was kept aside) of every choice for users' own heads; 0 epochs first."""
     family = learned[0].family
     convex = isinstance(family, heads.Convex)
-    rates = (trial.learning_rate,) if trial.learning_rate is not None else RATES[:1] if convex else RATES
-    priors = EXACT_PRIORS if convex else PRIORS
-    priors = (trial.prior_strength,) if trial.prior_strength is not None else priors
-    offsets = EXACT_OFFSET_PRIORS if convex else OFFSET_PRIORS
-    offsets = (trial.offset_strength,) if trial.offset_strength is not None else offsets
+    rates: Sequence[float] = RATES[:1] if convex else RATES
+    rates = rates if trial.learning_rate is None else (trial.learning_rate,)
+    priors: Sequence[float] = EXACT_PRIORS if convex else PRIORS
+    priors = priors if trial.prior_strength is None else (trial.prior_strength,)
+    offsets: Sequence[float] = EXACT_OFFSET_PRIORS if convex else OFFSET_PRIORS
+    offsets = offsets if trial.offset_strength is None else (trial.offset_strength,)
     if not stages.pulled(learned[0]):
         priors = offsets = (0.0,)
-    epochs = (trial.epochs,) if trial.epochs is not None else EPOCHS[:1] if convex else EPOCHS
+    epochs: Sequence[int] = EPOCHS[:1] if convex else EPOCHS
+    epochs = epochs if trial.epochs is None else (trial.epochs,)
     settings = head_fits.product(
         learning_rate=rates,
         prior_strength=priors,
