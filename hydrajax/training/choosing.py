@@ -33,12 +33,12 @@ SWEPT_BYTES = 2**28
 RATES = (3e-4, 1e-3, 3e-3)
 PRIORS = (3.0, 100.0)
 EXACT_PRIORS = (1.0, 10.0, 100.0, 1000.0)
-OFFSET_PRIORS = (30.0,)
+OFFSET_PRIORS = (6.0,)
 EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
 EPOCHS = (4, 16)
 # (learning rate, epochs) of the pooled head, and of what is shared.
 POOLED = ((3e-4, 2), (3e-4, 8), (1e-3, 2), (1e-3, 8), (3e-3, 2))
-SHARED = ((1e-3, 8), (5e-3, 8), (2e-2, 24))
+SHARED = ((1e-3, 8), (5e-3, 8), (5e-3, 24), (2e-2, 8), (2e-2, 24))
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 

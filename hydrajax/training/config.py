@@ -20,7 +20,7 @@ class Numbers:
     epochs: int = 8
     learning_rate: float = 1e-3
     prior_strength: float = 10.0
-    offset_strength: float = 10.0
+    offset_strength: float = 6.0
     pooled_epochs: int = 4
     pooled_learning_rate: float = 1e-3
     pooled_ridge: float = 1.0

@@ -66,7 +66,7 @@ def update_head(
 ) -> tuple[heads.User, Any]:
     """One user's head and optimizer state after one update, in units of v = (head - anchor) / scale.
 
-    The gradient that the optimizer sees is scale grad / weight + pull v, offsets' pull is offset_prior pull.
+    The gradient that the optimizer sees is scale grad / weight + pull v, where pull is times `units.prior`.
 
     Args:
       head_tx: optimizer of one head.
@@ -80,13 +80,7 @@ def update_head(
     """
     away = jax.tree.map(lambda p, a, s: (p - a) * (1.0 / s), user, anchor, units.scale)
     share = 1.0 / jnp.maximum(weight, 1.0)  # a division for each parameter would cost as much as Adam's
-    mean = jax.tree.map(
-        lambda g, d, s, o: g * (share * s) + pull * (1.0 + (units.offset_prior - 1.0) * o) * d,
-        grad,
-        away,
-        units.scale,
-        units.offset,
-    )
+    mean = jax.tree.map(lambda g, d, s, p: g * (share * s) + (pull * p) * d, grad, away, units.scale, units.prior)
     # Decay sees the distance from the anchor in place of the parameters: it shrinks towards the anchor, not to 0.
     updates, new_opt = update(head_tx, mean, opt, away)
     return optax.apply_updates(user, jax.tree.map(jnp.multiply, updates, units.scale)), new_opt

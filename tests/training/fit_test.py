@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from hydrajax.nn import encode, scorer
+from hydrajax.nn import encode
 from hydrajax.training import fit, head_fits, programs
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
