@@ -59,11 +59,14 @@ class Answer:
         answered = answer.answer(self.run, self.user, self.input, llm=self.llm, machine=self.machine)
         if not answered.known:
             print(f"hydrajax: {self.user!r} is no user of this run: answered without a profile", file=sys.stderr)
+        if not answered.taught:
+            print("hydrajax: the run's adapter has learned nothing: the first answer is taken", file=sys.stderr)
         print(answered.prediction)
         if not self.explain:
             return
         out = console.stdout()
         head = "the user's own head" if answered.personal else "the pooled head (the user has none)"
+        head = head if answered.taught else "nobody: the adapter has learned nothing"
         out.print(f"\nchosen by {head}")
         for record in answered.records:
             out.print(f"record {record.id}: {' | '.join(record.fields.values())}", markup=False)

@@ -165,6 +165,7 @@ def sample(
     samples: int | None = None,
 ) -> list[Pool]:
     """Step 3: the greedy answer and b samples (or `samples`), given H* and q; without records for `zero_shot`."""
+    # Reranked records are put to the LLM as `rag` puts the retriever's: the source says who picked them.
     strategy = "rag" if source == "reranked" else source
     b = lab.settings.samples if samples is None else samples
     return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage)
@@ -218,7 +219,7 @@ def learn_adapters(
         sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
         learned_zero_shot = rows.tried_candidates(lab, sampled, "zero-shot")
     if kind in ("shared", "reranked"):
-        # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
+        # Shared pools have the retriever's order, which `Untrained` keeps: they need no reranker, nor wait for one.
         prompts = rerank(lab, reranker if kind == "reranked" else Untrained(), retrieve(lab, pseudo), k)
         sampled = sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples)
         learned = rows.tried_candidates(lab, sampled, "reranked")

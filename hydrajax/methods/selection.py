@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 
@@ -13,6 +14,7 @@ from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.types import Query
 
+_log = logging.getLogger(__name__)
 EPOCHS = (0, 1, 2, 4, 8, 16, 32)
 
 
@@ -107,6 +109,7 @@ class ValidatedLearner:
     ) -> scorers.PersonalScorer | scorers.Untrained:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
         if not train:
+            _log.info(untaught(name))
             return scorers.Untrained()
         users, examples = scorers.examples_of(train, self.encode)
         halves = _halves(heads, {row.user_id for row in judged})
@@ -149,6 +152,12 @@ class ValidatedLearner:
         with progress.bar(f"{label}: personalising") as advance:
             headed, curve = scorers.personalise_each(pooled, config, rows, epochs=wanted, progress=advance)
         return by_epochs | headed, curve
+
+
+def untaught(name: str) -> str:
+    """That a scorer has learned nothing, and why, in a sentence without a full stop."""
+    nothing = "no records to try" if name == "reranker" else "no questions with answers of different quality"
+    return f"the {name} learned nothing, since training users have {nothing}: everything stays in its order"
 
 
 def chosen_qualities(scorer: scorers.TrainedScorer, judged: Sequence[Row]) -> list[float]:

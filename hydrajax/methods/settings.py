@@ -8,7 +8,7 @@ import tyro
 
 from hydrajax import retrieval
 from hydrajax.prompting import contract, registry
-from hydrajax.types import check_least
+from hydrajax.types import check_least, check_types
 
 _SHORT = tyro.conf.arg(prefix_name=False)  # --strategies instead of --settings.strategies on the command line
 
@@ -35,9 +35,9 @@ class Settings:
         `feedback`: one adapter for both, from what users said of answers that they were shown, without any call.
       styles: instructions that are put under the question in turn, one a sample, so that candidates differ in more
         than chance; the greedy answer has none.
-      surface: whether the adapter also reads surface features of a candidate (`methods.surface`); not in the paper.
+      surface: whether the adapter also reads what shows of a candidate (its length, its signs); not in the paper.
       prompts: how prompts are built.
-      strategies: prompt strategies whose answers are candidates side by side (`methods.union`), apart or joined by
+      strategies: prompt strategies whose answers are candidates side by side (the union), apart or joined by
         commas; each is compared by itself too, with the user's records and with another user's. None: no union.
       candidates: how many candidates of the LLM the union has, spread over its strategies.
       cross_user: whether strategies may look at other users' records; without, those that compare users are left out.
@@ -64,6 +64,7 @@ class Settings:
     derangements: int = 10
 
     def __post_init__(self):
+        check_types(self)
         object.__setattr__(self, "strategies", registry.apart(self.strategies))
         check_least(self, retrieved=1, samples=1, candidates=1, derangements=1, temperature=0)
         check_least(self, pseudo_queries=0, trial_queries=0, label_queries=1)

@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from hydrajax.data import tasks
-from hydrajax.methods import hydra
+from hydrajax.methods import hydra, scorers
 from hydrajax.methods.answers import Answer
 from hydrajax.runs import folder, load, saved, workbench
 from hydrajax.runs.machine import Machine
@@ -20,11 +20,13 @@ class Explained(Answer):
       prediction: the answer, normalised.
       personal: whether the user has a head; otherwise the pooled head chose.
       known: whether the user is in the run's data.
+      taught: whether the run's adapter has learned anything; otherwise the first candidate is taken.
     """
 
     prediction: str
     personal: bool
     known: bool
+    taught: bool
 
 
 def answer(
@@ -65,6 +67,7 @@ def answer(
         prediction=data.task.normalise(answered.text),
         personal=user_id in getattr(system.adapter, "user_rows", {}),
         known=known,
+        taught=not isinstance(system.adapter, scorers.Untrained),
     )
 
 

@@ -16,7 +16,7 @@ from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.training import config as fit_config
-from hydrajax.types import check_least
+from hydrajax.types import check_least, check_types
 
 C = TypeVar("C", bound="Configuration")
 Preset = Literal["auto", "small", "default", "paper", "demo"]
@@ -59,13 +59,14 @@ class Configuration:
 
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
-    `package.module:NAME` (an LLM of your own: `hydrajax/llm/connect.py`), or `scripted` (tests only)."""
+    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (tests only)."""
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     seed: int = 0
     """Of every draw and initialisation. Stored answers of the LLM are shared by all seeds."""
 
     def __post_init__(self):
+        check_types(self)
         check_least(self, seed=0)
 
     @property

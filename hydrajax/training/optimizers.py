@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt16, UInt32
 
@@ -43,8 +44,9 @@ def adamw(
       moments: "float32", or "bfloat16": half of their memory, rounded at random; see `bits`.
 
     Raises:
-      DataError: moments of another type.
+      DataError: moments of another type, or a number out of its range; of traced numbers nothing is known.
     """
+    _check(learning_rate=learning_rate, weight_decay=weight_decay, clip=clip, total=0.0 if total is None else total)
     return optax.chain(
         _clip_by_norm(clip),
         _scale_by_adam(_kept_as(moments)),
@@ -102,6 +104,12 @@ def value(x: Float[Array, "*n"] | UInt16[Array, "*n"]) -> Float[Array, "*n"]:
     if x.dtype != jnp.uint16:
         return x
     return jax.lax.bitcast_convert_type(x.astype(jnp.uint32) << 16, jnp.float32)
+
+
+def _check(**values: Scalar) -> None:
+    for name, value in values.items():
+        if not isinstance(value, jax.core.Tracer) and not (np.isfinite(value) and value >= 0):
+            raise DataError(f"{name} is {value}, expected a finite number of 0 or more")
 
 
 def _clip_by_norm(largest: float) -> optax.GradientTransformation:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pathlib
+import re
 import signal
 import sys
 
@@ -189,6 +190,23 @@ def test_what_cannot_be_run_is_refused(data, capfd, arguments, words):
     said = refused(lamp(data, *arguments), capfd)
     for word in words:
         assert word in " ".join(said.split()), said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["foo"], "unknown command 'foo', expected one of run, report, answer, sample, store, user-models"),
+        (["run", "foo"], "unknown kind of run 'foo', expected one of demo, lamp, custom, hyperalign"),
+        (
+            ["run", "lamp", "--task", "LaMP_3", "--settings.shown", "0"],
+            "shown is (0,), expected numbers from 1 to retrieved (5)",
+        ),
+        (["run", "lamp", "--task", "LaMP_3", "--seed", "-1"], "seed is -1, expected at least 0"),
+        (["run", "demo", "--scorer.family", "nowhere.py"], "head family 'nowhere.py': nowhere.py does not exist"),
+    ],
+)
+def test_a_setting_is_refused_in_one_plain_sentence(arguments, sentence, capfd):
+    assert refused(arguments, capfd) == f"hydrajax: {sentence}\n"
 
 
 def test_a_missing_option_is_asked_for(tmp_path, capfd):
@@ -429,6 +447,19 @@ def test_help_lists_what_there_is_to_choose_from_with_a_line_each(capfd):
     assert all(f"`{loss}`" in out for loss in losses.LOSSES)
     assert all(f"`{preset}`" in out for preset in ("auto", "small", "default", "paper"))
     assert "hypotheses: " in (own := help_of(capfd, "run", "hyperalign")) and "head families" not in own
+
+
+def test_all_kinds_together_list_what_there_is_to_choose_from_once(capfd):
+    out = help_of(capfd, "run")
+    for name in (*registry.names(), *families.names(), *retrieval.names()):
+        assert sum(line.strip("│ ").startswith(f"{name}: ") for line in out.splitlines()) == 1, name
+
+
+@pytest.mark.parametrize("kind", config_lib.KINDS)
+def test_help_is_written_for_users(kind, capfd):
+    out = help_of(capfd, "run", kind)
+    assert not re.search(r"hydrajax/\w+|`[a-z_]+\.[A-Za-z_.]+(\(\))?`|LOSSES", out.replace("`FILE.py", ""))
+    assert kind == "hyperalign" or "{chat,one_prompt}" in out
 
 
 def test_a_subcommands_help_is_its_own(capfd):

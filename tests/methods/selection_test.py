@@ -134,10 +134,12 @@ def test_without_rows_of_new_users_only_the_pooled_head_is_tried(fake_fits, vali
     assert {name for name, *_ in calls} == {"pretrain"}
 
 
-def test_without_a_row_to_learn_from_nothing_is_trained(fake_fits, validated):
+def test_without_a_row_to_learn_from_nothing_is_trained(fake_fits, validated, caplog):
+    caplog.set_level("INFO")
     calls = fake_fits({})
     learns = validated()
     assert isinstance(learns.fit("adapter", train=[], heads=HEADS, judged=JUDGED), scorers.Untrained)
+    assert "the adapter learned nothing, since training users have no questions with" in caplog.text
     assert calls == [] and learns.choices == {}
 
 
