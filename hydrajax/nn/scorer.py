@@ -2,8 +2,9 @@
 
     score_u(pair, extras) = head_u(([z; extras] - mean) / scale),    z = base(pair)
 
-The features of a frozen encoder have an offset common to all texts and scales that differ by dimension; they are
-standardised with statistics of the training users, which belong to what was fitted and are never fitted again.
+The features of a frozen encoder have an offset common to all texts; inputs are centred, and features divided by one
+number, with statistics of the training users, which belong to what was fitted and are never fitted again. What is
+larger among the features, and the size of the extras, is as whoever made them meant it.
 """
 
 import dataclasses
@@ -18,8 +19,6 @@ from jaxtyping import Array, Float
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.types import DataError
-
-CLIP = 5.0  # standard deviations; an extra that was rare in training must not shout when it occurs
 
 
 @flax.struct.dataclass
@@ -48,25 +47,36 @@ class Scorer:
 
 
 def fit_normaliser(x: Float[np.ndarray, "N D"], extras: Float[np.ndarray, "N X"]) -> Normaliser:
-    """Mean and standard deviation of every input; 1 in place of a deviation of 0 (a source that never varied)."""
+    """Means of the inputs, and the root mean square of the features' deviations from theirs; 1 of the extras.
+
+    An extra that never varies keeps its value, as an intercept of one's own must: its mean is 0.
+    """
     joined = np.concatenate([x, extras], axis=1).astype(np.float64)
-    if not len(joined):
-        return Normaliser(mean=np.zeros(joined.shape[1], np.float32), scale=np.ones(joined.shape[1], np.float32))
-    scale = joined.std(axis=0)
-    scale = np.where(scale > 1e-6, scale, 1.0)
-    return Normaliser(mean=joined.mean(axis=0).astype(np.float32), scale=scale.astype(np.float32))
+    mean, scale = np.zeros(joined.shape[1]), np.ones(joined.shape[1])
+    features = x.shape[1]
+    if len(joined):
+        deviation = joined.std(axis=0)
+        mean = np.where((np.arange(len(mean)) < features) | (deviation > 0), joined.mean(axis=0), 0.0)
+        size = np.sqrt(np.mean(deviation[:features] ** 2)) if features else 0.0
+        scale[:features] = size if size > 1e-6 else 1.0
+    return Normaliser(mean=mean.astype(np.float32), scale=scale.astype(np.float32))
+
+
+def unchanged(dims: heads.Dims) -> Normaliser:
+    """The normaliser that leaves inputs as they are."""
+    return Normaliser(mean=np.zeros(dims.inputs, np.float32), scale=np.ones(dims.inputs, np.float32))
 
 
 def inputs(
     normaliser: Normaliser | None, z: Float[Array, "*n D"], extras: Float[Array, "*n X"]
 ) -> Float[Array, "*n I"]:
-    """Inputs of the heads, standardised, at most `CLIP` deviations from the mean; without a normaliser as they are."""
+    """Inputs of the heads, (joined - mean) / scale; without a normaliser as they are."""
     joined = jnp.concatenate([z, extras], axis=-1)
     if normaliser is None:
         return joined
     shape = (1,) * (joined.ndim - 1) + (-1,)
     mean, scale = jnp.reshape(normaliser.mean, shape), jnp.reshape(normaliser.scale, shape)
-    return jnp.clip((joined - mean) / scale, -CLIP, CLIP)
+    return (joined - mean) / scale
 
 
 def base_features(scorer: Scorer, base: Any, x: Any, *, key: Array | None = None) -> Float[Array, "*n D"]:

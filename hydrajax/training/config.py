@@ -14,13 +14,29 @@ LOSSES = ("cross_entropy", "pairwise", "regression", "listwise", "ordinal")  # t
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What `pretrain` chooses where `FitConfig` has None; here as it is with too few users to choose."""
+
+    epochs: int = 8
+    learning_rate: float = 1e-3
+    prior_strength: float = 10.0
+    offset_strength: float = 6.0
+    pooled_epochs: int = 4
+    pooled_learning_rate: float = 1e-3
+    pooled_ridge: float = 1.0
+
+
+CHOSEN = dataclasses.asdict(Numbers())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How a scorer is fitted.
+    """How a scorer is fitted. Numbers that are None are chosen by `pretrain` on training users, see `choosing`.
 
     Attributes:
       family: of the heads, by name, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
       loss: what is minimised: cross_entropy, pairwise, regression or listwise.
-      epochs: passes over a user's examples.
+      epochs: passes over a user's examples; 0 leaves everybody the pooled head.
       learning_rate: of the heads, constant in personalisation; times the factor of a family that has one.
       weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
       dropout: in the heads that have it.
@@ -31,38 +47,51 @@ class FitConfig:
       pooled_epochs: passes over all users' examples for the pooled head.
       pooled_learning_rate: of the pooled head and of shared parameters, falls to 0 in a line.
       prior_strength: of the Gaussian prior around the pooled head, worth so many examples; convex families need one.
+      offset_strength: of the prior of intercepts and of what is added for an extra, where `scaled`.
       pooled_ridge: the same around 0 for the pooled head of a convex family.
       train_base: the base learns too; examples then hold tokens.
-      base_learning_rate: of the base (HYDRA: 2e-5).
+      base_learning_rate: of the base, falls to 0 in a line.
+      base_epochs: passes over the examples while the base learns.
       fit_bank: training users get heads of their own as well, which new users do not need on frozen features.
       moments: type of the moments that AdamW keeps of heads; bfloat16 takes half of the memory.
+      scaled: the prior and the steps of each parameter are in units of the family's `scale`, so that intercepts move;
+        else the same for all of them, as HYDRA has it.
+      standardise: features are centred and divided by one number, extras centred; else all are taken as they are.
       seed: of every initialisation, order and dropout.
     """
 
     family: str = "mlp"
     loss: str = "cross_entropy"
-    epochs: int = 8
-    learning_rate: float = 3e-4
+    epochs: int | None = None
+    learning_rate: float | None = None
     weight_decay: float = 0.01
     dropout: float = 0.1
     batch_examples: int = 32
     users_per_batch: int = 64
     init: Literal["pooled", "fresh"] = "pooled"
-    pooled_epochs: int = 8
-    pooled_learning_rate: float = 1e-3
-    prior_strength: float = 10.0
-    pooled_ridge: float = 30.0
+    pooled_epochs: int | None = None
+    pooled_learning_rate: float | None = None
+    prior_strength: float | None = None
+    offset_strength: float | None = None
+    pooled_ridge: float | None = None
     train_base: bool = False
     base_learning_rate: float = 2e-5
+    base_epochs: int = 2
     fit_bank: bool = True
     moments: Literal["float32", "bfloat16"] = "float32"
+    scaled: bool = True
+    standardise: bool = True
     seed: int = 0
 
 
 # Settings by how their names end: whether they are whole numbers, which ones fit, and that in words.
 _RANGES: tuple[tuple[tuple[str, ...], tuple[bool, Callable[[Any], bool], str]], ...] = (
     (("seed",), (True, lambda value: 0 <= value < 2**31, "a whole number, 0 or more")),
-    (("epochs", "batch_examples", "users_per_batch"), (True, lambda value: value >= 1, "1 or more")),
+    (
+        ("pooled_epochs", "base_epochs", "batch_examples", "users_per_batch"),
+        (True, lambda value: value >= 1, "1 or more"),
+    ),
+    (("epochs",), (True, lambda value: value >= 0, "0 or more")),
     (("learning_rate",), (False, lambda value: 0 < value < LARGEST_RATE, f"more than 0 and less than {LARGEST_RATE}")),
     (("dropout",), (False, lambda value: 0 <= value < 1, "0 or more and less than 1")),
     (("",), (False, lambda value: 0 <= value < math.inf, "a finite number of 0 or more")),
@@ -80,7 +109,8 @@ def check(config: FitConfig) -> None:
         if getattr(config, name) not in names:
             raise DataError(f"{name} is {getattr(config, name)!r}, expected one of {', '.join(names)}")
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    check_numbers(**{name: value for name, value in values.items() if type(getattr(FitConfig, name)) in (int, float)})
+    numbers_ = {name for name in values if type(getattr(FitConfig, name)) in (int, float)} | {*CHOSEN}
+    check_numbers(**{name: values[name] for name in values if name in numbers_ and values[name] is not None})
     plain, settings = families.parse(config.family)
     # The plain name of a family needs no look into its file, which imports JAX; nor does a name that there is not.
     if settings or plain not in families.names():
@@ -88,6 +118,18 @@ def check(config: FitConfig) -> None:
         from hydrajax.nn import heads
 
         heads.get(config.family)
+
+
+def resolved(config: FitConfig, **chosen: Any) -> FitConfig:
+    """The configuration with numbers in the place of what is None: those chosen, else those of `CHOSEN`."""
+    known = CHOSEN | {name: value for name, value in chosen.items() if value is not None}
+    return dataclasses.replace(config, **{name: known[name] for name in CHOSEN if getattr(config, name) is None})
+
+
+def numbers_of(config: FitConfig) -> Numbers:
+    """The numbers of a configuration in which nothing is left to choose."""
+    full = resolved(config)
+    return Numbers(**{name: getattr(full, name) for name in CHOSEN})
 
 
 def check_numbers(**values: Any) -> None:

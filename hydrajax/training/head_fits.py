@@ -43,12 +43,13 @@ CHECKED_AT_ONCE = 256  # users
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One setting of a fit; a convex family looks at `prior_strength` alone.
+    """One setting of a fit; a convex family looks at the strengths of priors alone.
 
     Attributes:
       learning_rate: of AdamW; times the family's own factor where it has one.
       weight_decay: of AdamW, decoupled.
       prior_strength: of the Gaussian prior, worth so many examples.
+      offset_strength: of the prior of intercepts and of what is added for a label.
       dropout: in families that have it; None: the family's own.
       seed: of initialisations, orders and dropout.
     """
@@ -56,6 +57,7 @@ class Setting:
     learning_rate: float = 3e-4
     weight_decay: float = 0.01
     prior_strength: float = 10.0
+    offset_strength: float = 1.0
     dropout: float | None = None
     seed: int = 0
 
@@ -64,7 +66,8 @@ class Setting:
 class Problem:
     """What is fitted, all that does not learn, and what settings have in common.
 
-    A head minimises its mean loss plus prior_strength / (2 n) |head - anchor|^2, n = the user's examples.
+    A head minimises its mean loss plus 1 / (2 n) sum_j strength_j ((head_j - anchor_j) / scale_j)^2,
+    n = the user's examples.
 
     Attributes:
       family: of the heads.
@@ -81,6 +84,8 @@ class Problem:
       batch_examples: most examples of a mini-batch.
       decays: the learning rate falls to 0 over the fit.
       moments: type of AdamW's moments.
+      margin: float32 [N], added to the examples' scores; None: 0.
+      scaled: whether `units` are those of the family; else all scales are 1, and offsets have the prior of weights.
 
     Convex families look at none of the last four but for the 0 in `epochs`.
     """
@@ -98,6 +103,8 @@ class Problem:
     batch_examples: int
     decays: bool = False
     moments: str = "float32"
+    margin: np.ndarray | None = None
+    scaled: bool = True
 
     @property
     def dims(self) -> heads.Dims:
@@ -107,6 +114,11 @@ class Problem:
     def template(self) -> heads.User:
         """Shapes of one head."""
         return heads.user_shapes(self.family, self.dims)
+
+    @property
+    def units(self) -> heads.Units:
+        """In what heads are fitted."""
+        return heads.units(self.family, self.dims, scaled=self.scaled)
 
 
 def fit_heads(
@@ -128,6 +140,7 @@ def fit_heads(
     learning_rate: float = 3e-4,
     weight_decay: float = 0.01,
     prior_strength: float = 10.0,
+    offset_strength: float = 1.0,
     batch_examples: int = 32,
     seed: int = 0,
     progress: Progress | None = None,
@@ -136,14 +149,16 @@ def fit_heads(
 
     Each user's whole fit (all epochs, all mini-batches) is one loop inside one compiled program. Head u minimises
 
-        mean loss of u's examples + prior_strength / (2 n_u) |head - start|^2
+        mean loss of u's examples + 1 / (2 n_u) sum_j strength_j ((head_j - start_j) / scale_j)^2
 
-    by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex; `epochs`,
-    `learning_rate`, `weight_decay`, `batch_examples` and `seed` then mean nothing. The result is a function of the
-    arguments; a user's head does not depend on who else is fitted, nor on the order of users (see `user_keys`). In what
-    order a user's own examples come does matter to families that are fitted by gradient steps: mini-batches are drawn
-    from it. Features of unlike sizes, or far from 1, should be standardised (`scorer.fit_normaliser`): the defaults are
-    for such inputs, and float32 cannot tell small features beside very large ones.
+    with the family's scale of each parameter and strength_j = offset_strength of offsets, prior_strength of all others
+    (`heads.Units`), by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex;
+    `epochs`, `learning_rate`, `weight_decay`, `batch_examples` and `seed` then mean nothing. The result is a
+    function of the arguments; a user's head does not depend on who else is fitted, nor on the order of users (see
+    `user_keys`). In what order a user's own examples come does matter to families that are fitted by gradient
+    steps: mini-batches are drawn from it. Features of unlike sizes, or far from 1, should be standardised
+    (`scorer.fit_normaliser`): the defaults are for such inputs, and float32 cannot tell small features beside very
+    large ones.
 
     Args:
       family: a name of `families.names()`, with its settings behind a colon, or a family that stores parameters.
@@ -165,6 +180,7 @@ def fit_heads(
       learning_rate: of AdamW; times the family's own factor where it has one.
       weight_decay: of AdamW, decoupled.
       prior_strength: of the Gaussian prior, worth so many examples; convex families need one.
+      offset_strength: of the prior of intercepts and of what is added for an extra.
       batch_examples: most examples in an update (a whole pool may be more).
       seed: of initialisations, orders and dropout.
       progress: called with (users done, users).
@@ -185,7 +201,13 @@ def fit_heads(
         score=label if score is None else score,
         pool=user if pool is None else pool,
     )
-    setting = Setting(learning_rate=learning_rate, weight_decay=weight_decay, prior_strength=prior_strength, seed=seed)
+    setting = Setting(
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        prior_strength=prior_strength,
+        offset_strength=offset_strength,
+        seed=seed,
+    )
     fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples)
     users = _fitted("", family, examples, [setting], num_users, *fixed, over=None, progress=progress)
     return jax.tree.map(lambda leaf: leaf[0], users)
@@ -296,7 +318,7 @@ def solve(
         for n in snapshots
     }
     curve, done = np.zeros((*grid.shape, 0, 2), np.float32), 0
-    rates = _rates(problem.family, settings, grid)
+    rates = _rates(problem, settings, grid)
     user_bytes = 4 * grid.size * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(zeros))
     group = rows.users_in_call(num_users, user_bytes, group)
     fits = (_exact if convex else _gradient)(problem, rates, (anchor, fallback), seeds, snapshots, parallel, over)
@@ -375,10 +397,20 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterato
     total = max(1, int((orders[0].stop - orders[0].start).sum(axis=0).max(initial=0))) if problem.decays else np.inf
     fresh = problem.anchor is None
     run = programs.gradient(problem.family, problem.dims, problem.loss, fresh, problem.moments, parallel, over)
-    table = programs.Table.of(examples, problem.keys, orders)
+    table = programs.Table.of(examples, problem.keys, orders, problem.margin)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
-    arguments = (problem.normaliser, problem.shared, *ends, table, rates, keys, bounds, jnp.float32(total))
+    arguments = (
+        problem.normaliser,
+        problem.shared,
+        problem.units,
+        *ends,
+        table,
+        rates,
+        keys,
+        bounds,
+        jnp.float32(total),
+    )
     yield functools.partial(run, *arguments), np.arange(problem.num_users, dtype=np.int32)
 
 
@@ -400,8 +432,8 @@ def _exact(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_
             whole_pools=problem.loss in losses.WITHIN_POOL,
         )
         run = programs.exact(family, problem.loss, limit is not None, over)
-        table = programs.Table.of(examples, problem.keys, [order])
-        yield functools.partial(run, problem.normaliser, problem.shared, *ends, table, rates), users
+        table = programs.Table.of(examples, problem.keys, [order], problem.margin)
+        yield functools.partial(run, problem.normaliser, problem.shared, problem.units, *ends, table, rates), users
 
 
 def _computed(fits: Iterable[_Fit], group: int) -> Iterator[tuple[np.ndarray, Any]]:
@@ -435,16 +467,17 @@ def _put(out: np.ndarray, users: np.ndarray, new: np.ndarray) -> None:
     out[users] = new
 
 
-def _rates(family: heads.Family, settings: Sequence[Setting], grid: np.ndarray) -> programs.Rates:
+def _rates(problem: Problem, settings: Sequence[Setting], grid: np.ndarray) -> programs.Rates:
     """Rates with leaves [K, R]; dropout is traced only where it is given."""
 
     def column(name: str, factor: float = 1.0) -> jax.Array:
         return jnp.asarray(np.array([getattr(setting, name) * factor for setting in settings], np.float32)[grid])
 
     return programs.Rates(
-        learning_rate=column("learning_rate", heads.rate(family)),
+        learning_rate=column("learning_rate", heads.rate(problem.family, problem.units.scale)),
         weight_decay=column("weight_decay"),
         prior_strength=column("prior_strength"),
+        offset_strength=column("offset_strength" if problem.scaled else "prior_strength"),
         dropout=None if settings[0].dropout is None else column("dropout"),
     )
 
@@ -485,7 +518,7 @@ def _fitted(
     needed = heads.shared_shapes(family, dims)
     held = {leaf: value for leaf, value in checks.leaves(problem.shared).items() if leaf in checks.leaves(needed)}
     _check_parameters(held, needed, f"shared of {name}")
-    _check_settings(family, settings, where)
+    _check_settings(family, dims, settings, where)
     found, _ = solve(problem, settings, over=over, parallel=rows.users_in_parallel(), progress=progress)
     for i in range(len(settings)):
         _check_heads(family, jax.tree.map(lambda leaf: leaf[i], found[epochs]), where.format(i))  # noqa: B023
@@ -500,8 +533,8 @@ def _check_parameters(given: Mapping[str, Any], needed: Any, what: str) -> None:
     checks.check_finite(floats, what)
 
 
-def _check_settings(family: heads.Family, settings: Sequence[Any], where: str) -> None:
-    factor = heads.rate(family)
+def _check_settings(family: heads.Family, dims: heads.Dims, settings: Sequence[Any], where: str) -> None:
+    factor = heads.rate(family, heads.units(family, dims).scale)
     for number, setting in enumerate(settings):
         if not isinstance(setting, Setting):
             raise DataError(f"setting {number} of the sweep is {setting!r}, expected a Setting")

@@ -30,12 +30,14 @@ class Targets:
       score: float32, graded quality; only its order or its deviation inside the pool is used.
       pool: int32, the pool's number.
       mask: bool, true = a real example.
+      margin: float32, added to the scores: what is known of an example from elsewhere; None: 0.
     """
 
     label: Any
     score: Any
     pool: Any
     mask: Any
+    margin: Any = None
 
 
 def cross_entropy(s: Float[Array, " E"], targets: Targets) -> Weighted:
@@ -43,7 +45,7 @@ def cross_entropy(s: Float[Array, " E"], targets: Targets) -> Weighted:
 
     Equal to the cross-entropy of a softmax over two logits whose difference is s (HYDRA, arXiv 2406.02888).
     """
-    s = s.astype(jnp.float32)
+    s = _known(s, targets)
     each = jax.nn.softplus(s) - targets.label * s
     return _sum(each, targets.mask), jnp.sum(targets.mask, dtype=jnp.float32)
 
@@ -53,7 +55,7 @@ def pairwise(s: Float[Array, " E"], targets: Targets) -> Weighted:
 
     Bradley and Terry (Biometrika 1952). Pools without any difference hold no pair.
     """
-    s = s.astype(jnp.float32)
+    s = _known(s, targets)
     wins = _same_pool(targets) & (targets.score[:, None] > targets.score[None, :])
     each = jax.nn.softplus(s[None, :] - s[:, None])
     return _sum(each, wins), jnp.sum(wins, dtype=jnp.float32)
@@ -64,7 +66,7 @@ def regression(s: Float[Array, " E"], targets: Targets) -> Weighted:
 
     Pools without any difference are dropped: they say nothing about the order of their candidates.
     """
-    s = s.astype(jnp.float32)
+    s = _known(s, targets)
     same = _same_pool(targets)
     keep = jnp.any(same & (targets.score[:, None] != targets.score[None, :]), axis=1)
     size = jnp.maximum(jnp.sum(same, axis=1, dtype=jnp.float32), 1.0)
@@ -81,7 +83,7 @@ def listwise(s: Float[Array, " E"], targets: Targets) -> Weighted:
     Where several candidates of a pool have the highest score, each counts its share; weight = pools. Pools without any
     difference are dropped. McFadden, Conditional logit analysis of qualitative choice behavior, 1974.
     """
-    s = s.astype(jnp.float32)
+    s = _known(s, targets)
     same = _same_pool(targets)
     score = targets.score[None, :]
     differs = jnp.any(same & (targets.score[:, None] != score), axis=1)
@@ -176,6 +178,11 @@ def _encoded(
     (by_first, by_second), penalties = jax.vmap(by)(jnp.stack([~second, second]), seen, keys[:2])
     total, weight = loss(jnp.where(second, by_first, by_second), targets)
     return total + weight * jnp.mean(penalties), weight
+
+
+def _known(s: Float[Array, " E"], targets: Targets) -> Float[Array, " E"]:
+    s = s.astype(jnp.float32)
+    return s if targets.margin is None else s + targets.margin
 
 
 def _same_pool(targets: Targets) -> Bool[Array, "E E"]:

@@ -20,8 +20,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jax import flatten_util
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
 from hydrajax.nn import heads
 from hydrajax.training import losses
@@ -130,8 +131,12 @@ def minimise(
 
 
 def few(
-    loss: losses.Loss, design: heads.User, targets: losses.Targets, anchor: heads.User
-) -> Callable[[Float[Array, ""]], tuple[heads.User, Float[Array, "2 2"], Float[Array, ""]]]:
+    loss: losses.Loss,
+    design: heads.User,
+    targets: losses.Targets,
+    anchor: heads.User,
+    full_strength: Float[Array, ""],
+) -> tuple[heads.User, Float[Array, "2 2"], Float[Array, ""]]:
     """`minimise` for a user with few examples, all in one chunk.
 
     With u = anchor + Phi' a and K = Phi Phi', scores are s = Phi anchor + K a and f's gradient is Phi' (l'(s) +
@@ -142,10 +147,10 @@ def few(
       design: of the examples, a user-shaped tree of [E, ...].
       targets: of the examples.
       anchor: centre of the prior, and first guess.
+      full_strength: of the prior.
 
     Returns:
-      strength -> what `minimise` returns. What does not depend on the strength is computed once, also where the
-      function is mapped or vmapped over strengths.
+      what `minimise` returns.
     """
     centre, unravel = flatten_util.ravel_pytree(anchor)
     phi = jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(design)
@@ -162,32 +167,46 @@ def few(
 
     slope_of = jax.grad(of_scores)
 
-    def solve(full_strength):
-        strength = full_strength / unit**2
+    strength = full_strength / unit**2
 
-        def objective(point):
-            a, ka = point
-            return of_scores(s0 + ka) + 0.5 * strength * jnp.dot(a, ka)
+    def objective(point):
+        a, ka = point
+        return of_scores(s0 + ka) + 0.5 * strength * jnp.dot(a, ka)
 
-        def towards(point):
-            a, ka = point
-            gradient = slope_of(s0 + ka) + strength * a
+    def towards(point):
+        a, ka = point
+        gradient = slope_of(s0 + ka) + strength * a
 
-            def times(b, kb):
-                return jax.jvp(slope_of, (s0 + ka,), (kb,))[1] + strength * b
+        def times(b, kb):
+            return jax.jvp(slope_of, (s0 + ka,), (kb,))[1] + strength * b
 
-            direction, k_direction, k_gradient = _conjugate_gradients(times, kernel, gradient)
-            return (direction, k_direction), jnp.dot(direction, k_gradient)
+        direction, k_direction, k_gradient = _conjugate_gradients(times, kernel, gradient)
+        return (direction, k_direction), jnp.dot(direction, k_gradient)
 
-        zero = jnp.zeros_like(s0)
-        a, _ = _descend(objective, towards, (zero, zero), jnp.any(targets.mask))
-        found = centre + a @ phi / unit
-        s = whole @ found
-        gradient = slope_of(s) @ whole + full_strength * (found - centre)
-        curve = jnp.stack([jnp.stack(loss(each, targets)) for each in (s0, s)])
-        return unravel(found), curve, _left(gradient, squares, full_strength)
+    zero = jnp.zeros_like(s0)
+    a, _ = _descend(objective, towards, (zero, zero), jnp.any(targets.mask))
+    found = centre + a @ phi / unit
+    s = whole @ found
+    gradient = slope_of(s) @ whole + full_strength * (found - centre)
+    curve = jnp.stack([jnp.stack(loss(each, targets)) for each in (s0, s)])
+    return unravel(found), curve, _left(gradient, squares, full_strength)
 
-    return solve
+
+def intercepts(
+    s: Float[np.ndarray, " N"],
+    label: Float[np.ndarray, " N"],
+    user: Integer[np.ndarray, " N"],
+    num_users: int,
+    strength: float = 1.0,
+) -> Float[np.ndarray, " U"]:
+    """What to add to each user's scores under the cross-entropy, with a Gaussian prior around 0."""
+    b = np.zeros(num_users)
+    for _ in range(ITERATIONS):
+        p = scipy.special.expit(s + b[user])
+        slope = np.bincount(user, p - label, num_users) + strength * b
+        # A step of at most 1: far from the minimum the curvature tells nothing.
+        b -= np.clip(slope / (np.bincount(user, p * (1.0 - p), num_users) + strength), -1.0, 1.0)
+    return b.astype(np.float32)
 
 
 def check_converged(users: np.ndarray, curve: np.ndarray, left: np.ndarray) -> None:

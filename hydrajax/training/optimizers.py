@@ -63,8 +63,12 @@ def update_head(
     grad: heads.User,
     weight: Float[Array, ""],
     pull: Float[Array, ""],
+    *,
+    units: heads.Units,
 ) -> tuple[heads.User, Any]:
-    """One user's head and optimizer state after one update: along grad / weight + pull (head - anchor).
+    """One user's head and optimizer state after one update, in units of v = (head - anchor) / scale.
+
+    The gradient that the optimizer sees is scale grad / weight + pull v, where pull is times `units.prior`.
 
     Args:
       head_tx: optimizer of one head.
@@ -74,13 +78,14 @@ def update_head(
       grad: of the summed loss of the user's examples.
       weight: of that sum.
       pull: strength of the Gaussian prior.
+      units: of `heads.units`.
     """
-    away = jax.tree.map(lambda p, a: p - a, user, anchor)
-    scale = 1.0 / jnp.maximum(weight, 1.0)  # a division for each parameter would cost as much as Adam's
-    mean = jax.tree.map(lambda g, d: g * scale + pull * d, grad, away)
+    away = jax.tree.map(lambda p, a, s: (p - a) * (1.0 / s), user, anchor, units.scale)
+    share = 1.0 / jnp.maximum(weight, 1.0)  # a division for each parameter would cost as much as Adam's
+    mean = jax.tree.map(lambda g, d, s, p: g * (share * s) + (pull * p) * d, grad, away, units.scale, units.prior)
     # Decay sees the distance from the anchor in place of the parameters: it shrinks towards the anchor, not to 0.
     updates, new_opt = update(head_tx, mean, opt, away)
-    return optax.apply_updates(user, updates), new_opt
+    return optax.apply_updates(user, jax.tree.map(jnp.multiply, updates, units.scale)), new_opt
 
 
 def bits(x: Float[Array, "*n"], noise: UInt32[Array, "*n"]) -> UInt16[Array, "*n"]:

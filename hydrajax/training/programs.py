@@ -64,7 +64,11 @@ class Table:
 
     @classmethod
     def of(
-        cls, examples: examples_.Examples, keys: Integer[np.ndarray, " U"], orders: Sequence[examples_.Chunks]
+        cls,
+        examples: examples_.Examples,
+        keys: Integer[np.ndarray, " U"],
+        orders: Sequence[examples_.Chunks],
+        margin: Float[np.ndarray, " N"] | None = None,
     ) -> "Table":
         """The arrays, padded to few different shapes, so that fits of like size compile once."""
         n, users = (examples_.padded(len(array), least) for array, least in ((examples.user, EXAMPLES), (keys, USERS)))
@@ -86,6 +90,7 @@ class Table:
                 score=column(examples.score),
                 pool=column(examples.pool),
                 mask=column(np.ones(len(examples.user), bool)),
+                margin=None if margin is None else column(margin),
             ),
             count=jnp.asarray(np.bincount(examples.user, minlength=users).astype(np.float32)),
             key=jnp.asarray(examples_.pad(keys.astype(np.uint32), users)),
@@ -110,6 +115,7 @@ class Rates:
     learning_rate: Any
     weight_decay: Any
     prior_strength: Any
+    offset_strength: Any
     dropout: Any = None
 
 
@@ -135,19 +141,22 @@ def gradient(
       over: how settings are fitted; None: there is one.
 
     Returns:
-      run(normaliser, shared, anchor, fallback, table, rates, keys, bounds, total, rows) -> (heads, every leaf
-      [G, K, R, n, ...]; (loss sum, weight) float32 [G, K, R, epochs, 2]; None). `fallback` is the head of users of
-      whom nothing is learned, `keys` [K] are typed keys, `bounds` int32 [n, 2] the first epoch and the one behind the
-      last of each of n snapshots, `total` the updates over which the rate falls to 0, `rows` int32 [G] the users, -1 =
-      nobody.
+      run(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, total, rows) -> (heads, every leaf
+      [G, K, R, n, ...]; (loss sum, weight) float32 [G, K, R, epochs, 2]; None). `units` are those of `heads.units`,
+      `fallback` the head of users of whom nothing is learned, `keys` [K] are typed keys, `bounds` int32 [n, 2] the
+      first epoch and the one behind the last of each of n snapshots, `total` the updates over which the rate falls to
+      0, `rows` int32 [G] the users, -1 = nobody.
     """
     loss_fn = losses.get(loss)
 
-    def fit_by_gradient(normaliser, shared, anchor, fallback, table, rates, keys, bounds, total, rows):
+    def fit_by_gradient(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, total, rows):
         def fit_user(row, key, order, rates):
             used = family if rates.dropout is None else heads.at_dropout(family, rates.dropout)
             here = jnp.maximum(row, 0)
             pull = rates.prior_strength / jnp.maximum(table.count[here], 1.0)
+            # Without any prior there is none of offsets either.
+            offset_prior = rates.offset_strength / jnp.where(pull > 0, rates.prior_strength, 1.0)
+            of_user = units.replace(offset_prior=offset_prior)
             turn = order if table.start.shape[0] > 1 else 0
             starts = table.start[turn, :, here]
             # A row of -1 fills the group up: nobody, so no chunk.
@@ -164,7 +173,7 @@ def gradient(
                 x, targets = table.chunk(normaliser, order, index)
                 key = jax.random.fold_in(dropout, number)
                 (value, weight), grad = jax.value_and_grad(summed, has_aux=True)(user, x, targets, key)
-                new = optimizers.update_head(head_tx, anchor, user, opt, grad, weight, pull)
+                new = optimizers.update_head(head_tx, anchor, user, opt, grad, weight, pull, units=of_user)
                 user, opt = jax.tree.map(lambda a, b: jnp.where(weight > 0, a, b), new, (user, opt))
                 return user, opt, number + 1, loss_sum + value, weight_sum + weight
 
@@ -208,36 +217,42 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
       over: how settings are fitted; None: there is one.
 
     Returns:
-      run(normaliser, shared, anchor, fallback, table, rates, rows) -> (heads, every leaf [G, 1, R, 1, ...]; (loss sum,
-      weight) before and after, float32 [G, 1, R, 2, 2]; what is left to gain, float32 [G, 1, R]).
+      run(normaliser, shared, units, anchor, fallback, table, rates, rows) -> (heads, every leaf [G, 1, R, 1, ...];
+      (loss sum, weight) before and after, float32 [G, 1, R, 2, 2]; what is left to gain, float32 [G, 1, R]).
     """
     loss_fn = losses.get(loss)
 
-    def fit_by_newton(normaliser, shared, anchor, fallback, table, rates, rows):
+    def fit_by_newton(normaliser, shared, units, anchor, fallback, table, rates, rows):
         def fit_user(row):
             here = jnp.maximum(row, 0)
             start = table.start[0, 0, here]
             stop = jnp.where(row >= 0, table.stop[0, 0, here], start)
 
-            def chunk(index):
-                x, targets = table.chunk(normaliser, 0, index)
-                return jax.vmap(lambda one: family.design(shared, one))(x), targets
+            def finish(prior):
+                strength, offset_strength = prior
+                # Scores are those of the head in units of `scale` on inputs that are multiplied by it; in units that
+                # differ by the root of two priors' quotient, both priors are of one strength.
+                prior = units.replace(offset_prior=offset_strength / strength).prior
+                scale = jax.tree.map(lambda s, p: s * jax.lax.rsqrt(p), units.scale, prior)
+                centre = jax.tree.map(jnp.divide, anchor, scale)
 
-            if few:
-                design, targets = chunk(start)
-                targets = targets.replace(mask=targets.mask & (stop > start))
-                solve = newton.few(loss_fn, design, targets, anchor)
-            else:
+                def chunk(index):
+                    x, targets = table.chunk(normaliser, 0, index)
+                    design = jax.vmap(lambda one: family.design(shared, one))(x)
+                    return jax.tree.map(lambda leaf, s: leaf * s[None], design, scale), targets
 
-                def solve(strength):
-                    return newton.minimise(loss_fn, chunk, start, stop, anchor, strength)
-
-            def finish(strength):
-                user, curve, left = solve(strength)
+                if few:
+                    design, targets = chunk(start)
+                    targets = targets.replace(mask=targets.mask & (stop > start))
+                    scaled, curve, left = newton.few(loss_fn, design, targets, centre, strength)
+                else:
+                    scaled, curve, left = newton.minimise(loss_fn, chunk, start, stop, centre, strength)
+                user = jax.tree.map(jnp.multiply, scaled, scale)
                 empty = curve[1, 1] == 0
                 return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, fallback), curve, left
 
-            return jax.tree.map(lambda leaf: leaf[None], _spread(over, finish)(rates.prior_strength[0]))
+            priors = (rates.prior_strength[0], rates.offset_strength[0])
+            return jax.tree.map(lambda leaf: leaf[None], _spread(over, finish)(priors))
 
         return jax.lax.map(fit_user, rows)
 
@@ -301,6 +316,30 @@ def score(
     real = made.rows >= 0
     scores[made.rows[real]] = by_chunk[real]
     return scores
+
+
+def mean_loss(
+    loss: str, scores: Float[np.ndarray, " N"], examples: examples_.Examples, num_users: int
+) -> tuple[float, float]:
+    """(Summed loss of all users, its weight) of these scores."""
+    made = examples_.chunked(
+        examples.user, examples.pool, num_users, size=int(np.bincount(examples.user).max(initial=1))
+    )
+    size = examples_.padded(made.rows.shape[1])
+    take = np.pad(made.rows, ((0, 0), (0, size - made.rows.shape[1])), constant_values=-1)
+    columns = (scores, examples.label, examples.score, examples.pool)
+    s, label, score, pool = (column[np.maximum(take, 0)] for column in columns)
+    targets = losses.Targets(label=label, score=score, pool=pool, mask=take >= 0)
+    total, weight = _losses(loss)(s, targets)
+    return float(total), float(weight)
+
+
+@functools.lru_cache(maxsize=8)
+def _losses(loss: str) -> Any:
+    def summed(s, targets):
+        return jax.tree.map(jnp.sum, jax.vmap(losses.get(loss))(s, targets))
+
+    return jax.jit(summed)
 
 
 @functools.lru_cache(maxsize=64)

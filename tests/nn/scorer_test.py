@@ -13,21 +13,31 @@ def data(n=50):
     return x, np.stack([np.zeros(n), np.arange(n) == 0], axis=1).astype(np.float32)
 
 
-def test_inputs_are_standardised_and_extras_appended():
+def test_features_are_centred_and_divided_by_one_number_and_extras_appended():
     x, extras = data()
     got = scorer.inputs(scorer.fit_normaliser(x, extras), jnp.asarray(x), jnp.asarray(extras))
     assert got.shape == (50, 6)
     np.testing.assert_allclose(got[:, :4].mean(axis=0), 0, atol=1e-5)
-    np.testing.assert_allclose(got[:, :4].std(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(np.mean(got[:, :4].std(axis=0) ** 2), 1, rtol=1e-5)
 
 
-def test_an_extra_that_never_varied_is_not_divided_by_zero_and_a_rare_one_does_not_shout():
+def test_what_a_caller_scaled_stays_scaled():
     x, extras = data()
-    normaliser = scorer.fit_normaliser(x, extras)
-    new = extras + np.array([1, 0], np.float32)
-    got = scorer.inputs(normaliser, jnp.asarray(x), jnp.asarray(new))
-    np.testing.assert_array_equal(got[:, 4], 1.0)
-    assert 0 < float(got[0, 5]) <= scorer.CLIP < (1 - 1 / 50) / extras[:, 1].std()
+    times = np.array([0.1, 1, 1, 1], np.float32)
+    plain, scaled = (scorer.fit_normaliser(part, extras) for part in (x, x * times))
+    a = scorer.inputs(plain, jnp.asarray(x), jnp.asarray(extras))
+    b = scorer.inputs(scaled, jnp.asarray(x * times), jnp.asarray(extras))
+    np.testing.assert_allclose(b[:, 0] / b[:, 1], 0.1 * a[:, 0] / a[:, 1], rtol=1e-3)
+    c = scorer.inputs(scorer.fit_normaliser(x, 3 * extras), jnp.asarray(x), jnp.asarray(3 * extras))
+    np.testing.assert_allclose(c[:, 4:], 3 * a[:, 4:], rtol=1e-5)
+
+
+def test_a_constant_extra_keeps_its_value_and_one_that_varies_is_centred():
+    x, extras = data()
+    extras = np.column_stack([np.full(50, 2.0), extras]).astype(np.float32)
+    got = scorer.inputs(scorer.fit_normaliser(x, extras), jnp.asarray(x), jnp.asarray(extras))
+    np.testing.assert_array_equal(got[:, 4], 2.0)
+    np.testing.assert_allclose(got[:, 6], extras[:, 2] - 1 / 50, rtol=1e-5)
 
 
 def test_batches_of_any_rank_are_normalised_alike():

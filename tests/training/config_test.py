@@ -14,7 +14,7 @@ from hydrajax.types import DataError
         ({"batch_examples": 2.5}, "batch_examples is 2.5, expected a whole number"),
         ({"epochs": "3"}, "epochs is '3', expected a whole number"),
         ({"epochs": True}, "epochs is True"),
-        ({"epochs": 0}, "epochs is 0, expected 1 or more"),
+        ({"epochs": -1}, "epochs is -1, expected 0 or more"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast', expected a number"),
         ({"learning_rate": 1000}, "learning_rate is 1000, expected more than 0 and less than 1000"),
         ({"weight_decay": None}, "weight_decay is None, expected a number"),

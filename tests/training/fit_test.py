@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from hydrajax.nn import encode, scorer
+from hydrajax.nn import encode
 from hydrajax.training import fit, head_fits, programs
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
@@ -22,6 +22,7 @@ MLP = FitConfig(
     learning_rate=0.02,
     pooled_epochs=3,
     prior_strength=1.0,
+    offset_strength=1.0,
     batch_examples=16,
     dropout=0.0,
     fit_bank=False,
@@ -139,7 +140,7 @@ def _order(scores):
 
 
 def test_a_strong_prior_holds_heads_at_the_pooled_one(linear):
-    held = fit.personalise(dataclasses.replace(LINEAR, prior_strength=1e5), linear, NEW, U)
+    held = fit.personalise(dataclasses.replace(LINEAR, prior_strength=1e5, offset_strength=1e5), linear, NEW, U)
     np.testing.assert_allclose(held["w"], np.tile(linear.generic["w"], (U, 1)), atol=1e-2)
 
 
@@ -190,14 +191,21 @@ def test_scores_are_the_familys_on_normalised_inputs(linear):
     take = np.random.default_rng(1).integers(0, len(NEW.user), 100)
     got = fit.predict(linear, users, rows, NEW.x[take], NEW.extras[take])
     z = np.concatenate([NEW.x, NEW.extras], axis=1)[take]
-    z = np.clip((z - linear.normaliser.mean) / linear.normaliser.scale, -scorer.CLIP, scorer.CLIP)
+    z = (z - linear.normaliser.mean) / linear.normaliser.scale
     np.testing.assert_allclose(got, (z * users["w"][rows]).sum(axis=1) + users["b"][rows], atol=1e-4)
 
 
 def test_the_normaliser_is_the_training_users(linear):
     joined = np.concatenate([TRAIN.x, TRAIN.extras], axis=1)
     np.testing.assert_allclose(linear.normaliser.mean, joined.mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(linear.normaliser.scale, joined.std(axis=0), rtol=1e-4)
+    size = np.sqrt(np.mean(TRAIN.x.std(axis=0) ** 2))
+    np.testing.assert_allclose(linear.normaliser.scale, np.where(np.arange(D + X) < D, size, 1.0), rtol=1e-4)
+
+
+def test_inputs_are_left_alone_where_they_are_not_to_be_standardised():
+    fitted = fit.pretrain(dataclasses.replace(LINEAR, standardise=False), TRAIN, 5)
+    np.testing.assert_array_equal(fitted.normaliser.mean, 0.0)
+    np.testing.assert_array_equal(fitted.normaliser.scale, 1.0)
 
 
 def test_scores_repeat_and_dropout_is_off(mlp):
@@ -267,7 +275,7 @@ def test_a_trained_base_changes_resumes_exactly_and_serves_new_users(tiny_base, 
     [
         ({"family": "forest"}, "unknown head family 'forest', expected one of"),
         ({"loss": "hinge"}, "loss is 'hinge', expected one of"),
-        ({"epochs": 0}, "epochs is 0, expected 1 or more"),
+        ({"epochs": -1}, "epochs is -1, expected 0 or more"),
         ({"batch_examples": 0}, "batch_examples is 0, expected 1 or more"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, expected more than 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),

@@ -287,7 +287,7 @@ def test_what_has_no_dropout_or_no_heads_is_refused():
     with pytest.raises(DataError, match="over is 'foo', expected 'vmap', 'map' or None"):
         head_fits.sweep_heads("mlp", SWEPT, [head_fits.Setting()], num_users=4, over="foo")
     with pytest.raises(DataError, match="setting 1 of the sweep: the head of user . is not finite"):
-        settings = [head_fits.Setting(), head_fits.Setting(learning_rate=900.0, weight_decay=1e6)]
+        settings = [head_fits.Setting(), head_fits.Setting(learning_rate=300.0, weight_decay=1e6)]
         head_fits.sweep_heads("mlp:width=3", SWEPT, settings, num_users=4)
     with pytest.raises(DataError, match="less than 2 users"):
         head_fits.sweep_heads("mlp", SWEPT, [head_fits.Setting()], num_users=2)

@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from hydrajax.nn import families
@@ -20,6 +22,7 @@ from hydrajax.types import DataError
 
 Shared = Any  # parameters that all users share, a tree of arrays, {} if none
 User = Any  # one user's stored parameters, a tree of arrays, {} if none
+INTERCEPT = 1 / 36  # users differ six times as much in severity as in what one label is worth to them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +61,8 @@ class Family(Protocol):
       design(shared, x): see `Convex`;
       encode_user(shared, context, key=None), penalty(shared, user, context, target): see `Encoded`;
       trained_as(shared, user) -> ((weight, user), ...): whose losses pretraining adds up in the place of the user's;
-      rate: a factor on the learning rate of its users' parameters, where they are of another size than weights.
+      units(dims) -> Units: in what its users' parameters are fitted;
+      rate: a factor on the learning rate of its users' parameters.
     Families are hashable: compiled programs are kept by family. A setting named `dropout`, where there is one, is set
     from the fit's configuration.
     """
@@ -163,9 +167,60 @@ def within(family: Family, low: float | int, high: float | int, *settings: str, 
             raise DataError(f"{name} of {type(family).__name__} is {value}, expected {least} and {most}")
 
 
-def rate(family: Family) -> float:
-    """The factor on the learning rate of the users' parameters."""
-    return getattr(family, "rate", 1.0)
+@flax.struct.dataclass
+class Units:
+    """In what users' parameters are fitted, two user-shaped trees, float32, whose axes may be of length 1.
+
+    A user is v = (user - anchor) / scale; the prior is Gaussian in v, and so are steps. A weight is one of D, of
+    1/sqrt(D) where scores are to be of the order of 1; an intercept is alone, of 1. Under one prior for both the
+    intercept could not move, and what a user gives everything, severity or delight, would be learned by heart in the
+    weights: so offsets have a prior of their own.
+
+    Attributes:
+      scale: how far a parameter is expected to differ between users.
+      offset: strength of an offset's prior, in that of all offsets: 1 of what is added for a label, `INTERCEPT` of
+        intercepts; 0 of what is no offset.
+      offset_prior: strength of the prior of offsets, in that of all others.
+    """
+
+    scale: Any
+    offset: Any
+    offset_prior: Any = 1.0
+
+    @property
+    def prior(self) -> User:
+        """Strength of each parameter's prior, in that of the weights'."""
+        return jax.tree.map(lambda o: jnp.where(o > 0, self.offset_prior * o, 1.0), self.offset)
+
+
+def units(family: Family, dims: Dims, *, scaled: bool = True) -> Units:
+    """Those of the family; 1 and no offset where it has none, or not `scaled`."""
+    shapes = user_shapes(family, dims)
+    made = (
+        family.units(dims)
+        if scaled and hasattr(family, "units") and jax.tree.leaves(shapes)
+        else Units(scale=jax.tree.map(lambda leaf: 1.0, shapes), offset=jax.tree.map(lambda leaf: 0.0, shapes))
+    )
+
+    def broadcastable(leaf: Any, shape: Any) -> np.ndarray:
+        array = np.asarray(leaf, np.float32)
+        return array.reshape((1,) * (len(shape.shape) - array.ndim) + array.shape)
+
+    return Units(
+        scale=jax.tree.map(broadcastable, made.scale, shapes), offset=jax.tree.map(broadcastable, made.offset, shapes)
+    )
+
+
+def of_weights(dims: Dims) -> Units:
+    """`Units` of the weights [I] of one output: extras are few, and what is added for them is an offset."""
+    extra = np.arange(dims.inputs) >= dims.features
+    return Units(scale=np.where(extra, 1.0, max(dims.features, 1) ** -0.5), offset=extra)
+
+
+def rate(family: Family, scale: User) -> float:
+    """The factor on the learning rate of the users' parameters in units of `scale`: that of the smallest is kept."""
+    least = min((float(np.min(leaf)) for leaf in jax.tree.leaves(scale)), default=1.0)
+    return getattr(family, "rate", 1.0) / least
 
 
 def user_shapes(family: Family, dims: Dims) -> User:

@@ -49,7 +49,7 @@ class GenericPlusOffset:
     @property
     def rate(self) -> float:
         """The inner family's factor on the learning rate."""
-        return heads.rate(self._inner)
+        return getattr(self._inner, "rate", 1.0)
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         inner, generic = jax.random.split(key)
@@ -57,6 +57,9 @@ class GenericPlusOffset:
 
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return jax.tree.map(jnp.zeros_like, self._inner.init_user(key, dims))
+
+    def units(self, dims: heads.Dims) -> heads.Units:
+        return heads.units(self._inner, dims)
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

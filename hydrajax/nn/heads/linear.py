@@ -19,6 +19,10 @@ class Linear(heads.Family):
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
         return {"w": jnp.zeros((dims.inputs,), jnp.float32), "b": jnp.zeros((), jnp.float32)}
 
+    def units(self, dims: heads.Dims) -> heads.Units:
+        weights = heads.of_weights(dims)
+        return heads.Units(scale={"w": weights.scale, "b": 1.0}, offset={"w": weights.offset, "b": heads.INTERCEPT})
+
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:

@@ -1,8 +1,8 @@
 """HYDRA's head with a hidden layer that all users share, and a change of low rank of each user's own.
 
-    score = o' drop(tanh((W0 + A B) drop(x) + b0))
+    score = o' drop(tanh((W0 + A B) drop(x) + b0)) + c
 
-with W0 [m, D + X] and b0 [m] shared; A [m, r], B [r, D + X] and o [m] a user's own, m = D by default. LoRA's algebra
+with W0 [m, D + X] and b0 [m] shared; A [m, r], B [r, D + X], o [m] and c a user's own, m = D by default. LoRA's algebra
 (Hu et al., arXiv 2106.09685, section 4.1) on the head of HYDRA (arXiv 2406.02888).
 
 A starts at zero, so that a new user's hidden layer is the shared one, and B at random, so that A has a gradient. o
@@ -49,7 +49,12 @@ class LowRankMlp(heads.Family):
         width, inputs = self.width or dims.features, dims.inputs
         b = jax.random.uniform(key, (self.rank, inputs), jnp.float32, -1.0, 1.0) * inputs**-0.5
         o = jnp.full((width,), width**-0.5, jnp.float32)
-        return {"a": jnp.zeros((width, self.rank), jnp.float32), "b": b, "o": o}
+        return {"a": jnp.zeros((width, self.rank), jnp.float32), "b": b, "o": o, "c": jnp.zeros(())}
+
+    def units(self, dims: heads.Dims) -> heads.Units:
+        o = (self.width or dims.features) ** -0.5
+        scale = {"a": self.rank**-0.5, "b": heads.of_weights(dims).scale, "o": o, "c": 1.0}
+        return heads.Units(scale=scale, offset={"a": 0.0, "b": 0.0, "o": 0.0, "c": heads.INTERCEPT})
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
@@ -62,7 +67,7 @@ class LowRankMlp(heads.Family):
         h = jnp.tanh(x @ shared["w0"] + user["a"] @ (user["b"] @ x) + shared["b0"])
         if keep is not None:
             h = draws.drop(h, keep[inputs:], self.dropout)
-        return user["o"] @ h
+        return user["o"] @ h + user["c"]
 
 
 FAMILY = LowRankMlp

@@ -1,9 +1,10 @@
 """A few tastes that all users share, and a user's mixture of them.
 
-    score = softmax(w)' (V' x + c)
+    score = softmax(w)' (V' x + c) + b
 
-with V [D + X, K] and c [K] shared, w [K] a user's own. LoRe (Bose et al., arXiv 2504.14439), whose loss is that of
-Bradley and Terry over pairs, in which c cancels; the cross-entropy needs it. K = 1 is one linear head for everybody.
+with V [D + X, K] and c [K] shared, w [K] and b a user's own. LoRe (Bose et al., arXiv 2504.14439), whose loss is that
+of Bradley and Terry over pairs, in which c and b cancel; the cross-entropy needs them: a user who finds everything good
+is no mixture of tastes. K = 1 is one linear head for everybody, and an intercept of each user's own.
 """
 
 import dataclasses
@@ -39,12 +40,15 @@ class Simplex(heads.Family):
         return {"v": v, "c": jnp.zeros((self.bases,), jnp.float32)}
 
     def init_user(self, key: Array, dims: heads.Dims) -> heads.User:
-        return {"w": jnp.zeros((self.bases,), jnp.float32)}
+        return {"w": jnp.zeros((self.bases,), jnp.float32), "b": jnp.zeros((), jnp.float32)}
+
+    def units(self, dims: heads.Dims) -> heads.Units:
+        return heads.Units(scale={"w": 1.0, "b": 1.0}, offset={"w": 0.0, "b": heads.INTERCEPT})
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None
     ) -> Float[Array, ""]:
-        return jax.nn.softmax(user["w"]) @ (x @ shared["v"] + shared["c"])
+        return jax.nn.softmax(user["w"]) @ (x @ shared["v"] + shared["c"]) + user["b"]
 
 
 FAMILY = Simplex

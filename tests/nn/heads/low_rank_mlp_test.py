@@ -19,7 +19,7 @@ def test_the_score_is_its_formula():
     rng = np.random.default_rng(1)
     user = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), user)
     s, u = jax.tree.map(np.asarray, (shared, user))
-    out = u["o"] @ np.tanh((s["w0"].T + u["a"] @ u["b"]) @ np.asarray(X) + s["b0"])
+    out = u["o"] @ np.tanh((s["w0"].T + u["a"] @ u["b"]) @ np.asarray(X) + s["b0"]) + u["c"]
     np.testing.assert_allclose(FAMILY.score(shared, user, X), out, rtol=1e-5)
 
 
@@ -36,10 +36,10 @@ def test_users_start_at_the_shared_map_and_it_and_they_can_learn():
     assert float(jnp.abs(by_user["b"]).max()) == 0  # until A has moved
 
 
-def test_a_user_stores_two_thin_matrices_and_the_read_out():
+def test_a_user_stores_two_thin_matrices_the_read_out_and_an_intercept():
     dims = heads.Dims(features=384)
     user = jax.eval_shape(lambda: heads.get("low_rank_mlp").init_user(jax.random.key(0), dims))
-    assert sum(leaf.size for leaf in jax.tree.leaves(user)) == 2 * 384 * 8 + 384
+    assert sum(leaf.size for leaf in jax.tree.leaves(user)) == 2 * 384 * 8 + 384 + 1
 
 
 def test_dropout_needs_a_key_and_reaches_both_layers():

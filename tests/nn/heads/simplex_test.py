@@ -13,13 +13,13 @@ def test_the_score_is_its_formula():
     shared = {**FAMILY.init_shared(jax.random.key(0), DIMS), "c": jnp.array([0.5, -1.0, 2.0])}
     w = np.array([1.0, -0.5, 0.2], np.float32)
     weights = np.exp(w) / np.exp(w).sum()
-    out = weights @ (np.asarray(shared["v"]).T @ np.asarray(X) + np.asarray(shared["c"]))
-    np.testing.assert_allclose(FAMILY.score(shared, {"w": jnp.asarray(w)}, X), out, rtol=1e-5)
+    out = weights @ (np.asarray(shared["v"]).T @ np.asarray(X) + np.asarray(shared["c"])) + 0.7
+    np.testing.assert_allclose(FAMILY.score(shared, {"w": jnp.asarray(w), "b": jnp.float32(0.7)}, X), out, rtol=1e-5)
 
 
-def test_a_user_stores_k_numbers_and_starts_with_the_mean_of_all_tastes():
+def test_a_user_stores_k_numbers_and_an_intercept_and_starts_with_the_mean_of_all_tastes():
     shared, user = FAMILY.init_shared(jax.random.key(0), DIMS), FAMILY.init_user(jax.random.key(1), DIMS)
-    assert jax.tree.map(jnp.shape, user) == {"w": (3,)}
+    assert jax.tree.map(jnp.shape, user) == {"w": (3,), "b": ()}
     np.testing.assert_allclose(FAMILY.score(shared, user, X), (X @ shared["v"]).mean(), rtol=1e-5)
     assert len({float(v) for v in shared["v"][0]}) == 3
 
@@ -27,15 +27,14 @@ def test_a_user_stores_k_numbers_and_starts_with_the_mean_of_all_tastes():
 def test_one_basis_is_one_head_for_everybody():
     family = heads.get("simplex", bases=1)
     shared = family.init_shared(jax.random.key(0), DIMS)
-    scores = {float(family.score(shared, {"w": jnp.array([w])}, X)) for w in (-3.0, 0.0, 5.0)}
+    scores = {float(family.score(shared, {"w": jnp.array([w]), "b": jnp.float32(0.0)}, X)) for w in (-3.0, 0.0, 5.0)}
     assert scores == {float(X @ shared["v"][:, 0])}
 
 
-def test_the_intercept_cancels_in_pairs():
+def test_intercepts_cancel_in_pairs():
     shared = FAMILY.init_shared(jax.random.key(0), DIMS)
-    user = {"w": jnp.array([0.3, -1.0, 2.0])}
     gaps = []
-    for c in (shared["c"], jnp.array([4.0, -7.0, 1.0])):
-        both = {**shared, "c": c}
+    for c, b in ((shared["c"], 0.0), (jnp.array([4.0, -7.0, 1.0]), 3.0)):
+        both, user = {**shared, "c": c}, {"w": jnp.array([0.3, -1.0, 2.0]), "b": jnp.float32(b)}
         gaps.append(FAMILY.score(both, user, X) - FAMILY.score(both, user, -X))
     np.testing.assert_allclose(*gaps, rtol=1e-5)

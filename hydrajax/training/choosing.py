@@ -1,0 +1,233 @@
+"""Choosing what a configuration leaves open: rates, epochs and priors of the pooled head and of users' own heads.
+
+Training users are divided into two folds. What all users share and the pooled head are learned from one fold, and the
+users of the other are new: their heads are fitted on most of their pools and judged by the mean loss of the rest; then
+the other way round. The pooled head itself, 0 epochs, is always among the choices, so that a user's own head is not
+taken where it makes users worse.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from hydrajax.nn import heads
+from hydrajax.training import config as configs
+from hydrajax.training import fitted as fitted_
+from hydrajax.training import head_fits, programs, stages
+from hydrajax.training.config import FitConfig
+from hydrajax.training.examples import Examples
+from hydrajax.training.fitted import Fitted
+from hydrajax.training.head_fits import Progress, Setting
+
+LEAST_USERS = 4  # with examples; of fewer nothing is chosen
+MOST_USERS = 64
+LARGE_HEAD = 2**15  # bytes, from which on half as many users choose
+KEPT_ASIDE = 3  # every third of a user's pools
+# Settings whose heads are fitted and judged at once.
+SWEPT_BYTES = 2**28
+RATES = (3e-4, 1e-3, 3e-3)
+PRIORS = (3.0, 100.0)
+EXACT_PRIORS = (1.0, 10.0, 100.0, 1000.0)
+OFFSET_PRIORS = (6.0,)
+EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
+EPOCHS = (4, 16)
+MORE_EPOCHS = (4, 16, 64)  # of small heads
+# (learning rate, epochs) of the pooled head, and of what is shared.
+POOLED = ((3e-4, 2), (3e-4, 8), (1e-3, 2), (1e-3, 8), (3e-3, 2))
+SHARED = ((1e-3, 8), (5e-3, 8), (5e-3, 24), (2e-2, 8), (2e-2, 24))
+RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fold:
+    """Users 0..num_users-1 who teach what is shared, and others, who are new, with what is kept aside of them."""
+
+    learned: Examples
+    num_users: int
+    seen: Examples
+    kept: Examples
+    num_new: int
+    margin: np.ndarray | None
+
+
+def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: Progress | None = None) -> FitConfig:
+    """The configuration with numbers in the place of what is None.
+
+    With fewer than `LEAST_USERS` users who have two pools nothing can be chosen: `configs.CHOSEN` is taken.
+
+    Args:
+      config: numbers that are given stay.
+      examples: of users 0..num_users-1, with features.
+      progress: called with (fits done, fits).
+    """
+    names = [name for name in configs.CHOSEN if getattr(config, name) is None]
+    family = fitted_.family_of(config)
+    dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
+    most = MOST_USERS if _bytes(family, dims) < LARGE_HEAD else MOST_USERS // 2
+    folds = _folds(config, examples, num_users, most) if names else []
+    if not folds:
+        return configs.resolved(config)
+    shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
+    stores = heads.stores_users(family, dims)
+    trials = list(_pooled_trials(config, family, shares))
+    steps = itertools.count(1)
+
+    def tick() -> None:
+        if progress is not None:
+            progress(next(steps), len(folds) * (len(trials) + 1))
+
+    learned: dict[FitConfig, list[Fitted]] = {}
+    for trial in trials:
+        learned[trial] = []
+        for fold in folds:
+            bare = dataclasses.replace(trial, fit_bank=False)
+            learned[trial].append(
+                stages.learn(configs.resolved(bare), fold.learned, fold.num_users, margin=fold.margin)
+            )
+            tick()
+    pooled = {trial: _mean(map(_pooled_loss, scorers, folds)) for trial, scorers in learned.items()}
+    if not stores:
+        return configs.resolved(min(pooled, key=pooled.__getitem__))
+    # Beside shared parameters the pooled head says little of what they are worth to users: all are tried.
+    candidates = trials if shares else [min(pooled, key=pooled.__getitem__)]
+    quality: dict[FitConfig, float] = {}
+    for trial in candidates:
+        for setting, epochs, loss in _personal_losses(trial, learned[trial], folds):
+            chosen = {name: getattr(setting, name) for name in ("learning_rate", "prior_strength", "offset_strength")}
+            full = dataclasses.replace(configs.resolved(trial, **chosen), epochs=epochs)
+            quality[full] = loss
+    best = min(quality, key=lambda full: (round(quality[full], 6), full.epochs))
+    return dataclasses.replace(best, fit_bank=config.fit_bank)
+
+
+def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool) -> Iterator[FitConfig]:
+    """Configurations in which what is shared and the pooled head have numbers."""
+    convex = isinstance(family, heads.Convex)
+    pairs = SHARED if shares else POOLED[:1] if convex else POOLED
+    seen = set()
+    for (rate, epochs), ridge in itertools.product(pairs, RIDGES if convex else RIDGES[2:3]):
+        chosen = {"pooled_learning_rate": rate, "pooled_epochs": epochs, "pooled_ridge": ridge}
+        free = {name: value for name, value in chosen.items() if getattr(config, name) is None}
+        trial = dataclasses.replace(config, **free)
+        if trial not in seen:
+            seen.add(trial)
+            yield trial
+
+
+def _personal_losses(
+    trial: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]
+) -> Iterator[tuple[Setting, int, float]]:
+    """(setting, epochs, mean loss of what was kept aside) of every choice for users' own heads; 0 epochs first."""
+    family = learned[0].family
+    convex = isinstance(family, heads.Convex)
+    rates: Sequence[float] = RATES[:1] if convex else RATES
+    rates = rates if trial.learning_rate is None else (trial.learning_rate,)
+    priors: Sequence[float] = EXACT_PRIORS if convex else PRIORS
+    priors = priors if trial.prior_strength is None else (trial.prior_strength,)
+    offsets: Sequence[float] = EXACT_OFFSET_PRIORS if convex else OFFSET_PRIORS
+    offsets = offsets if trial.offset_strength is None else (trial.offset_strength,)
+    if not stages.pulled(learned[0]):
+        priors = offsets = (0.0,)
+    size = _bytes(family, learned[0].dims)
+    epochs: Sequence[int] = EPOCHS[:1] if convex else MORE_EPOCHS if size < LARGE_HEAD else EPOCHS
+    epochs = epochs if trial.epochs is None else (trial.epochs,)
+    settings = head_fits.product(
+        learning_rate=rates,
+        prior_strength=priors,
+        offset_strength=offsets,
+        weight_decay=(trial.weight_decay,),
+        seed=(trial.seed,),
+    )
+    if trial.epochs is None:
+        first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])
+        yield first, 0, _mean(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
+    users = max(fold.num_new for fold in folds)
+    at_once = max(1, SWEPT_BYTES // (size * users * len(epochs)))
+    for part in (settings[i : i + at_once] for i in range(0, len(settings), at_once)):
+        found = [
+            stages.swept(fitted, fold.seen, fold.num_new, part, epochs)
+            for fitted, fold in zip(learned, folds, strict=True)
+        ]
+        for i, setting in enumerate(part):
+            for n in epochs:
+                parts = [
+                    _loss(fitted, jax.tree.map(lambda leaf: leaf[i], heads_[n]), fold)  # noqa: B023
+                    for fitted, heads_, fold in zip(learned, found, folds, strict=True)
+                ]
+                yield setting, n, _mean(parts)
+
+
+def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> list[Fold]:
+    """Two folds of at most so many users, spread evenly; none where there are too few."""
+    pools = [np.unique(examples.pool[examples.user == user]) for user in range(num_users)]
+    users = np.array([user for user in range(num_users) if len(pools[user]) > 1], int)
+    if len(users) < LEAST_USERS:
+        return []
+    if len(users) > most:
+        users = users[np.linspace(0, len(users) - 1, most).astype(int)]
+    aside = np.zeros(len(examples.user), bool)
+    for user in users:
+        aside |= (examples.user == user) & np.isin(
+            examples.pool,
+            pools[user][KEPT_ASIDE - 1 :: KEPT_ASIDE] if len(pools[user]) >= KEPT_ASIDE else pools[user][1:],
+        )
+    made = []
+    for teachers, new in ((users[::2], users[1::2]), (users[1::2], users[::2])):
+        learned = _of(examples, np.isin(examples.user, teachers), teachers)
+        is_new = np.isin(examples.user, new)
+        made.append(
+            Fold(
+                learned=learned,
+                num_users=len(teachers),
+                seen=_of(examples, is_new & ~aside, new),
+                kept=_of(examples, is_new & aside, new),
+                num_new=len(new),
+                margin=stages.offsets(config, learned),
+            )
+        )
+    return made
+
+
+def _of(examples: Examples, keep: np.ndarray, users: np.ndarray) -> Examples:
+    """These rows, users numbered anew."""
+    columns = {field.name: getattr(examples, field.name)[keep] for field in dataclasses.fields(examples)}
+    return Examples(**columns | {"user": np.searchsorted(users, columns["user"])})
+
+
+def _pooled_loss(fitted: Fitted, fold: Fold) -> tuple[float, float]:
+    """`_loss` of the pooled head; of users that are encoded, where that is how the family has users at all."""
+    family = fitted.family
+    if not isinstance(family, heads.Encoded):
+        return _loss(fitted, None, fold)
+    users = programs.encode_users(family, fitted.shared, fold.seen, fold.num_new, normaliser=fitted.normaliser)
+    return _loss(fitted, users, fold)
+
+
+def _loss(fitted: Fitted, users: Any, fold: Fold) -> tuple[float, float]:
+    """(Summed loss, weight) of what was kept aside, by users' own heads or by the pooled head."""
+    kept = fold.kept
+    rows = kept.user
+    if users is None:
+        users = jax.tree.map(lambda leaf: np.asarray(leaf)[None], fitted.generic)
+        rows = np.zeros_like(rows)
+    if not jax.tree.leaves(users):
+        rows = np.zeros_like(rows)
+    scores = programs.score(
+        fitted.family, fitted.shared, users, kept.features, kept.extras, rows, normaliser=fitted.normaliser
+    )
+    return programs.mean_loss(fitted.config.loss, scores, kept, fold.num_new)
+
+
+def _bytes(family: heads.Family, dims: heads.Dims) -> int:
+    """Of one head."""
+    return 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(heads.user_shapes(family, dims)))
+
+
+def _mean(parts: Any) -> float:
+    sums, weights = np.sum(list(parts), axis=0)
+    return float(sums / max(weights, 1.0))

@@ -1,0 +1,325 @@
+"""The stages of a fit whose numbers are all given: what is shared, the pooled head, heads of users."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from hydrajax.nn import encode, heads, tokens
+from hydrajax.nn import scorer as scorers
+from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, step
+from hydrajax.training import config as configs
+from hydrajax.training import state as states
+from hydrajax.training.config import FitConfig
+from hydrajax.training.examples import Examples
+from hydrajax.training.fitted import Fitted, family_of
+from hydrajax.training.head_fits import Progress
+
+POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
+OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
+ROUNDS = 3
+POOLED_BATCH = 256  # examples of all users in one update of the pooled head
+FROZEN_USERS = 8  # in one update of shared parameters on frozen features
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Snapshots:
+    """Heads after each of several numbers of epochs, so that validation users can choose it.
+
+    Attributes:
+      heads: number of epochs -> heads, every leaf [num_users, ...].
+      curve: mean training loss per epoch over all users; convex families: before and after.
+    """
+
+    heads: dict[int, heads.User]
+    curve: tuple[float, ...]
+
+
+def learn(
+    config: FitConfig,
+    examples: Examples,
+    num_users: int,
+    *,
+    base: encode.Base | None = None,
+    margin: np.ndarray | None = None,
+    checkpoint: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> Fitted:
+    """`fit.pretrain` of checked arguments, with a configuration in which nothing is left to choose.
+
+    Args:
+      margin: of `offsets`, where it is known already.
+    """
+    encoded = _encoded(base, examples)
+    numbers, family = configs.numbers_of(config), family_of(config)
+    dims = heads.Dims(features=encoded.features.shape[1], extras=encoded.extras.shape[1])
+    fitted = Fitted(
+        config=config,
+        dims=dims,
+        normaliser=_normaliser(config, encoded),
+        shared={},
+        bank={},
+        base={},
+        curves={},
+    )
+    shares = bool(jax.tree.leaves(heads.shared_shapes(family, fitted.dims)))
+    stores = heads.stores_users(family, fitted.dims)
+    if config.train_base or shares:
+        head = None
+        if stores and config.init == "pooled":
+            # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
+            if shares:
+                head = jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
+            else:
+                head, _ = pooled(fitted, encoded, margin, progress)
+        state, means = train_jointly(
+            fitted,
+            examples,
+            num_users,
+            epochs=config.base_epochs if config.train_base else numbers.pooled_epochs,
+            base=base if config.train_base else None,
+            head=head,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        shared, bank, trained = jax.device_get((state.shared, state.bank, state.base))
+        fitted = dataclasses.replace(fitted, shared=shared, bank=bank, base=trained, curves={"base": tuple(means)})
+        if base is not None and config.train_base:
+            encoded = _encoded(dataclasses.replace(base, params=trained), examples)
+    if stores and "generic" not in fitted.shared:
+        head, curve = pooled(fitted, encoded, margin, progress)
+        fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
+    if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
+        found = personal(fitted, encoded, num_users, (numbers.epochs,), None, progress)
+        fitted = _with(fitted, "personal", found.curve, bank=found.heads[numbers.epochs])
+    return fitted
+
+
+def train_jointly(
+    fitted: Fitted,
+    examples: Examples,
+    num_users: int,
+    *,
+    epochs: int,
+    base: encode.Base | None = None,
+    head: heads.User | None = None,
+    checkpoint: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[states.TrainState, list[float]]:
+    """Updates over batches of users, in which base, shared parameters and heads learn at once.
+
+    Where the base is frozen, an update sees about as many examples as one of the pooled head: shared parameters then
+    get as many updates. Users that are encoded are in a batch with all examples that a context and its targets hold.
+
+    Args:
+      fitted: its configuration, widths and normaliser; parameters begin anew.
+      examples: of users 0..num_users-1.
+      num_users: how many heads the bank has.
+      epochs: passes over the examples.
+      base: a base that is trained; the examples then hold tokens.
+      head: where every user starts and is pulled to; None: an initialisation of each user's own, and zeros.
+      checkpoint: a folder to save into every epoch and to resume from.
+      progress: called with (updates done, updates).
+
+    Returns:
+      (the last state, mean loss of every epoch).
+    """
+    config, numbers, family = fitted.config, configs.numbers_of(fitted.config), fitted.family
+    encodes = isinstance(family, heads.Encoded)
+    most = config.users_per_batch if base is not None else min(config.users_per_batch, FROZEN_USERS)
+    plan = batches.plan(
+        examples,
+        num_users,
+        epochs=epochs,
+        users_per_batch=max(1, min(most, num_users)),
+        batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else config.batch_examples,
+        prior_strength=numbers.prior_strength if head is not None else 0.0,
+        seed=config.seed,
+        # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
+        whole_pools=config.loss in losses.WITHIN_POOL or encodes,
+    )
+    rate = numbers.pooled_learning_rate if base is None else config.base_learning_rate
+    base_tx = optimizers.adamw(rate, config.weight_decay, total=float(plan.ends[-1]))
+    units = heads.units(family, fitted.dims, scaled=config.scaled)
+    if numbers.prior_strength and config.scaled:
+        units = dataclasses.replace(units, offset_prior=numbers.offset_strength / numbers.prior_strength)
+    head_rate = numbers.learning_rate * heads.rate(family, units.scale)
+    head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
+    scorer = scorers.Scorer(family=family, dims=fitted.dims)
+    if base is not None:
+        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling)
+    state = states.init_state(
+        scorer,
+        base_tx,
+        head_tx,
+        num_users=num_users,
+        key=jax.random.key(config.seed),
+        base=base.params if base is not None else None,
+        head=head,
+    )
+    update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
+    run_id = "" if checkpoint is None else _run_id(config, examples, num_users, base)
+    return loop.run(update, state, plan, checkpoint=checkpoint, run_id=run_id, progress=progress)
+
+
+def pooled(
+    fitted: Fitted, examples: Examples, margin: np.ndarray | None, progress: Progress | None
+) -> tuple[heads.User, tuple[float, ...]]:
+    """One head on everybody's examples: the fit of a single user to whom they all belong; `margin` is of `offsets`."""
+    config, numbers = fitted.config, configs.numbers_of(fitted.config)
+    ridge = numbers.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
+    setting = head_fits.Setting(
+        learning_rate=numbers.pooled_learning_rate,
+        weight_decay=config.weight_decay,
+        prior_strength=ridge,
+        offset_strength=min(ridge, POOLED_OFFSET),
+        seed=config.seed,
+    )
+    problem = _problem(
+        fitted,
+        dataclasses.replace(examples, user=np.zeros_like(examples.user)),
+        1,
+        keys=head_fits.checked_keys(None, 1),
+        epochs=(numbers.pooled_epochs,),
+        batch_examples=POOLED_BATCH,
+        decays=True,
+        margin=offsets(config, examples) if margin is None else margin,
+    )
+    found, curve = head_fits.solve(problem, [setting], progress=progress)
+    return jax.tree.map(lambda leaf: leaf[0, 0], found[numbers.pooled_epochs]), tuple(curve[0].tolist())
+
+
+def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
+    """What each example's user adds to every score, float32 [N], beside one linear head for everybody.
+
+    A pooled head that does not know who is severe takes severity for noise, or for a matter of what the severe happen
+    to write about. Users' intercepts and the linear head are fitted in turn. None where families have no units, or the
+    loss compares a user's examples with each other alone.
+    """
+    if not config.scaled or config.loss in losses.WITHIN_POOL:
+        return None
+    normaliser = _normaliser(config, examples)
+    family = heads.get("linear")
+    setting = head_fits.Setting(prior_strength=OFFSETS_RIDGE, offset_strength=POOLED_OFFSET)
+    everybody = dataclasses.replace(examples, user=np.zeros_like(examples.user))
+    offset = np.zeros(int(examples.user.max(initial=-1)) + 1, np.float32)
+    for _ in range(ROUNDS):
+        problem = head_fits.Problem(
+            family=family,
+            loss="cross_entropy",
+            examples=everybody,
+            num_users=1,
+            keys=head_fits.checked_keys(None, 1),
+            normaliser=normaliser,
+            epochs=(1,),
+            batch_examples=POOLED_BATCH,
+            margin=offset[examples.user],
+        )
+        head = jax.tree.map(lambda leaf: leaf[0], head_fits.solve(problem, [setting])[0][1])
+        s = programs.score(family, {}, head, examples.features, examples.extras, everybody.user, normaliser=normaliser)
+        offset = newton.intercepts(s, examples.label, examples.user, len(offset))
+    return offset[examples.user]
+
+
+def personal(
+    fitted: Fitted,
+    examples: Examples,
+    num_users: int,
+    epochs: Sequence[int],
+    user_keys: np.ndarray | None,
+    progress: Progress | None,
+) -> Snapshots:
+    """Heads of users from their own examples; everything else is frozen."""
+    config, numbers = fitted.config, configs.numbers_of(fitted.config)
+    setting = head_fits.Setting(
+        learning_rate=numbers.learning_rate,
+        weight_decay=config.weight_decay,
+        prior_strength=numbers.prior_strength if pulled(fitted) else 0.0,
+        offset_strength=numbers.offset_strength if pulled(fitted) else 0.0,
+        seed=config.seed,
+    )
+    found, curve = _solve(fitted, examples, num_users, [setting], epochs, user_keys, progress)
+    users = {n: jax.tree.map(lambda leaf: leaf[0], stack) for n, stack in found.items()}
+    return Snapshots(heads=users, curve=tuple(curve[0].tolist()))
+
+
+def swept(
+    fitted: Fitted, examples: Examples, num_users: int, settings: Sequence[head_fits.Setting], epochs: Sequence[int]
+) -> dict[int, heads.User]:
+    """`personal` under each of S settings, in one program: number of epochs -> heads, every leaf [S, U, ...]."""
+    return _solve(fitted, examples, num_users, settings, epochs, None, None)[0]
+
+
+def pulled(fitted: Fitted) -> bool:
+    """Whether a prior holds users' heads where they start."""
+    return isinstance(fitted.family, heads.Convex) or fitted.config.init == "pooled"
+
+
+def _solve(
+    fitted: Fitted,
+    examples: Examples,
+    num_users: int,
+    settings: Sequence[head_fits.Setting],
+    epochs: Sequence[int],
+    user_keys: np.ndarray | None,
+    progress: Progress | None,
+) -> tuple[dict[int, heads.User], np.ndarray]:
+    config, generic = fitted.config, fitted.generic
+    problem = _problem(
+        fitted,
+        examples,
+        num_users,
+        keys=head_fits.checked_keys(user_keys, num_users),
+        anchor=generic if config.init == "pooled" else None,
+        generic=generic,
+        epochs=tuple(epochs),
+        batch_examples=config.batch_examples,
+        moments=config.moments,
+    )
+    group = config.users_per_batch
+    parallel = rows.users_in_parallel(group)
+    return head_fits.solve(problem, settings, parallel=parallel, group=group, progress=progress)
+
+
+def _problem(fitted: Fitted, examples: Examples, num_users: int, **fields: Any) -> head_fits.Problem:
+    """Heads beside the frozen parts of a scorer."""
+    return head_fits.Problem(
+        family=fitted.family,
+        loss=fitted.config.loss,
+        examples=examples,
+        num_users=num_users,
+        normaliser=fitted.normaliser,
+        shared=fitted.shared,
+        scaled=fitted.config.scaled,
+        **fields,
+    )
+
+
+def _normaliser(config: FitConfig, examples: Examples) -> scorers.Normaliser:
+    if config.standardise:
+        return scorers.fit_normaliser(examples.features, examples.extras)
+    return scorers.unchanged(heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1]))
+
+
+def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:
+    """The scorer with what another stage gave."""
+    return dataclasses.replace(fitted, curves={**fitted.curves, stage: curve}, **parts)
+
+
+def _encoded(base: encode.Base | None, examples: Examples) -> Examples:
+    """The examples with the base's features in place of tokens."""
+    if base is None or not isinstance(examples.x, tokens.Tokens):
+        return examples
+    return dataclasses.replace(examples, x=encode.token_features(base, examples.x))
+
+
+def _run_id(config: FitConfig, examples: Examples, num_users: int, base: encode.Base | None) -> str:
+    hasher = hashlib.sha256(json.dumps([dataclasses.asdict(config), num_users, base.digest if base else ""]).encode())
+    for leaf in jax.tree.leaves([getattr(examples, field.name) for field in dataclasses.fields(examples)]):
+        hasher.update(np.ascontiguousarray(leaf).tobytes())
+    return hasher.hexdigest()
