@@ -1,15 +1,15 @@
 """Choosing what a configuration leaves open: rates, epochs and priors of the pooled head and of users' own heads.
 
-Training users are divided into two folds. What all users share and the pooled head are learned from one fold, and the
-users of the other are new: their heads are fitted on most of their pools and judged by the mean loss of the rest; then
-the other way round. The pooled head itself, 0 epochs, is always among the choices, so that a user's own head is not
-taken where it makes users worse.
+Twice a quarter of the training users is new: what all users share and the pooled head are learned from the others,
+heads of the new ones are fitted on most of their pools and judged by the mean loss of the rest. The pooled head
+itself, 0 epochs, is always among the choices, and heads of users' own are taken where they are better by more than the
+standard error over users: what was learned from fewer users than there are leaves more to be learned from a user.
 """
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -26,7 +26,8 @@ from hydrajax.training.head_fits import Progress, Setting
 
 LEAST_USERS = 4  # with examples; of fewer nothing is chosen
 MOST_USERS = 64
-LARGE_HEAD = 2**15  # bytes, from which on half as many users choose
+MOST_LARGE = 48
+LARGE_HEAD = 2**15  # bytes, from which on fewer users choose
 KEPT_ASIDE = 3  # every third of a user's pools
 # Settings whose heads are fitted and judged at once.
 SWEPT_BYTES = 2**28
@@ -68,7 +69,7 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     names = [name for name in configs.CHOSEN if getattr(config, name) is None]
     family = fitted_.family_of(config)
     dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
-    most = MOST_USERS if _bytes(family, dims) < LARGE_HEAD else MOST_USERS // 2
+    most = MOST_USERS if _bytes(family, dims) < LARGE_HEAD else MOST_LARGE
     folds = _folds(config, examples, num_users, most) if names else []
     if not folds:
         return configs.resolved(config)
@@ -90,18 +91,24 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
                 stages.learn(configs.resolved(bare), fold.learned, fold.num_users, margin=fold.margin)
             )
             tick()
-    pooled = {trial: _mean(map(_pooled_loss, scorers, folds)) for trial, scorers in learned.items()}
+    pooled = {trial: float(_means(map(_pooled_loss, scorers, folds)).mean()) for trial, scorers in learned.items()}
     if not stores:
         return configs.resolved(min(pooled, key=pooled.__getitem__))
     # Beside shared parameters the pooled head says little of what they are worth to users: all are tried.
     candidates = trials if shares else [min(pooled, key=pooled.__getitem__)]
-    quality: dict[FitConfig, float] = {}
+    quality: dict[FitConfig, np.ndarray] = {}
     for trial in candidates:
         for setting, epochs, loss in _personal_losses(trial, learned[trial], folds):
             chosen = {name: getattr(setting, name) for name in ("learning_rate", "prior_strength", "offset_strength")}
             full = dataclasses.replace(configs.resolved(trial, **chosen), epochs=epochs)
             quality[full] = loss
-    best = min(quality, key=lambda full: (round(quality[full], 6), full.epochs))
+    best = min(quality, key=lambda full: (round(float(quality[full].mean()), 6), full.epochs))
+    pooled_ones = [full for full in quality if full.epochs == 0]
+    if pooled_ones:
+        generic = min(pooled_ones, key=lambda full: float(quality[full].mean()))
+        gain = quality[generic] - quality[best]
+        if gain.mean() <= gain.std() / math.sqrt(len(gain)):
+            best = generic
     return dataclasses.replace(best, fit_bank=config.fit_bank)
 
 
@@ -121,8 +128,8 @@ def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool) -> Ite
 
 def _personal_losses(
     trial: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]
-) -> Iterator[tuple[Setting, int, float]]:
-    """(setting, epochs, mean loss of what was kept aside) of every choice for users' own heads; 0 epochs first."""
+) -> Iterator[tuple[Setting, int, np.ndarray]]:
+    """(setting, epochs, each new user's mean loss) of every choice for users' own heads; 0 epochs first."""
     family = learned[0].family
     convex = isinstance(family, heads.Convex)
     rates: Sequence[float] = RATES[:1] if convex else RATES
@@ -145,7 +152,7 @@ def _personal_losses(
     )
     if trial.epochs is None:
         first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])
-        yield first, 0, _mean(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
+        yield first, 0, _means(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
     users = max(fold.num_new for fold in folds)
     at_once = max(1, SWEPT_BYTES // (size * users * len(epochs)))
     for part in (settings[i : i + at_once] for i in range(0, len(settings), at_once)):
@@ -159,11 +166,11 @@ def _personal_losses(
                     _loss(fitted, jax.tree.map(lambda leaf: leaf[i], heads_[n]), fold)  # noqa: B023
                     for fitted, heads_, fold in zip(learned, found, folds, strict=True)
                 ]
-                yield setting, n, _mean(parts)
+                yield setting, n, _means(parts)
 
 
 def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> list[Fold]:
-    """Two folds of at most so many users, spread evenly; none where there are too few."""
+    """Two folds of at most so many users, new ones spread evenly; none where there are too few."""
     pools = [np.unique(examples.pool[examples.user == user]) for user in range(num_users)]
     users = np.array([user for user in range(num_users) if len(pools[user]) > 1], int)
     if len(users) < LEAST_USERS:
@@ -177,7 +184,8 @@ def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> 
             pools[user][KEPT_ASIDE - 1 :: KEPT_ASIDE] if len(pools[user]) >= KEPT_ASIDE else pools[user][1:],
         )
     made = []
-    for teachers, new in ((users[::2], users[1::2]), (users[1::2], users[::2])):
+    for new in (users[::4], users[2::4]):
+        teachers = np.setdiff1d(users, new)
         learned = _of(examples, np.isin(examples.user, teachers), teachers)
         is_new = np.isin(examples.user, new)
         made.append(
@@ -199,7 +207,7 @@ def _of(examples: Examples, keep: np.ndarray, users: np.ndarray) -> Examples:
     return Examples(**columns | {"user": np.searchsorted(users, columns["user"])})
 
 
-def _pooled_loss(fitted: Fitted, fold: Fold) -> tuple[float, float]:
+def _pooled_loss(fitted: Fitted, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
     """`_loss` of the pooled head; of users that are encoded, where that is how the family has users at all."""
     family = fitted.family
     if not isinstance(family, heads.Encoded):
@@ -208,8 +216,8 @@ def _pooled_loss(fitted: Fitted, fold: Fold) -> tuple[float, float]:
     return _loss(fitted, users, fold)
 
 
-def _loss(fitted: Fitted, users: Any, fold: Fold) -> tuple[float, float]:
-    """(Summed loss, weight) of what was kept aside, by users' own heads or by the pooled head."""
+def _loss(fitted: Fitted, users: Any, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
+    """(Summed loss, weight) of each user's examples that were kept aside, by users' own heads or by the pooled head."""
     kept = fold.kept
     rows = kept.user
     if users is None:
@@ -220,7 +228,7 @@ def _loss(fitted: Fitted, users: Any, fold: Fold) -> tuple[float, float]:
     scores = programs.score(
         fitted.family, fitted.shared, users, kept.features, kept.extras, rows, normaliser=fitted.normaliser
     )
-    return programs.mean_loss(fitted.config.loss, scores, kept, fold.num_new)
+    return programs.user_losses(fitted.config.loss, scores, kept, fold.num_new)
 
 
 def _bytes(family: heads.Family, dims: heads.Dims) -> int:
@@ -228,6 +236,7 @@ def _bytes(family: heads.Family, dims: heads.Dims) -> int:
     return 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(heads.user_shapes(family, dims)))
 
 
-def _mean(parts: Any) -> float:
-    sums, weights = np.sum(list(parts), axis=0)
-    return float(sums / max(weights, 1.0))
+def _means(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Mean losses of users with any weight, of all folds after each other."""
+    sums, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return (sums / np.maximum(weights, 1e-9))[weights > 0]

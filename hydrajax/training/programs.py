@@ -318,10 +318,10 @@ def score(
     return scores
 
 
-def mean_loss(
+def user_losses(
     loss: str, scores: Float[np.ndarray, " N"], examples: examples_.Examples, num_users: int
-) -> tuple[float, float]:
-    """(Summed loss of all users, its weight) of these scores."""
+) -> tuple[Float[np.ndarray, " U"], Float[np.ndarray, " U"]]:
+    """(Summed loss, its weight) of these scores, by user."""
     made = examples_.chunked(
         examples.user, examples.pool, num_users, size=int(np.bincount(examples.user).max(initial=1))
     )
@@ -330,16 +330,15 @@ def mean_loss(
     columns = (scores, examples.label, examples.score, examples.pool)
     s, label, score, pool = (column[np.maximum(take, 0)] for column in columns)
     targets = losses.Targets(label=label, score=score, pool=pool, mask=take >= 0)
-    total, weight = _losses(loss)(s, targets)
-    return float(total), float(weight)
+    owner = np.repeat(np.arange(num_users), (made.stop - made.start)[0])  # a user without examples has no row
+    total, weight = np.zeros(num_users, np.float32), np.zeros(num_users, np.float32)
+    total[owner], weight[owner] = jax.device_get(_losses(loss)(s, targets))
+    return total, weight
 
 
 @functools.lru_cache(maxsize=8)
 def _losses(loss: str) -> Any:
-    def summed(s, targets):
-        return jax.tree.map(jnp.sum, jax.vmap(losses.get(loss))(s, targets))
-
-    return jax.jit(summed)
+    return jax.jit(jax.vmap(losses.get(loss)))
 
 
 @functools.lru_cache(maxsize=64)

@@ -130,7 +130,7 @@ def test_of_too_few_users_nothing_is_chosen():
 
 def test_nobody_is_judged_by_what_their_head_has_seen():
     for fold in choosing._folds(FitConfig(family="linear"), EXAMPLES, 6, 64):
-        assert fold.num_users == fold.num_new == 3
+        assert 0 < fold.num_new < fold.num_users < fold.num_users + fold.num_new == 6
         rows = {name: {tuple(row) for row in getattr(fold, name).x} for name in ("learned", "seen", "kept")}
         assert all(rows.values())
         assert not rows["learned"] & (rows["seen"] | rows["kept"]) and not rows["seen"] & rows["kept"]
