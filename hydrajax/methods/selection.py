@@ -77,7 +77,7 @@ class ValidatedLearner:
     Of equal settings the one with fewer epochs is taken.
 
     Args:
-      encode: the frozen base.
+      encode: the base; where the configurations train it, a `scorers.Trainable`, and each scorer gets one of its own.
       configs: alternatives; their epochs are ignored in favour of `epochs`.
       families: name of a scorer -> its head family, in place of that of the configs.
       epochs: numbers of epochs to choose from; 0 is the pooled head, which is also what there is without any row to
@@ -112,12 +112,14 @@ class ValidatedLearner:
         halves = _halves(heads, {row.user_id for row in judged})
         tried: list[_Tried] = []
         for config in self.configs:
-            # The training users' own heads are never asked: their rows are for what new users start with.
+            # Training users' own heads are fitted as everybody's once it is known how, see below.
             config = dataclasses.replace(config, family=self.families.get(name, config.family), fit_bank=False)
             label = f"{name} ({config.loss})"
             with progress.bar(f"{label}: pretraining") as advance:
                 folder = self.folder / f"{name}-{config.loss}" if self.folder else None
-                pooled = scorers.pretrain(config, self.encode, users, examples, checkpoint=folder, progress=advance)
+                pooled = scorers.pretrain(
+                    config, self.encode, users, examples, rows=train, checkpoint=folder, progress=advance
+                )
             by_epochs, curve = self._personalised(label, config, pooled, heads)
             qualities = {n: chosen_qualities(scorer, judged) for n, scorer in by_epochs.items()}
             for learned, asked in halves:
@@ -136,7 +138,8 @@ class ValidatedLearner:
             quality={f"{setting.config.loss}/{setting.epochs}": setting.quality for setting in tried},
             curves=curves | ({"new users": best.curve} if best.epochs else {}),
         )
-        return best.scorer
+        taught = scorers.personalise(best.scorer, best.config, train, epochs=best.epochs)
+        return scorers.with_heads(best.scorer, taught)
 
     def _personalised(
         self, label: str, config: training.FitConfig, pooled: scorers.PersonalScorer, rows: Sequence[Row]

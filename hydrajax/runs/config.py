@@ -31,12 +31,14 @@ class Base:
       pooling: `cls` or `mean`, how its vectors become one; None for what its folder says.
       dtype: type of its products.
       max_pair_tokens: longest encoding of a pair.
+      remat: while it learns, layers are computed again in the backward pass.
     """
 
     name: str = "minilm"
     pooling: str | None = None
     dtype: str = "float32"
     max_pair_tokens: int = 256
+    remat: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,9 +129,16 @@ class RunConfig(Configuration):
     """Type of the base's products; bfloat16 is faster on TPU and GPU, and is not on CPU."""
     max_pair_tokens: int = 256
     """Longest encoding of a pair of texts."""
+    train_base: bool = False
+    """Train the base together with the heads of all training users, reranker and adapter each one of its own; new users'
+    heads are then fitted on it as it stands. How: --scorer.base-learning-rate and its like."""
+    micro_batch: int | None = None
+    """With --train-base: examples that go through the base at once, for long texts; updates stay those of whole batches."""
+    remat: bool = False
+    """With --train-base: compute layers again in the backward pass, which takes longer and far less memory."""
     preset: Preset = dataclasses.field(default="auto", compare=False)
     """Sizes: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user, `paper` asks
-    every record; all of them learn on a frozen base. `auto` takes `small` for a local LLM and `default` for Claude.
+    every record; the base is trained with --train-base alone. `auto` takes `small` for a local LLM and `default` for Claude.
     Single settings override it."""
     settings: settings_lib.Settings = None  # type: ignore[assignment]  # of the preset
     """Retrieval, sampling and what is learned from."""
@@ -155,13 +164,29 @@ class RunConfig(Configuration):
                 f"losses are {self.losses} and epochs {self.epochs}, expected at least one of each, epochs from 0 up"
             )
         check_least(self, train_users=1, dev_users=1, queries_per_user=1, max_pair_tokens=1)
+        for name in ("train_base", "micro_batch"):
+            if (given := getattr(self.scorer, name)) != getattr(fit_config.FitConfig, name):
+                raise ValueError(f"scorer.{name} is {given}, in a run it is --{name.replace('_', '-')}")
+        if self.remat and not self.train_base:
+            raise ValueError("remat is True, but the base is frozen: it is of a base that is trained")
         for loss in self.losses:
             for family in (self.reranker_family, self.adapter_family):
-                fit_config.check(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
+                fit_config.check(dataclasses.replace(self.fit, loss=loss, family=family or self.scorer.family))
 
     @property
     def encoder(self) -> Base:
-        return Base(name=self.base, pooling=self.pooling, dtype=self.base_dtype, max_pair_tokens=self.max_pair_tokens)
+        return Base(
+            name=self.base,
+            pooling=self.pooling,
+            dtype=self.base_dtype,
+            max_pair_tokens=self.max_pair_tokens,
+            remat=self.remat,
+        )
+
+    @property
+    def fit(self) -> fit_config.FitConfig:
+        """How scorers are fitted, the base too."""
+        return dataclasses.replace(self.scorer, train_base=self.train_base, micro_batch=self.micro_batch)
 
     def paths(self) -> dict[str, Any]:
         settings = dataclasses.replace(

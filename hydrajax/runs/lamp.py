@@ -87,7 +87,8 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
     """See `run.Kind.plan`.
 
     What the answers will decide is guessed until they are there: which number of records validation users choose (the
-    middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers.
+    middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers. A
+    base that is trained is never trained for it.
     """
 
     def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK = plan_lib.middle) -> accounts.Plan:
@@ -97,7 +98,7 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
                 people_of(config, data),
                 strategies(config),
                 (data.train, data.validation),
-                functools.partial(_learner, config, counting, None),
+                functools.partial(_learner, config, counting, None) if not config.train_base else lambda: None,
                 guess_k,
             )
         (planned,) = counting.plans()
@@ -149,7 +150,7 @@ def _lab(
 
 
 def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path | None) -> selection.ValidatedLearner:
-    adapter = dataclasses.replace(config.scorer, family=config.adapter_family or config.scorer.family, seed=config.seed)
+    adapter = dataclasses.replace(config.fit, family=config.adapter_family or config.scorer.family, seed=config.seed)
     return selection.ValidatedLearner(
         bench.encode,
         [dataclasses.replace(adapter, loss=loss) for loss in config.losses],

@@ -186,20 +186,10 @@ def encoders(base: Base, cache: pathlib.Path | None) -> tuple[Encode, contract.E
     Raises:
       DataError: there is no such base.
     """
-    from hydrajax.nn import encode
-    from hydrajax.nn.bases import blocks
+    from hydrajax.runs import encoder
 
-    loaded = encode.load_base(base.name, base.pooling, blocks.Compute(dtype=base.dtype))
-
-    def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        with progress.bar("features") as advance:
-            return encode.encode_pairs(loaded, pairs, max_tokens=base.max_pair_tokens, cache=cache, progress=advance)
-
-    def embed(texts: Sequence[str]) -> np.ndarray:
-        with progress.bar("embeddings") as advance:
-            return encode.embed(loaded, texts, cache=cache, progress=advance)
-
-    return encode_pairs, embed
+    pairs = encoder.load(base, cache)
+    return pairs, pairs.embed
 
 
 class _Nobody:

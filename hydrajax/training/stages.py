@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hydrajax.nn import encode, heads, tokens
+from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, step
 from hydrajax.training import state as states
@@ -23,6 +23,7 @@ POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
 POOLED_BATCH = 256  # examples of all users in one update of the pooled head
+CHECKPOINTS = 20  # while a base is trained: what a killed run loses is one part in so many of it
 FROZEN_USERS = 8  # in one update of shared parameters on frozen features
 
 
@@ -44,59 +45,97 @@ def learn(
     examples: Examples,
     num_users: int,
     *,
-    base: encode.Base | None = None,
     margin: np.ndarray | None = None,
     checkpoint: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
-    """`fit.pretrain` of checked arguments, with a configuration in which nothing is left to choose.
+    """`fit.pretrain` on features, of checked arguments, with a configuration in which nothing is left to choose.
 
     Args:
       margin: of `offsets`, where it is known already.
     """
-    encoded = _encoded(base, examples)
-    family = family_of(config)
-    dims = heads.Dims(features=encoded.features.shape[1], extras=encoded.extras.shape[1])
-    fitted = Fitted(
-        config=config,
-        dims=dims,
-        normaliser=_normaliser(config, encoded),
-        shared={},
-        bank={},
-        base={},
-        curves={},
-    )
-    shares = bool(jax.tree.leaves(heads.shared_shapes(family, fitted.dims)))
+    fitted = _begun(config, examples)
+    family = fitted.family
     stores = heads.stores_users(family, fitted.dims)
-    if config.train_base or shares:
-        head = None
-        if stores and config.init == "pooled":
-            # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
-            if shares:
-                head = jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
-            else:
-                head, _ = pooled(fitted, encoded, margin, progress)
+    if _shares(fitted):
         state, means = train_jointly(
             fitted,
             examples,
             num_users,
-            epochs=config.base_epochs if config.train_base else config.pooled_epochs,
-            base=base if config.train_base else None,
-            head=head,
+            epochs=config.pooled_epochs,
+            head=_first_head(fitted, examples, margin, progress),
             checkpoint=checkpoint,
             progress=progress,
         )
-        shared, bank, trained = jax.device_get((state.shared, state.bank, state.base))
-        fitted = dataclasses.replace(fitted, shared=shared, bank=bank, base=trained, curves={"base": tuple(means)})
-        if base is not None and config.train_base:
-            encoded = _encoded(dataclasses.replace(base, params=trained), examples)
+        shared, bank = jax.device_get((state.shared, state.bank))
+        fitted = dataclasses.replace(fitted, shared=shared, bank=bank, curves={"base": tuple(means)})
     if stores and "generic" not in fitted.shared:
-        head, curve = pooled(fitted, encoded, margin, progress)
+        head, curve = pooled(fitted, examples, margin, progress)
         fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
     if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
-        found = personal(fitted, encoded, num_users, (config.epochs,), None, progress)
+        found = personal(fitted, examples, num_users, (config.epochs,), None, progress)
         fitted = _with(fitted, "personal", found.curve, bank=found.heads[config.epochs])
     return fitted
+
+
+def train_base(
+    config: FitConfig,
+    examples: Examples,
+    features: np.ndarray,
+    num_users: int,
+    *,
+    base: encode.Base,
+    checkpoint: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Any, tuple[float, ...]]:
+    """The base learns beside the training users' heads, in one step.
+
+    Where heads start, and the statistics of their inputs, are those on the features of the base as it is.
+
+    Args:
+      examples: with tokens.
+      features: of them by `base`, float32 [N, D].
+
+    Returns:
+      (parameters of the base, numpy; mean loss of every epoch).
+    """
+    encoded = dataclasses.replace(examples, x=features)
+    fitted = _begun(config, encoded)
+    state, means = train_jointly(
+        fitted,
+        examples,
+        num_users,
+        epochs=config.base_epochs,
+        base=base,
+        head=_first_head(fitted, encoded, None, progress),
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return jax.device_get(state.base), tuple(means)
+
+
+def _begun(config: FitConfig, examples: Examples) -> Fitted:
+    """Nothing is learned yet but the statistics of the inputs."""
+    dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
+    normaliser = _normaliser(config, examples)
+    return Fitted(config=config, dims=dims, normaliser=normaliser, shared={}, bank={}, base={}, curves={})
+
+
+def _shares(fitted: Fitted) -> bool:
+    return bool(jax.tree.leaves(heads.shared_shapes(fitted.family, fitted.dims)))
+
+
+def _first_head(
+    fitted: Fitted, examples: Examples, margin: np.ndarray | None, progress: Progress | None
+) -> heads.User | None:
+    """Where every training user starts in a joint step; None: at an initialisation of the own."""
+    config, family, dims = fitted.config, fitted.family, fitted.dims
+    if not heads.stores_users(family, dims) or config.init != "pooled":
+        return None
+    if not _shares(fitted):
+        return pooled(fitted, examples, margin, progress)[0]
+    # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
+    return jax.jit(lambda key: family.init_user(key, dims))(jax.random.key(config.seed))
 
 
 def train_jointly(
@@ -122,7 +161,7 @@ def train_jointly(
       epochs: passes over the examples.
       base: a base that is trained; the examples then hold tokens.
       head: where every user starts and is pulled to; None: an initialisation of each user's own, and zeros.
-      checkpoint: a folder to save into every epoch and to resume from.
+      checkpoint: a folder to resume from, and to save into every epoch, or where a base is trained `CHECKPOINTS` times.
       progress: called with (updates done, updates).
 
     Returns:
@@ -130,26 +169,36 @@ def train_jointly(
     """
     config, family = fitted.config, fitted.family
     encodes = isinstance(family, heads.Encoded)
-    most = config.users_per_batch if base is not None else min(config.users_per_batch, FROZEN_USERS)
+    most, size, total = min(config.users_per_batch, FROZEN_USERS), config.batch_examples, None
+    if base is not None:
+        # As many users as fill a batch with the fewest examples each that leave no padding, so that they are mixed.
+        most, total = config.users_per_batch, config.base_batch_examples
+        size = min(size, total, max(batches.SMALLEST, -(-total // max(num_users, 1))))
     plan = batches.plan(
         examples,
         num_users,
         epochs=epochs,
         users_per_batch=max(1, min(most, num_users)),
-        batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else config.batch_examples,
+        batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else size,
+        total_examples=total,
         prior_strength=config.prior_strength if head is not None else 0.0,
         seed=config.seed,
         # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
         whole_pools=config.loss in losses.WITHIN_POOL or encodes,
     )
-    rate = config.pooled_learning_rate if base is None else config.base_learning_rate
-    base_tx = optimizers.adamw(rate, config.weight_decay, total=float(plan.ends[-1]))
+    decay, updates = config.weight_decay, plan.ends[-1]
+    base_tx = optimizers.adamw(config.pooled_learning_rate, decay, total=float(updates))
+    if base is not None:
+        rates = config.base_learning_rate, config.pooled_learning_rate
+        base_tx = optimizers.base_adamw(*rates, decay, total=float(updates))
     units = heads.units(family, fitted.dims, scaled=config.scaled)
     head_rate = config.learning_rate * heads.rate(family, units.scale)
     head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
     if base is not None:
-        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling)
+        scorer = dataclasses.replace(
+            scorer, module=base.module, pooling=base.pooling, micro_batch=config.micro_batch
+        )
     state = states.init_state(
         scorer,
         base_tx,
@@ -161,7 +210,10 @@ def train_jointly(
     )
     update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
     run_id = "" if checkpoint is None else _run_id(config, examples, num_users, base)
-    return loop.run(update, state, plan, checkpoint=checkpoint, run_id=run_id, progress=progress)
+    save_every = None if base is None else max(1, updates // CHECKPOINTS)
+    return loop.run(
+        update, state, plan, checkpoint=checkpoint, save_every=save_every, run_id=run_id, progress=progress
+    )
 
 
 def pooled(
@@ -306,13 +358,6 @@ def _normaliser(config: FitConfig, examples: Examples) -> scorers.Normaliser:
 def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:
     """The scorer with what another stage gave."""
     return dataclasses.replace(fitted, curves={**fitted.curves, stage: curve}, **parts)
-
-
-def _encoded(base: encode.Base | None, examples: Examples) -> Examples:
-    """The examples with the base's features in place of tokens."""
-    if base is None or not isinstance(examples.x, tokens.Tokens):
-        return examples
-    return dataclasses.replace(examples, x=encode.token_features(base, examples.x))
 
 
 def _run_id(config: FitConfig, examples: Examples, num_users: int, base: encode.Base | None) -> str:
