@@ -115,7 +115,7 @@ def personalise(
     Raises:
       DataError: the examples cannot be fitted, or another family or dropout.
     """
-    epochs = fitted.config.epochs if config.epochs is None else config.epochs
+    epochs = configs.numbers_of(fitted.config if config.epochs is None else config).epochs
     snapshots = personalise_snapshots(
         config, fitted, examples, num_users, epochs=(epochs,), user_keys=user_keys, progress=progress
     )

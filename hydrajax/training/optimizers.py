@@ -89,12 +89,12 @@ def update_head(
     grad: heads.User,
     weight: Float[Array, ""],
     pull: Float[Array, ""],
-    offset_pull: Float[Array, ""],
+    *,
     units: heads.Units,
 ) -> tuple[heads.User, Any]:
     """One user's head and optimizer state after one update, in units of v = (head - anchor) / scale.
 
-    The gradient that the optimizer sees is scale grad / weight + pull v, with offset_pull in place of pull for offsets.
+    The gradient that the optimizer sees is scale grad / weight + pull v, offsets' pull is offset_prior pull.
 
     Args:
       head_tx: optimizer of one head.
@@ -104,13 +104,12 @@ def update_head(
       grad: of the summed loss of the user's examples.
       weight: of that sum.
       pull: strength of the Gaussian prior.
-      offset_pull: of the prior of offsets.
       units: of `heads.units`.
     """
     away = jax.tree.map(lambda p, a, s: (p - a) * (1.0 / s), user, anchor, units.scale)
     share = 1.0 / jnp.maximum(weight, 1.0)  # a division for each parameter would cost as much as Adam's
     mean = jax.tree.map(
-        lambda g, d, s, o: g * (share * s) + (pull + (offset_pull - pull) * o) * d,
+        lambda g, d, s, o: g * (share * s) + pull * (1.0 + (units.offset_prior - 1.0) * o) * d,
         grad,
         away,
         units.scale,

@@ -13,6 +13,7 @@ import numpy as np
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, step
+from hydrajax.training import config as configs
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
@@ -54,7 +55,7 @@ def learn(
     Args:
       margin: of `offsets`, where it is known already.
     """
-    fitted = _begun(config, examples)
+    numbers, fitted = configs.numbers_of(config), _begun(config, examples)
     family = fitted.family
     stores = heads.stores_users(family, fitted.dims)
     if _shares(fitted):
@@ -62,7 +63,7 @@ def learn(
             fitted,
             examples,
             num_users,
-            epochs=config.pooled_epochs,
+            epochs=numbers.pooled_epochs,
             head=_first_head(fitted, examples, margin, progress),
             checkpoint=checkpoint,
             progress=progress,
@@ -73,8 +74,8 @@ def learn(
         head, curve = pooled(fitted, examples, margin, progress)
         fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
     if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
-        found = personal(fitted, examples, num_users, (config.epochs,), None, progress)
-        fitted = _with(fitted, "personal", found.curve, bank=found.heads[config.epochs])
+        found = personal(fitted, examples, num_users, (numbers.epochs,), None, progress)
+        fitted = _with(fitted, "personal", found.curve, bank=found.heads[numbers.epochs])
     return fitted
 
 
@@ -167,7 +168,7 @@ def train_jointly(
     Returns:
       (the last state, mean loss of every epoch).
     """
-    config, family = fitted.config, fitted.family
+    config, numbers, family = fitted.config, configs.numbers_of(fitted.config), fitted.family
     encodes = isinstance(family, heads.Encoded)
     most, size, total = min(config.users_per_batch, FROZEN_USERS), config.batch_examples, None
     if base is not None:
@@ -181,18 +182,20 @@ def train_jointly(
         users_per_batch=max(1, min(most, num_users)),
         batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else size,
         total_examples=total,
-        prior_strength=config.prior_strength if head is not None else 0.0,
+        prior_strength=numbers.prior_strength if head is not None else 0.0,
         seed=config.seed,
         # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
         whole_pools=config.loss in losses.WITHIN_POOL or encodes,
     )
     decay, updates = config.weight_decay, plan.ends[-1]
-    base_tx = optimizers.adamw(config.pooled_learning_rate, decay, total=float(updates))
+    base_tx = optimizers.adamw(numbers.pooled_learning_rate, decay, total=float(updates))
     if base is not None:
-        rates = config.base_learning_rate, config.pooled_learning_rate
+        rates = config.base_learning_rate, numbers.pooled_learning_rate
         base_tx = optimizers.base_adamw(*rates, decay, total=float(updates))
     units = heads.units(family, fitted.dims, scaled=config.scaled)
-    head_rate = config.learning_rate * heads.rate(family, units.scale)
+    if numbers.prior_strength and config.scaled:
+        units = dataclasses.replace(units, offset_prior=numbers.offset_strength / numbers.prior_strength)
+    head_rate = numbers.learning_rate * heads.rate(family, units.scale)
     head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
     if base is not None:
@@ -220,10 +223,10 @@ def pooled(
     fitted: Fitted, examples: Examples, margin: np.ndarray | None, progress: Progress | None
 ) -> tuple[heads.User, tuple[float, ...]]:
     """One head on everybody's examples: the fit of a single user to whom they all belong; `margin` is of `offsets`."""
-    config = fitted.config
-    ridge = config.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
+    config, numbers = fitted.config, configs.numbers_of(fitted.config)
+    ridge = numbers.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
     setting = head_fits.Setting(
-        learning_rate=config.pooled_learning_rate,
+        learning_rate=numbers.pooled_learning_rate,
         weight_decay=config.weight_decay,
         prior_strength=ridge,
         offset_strength=min(ridge, POOLED_OFFSET),
@@ -234,13 +237,13 @@ def pooled(
         dataclasses.replace(examples, user=np.zeros_like(examples.user)),
         1,
         keys=head_fits.checked_keys(None, 1),
-        epochs=(config.pooled_epochs,),
+        epochs=(numbers.pooled_epochs,),
         batch_examples=POOLED_BATCH,
         decays=True,
         margin=offsets(config, examples) if margin is None else margin,
     )
     found, curve = head_fits.solve(problem, [setting], progress=progress)
-    return jax.tree.map(lambda leaf: leaf[0, 0], found[config.pooled_epochs]), tuple(curve[0].tolist())
+    return jax.tree.map(lambda leaf: leaf[0, 0], found[numbers.pooled_epochs]), tuple(curve[0].tolist())
 
 
 def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
@@ -284,12 +287,12 @@ def personal(
     progress: Progress | None,
 ) -> Snapshots:
     """Heads of users from their own examples; everything else is frozen."""
-    config = fitted.config
+    config, numbers = fitted.config, configs.numbers_of(fitted.config)
     setting = head_fits.Setting(
-        learning_rate=config.learning_rate,
+        learning_rate=numbers.learning_rate,
         weight_decay=config.weight_decay,
-        prior_strength=config.prior_strength if pulled(fitted) else 0.0,
-        offset_strength=config.offset_strength if pulled(fitted) else 0.0,
+        prior_strength=numbers.prior_strength if pulled(fitted) else 0.0,
+        offset_strength=numbers.offset_strength if pulled(fitted) else 0.0,
         seed=config.seed,
     )
     found, curve = _solve(fitted, examples, num_users, [setting], epochs, user_keys, progress)

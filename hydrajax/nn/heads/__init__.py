@@ -178,10 +178,12 @@ class Units:
     Attributes:
       scale: how far a parameter is expected to differ between users.
       offset: 1 of intercepts and of what is added for a label, else 0.
+      offset_prior: strength of the prior of offsets, in that of all others.
     """
 
     scale: Any
     offset: Any
+    offset_prior: Any = 1.0
 
 
 def units(family: Family, dims: Dims, *, scaled: bool = True) -> Units:
