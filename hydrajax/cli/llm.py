@@ -85,7 +85,8 @@ class Store:
             raise DataError(f"{path}: there is no such store")
         if self.action == "import" and self.file is not None and not self.file.is_file():
             raise DataError(f"{self.file}: there is no such file")
-        with contextlib.closing(store_lib.Store(path)) as answers:
+        reads = self.action in ("stats", "export", "verify")
+        with contextlib.closing(store_lib.Store(path, read_only=reads, must_exist=self.action != "import")) as answers:
             if self.action == "stats":
                 console.stdout().print(_stats_table(answers))
             elif self.action == "export" and self.file is not None:

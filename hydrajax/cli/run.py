@@ -74,16 +74,17 @@ def parse(arguments: Sequence[str]) -> Command:
     """The command behind `hydrajax run`.
 
     Raises:
-      DataError: `--config` names a file without a configuration.
+      ValueError: `--config` names a file without a configuration, there is no such kind, or a setting is refused.
     """
     taken: dict[str, Any] = {"return_unknown_args": True, "add_help": False, "prog": "hydrajax run"}
     file, arguments = tyro.cli(_File, args=arguments, **taken)
     if file.config is None:
         if file.smoke:
             raise DataError("--smoke is of configurations in files; give --config FILE.py")
+        console.check_word("kind of run", arguments, config_lib.KINDS)
         first, _ = tyro.cli(_First, args=arguments, **taken)
         kinds = [_with_preset(_unfinished(kind), first) for kind in config_lib.KINDS.values()]
-        return tyro.cli(
+        return console.parsed(
             functools.reduce(operator.or_, map(_subcommand, kinds)),
             args=arguments,
             prog="hydrajax run",
@@ -95,7 +96,7 @@ def parse(arguments: Sequence[str]) -> Command:
     own = _First(llm=config.llm, preset=getattr(config, "preset", "auto"))
     first, _ = tyro.cli(_First, args=arguments, default=own, **taken)
     form: Any = Command[type(config)]  # type: ignore[misc]
-    return tyro.cli(
+    return console.parsed(
         form,
         args=arguments,
         default=Command(config=_with_preset(config, first)),
@@ -112,12 +113,17 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
     Raises:
       DataError: there is no such file, it cannot be imported, or it gives something else.
     """
-    if not path.is_file() or path.suffix != ".py":
+    if not path.is_file():
+        raise DataError(f"{path}: the file does not exist")
+    if path.suffix != ".py":
         raise DataError(f"{path}: is no Python file, expected one with get_config(smoke=False)")
     try:
-        config = plugins.imported(str(path)).get_config(smoke=smoke)
-    except Exception as error:
-        raise DataError(f"{path}: gives no configuration ({type(error).__name__}: {error})") from error
+        module = plugins.imported(str(path))
+        config = module.get_config(smoke=smoke) if hasattr(module, "get_config") else None
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{path}: gives no configuration ({plugins.said(error)})") from error
+    if not hasattr(module, "get_config"):
+        raise DataError(f"{path}: the file defines no get_config")
     if not isinstance(config, config_lib.Configuration):
         raise DataError(f"{path}: get_config gives {type(config).__name__}, expected a Configuration")
     options = {field.name for form in (Machine, Command) for field in dataclasses.fields(form)} - {"config"}

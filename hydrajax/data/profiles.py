@@ -59,7 +59,8 @@ def read_profile(
     an optional field that is missing reads as empty.
     """
     if not isinstance(profile, list):
-        errors.add(f"{where}: has {parsing.kind_of(profile)} as 'profile', expected a list of records")
+        got = "no 'profile'" if profile is None else f"{parsing.kind_of(profile)} as 'profile'"
+        errors.add(f"{where}: has {got}, expected a list of records ([] if it is empty)")
         return None
     fields = tuple((field, field in task.optional) for field in task.fields)
     records: dict[str, Record] = {}
@@ -114,8 +115,14 @@ def _common(
     missing = len(union) - len(common)
     if not missing:
         return common, ()
+    if not common:
+        errors.add(
+            f"{where}: its {len(profiles)} profiles have no record in common, so that none would be left; give the "
+            "same profile to every question of the user"
+        )
     are = "record is" if missing == 1 else "records are"
-    return common, (f"{where}: {missing} {are} left out, since not every profile of the user's questions holds them",)
+    why = "a user gets what all profiles of the user's questions hold, as one may hold the answer to another question"
+    return common, (f"{where}: {missing} {are} left out: {why}",)
 
 
 def _record(

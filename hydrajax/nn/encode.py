@@ -168,7 +168,7 @@ def encode(
     truncate: str = "second",
     batch_tokens: int = BATCH_TOKENS,
     packing: int = 0,
-    cache: str | pathlib.Path | None = None,
+    cache: str | pathlib.Path | feature_cache.ReadOnly | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
     """Features of texts or of pairs of texts, in their order.

@@ -16,7 +16,7 @@ from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.training import config as fit_config
-from hydrajax.types import check_least
+from hydrajax.types import check_least, check_types
 
 C = TypeVar("C", bound="Configuration")
 Preset = Literal["auto", "small", "default", "paper", "demo"]
@@ -68,6 +68,7 @@ class Configuration:
     """Of every draw and initialisation. Stored answers of the LLM are shared by all seeds."""
 
     def __post_init__(self):
+        check_types(self)
         check_least(self, seed=0)
 
     @property

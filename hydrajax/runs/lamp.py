@@ -12,6 +12,7 @@ from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
 from hydrajax.methods import baselines, comparison, hydra, selection
 from hydrajax.methods import lab as lab_lib
+from hydrajax.nn import family_checks, heads
 from hydrajax.runs import accounts, compare, load, saved, workbench
 from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
@@ -24,6 +25,7 @@ def compute(
     config: RunConfig, data: load.Data, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
 ) -> tuple[Rows, dict[str, Any]]:
     """See `run.Kind.compute`."""
+    _check_families(config, bench)
     lab = _lab(config, data, bench, out)
     people = people_of(config, data)
     with clock.stage("prompt baselines"):
@@ -158,6 +160,13 @@ def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path
         epochs=config.epochs,
         folder=folder,
     )
+
+
+def _check_families(config: RunConfig, bench: workbench.Workbench) -> None:
+    """Refuses a head family that breaks its contract, before anybody is asked."""
+    features = bench.encode([]).shape[1]
+    for family, extras in ((config.reranker_family, 0), (config.adapter_family, 1)):
+        family_checks.check(family or config.scorer.family, heads.Dims(features=features, extras=extras))
 
 
 def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:

@@ -6,6 +6,7 @@ chooses, and what it says of users where a strategy asks on by what it says.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from hydrajax.prompting import contract, registry
 from hydrajax.prompting.strategies import hypotheses, hypothesis_bank
 from hydrajax.types import Candidate, Query, Split
 
+_log = logging.getLogger(__name__)
 GuessK = Callable[[Sequence[int]], int]
 
 HYPOTHESIS_WORDS = 12  # of a hypothesis, where an answer is not there yet
@@ -63,7 +65,14 @@ def ask(
     prompts = {
         name: baselines.answer(lab, name, people.validation_queries, people.asked, choose_k) for name in strategies
     }
-    guessing = GuessingLearner(lambda: None if counting.calls else learner(), seed=lab.seed)
+
+    def known() -> hydra.Learner | None:
+        if counting.calls:
+            return None
+        _log.info("every answer that the reranker learns from is stored: it is trained, so that the count is exact")
+        return learner()
+
+    guessing = GuessingLearner(known, seed=lab.seed)
     hydra.hydra(lab, guessing, people, prompts["rag"].k)
     if lab.settings.strategies:
         ks = {name: prompts[name].k for name in lab.settings.strategies}

@@ -162,8 +162,11 @@ def check_batch(batch: Any, capacity: int, *, loss: str = "cross_entropy") -> No
     rows = check_slots(batch.rows, capacity)
     real = real_slots(rows, capacity)
     mask = np.asarray(batch.targets.mask)
-    if mask[~real].any():
-        raise DataError(f"the batch has examples in a slot without a user (row {capacity} or more), expected no mask")
+    if (out := ~real & mask.reshape(len(rows), -1).any(axis=1)).any():
+        raise DataError(
+            f"the batch has examples for row {rows[out][0]}, expected rows from 0 to {capacity - 1}; a slot without a "
+            f"user (row {capacity} or more) has none"
+        )
     mask = mask[real]
 
     def refuse(bad: np.ndarray, name: str, why: str) -> None:

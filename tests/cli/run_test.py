@@ -191,6 +191,23 @@ def test_what_cannot_be_run_is_refused(data, capfd, arguments, words):
         assert word in " ".join(said.split()), said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["foo"], "unknown command 'foo', expected one of run, report, answer, sample, store, user-models"),
+        (["run", "foo"], "unknown kind of run 'foo', expected one of demo, lamp, custom, hyperalign"),
+        (
+            ["run", "lamp", "--task", "LaMP_3", "--settings.shown", "0"],
+            "shown is (0,), expected numbers from 1 to retrieved (5)",
+        ),
+        (["run", "lamp", "--task", "LaMP_3", "--seed", "-1"], "seed is -1, expected at least 0"),
+        (["run", "demo", "--scorer.family", "nowhere.py"], "head family 'nowhere.py': nowhere.py does not exist"),
+    ],
+)
+def test_a_setting_is_refused_in_one_plain_sentence(arguments, sentence, capfd):
+    assert refused(arguments, capfd) == f"hydrajax: {sentence}\n"
+
+
 def test_a_missing_option_is_asked_for(tmp_path, capfd):
     path = tmp_path / "tone.toml"
     path.write_text('name = "tone"\nkind = "generation"\ntemplate = "Answer: {message}"\n')

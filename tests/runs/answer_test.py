@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hydrajax import files
+from hydrajax.evaluation import predictions
 from hydrajax.llm import request, scripted
-from hydrajax.runs import answer, folder
+from hydrajax.runs import answer, folder, run
 from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
@@ -43,6 +44,15 @@ def test_the_answer_is_the_candidate_of_the_highest_score(ask):
     found = ask("dev0", "something never asked before: lantern meadow copper")
     assert found.text == found.prediction == found.candidates[int(np.argmax(found.scores))].text
     assert sum(c.votes for c in found.candidates) == 3 and found.personal
+
+
+@pytest.mark.slow
+def test_a_run_with_numbers_among_its_parameters_answers_too(finished, ask, tmp_path):
+    config = dataclasses.replace(finished.config, scorer=dataclasses.replace(finished.config.scorer, family="linear"))
+    machine = dataclasses.replace(finished.machine, store=str(tmp_path / "s.sqlite"))
+    run.run(config, tmp_path / "run", command="c", machine=machine, say=lambda line: None)
+    row = predictions.read(tmp_path / "run" / "predictions.jsonl")[0]
+    assert [ask(row["user"], row["input"], tmp_path / "run").prediction] == row["answers"]["hydra"]["predictions"]
 
 
 @pytest.mark.parametrize("user_id", ["dev2", "a stranger"])
