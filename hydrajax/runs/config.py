@@ -131,16 +131,16 @@ class RunConfig(Configuration):
     max_pair_tokens: int = 256
     """Longest encoding of a pair of texts."""
     train_base: bool = False
-    """Train the base together with the heads of all training users, reranker and adapter each one of its own; new users'
-    heads are then fitted on it as it stands. How: --scorer.base-learning-rate and its like."""
+    """Train the base together with the heads of all training users, one for the reranker and one for the adapter; new
+    users' heads are then fitted on it as it stands. How: --scorer.base-learning-rate and its like."""
     micro_batch: int | None = None
-    """With --train-base: examples that go through the base at once, for long texts; updates stay those of whole batches."""
+    """With --train-base: examples that go through the base at once, for long texts; an update is still of a whole
+    batch."""
     remat: bool = False
     """With --train-base: compute layers again in the backward pass, which takes longer and far less memory."""
     preset: Preset = dataclasses.field(default="auto", compare=False)
     """Sizes: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user, `paper` asks
-    every record; the base is trained with --train-base alone. `auto` takes `small` for a local LLM and `default` for Claude.
-    Single settings override it."""
+    every record. `auto` takes `small` for a local LLM and `default` for Claude. Single settings override it."""
     settings: settings_lib.Settings = None  # type: ignore[assignment]  # of the preset
     """Retrieval, sampling and what is learned from."""
     scorer: fit_config.FitConfig = fit_config.FitConfig()
@@ -399,7 +399,12 @@ class Authorship(Configuration):
 
 
 # Settings that runs did not have at first. As they were then they are not kept, so that folders are found again.
-NEWER: dict[str, dict[str, Any]] = {"scorer": {"moments": "float32"}}
+NEWER: dict[str, Any] = {
+    "train_base": False,
+    "micro_batch": None,
+    "remat": False,
+    "scorer": {"moments": "float32", "base_batch_examples": 64, "micro_batch": None},
+}
 KINDS: dict[str, type[Configuration]] = {kind.experiment: kind for kind in (Demo, Lamp, Custom, Authorship)}
 
 
@@ -407,10 +412,13 @@ def to_json(config: Configuration) -> dict[str, Any]:
     """What the run is, as JSON values."""
     kept = [field.name for field in dataclasses.fields(config) if field.compare]
     values = {name: value for name, value in dataclasses.asdict(config).items() if name in kept}
-    for name, settings in NEWER.items():
-        if name in values:
-            values[name] = {key: value for key, value in values[name].items() if settings.get(key, ...) != value}
-    return json.loads(json.dumps({"experiment": config.experiment, **values}))
+    return json.loads(json.dumps({"experiment": config.experiment, **_without(values, NEWER)}))
+
+
+def _without(values: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    left = {name: value for name, value in values.items() if newer.get(name, ...) != value}
+    nested = {name: _without(left[name], newer[name]) for name in left if isinstance(newer.get(name), dict)}
+    return left | nested
 
 
 def _absolute(path: str) -> str:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydrajax import progress
-from hydrajax.nn import encode, tokens, weights
+from hydrajax.nn import encode, feature_cache, tokens, weights
 from hydrajax.nn.bases import blocks
 from hydrajax.runs import config
+
+Cache = pathlib.Path | feature_cache.ReadOnly | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +27,7 @@ class Encoder:
 
     base: encode.Base
     settings: config.Base
-    cache: pathlib.Path | None
+    cache: Cache
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:
@@ -64,7 +66,7 @@ class Encoder:
         beside.rename(folder)
 
 
-def load(base: config.Base, cache: pathlib.Path | None) -> Encoder:
+def load(base: config.Base, cache: Cache) -> Encoder:
     """A base from the disk.
 
     Raises:

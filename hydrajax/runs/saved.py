@@ -1,6 +1,6 @@
 """The trained system of a run on the disk, for answering later.
 
-    scorers/users.json, reranker/, adapter/: scorer.safetensors, scorer.json, and base/ where it was trained
+scorers/users.json, reranker/, adapter/: scorer.safetensors, scorer.json, and base/ where it was trained
 """
 
 import dataclasses

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from hydrajax import progress
 from hydrajax.data import tasks
 from hydrajax.llm import planner, request, sampler, store, usage
 from hydrajax.methods import lab as lab_lib

@@ -17,7 +17,6 @@ from hydrajax.nn import tokens
 from hydrajax.training import examples as examples_
 from hydrajax.training import losses
 
-
 SMALLEST = 8  # E, the examples of a user in a batch, padding included
 
 

@@ -17,7 +17,7 @@ from hydrajax.training import config as configs
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
-from hydrajax.training.fitted import Fitted, family_of
+from hydrajax.training.fitted import Fitted
 from hydrajax.training.head_fits import Progress
 
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
@@ -58,13 +58,17 @@ def learn(
     numbers, fitted = configs.numbers_of(config), _begun(config, examples)
     family = fitted.family
     stores = heads.stores_users(family, fitted.dims)
-    if _shares(fitted):
+    if jax.tree.leaves(heads.shared_shapes(family, fitted.dims)):
+        head = None
+        if stores and config.init == "pooled":
+            # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
+            head = jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
         state, means = train_jointly(
             fitted,
             examples,
             num_users,
             epochs=numbers.pooled_epochs,
-            head=_first_head(fitted, examples, margin, progress),
+            head=head,
             checkpoint=checkpoint,
             progress=progress,
         )
@@ -91,7 +95,8 @@ def train_base(
 ) -> tuple[Any, tuple[float, ...]]:
     """The base learns beside the training users' heads, in one step.
 
-    Where heads start, and the statistics of their inputs, are those on the features of the base as it is.
+    These, and what users share, start as they are learned on the features of the base as it is: heads that are all
+    alike would teach it nothing of what users differ in. With `init="fresh"` they start at random, as HYDRA's do.
 
     Args:
       examples: with tokens.
@@ -102,13 +107,15 @@ def train_base(
     """
     encoded = dataclasses.replace(examples, x=features)
     fitted = _begun(config, encoded)
+    if config.init == "pooled":
+        fitted = learn(dataclasses.replace(config, fit_bank=True), encoded, num_users, progress=progress)
     state, means = train_jointly(
         fitted,
         examples,
         num_users,
         epochs=config.base_epochs,
         base=base,
-        head=_first_head(fitted, encoded, None, progress),
+        head=fitted.shared.get("generic"),
         checkpoint=checkpoint,
         progress=progress,
     )
@@ -120,23 +127,6 @@ def _begun(config: FitConfig, examples: Examples) -> Fitted:
     dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
     normaliser = _normaliser(config, examples)
     return Fitted(config=config, dims=dims, normaliser=normaliser, shared={}, bank={}, base={}, curves={})
-
-
-def _shares(fitted: Fitted) -> bool:
-    return bool(jax.tree.leaves(heads.shared_shapes(fitted.family, fitted.dims)))
-
-
-def _first_head(
-    fitted: Fitted, examples: Examples, margin: np.ndarray | None, progress: Progress | None
-) -> heads.User | None:
-    """Where every training user starts in a joint step; None: at an initialisation of the own."""
-    config, family, dims = fitted.config, fitted.family, fitted.dims
-    if not heads.stores_users(family, dims) or config.init != "pooled":
-        return None
-    if not _shares(fitted):
-        return pooled(fitted, examples, margin, progress)[0]
-    # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
-    return jax.jit(lambda key: family.init_user(key, dims))(jax.random.key(config.seed))
 
 
 def train_jointly(
@@ -156,12 +146,13 @@ def train_jointly(
     get as many updates. Users that are encoded are in a batch with all examples that a context and its targets hold.
 
     Args:
-      fitted: its configuration, widths and normaliser; parameters begin anew.
+      fitted: its configuration, widths and normaliser; parameters begin as they are there, what is not there anew.
       examples: of users 0..num_users-1.
       num_users: how many heads the bank has.
       epochs: passes over the examples.
       base: a base that is trained; the examples then hold tokens.
-      head: where every user starts and is pulled to; None: an initialisation of each user's own, and zeros.
+      head: where users without a head start, and all are pulled to; None: an initialisation of each user's own, and
+        zeros.
       checkpoint: a folder to resume from, and to save into every epoch, or where a base is trained `CHECKPOINTS` times.
       progress: called with (updates done, updates).
 
@@ -199,9 +190,7 @@ def train_jointly(
     head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
     if base is not None:
-        scorer = dataclasses.replace(
-            scorer, module=base.module, pooling=base.pooling, micro_batch=config.micro_batch
-        )
+        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling, micro_batch=config.micro_batch)
     state = states.init_state(
         scorer,
         base_tx,
@@ -211,12 +200,12 @@ def train_jointly(
         base=base.params if base is not None else None,
         head=head,
     )
+    known = {name: part for name, part in fitted.shared.items() if name in state.shared}
+    state = state.replace(shared={**state.shared, **known}, bank=fitted.bank or state.bank)
     update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
     run_id = "" if checkpoint is None else _run_id(config, examples, num_users, base)
     save_every = None if base is None else max(1, updates // CHECKPOINTS)
-    return loop.run(
-        update, state, plan, checkpoint=checkpoint, save_every=save_every, run_id=run_id, progress=progress
-    )
+    return loop.run(update, state, plan, checkpoint=checkpoint, save_every=save_every, run_id=run_id, progress=progress)
 
 
 def pooled(

@@ -192,7 +192,6 @@ def test_a_user_or_question_on_both_sides_is_refused():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"scorer": training.FitConfig(train_base=True)}, "frozen base"),
         ({"pools": "feedback"}, "nobody has said anything"),
     ],
 )
