@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode
-from hydrajax.training import fit, head_fits, programs
+from hydrajax.training import fit, head_fits, programs, stages
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
@@ -251,9 +251,9 @@ def test_a_trained_base_changes_resumes_exactly_and_serves_new_users(tiny_base, 
     train = texts((5, 8, 3), 0)
     plain = fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path)
     assert len(plain.curves["base"]) == 2
-    shutil.rmtree(tmp_path / "2")  # as if it had been killed in the second epoch, which is one step
+    shutil.rmtree(tmp_path / "base" / "2")  # as if it had been killed in the second epoch, which is one step
     resumed = fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path)
-    assert (tmp_path / "2").is_dir()
+    assert (tmp_path / "base" / "2").is_dir()
     for name in ("shared", "bank", "base"):
         assert_equal(getattr(resumed, name), getattr(plain, name))
     assert resumed.curves == plain.curves
