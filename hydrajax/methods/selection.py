@@ -84,6 +84,10 @@ class ValidatedLearner:
         personalise with.
       folder: keeps checkpoints.
 
+    Attributes:
+      choices: what was chosen, by scorer.
+      fitted: the chosen setting of each, and the rows of the training users.
+
     Raises:
       ValueError: nothing to choose from, or a negative number of epochs.
     """
@@ -94,6 +98,7 @@ class ValidatedLearner:
     epochs: Sequence[int] = EPOCHS
     folder: pathlib.Path | None = None
     choices: dict[str, Choice] = dataclasses.field(init=False, default_factory=dict)
+    fitted: dict[str, tuple[_Tried, Sequence[Row]]] = dataclasses.field(init=False, default_factory=dict)
 
     def __post_init__(self):
         if not self.configs or not self.epochs or min(self.epochs) < 0:
@@ -112,7 +117,7 @@ class ValidatedLearner:
         halves = _halves(heads, {row.user_id for row in judged})
         tried: list[_Tried] = []
         for config in self.configs:
-            # Training users' own heads are fitted as everybody's once it is known how, see below.
+            # Training users' own heads are fitted once it is known how: `with_training_users`.
             config = dataclasses.replace(config, family=self.families.get(name, config.family), fit_bank=False)
             label = f"{name} ({config.loss})"
             with progress.bar(f"{label}: pretraining") as advance:
@@ -138,8 +143,18 @@ class ValidatedLearner:
             quality={f"{setting.config.loss}/{setting.epochs}": setting.quality for setting in tried},
             curves=curves | ({"new users": best.curve} if best.epochs else {}),
         )
-        taught = scorers.personalise(best.scorer, best.config, train, epochs=best.epochs)
-        return scorers.with_heads(best.scorer, taught)
+        self.fitted[name] = best, train
+        return best.scorer
+
+    def with_training_users(self, name: str) -> scorers.TrainedScorer:
+        """A scorer that was fitted, with heads of the training users too, for later answers.
+
+        It is not what others learn from: a head must not score there what it was fitted on.
+        """
+        if name not in self.fitted:
+            return scorers.Untrained()
+        best, train = self.fitted[name]
+        return scorers.with_heads(best.scorer, scorers.personalise(best.scorer, best.config, train, epochs=best.epochs))
 
     def _personalised(
         self, label: str, config: training.FitConfig, pooled: scorers.PersonalScorer, rows: Sequence[Row]

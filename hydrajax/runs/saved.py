@@ -12,6 +12,7 @@ from hydrajax.methods import hydra, scorers
 from hydrajax.types import DataError
 
 BASE = "base"
+SCORERS = ("reranker", "adapter")  # of a `hydra.System`
 
 
 @runtime_checkable
@@ -29,7 +30,8 @@ def save(path: pathlib.Path, system: hydra.System) -> None:
     """Keeps reranker and adapter with all heads that were personalised, and a base that was trained for one."""
     path.mkdir(parents=True, exist_ok=True)
     rows = {}
-    for name, scorer in (("reranker", system.reranker), ("adapter", system.adapter)):
+    for name in SCORERS:
+        scorer = getattr(system, name)
         if isinstance(scorer, scorers.PersonalScorer):
             training.save_fitted(path / name, dataclasses.replace(scorer.fitted, base={}), scorer.heads)
             if scorer.fitted.base:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from hydrajax.nn import encode, tokens
-from hydrajax.nn.bases import blocks, bert
+from hydrajax.nn.bases import bert, blocks
 from hydrajax.training.examples import Examples
 
 K, MINDED, SAID, OTHERS = 2, 24, 9, 60  # OTHERS: words that nobody minds

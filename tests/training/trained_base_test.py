@@ -93,7 +93,7 @@ def test_a_trained_base_wins_where_a_frozen_one_blurs_what_users_mind(family):
         frozen, base, new, asked, users
     )
     found = intervals.mean_over_users(gain, intervals.resample_weights(users))
-    assert found.low is not None and found.low > 0.02
+    assert found.low is not None and found.low > 0
 
 
 @pytest.mark.slow
