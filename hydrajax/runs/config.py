@@ -135,7 +135,7 @@ class RunConfig(Configuration):
     users' heads are then fitted on it as it stands. How: --scorer.base-learning-rate and its like."""
     micro_batch: int | None = None
     """With --train-base: examples that go through the base at once, for long texts; an update is still of a whole
-    batch."""
+    batch. By default all of it, on a CPU as many as hold 8,192 tokens."""
     remat: bool = False
     """With --train-base: compute layers again in the backward pass, which takes longer and far less memory."""
     preset: Preset = dataclasses.field(default="auto", compare=False)

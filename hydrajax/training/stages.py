@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from hydrajax.nn import encode, heads
+from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, step
 from hydrajax.training import config as configs
@@ -189,8 +189,9 @@ def train_jointly(
     head_rate = numbers.learning_rate * heads.rate(family, units.scale)
     head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
-    if base is not None:
-        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling, micro_batch=config.micro_batch)
+    if base is not None and isinstance(examples.x, tokens.Tokens):
+        at_once = config.micro_batch or rows.texts_at_once(examples.x.ids.shape[1])
+        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling, micro_batch=at_once)
     state = states.init_state(
         scorer,
         base_tx,
