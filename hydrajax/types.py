@@ -178,7 +178,9 @@ def _is(value: Any, hint: Any) -> bool:
     if origin is Literal:
         return value in parts
     if origin is tuple:
-        return isinstance(value, tuple) and all(_is(part, parts[0]) for part in value)
+        if isinstance(value, tuple) and parts[-1:] == (...,):
+            return all(_is(part, parts[0]) for part in value)
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_is, value, parts))
     if hint in (int, float):
         kind = numbers.Integral if hint is int else numbers.Real
         return isinstance(value, kind) and not isinstance(value, bool)
@@ -192,7 +194,7 @@ def _in_words(hint: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin is tuple:
-        return f"a tuple, of each element {_in_words(parts[0])}"
+        return f"a tuple of {', '.join('...' if part is ... else _in_words(part) for part in parts)}"
     words = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
     return words.get(hint, f"a {getattr(hint, '__name__', hint)}")
 

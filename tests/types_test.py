@@ -17,6 +17,7 @@ class Settings:
     share: float = 0.5
     names: Annotated[tuple[str, ...], "short"] = ()
     form: Literal["a", "b"] = "a"
+    pair: tuple[str, int] = ("a", 1)
     inner: types.User = None  # made where it is not given
 
     def __post_init__(self):
@@ -31,8 +32,10 @@ class Settings:
         ({"count": 1.5}, "count is 1.5, expected a whole number"),
         ({"most": "2"}, "most is '2', expected a whole number or None"),
         ({"share": "half"}, "share is 'half', expected a number"),
-        ({"names": "rag"}, "names is 'rag', expected a tuple, of each element a text"),
+        ({"names": "rag"}, "names is 'rag', expected a tuple of a text, ..."),
         ({"names": ("rag", 3)}, "names is ('rag', 3), expected a tuple"),
+        ({"pair": ("a", "b")}, "pair is ('a', 'b'), expected a tuple of a text, a whole number"),
+        ({"pair": ("a",)}, "pair is ('a',), expected a tuple"),
         ({"form": "c"}, "form is 'c', expected one of a, b"),
         ({"inner": {}}, "inner is {}, expected a User"),
     ],
@@ -44,7 +47,7 @@ def test_a_value_of_another_type_is_named(given, says):
 
 
 def test_what_fits_is_taken_and_lists_become_tuples():
-    made = Settings(count=2, most=4, share=1, names=["a", "b"], form="b", inner=types.User(id="u"))
+    made = Settings(count=2, most=4, share=1, pair=("b", 2), names=["a", "b"], form="b", inner=types.User(id="u"))
     assert made.names == ("a", "b") and Settings() == Settings(inner=None)
 
 

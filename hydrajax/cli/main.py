@@ -27,6 +27,7 @@ _COMMANDS = {
     "run": Run,
     "report": finished.Report,
     "answer": finished.Answer,
+    "personalise": finished.Personalise,
     "sample": llm.Sample,
     "store": llm.Store,
     "user-models": user_models.UserModels,

@@ -28,6 +28,7 @@ import importlib.util
 import os
 import pathlib
 import re
+from typing import Any
 
 from hydrajax import plugins
 from hydrajax.llm.request import LLMError, Transport
@@ -113,7 +114,7 @@ def _outside(name: str, where: str, attribute: str) -> Transport:
     try:
         module = plugins.imported(where)
         value = getattr(module, attribute, None)
-        transport = value() if callable(value) else value
+        transport: Any = value() if callable(value) else value
     except LLMError:
         raise
     except (Exception, SystemExit) as error:

@@ -257,13 +257,14 @@ def _check_pooling(pooling: Any) -> None:
         raise DataError(f"pooling is {pooling!r}, expected 'cls' or 'mean'")
 
 
-def _limit(base: Base) -> int:
+def most_tokens(base: Base) -> int:
+    """Of an encoding that the base takes."""
     return min(base.module.config.max_tokens, tokens.LENGTHS[-1])
 
 
 def _longest(base: Base, max_tokens: int | None) -> int:
     """The longest encoding that is asked for."""
-    limit = _limit(base)
+    limit = most_tokens(base)
     if max_tokens is None:
         return min(MAX_TOKENS, limit)
     _check_whole("max_tokens", max_tokens, -math.inf, limit, f"up to the {limit} positions of base {base.name!r}")
@@ -277,7 +278,7 @@ def _check_whole(name: str, value: Any, least: int | float, most: int | float, e
 
 def _check(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> None:
     """Refuses what the base cannot compute, or not in such batches."""
-    config, limit = base.module.config, _limit(base)
+    config, limit = base.module.config, most_tokens(base)
     _check_whole("batch_tokens", batch_tokens, 1, math.inf, "of 1 or more")
     _check_whole("packing", packing, 0, limit, f"from 0 to the {limit} positions of base {base.name!r}")
     tokens.check_encodings(encodings, words=config.vocab_size, types=config.types, positions=limit)

@@ -52,7 +52,7 @@ class PromptSettings:
     """How prompts are built.
 
     Attributes:
-      max_prompt_tokens: limit of all records together (by `llm.request.count_tokens`). Records are shortened to fit,
+      max_prompt_tokens: limit of all records together, as tokens are estimated. Records are shortened to fit,
         the query never is.
       max_record_tokens: limit of one record, None for none.
       repeat_instruction: whether every shown record repeats the task's instruction, as HYDRA's prompts do. Without,

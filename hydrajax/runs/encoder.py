@@ -31,9 +31,13 @@ class Encoder:
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:
-            return encode.encode_pairs(
-                self.base, pairs, max_tokens=self.settings.max_pair_tokens, cache=self.cache, progress=advance
-            )
+            return encode.encode_pairs(self.base, pairs, max_tokens=self.longest, cache=self.cache, progress=advance)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest encoding of a pair."""
+        most = self.settings.max_pair_tokens
+        return encode.most_tokens(self.base) if most is None else most
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings, float32 [N, D]."""
@@ -42,7 +46,7 @@ class Encoder:
 
     def tokens(self, pairs: Sequence[tuple[str, str]]) -> tokens.Tokens:
         """What the base reads of pairs."""
-        return encode.tokenize_pairs(self.base, pairs, max_tokens=self.settings.max_pair_tokens)
+        return encode.tokenize_pairs(self.base, pairs, max_tokens=self.longest)
 
     def of(self, base: encode.Base) -> "Encoder":
         """The same with another base."""

@@ -10,7 +10,7 @@ from hydrajax import files
 from hydrajax.data import folds
 from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
-from hydrajax.methods import baselines, comparison, hydra, selection
+from hydrajax.methods import baselines, comparison, hydra, scorers, selection
 from hydrajax.methods import lab as lab_lib
 from hydrajax.nn import family_checks, heads
 from hydrajax.runs import accounts, compare, load, saved, workbench
@@ -45,7 +45,7 @@ def compute(
         for name, choice in learns.choices.items()
     }
     files.write_json(out / "curves.json", curves)
-    files.write_json(out / "choices.json", _choices(prompts, learns, compared, lab, data, people))
+    files.write_json(out / "choices.json", _choices(prompts, learns, compared, lab, data, people, result.system))
     return rows, results.build(
         data.task,
         rows,
@@ -170,8 +170,9 @@ def _check_families(config: RunConfig, bench: workbench.Workbench) -> None:
         family_checks.check(family or config.scorer.family, heads.Dims(features=features, extras=extras))
 
 
-def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:
+def _choices(prompts, learns, compared, lab, data, people, system) -> dict[str, Any]:
     """What validation users chose, and what was cut: enough to see why the run looks as it does."""
+    untaught = [name for name in ("reranker", "adapter") if isinstance(getattr(system, name), scorers.Untrained)]
     return {
         "validation_users": len(people.validation),
         "validation_queries": len(people.validation_queries),
@@ -190,6 +191,6 @@ def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:
         "cut_from_records": dict(lab.ctx.cut),
         "faults": dict(lab.ctx.faults),
         "skipped": list(data.skipped),
-        "notes": list(data.notes),
+        "notes": [*data.notes, *map(selection.untaught, untaught)],
         "removed": None if data.removed is None else dataclasses.asdict(data.removed),
     }

@@ -124,6 +124,7 @@ class GuessingLearner:
 
     known: Callable[[], hydra.Learner | None] = lambda: None
     seed: int = 0
+    _learners: dict[str, hydra.Learner] = dataclasses.field(init=False, default_factory=dict, compare=False)
 
     def fit(
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
@@ -133,8 +134,17 @@ class GuessingLearner:
             return scorers.Untrained()  # nothing is asked after the adapter has chosen
         known = self.known()
         if known is not None:
+            self._learners[name] = known
             return known.fit(name, train=train, heads=heads, judged=judged)
         return GuessedScorer(seed=self.seed)
+
+    def cross_fit(
+        self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+    ) -> scorers.TrainedScorer:
+        """See `hydra.Learner.cross_fit`; a guess has learned from nothing."""
+        if name not in self._learners:
+            return scorer
+        return self._learners[name].cross_fit(name, scorer, train=train, heads=heads)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

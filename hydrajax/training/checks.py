@@ -151,7 +151,7 @@ def check_batch(batch: Any, capacity: int, *, loss: str = "cross_entropy") -> No
     Args:
       batch: an `examples.Batch`; a row of `capacity` or more is a slot without a user.
       capacity: C; 0 where nothing is stored, every slot then has a user.
-      loss: a name of `losses.LOSSES`; `cross_entropy` needs labels from 0 to 1.
+      loss: a name of `losses.LOSSES`; `cross_entropy` and `ordinal` need labels from 0 to 1.
 
     Raises:
       DataError: a negative row, a row twice, examples in a slot without a user (what all share would learn from them),
@@ -178,7 +178,7 @@ def check_batch(batch: Any, capacity: int, *, loss: str = "cross_entropy") -> No
     for name, tree in seen.items():
         for leaf in map(np.asarray, jax.tree.leaves(tree)):
             refuse(not_finite(leaf[real]), name, "is not finite")
-    if loss == "cross_entropy":
+    if loss in ("cross_entropy", "ordinal"):
         label = np.asarray(batch.targets.label)[real]
         refuse((label < 0) | (label > 1), "label", "is out of range, expected a number from 0 to 1")
     pull = np.asarray(batch.pull)[real]

@@ -33,12 +33,13 @@ SWEPT_BYTES = 2**28
 RATES = (3e-4, 1e-3, 3e-3)
 PRIORS = (3.0, 100.0)
 EXACT_PRIORS = (1.0, 10.0, 100.0, 1000.0)
-OFFSET_PRIORS = (30.0,)
+OFFSET_PRIORS = (6.0,)
 EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
 EPOCHS = (4, 16)
+MORE_EPOCHS = (4, 16, 64)  # of small heads
 # (learning rate, epochs) of the pooled head, and of what is shared.
 POOLED = ((3e-4, 2), (3e-4, 8), (1e-3, 2), (1e-3, 8), (3e-3, 2))
-SHARED = ((1e-3, 8), (5e-3, 8), (2e-2, 24))
+SHARED = ((1e-3, 8), (5e-3, 8), (5e-3, 24), (2e-2, 8), (2e-2, 24))
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -132,7 +133,8 @@ def _personal_losses(
     offsets = offsets if trial.offset_strength is None else (trial.offset_strength,)
     if not stages.pulled(learned[0]):
         priors = offsets = (0.0,)
-    epochs: Sequence[int] = EPOCHS[:1] if convex else EPOCHS
+    size = _bytes(family, learned[0].dims)
+    epochs: Sequence[int] = EPOCHS[:1] if convex else MORE_EPOCHS if size < LARGE_HEAD else EPOCHS
     epochs = epochs if trial.epochs is None else (trial.epochs,)
     settings = head_fits.product(
         learning_rate=rates,
@@ -144,7 +146,6 @@ def _personal_losses(
     if trial.epochs is None:
         first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])
         yield first, 0, _mean(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
-    size = _bytes(family, learned[0].dims)
     users = max(fold.num_new for fold in folds)
     at_once = max(1, SWEPT_BYTES // (size * users * len(epochs)))
     for part in (settings[i : i + at_once] for i in range(0, len(settings), at_once)):

@@ -10,7 +10,7 @@ from hydrajax.nn import families
 from hydrajax.types import DataError
 
 LARGEST_RATE = 1000
-LOSSES = ("cross_entropy", "pairwise", "regression", "listwise")  # the names in `losses.LOSSES`
+LOSSES = ("cross_entropy", "pairwise", "regression", "listwise", "ordinal")  # the names in `losses.LOSSES`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Numbers:
     epochs: int = 8
     learning_rate: float = 1e-3
     prior_strength: float = 10.0
-    offset_strength: float = 10.0
+    offset_strength: float = 6.0
     pooled_epochs: int = 4
     pooled_learning_rate: float = 1e-3
     pooled_ridge: float = 1.0
@@ -34,8 +34,8 @@ class FitConfig:
     """How a scorer is fitted. Numbers that are None are chosen by `pretrain` on training users, see `choosing`.
 
     Attributes:
-      family: a name of `families.names()`, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
-      loss: a name of `losses.LOSSES`.
+      family: of the heads, by name, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
+      loss: what is minimised: cross_entropy, pairwise, regression or listwise.
       epochs: passes over a user's examples; 0 leaves everybody the pooled head.
       learning_rate: of the heads, constant in personalisation; times the factor of a family that has one.
       weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).

@@ -232,8 +232,8 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
                 strength, offset_strength = prior
                 # Scores are those of the head in units of `scale` on inputs that are multiplied by it; in units that
                 # differ by the root of two priors' quotient, both priors are of one strength.
-                weak = jnp.sqrt(strength / offset_strength) - 1.0
-                scale = jax.tree.map(lambda s, o: s * (1.0 + weak * o), units.scale, units.offset)
+                prior = units.replace(offset_prior=offset_strength / strength).prior
+                scale = jax.tree.map(lambda s, p: s * jax.lax.rsqrt(p), units.scale, prior)
                 centre = jax.tree.map(jnp.divide, anchor, scale)
 
                 def chunk(index):

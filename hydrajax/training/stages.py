@@ -243,7 +243,7 @@ def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
     to write about. Users' intercepts and the linear head are fitted in turn. None where families have no units, or the
     loss compares a user's examples with each other alone.
     """
-    if not config.scaled or config.loss != "cross_entropy":
+    if not config.scaled or config.loss in losses.WITHIN_POOL:
         return None
     normaliser = _normaliser(config, examples)
     family = heads.get("linear")

@@ -1,9 +1,10 @@
 """The train step: `user_grads` -> `update_heads` -> `update_shared`.
 
 With l_u the summed loss of user u's examples and w_u its weight, base and shared parameters follow the gradient of
-sum_u l_u / sum_u w_u, and user u's head that of l_u / w_u + pull_u/2 |(head - anchor) / scale|^2. The rows of the users
-in the batch (parameters and optimizer state) are gathered, updated by one vmapped optimizer and scattered back: the
-cost does not depend on the size of the bank, and who is absent stays bit-identical.
+sum_u l_u / sum_u w_u, and user u's head that of l_u / w_u + pull_u/2 |(head - anchor) / scale|^2. The batch brings
+every user's pull, the prior's strength over u's examples; the anchor is the state's pooled head. The rows of the
+users in the batch (`state.stored`: parameters and optimizer state) are gathered, updated by one vmapped optimizer and
+scattered back: the cost does not depend on the size of the bank, and who is absent stays bit-identical.
 """
 
 import functools
@@ -39,8 +40,8 @@ def make_train_step(
 ) -> Step:
     """The step as a pure function, un-jitted: `jax.jit(step, donate_argnums=0)` is the caller's.
 
-    Shapes and types are checked when it is traced, numbers by `checks.check_batch` alone. Rows that are negative or at
-    the capacity and beyond are nobody's; who has weight 0 (padding) is left alone.
+    Shapes and types are checked when traced, numbers never: `checks.check_batch` reads those of a batch. Rows that are
+    negative or at the capacity and beyond are slots without a user; who has weight 0 (padding) is left alone.
 
     Args:
       base_tx: optimizer of (base, shared); None: both are frozen, as in personalisation.
@@ -74,7 +75,7 @@ def make_train_step(
 
         if joint:  # all of them at once, since all pull at base and shared parameters
             state, (sums, weights) = learn(state, batch)
-        else:  # a few users at a time are read, differentiated, updated and written while they are in the cache
+        else:  # a few at a time, while they are in the cache; in a joint step `update_heads` alone goes by groups
             batch = batch.replace(x=scorers.base_features(scorer, state.base, batch.x))
             state, (sums, weights) = rows.in_groups(learn, state, batch, size)
         return state.replace(step=state.step + 1), {"loss": jnp.sum(sums), "weight": jnp.sum(weights)}
@@ -150,8 +151,7 @@ def make_eval_step(
             return s, *loss_fn(s, targets)
 
         def group(carry: Any, part: Any) -> tuple[Any, Any]:
-            row, x, targets = part
-            return carry, jax.vmap(of_user)(rows.gather(state.bank, row, instead=state.anchor), x, targets)
+            return carry, jax.vmap(of_user)(rows.gather(state.bank, part[0], instead=state.anchor), *part[1:])
 
         x = scorers.inputs(normaliser, scorers.base_features(scorer, state.base, batch.x), batch.extras)
         size = rows.group_size(state.stored)

@@ -54,7 +54,7 @@ def ridge_and_offset(train, seen, kept):
     return np.abs(np.clip(np.round(kept[1] @ w + offset[kept[0]]), 1, 5) - kept[2]).mean()
 
 
-def errors(family, kind, users=48, new_users=96):
+def errors(family, kind, users=64, new_users=128):
     """(Mean absolute error on new users' last answers of own heads, of the pooled head, of ridge and offset)."""
     train, new = draw(kind, users, 0), draw(kind, new_users, 1000)
     place = np.concatenate([np.arange(n) / n for n in np.bincount(new[0])])
@@ -134,4 +134,6 @@ def test_nobody_is_judged_by_what_their_head_has_seen():
         rows = {name: {tuple(row) for row in getattr(fold, name).x} for name in ("learned", "seen", "kept")}
         assert all(rows.values())
         assert not rows["learned"] & (rows["seen"] | rows["kept"]) and not rows["seen"] & rows["kept"]
-        assert not set(zip(fold.seen.user, fold.seen.pool)) & set(zip(fold.kept.user, fold.kept.pool))
+        assert not set(zip(fold.seen.user, fold.seen.pool, strict=True)) & set(
+            zip(fold.kept.user, fold.kept.pool, strict=True)
+        )

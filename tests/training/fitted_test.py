@@ -35,13 +35,14 @@ def make(family="mlp", base=None):
 
 
 def test_what_was_saved_comes_back(tmp_path):
-    one = make(base={"layer": {"w": np.arange(3, dtype=np.float32)}})
+    one = make(base={"layer": {"w": np.arange(3, dtype=np.float32), "b": np.array(1, np.float32)}})
     users = {name: leaf[:2] for name, leaf in one.bank.items()}
     fitted.save_fitted(tmp_path / "new" / "folder", one, users)
     back, heads_back = fitted.load_fitted(tmp_path / "new" / "folder")
     for name in ("shared", "bank", "base", "generic"):
         assert_equal(getattr(back, name), getattr(one, name))
     assert_equal(heads_back, users)
+    assert back.base["layer"]["b"].shape == ()
     assert (back.config, back.dims) == (one.config, one.dims)
     np.testing.assert_array_equal(back.normaliser.scale, one.normaliser.scale)
     np.testing.assert_array_equal(back.curves["personal"], one.curves["personal"])

@@ -126,3 +126,16 @@ def test_a_base_and_what_users_share_have_rates_of_their_own_that_fall_in_a_line
         (base, shared), state = optimizers.update(tx, grads, state, params)
         np.testing.assert_allclose(base["k"], -0.1 * (1 - i / 4), rtol=1e-4)  # Adam's step of a constant gradient is 1
         np.testing.assert_allclose(shared["w0"], -0.5 * (1 - i / 4), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", -0.1), ("learning_rate", float("nan")), ("learning_rate", float("inf")),
+        ("weight_decay", -1.0), ("weight_decay", float("nan")), ("clip", -1.0), ("total", -3),
+    ],
+)  # fmt: skip
+def test_a_number_out_of_its_range_is_refused(name, value):
+    with pytest.raises(DataError, match=rf"^{name} is {value}, expected a finite number of 0 or more"):
+        optimizers.adamw(**{"learning_rate": 0.1, "weight_decay": 0.0, name: value})
+    jax.eval_shape(lambda rate: optimizers.adamw(rate, rate).init(rate), 0.1)
