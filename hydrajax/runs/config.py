@@ -183,7 +183,7 @@ class RunConfig(Configuration):
     """With --train-base: examples that go through the base at once, for long texts; an update is still of a whole
     batch. By default all of it, on a CPU as many as hold 8,192 tokens."""
     remat: bool = False
-    """With --train-base: compute layers again in the backward pass, which takes longer and far less memory."""
+    """With --train-base: compute layers again in the backward pass, which takes longer and less memory."""
     preset: Preset = dataclasses.field(default="auto", compare=False)
     """Sizes and fits: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user,
     `paper` has all that is HYDRA's own, a base that is trained among it. `auto` takes `small` for a local LLM and

@@ -38,8 +38,8 @@ def compute(
     with clock.stage("controls"):
         compared = comparison.compare(lab, people, prompts, result, (data.train, data.validation), bench.embed)
         rows = compare.rows(lab, compared)
-    everybody = {name: learns.with_training_users(name) for name in saved.SCORERS}
-    saved.save(out / "scorers", dataclasses.replace(result.system, **everybody))
+    reranker, adapter = map(learns.with_training_users, saved.SCORERS)
+    saved.save(out / "scorers", hydra.System(reranker=reranker, adapter=adapter, k=result.system.k))
     curves = {
         name: {stage: [[i + 1, v] for i, v in enumerate(curve) if v == v] for stage, curve in choice.curves.items()}
         for name, choice in learns.choices.items()

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from hydrajax import files, training
 from hydrajax.methods import hydra, scorers
+from hydrajax.runs import encoder
 from hydrajax.types import DataError
 
 BASE = "base"
@@ -17,10 +18,7 @@ SCORERS = ("reranker", "adapter")  # of a `hydra.System`
 
 @runtime_checkable
 class Kept(Protocol):
-    """An encoder whose base can be kept in a folder."""
-
-    def save(self, folder: pathlib.Path) -> None:
-        """Keeps it."""
+    """An encoder that can be had with a base that was kept in a folder."""
 
     def saved(self, folder: pathlib.Path) -> scorers.Encode:
         """The encoder with the base that was kept there."""
@@ -35,7 +33,7 @@ def save(path: pathlib.Path, system: hydra.System) -> None:
         if isinstance(scorer, scorers.PersonalScorer):
             training.save_fitted(path / name, dataclasses.replace(scorer.fitted, base={}), scorer.heads)
             if scorer.fitted.base:
-                assert isinstance(scorer.encode, Kept)
+                assert isinstance(scorer.encode, encoder.Encoder)
                 scorer.encode.save(path / name / BASE)
             rows[name] = dict(scorer.user_rows)
     files.write_json(path / "users.json", {"shown": system.k, "rows": rows})

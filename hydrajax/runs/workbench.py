@@ -184,7 +184,7 @@ def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) ->
             transports=transports,
             llms=tuple(planner.Planner(transport.model, answers) for transport in transports),
             store=answers,
-            encode=feature_cache.in_memory(lambda pairs: loaded()[0](pairs)),
+            encode=_Late(loaded=lambda: loaded()[0], encode=feature_cache.in_memory(lambda pairs: loaded()[0](pairs))),
             embed=feature_cache.in_memory(lambda texts: loaded()[1](texts)),
             strategy=plan.strategy,
         )
@@ -210,6 +210,22 @@ def encoders(base: Base, cache: pathlib.Path | feature_cache.ReadOnly | None) ->
 
     pairs = encoder.load(base, cache)
     return pairs, pairs.embed
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Late:
+    """An encoder whose base is loaded where it is needed, and which remembers."""
+
+    loaded: Callable[[], Any]
+    encode: Encode
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        return self.encode(pairs)
+
+    def saved(self, folder: pathlib.Path) -> Encode:
+        """See `encoder.Encoder.saved`."""
+        found: Encode = self.loaded().saved(folder)
+        return found
 
 
 class _Nobody:

@@ -69,11 +69,12 @@ def pretrain(
     if config.train_base and base is None:
         raise DataError("train_base is True, expected the base that is to be trained")
 
-    if base is None or not config.train_base:
+    if base is None or not isinstance(examples.x, tokens.Tokens):
         fully = choosing.choose(config, examples, num_users, progress=progress)
         return stages.learn(fully, examples, num_users, checkpoint=checkpoint, progress=progress)
 
-    features_of = features_of or (lambda base: encode.token_features(base, examples.x))
+    texts = examples.x
+    features_of = features_of or (lambda base: encode.token_features(base, texts))
     features = features_of(base)
     fully = choosing.choose(config, dataclasses.replace(examples, x=features), num_users, progress=progress)
     folders = (None, None) if checkpoint is None else [pathlib.Path(checkpoint) / name for name in ("base", "shared")]
