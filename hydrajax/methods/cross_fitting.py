@@ -12,6 +12,7 @@ meet. Here
 
 import collections
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -54,6 +55,8 @@ def cross_fit(
     train: Sequence[Row],
     heads: Sequence[Row],
     epochs: int,
+    encode: scorers.Encode | None = None,
+    checkpoint: pathlib.Path | None = None,
     advance: progress.Advance = progress.silent,
 ) -> CrossFitted:
     """The scorer for the queries that taught it, by fits of the same configuration.
@@ -64,9 +67,12 @@ def cross_fit(
       train: rows of training users.
       heads: rows of the users who got heads.
       epochs: of the heads, as they were chosen for the scorer; 0 is the pooled head.
+      encode: of the base as it was before the scorer trained it, as each half trains one of its own; None: of the
+        scorer's, which is frozen.
+      checkpoint: a folder from which a killed training of these goes on.
       advance: called with (fits done, fits).
     """
-    config, encode = scorer.fitted.config, scorer.encode
+    config, encode = scorer.fitted.config, encode or scorer.encode
     folds = _folds(train, config.seed)
     fitted: list[TrainedScorer] = [scorer]
     by_query: dict[str, int] = {}
@@ -84,8 +90,13 @@ def cross_fit(
         for learned, asked in halves(rows):
             by_query.update(dict.fromkeys((row.query_id for row in asked), add(pooled, learned)))
 
-    for others, own in folds:
-        taught = scorers.pretrain(config, encode, *scorers.examples_of(others, encode)) if others else Untrained()
+    for number, (others, own) in enumerate(folds):
+        taught: PersonalScorer | Untrained = Untrained()
+        if others:
+            folder = checkpoint and checkpoint / str(number)
+            with progress.bar("cross-fitting: pretraining") as steps:
+                made = scorers.examples_of(others, encode)
+                taught = scorers.pretrain(config, encode, *made, rows=others, checkpoint=folder, progress=steps)
         by_user.update(dict.fromkeys((row.user_id for row in own), add(taught, own)))
         add_halves(taught, own)
     add_halves(scorer, heads)

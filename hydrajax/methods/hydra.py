@@ -9,8 +9,8 @@ Zhuang et al., NeurIPS 2024, arXiv 2406.02888. Both scorers are a shared base wi
     3. sample     b candidates from the LLM, given H* and q
     4. adapt      the candidate with the highest s_A(q, o); learned from candidates for records asked as queries
 
-Training users fit what all users share (with a trainable base, base and heads together; on a frozen base, which is
-what runs use, the pooled head); new users fit a head alone, from their own profiles.
+Training users fit what all users share (where the base is trained, base and heads together; then the pooled head);
+new users fit a head alone, from their own profiles.
 """
 
 import collections

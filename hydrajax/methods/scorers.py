@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -17,6 +18,24 @@ from hydrajax.methods.rows import Row
 Encode = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 Heads = Mapping[str, str] | None
 Progress = Callable[[int, int], None]
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """An `Encode` whose base can be trained."""
+
+    @property
+    def base(self) -> Any:
+        """The base, an `nn.encode.Base`."""
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        """Features [N, D]."""
+
+    def tokens(self, pairs: Sequence[tuple[str, str]]) -> Any:
+        """What the base reads, `nn.tokens.Tokens` [N, T]."""
+
+    def of(self, base: Any) -> "Trainable":
+        """The same with another base."""
 
 
 @runtime_checkable
@@ -45,7 +64,7 @@ class PersonalScorer:
     """Base features, the pretrained parts, and the heads of all users that were personalised.
 
     Attributes:
-      encode: pairs -> features [N, D] of the frozen base.
+      encode: pairs -> features [N, D] of the scorer's own base, which is frozen now.
       fitted: what pretraining gave; its pooled head serves users without a head of their own.
       heads: stacked user parameters, one row a user.
       user_rows: user id -> row in `heads`.
@@ -83,17 +102,29 @@ def pretrain(
     users: Sequence[str],
     examples: training.Examples,
     *,
+    rows: Sequence[Row] = (),
     checkpoint: pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> PersonalScorer:
     """What all users share, learned from training users (`examples_of`): everybody is served by the pooled head.
 
     Args:
+      encode: of the base; where that is trained, a `Trainable`. The scorer then has a base of its own.
       users, examples: of the training users.
+      rows: what the examples were made of; needed where the base is trained.
       checkpoint: folder from which a killed pretraining goes on.
       progress: called with (done, total) steps.
     """
-    fitted = training.pretrain(config, examples, len(users), checkpoint=checkpoint, progress=progress)
+    given: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress}
+    if config.train_base:
+        if not isinstance(encode, Trainable):
+            raise ValueError("train_base is True, expected an encoder whose base can be trained")
+        first, pairs = encode, [(row.first, row.second) for row in rows]
+        examples = dataclasses.replace(examples, x=first.tokens(pairs))
+        given |= {"base": first.base, "features_of": lambda base: first.of(base)(pairs)}
+    fitted = training.pretrain(config, examples, len(users), **given)
+    if isinstance(encode, Trainable):
+        encode = encode.of(training.trained_base(encode.base, fitted))
     return PersonalScorer(encode=encode, fitted=fitted, heads=None, user_rows={})
 
 
@@ -131,6 +162,15 @@ def personalise_each(
         for n in epochs
     }
     return scorers, [float(loss) for loss in snapshots.curve]
+
+
+def with_heads(scorer: PersonalScorer, other: PersonalScorer) -> PersonalScorer:
+    """The scorer with the heads of another one's users too; both were personalised from the same pretraining."""
+    if not scorer.user_rows or not other.user_rows:
+        return scorer if scorer.user_rows else other
+    behind = {user_id: len(scorer.user_rows) + row for user_id, row in other.user_rows.items()}
+    joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), scorer.heads, other.heads)
+    return dataclasses.replace(scorer, heads=joined, user_rows={**scorer.user_rows, **behind})
 
 
 def user_keys(users: Sequence[str]) -> np.ndarray:

@@ -79,12 +79,16 @@ class ValidatedLearner:
     records and other answers, cross-entropy takes its place.
 
     Args:
-      encode: the frozen base.
+      encode: the base; where the configurations train it, a `scorers.Trainable`, and each scorer gets one of its own.
       configs: alternatives; their epochs are ignored in favour of `epochs`.
       families: name of a scorer -> its head family, in place of that of the configs.
       epochs: numbers of epochs to choose from; 0 is the pooled head, which is also what there is without any row to
         personalise with.
       folder: keeps checkpoints.
+
+    Attributes:
+      choices: what was chosen, by scorer.
+      fitted: the chosen setting of each, and the rows of the training users.
 
     Raises:
       ValueError: nothing to choose from, or a negative number of epochs.
@@ -96,6 +100,7 @@ class ValidatedLearner:
     epochs: Sequence[int] = EPOCHS
     folder: pathlib.Path | None = None
     choices: dict[str, Choice] = dataclasses.field(init=False, default_factory=dict)
+    fitted: dict[str, tuple[_Tried, Sequence[Row]]] = dataclasses.field(init=False, default_factory=dict)
 
     def __post_init__(self):
         if not self.configs or not self.epochs or min(self.epochs) < 0:
@@ -110,20 +115,23 @@ class ValidatedLearner:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
         judges = {row.user_id for row in judged}
         halves = [half for half in cross_fitting.halves([row for row in heads if row.user_id in judges]) if all(half)]
-        encoded: dict[bool, tuple[list[str], training.Examples]] = {}
+        encoded: dict[bool, tuple[Sequence[Row], list[str], training.Examples]] = {}
         tried: list[_Tried] = []
         for config in _suiting(self.configs, train) if train else ():
             if (ordinal := config.loss == "ordinal") not in encoded:
-                encoded[ordinal] = scorers.examples_of(scorers.taught(train, config.loss), self.encode)
-            users, examples = encoded[ordinal]
+                taught = scorers.taught(train, config.loss)
+                encoded[ordinal] = taught, *scorers.examples_of(taught, self.encode)
+            rows, users, examples = encoded[ordinal]
             if not users:
                 continue
-            # The training users' own heads are never asked: their rows are for what new users start with.
+            # Training users' own heads are fitted once it is known how: `with_training_users`.
             config = dataclasses.replace(config, family=self.families.get(name, config.family), fit_bank=False)
             label = f"{name} ({config.loss})"
             with progress.bar(f"{label}: pretraining") as advance:
                 folder = self.folder / f"{name}-{config.loss}" if self.folder else None
-                pooled = scorers.pretrain(config, self.encode, users, examples, checkpoint=folder, progress=advance)
+                pooled = scorers.pretrain(
+                    config, self.encode, users, examples, rows=rows, checkpoint=folder, progress=advance
+                )
             by_epochs, curve = self._personalised(label, config, pooled, heads)
             qualities = {n: chosen_qualities(scorer, judged) for n, scorer in by_epochs.items()}
             for learned, asked in halves:
@@ -145,7 +153,18 @@ class ValidatedLearner:
             quality={f"{setting.config.loss}/{setting.epochs}": setting.quality for setting in tried},
             curves=curves | ({"new users": best.curve} if best.epochs else {}),
         )
+        self.fitted[name] = best, train
         return best.scorer
+
+    def with_training_users(self, name: str) -> scorers.TrainedScorer:
+        """A scorer that was fitted, with heads of the training users too, for later answers.
+
+        It is not what others learn from: a head must not score there what it was fitted on.
+        """
+        if name not in self.fitted:
+            return scorers.Untrained()
+        best, train = self.fitted[name]
+        return scorers.with_heads(best.scorer, scorers.personalise(best.scorer, best.config, train, epochs=best.epochs))
 
     def cross_fit(
         self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
@@ -155,7 +174,15 @@ class ValidatedLearner:
             return scorer  # it has learned nothing
         with progress.bar(f"{name}: cross-fitting") as advance:
             epochs = self.choices[name].epochs
-            return cross_fitting.cross_fit(scorer, train=train, heads=heads, epochs=epochs, advance=advance)
+            return cross_fitting.cross_fit(
+                scorer,
+                train=train,
+                heads=heads,
+                epochs=epochs,
+                encode=self.encode,
+                checkpoint=self.folder / f"{name}-halves" if self.folder else None,
+                advance=advance,
+            )
 
     def _personalised(
         self, label: str, config: training.FitConfig, pooled: scorers.PersonalScorer, rows: Sequence[Row]

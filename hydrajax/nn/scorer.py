@@ -8,6 +8,8 @@ larger among the features, and the size of the extras, is as whoever made them m
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -38,12 +40,14 @@ class Scorer:
       dims: widths of its input.
       module: the base where it is trained; None where x already holds features.
       pooling: how the base's vectors become one.
+      micro_batch: examples that go through a trained base at once; None: all of a batch.
     """
 
     family: heads.Family
     dims: heads.Dims
     module: nn.Module | None = None
     pooling: str = "mean"
+    micro_batch: int | None = None
 
 
 def fit_normaliser(x: Float[np.ndarray, "N D"], extras: Float[np.ndarray, "N X"]) -> Normaliser:
@@ -91,8 +95,31 @@ def base_features(scorer: Scorer, base: Any, x: Any, *, key: Array | None = None
         raise DataError("the batch holds tokens, but the scorer has no base module")
     lead = x.ids.shape[:-1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), x)
-    z = encode.features(scorer.module, base, flat, scorer.pooling, key=key)
+    size, n = scorer.micro_batch, len(flat.ids)
+    z_of = functools.partial(encode.features, scorer.module, base, pooling=scorer.pooling)
+    z = z_of(flat, key=key) if size is None or size >= n else _in_parts(z_of, flat, size, key)[:n]
     return z.reshape(*lead, z.shape[-1])
+
+
+def _in_parts(z_of: Callable[..., Array], x: tokens.Tokens, size: int, key: Array | None) -> Float[Array, "N D"]:
+    """Features of a few examples after the other, the last few filled up.
+
+    What lies between is computed again in the backward pass, which adds the gradients of the parts up: whatever the
+    loss, they are those of the whole batch. With a key each part drops places of its own.
+    """
+    n = len(x.ids)
+    count = -(-n // size)
+    parts = jax.tree.map(
+        lambda leaf: jnp.pad(leaf, ((0, count * size - n), (0, 0))).reshape(count, size, leaf.shape[-1]), x
+    )
+
+    @jax.checkpoint
+    def part(number: Array, x: tokens.Tokens) -> Array:
+        own = None if key is None else jax.random.fold_in(key, number)
+        return z_of(x, key=own)
+
+    z = jax.lax.map(lambda given: part(*given), (jnp.arange(count), parts))
+    return z.reshape(-1, z.shape[-1])
 
 
 def logits(

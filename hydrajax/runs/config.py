@@ -31,12 +31,14 @@ class Base:
       pooling: `cls` or `mean`, how its vectors become one; None for what its folder says.
       dtype: type of its products.
       max_pair_tokens: longest encoding of a pair; None for as many tokens as the base takes.
+      remat: while it learns, layers are computed again in the backward pass.
     """
 
     name: str = "minilm"
     pooling: str | None = None
     dtype: str = "float32"
     max_pair_tokens: int | None = 256
+    remat: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,7 @@ FITS: dict[str, Any] = {
     "losses": ("cross_entropy", "pairwise", "ordinal"),
     "epochs": (0, 1, 2, 4, 8, 16, 32),
     "max_pair_tokens": 256,
+    "train_base": False,
 }
 # Zhuang et al., arXiv 2406.02888, and its public code: nothing is chosen; 64 examples an update, 8 of each of 8 users.
 PAPER_FITS: dict[str, Any] = {
@@ -133,8 +136,9 @@ PAPER_FITS: dict[str, Any] = {
         standardise=False,
         base_learning_rate=2e-5,
         base_epochs=2,
-        train_base=False,
+        base_batch_examples=64,
     ),
+    "train_base": True,
     "losses": ("cross_entropy",),
     "epochs": (2,),
     "pooling": "cls",
@@ -177,9 +181,17 @@ class RunConfig(Configuration):
     """Type of the base's products; bfloat16 is faster on TPU and GPU, and is not on CPU."""
     max_pair_tokens: int | Literal["base"] = None  # type: ignore[assignment]  # of the preset
     """Longest encoding of a pair of texts; `base` for as many tokens as the base takes."""
+    train_base: bool = None  # type: ignore[assignment]  # of the preset
+    """Train the base together with the heads of all training users, one for the reranker and one for the adapter; new
+    users' heads are then fitted on it as it stands. How: --scorer.base-learning-rate and its like."""
+    micro_batch: int | None = None
+    """With --train-base: examples that go through the base at once, for long texts; an update is still of a whole
+    batch. By default all of it, on a CPU as many as hold 8,192 tokens."""
+    remat: bool = False
+    """With --train-base: compute layers again in the backward pass, which takes longer and less memory."""
     preset: Preset = dataclasses.field(default="auto", compare=False)
     """Sizes and fits: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user,
-    `paper` has all that is HYDRA's own; all of them learn on a frozen base. `auto` takes `small` for a local LLM and
+    `paper` has all that is HYDRA's own, a base that is trained among it. `auto` takes `small` for a local LLM and
     `default` for Claude. Single settings override it."""
     settings: settings_lib.Settings = None  # type: ignore[assignment]  # of the preset
     """Retrieval, sampling and what is learned from."""
@@ -215,14 +227,29 @@ class RunConfig(Configuration):
         check_least(self, train_users=1, dev_users=1, queries_per_user=1)
         if self.max_pair_tokens != "base":
             check_least(self, max_pair_tokens=1)
+        for name in ("train_base", "micro_batch"):
+            if (given := getattr(self.scorer, name)) != getattr(fit_config.FitConfig, name):
+                raise ValueError(f"scorer.{name} is {given}, in a run it is --{name.replace('_', '-')}")
+        if self.remat and not self.train_base:
+            raise ValueError("remat is True, but the base is frozen: it is of a base that is trained")
         for loss in self.losses:
             for family in (self.reranker_family, self.adapter_family):
-                fit_config.check(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
+                fit_config.check(dataclasses.replace(self.fit, loss=loss, family=family or self.scorer.family))
 
     @property
     def encoder(self) -> Base:
-        longest = None if self.max_pair_tokens == "base" else self.max_pair_tokens
-        return Base(name=self.base, pooling=self.pooling, dtype=self.base_dtype, max_pair_tokens=longest)
+        return Base(
+            name=self.base,
+            pooling=self.pooling,
+            dtype=self.base_dtype,
+            max_pair_tokens=None if self.max_pair_tokens == "base" else self.max_pair_tokens,
+            remat=self.remat,
+        )
+
+    @property
+    def fit(self) -> fit_config.FitConfig:
+        """How scorers are fitted, the base too."""
+        return dataclasses.replace(self.scorer, train_base=self.train_base, micro_batch=self.micro_batch)
 
     def paths(self) -> dict[str, Any]:
         settings = dataclasses.replace(
@@ -427,7 +454,12 @@ class Authorship(Configuration):
 
 
 # Settings that runs did not have at first. As they were then they are not kept, so that folders are found again.
-NEWER: dict[str, dict[str, Any]] = {"scorer": {"moments": "float32"}}
+NEWER: dict[str, Any] = {
+    "train_base": False,
+    "micro_batch": None,
+    "remat": False,
+    "scorer": {"moments": "float32", "base_batch_examples": 64, "micro_batch": None},
+}
 KINDS: dict[str, type[Configuration]] = {kind.experiment: kind for kind in (Demo, Lamp, Custom, Authorship)}
 
 
@@ -435,10 +467,13 @@ def to_json(config: Configuration) -> dict[str, Any]:
     """What the run is, as JSON values."""
     kept = [field.name for field in dataclasses.fields(config) if field.compare]
     values = {name: value for name, value in dataclasses.asdict(config).items() if name in kept}
-    for name, settings in NEWER.items():
-        if name in values:
-            values[name] = {key: value for key, value in values[name].items() if settings.get(key, ...) != value}
-    return json.loads(json.dumps({"experiment": config.experiment, **values}))
+    return json.loads(json.dumps({"experiment": config.experiment, **_without(values, NEWER)}))
+
+
+def _without(values: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+    left = {name: value for name, value in values.items() if newer.get(name, ...) != value}
+    nested = {name: _without(left[name], newer[name]) for name in left if isinstance(newer.get(name), dict)}
+    return left | nested
 
 
 def _absolute(path: str) -> str:

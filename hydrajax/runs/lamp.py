@@ -38,7 +38,8 @@ def compute(
     with clock.stage("controls"):
         compared = comparison.compare(lab, people, prompts, result, (data.train, data.validation), bench.embed)
         rows = compare.rows(lab, compared)
-    saved.save(out / "scorers", result.system)
+    reranker, adapter = map(learns.with_training_users, saved.SCORERS)
+    saved.save(out / "scorers", hydra.System(reranker=reranker, adapter=adapter, k=result.system.k))
     curves = {
         name: {stage: [[i + 1, v] for i, v in enumerate(curve) if v == v] for stage, curve in choice.curves.items()}
         for name, choice in learns.choices.items()
@@ -89,7 +90,8 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
     """See `run.Kind.plan`.
 
     What the answers will decide is guessed until they are there: which number of records validation users choose (the
-    middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers.
+    middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers. A
+    base that is trained is never trained for it.
     """
 
     def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK = plan_lib.middle) -> accounts.Plan:
@@ -99,7 +101,7 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
                 people_of(config, data),
                 strategies(config),
                 (data.train, data.validation),
-                functools.partial(_learner, config, counting, None),
+                functools.partial(_learner, config, counting, None) if not config.train_base else lambda: None,
                 guess_k,
             )
         (planned,) = counting.plans()
@@ -151,7 +153,7 @@ def _lab(
 
 
 def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path | None) -> selection.ValidatedLearner:
-    adapter = dataclasses.replace(config.scorer, family=config.adapter_family or config.scorer.family, seed=config.seed)
+    adapter = dataclasses.replace(config.fit, family=config.adapter_family or config.scorer.family, seed=config.seed)
     return selection.ValidatedLearner(
         bench.encode,
         [dataclasses.replace(adapter, loss=loss) for loss in config.losses],

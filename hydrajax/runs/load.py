@@ -50,10 +50,8 @@ def load(config: RunConfig, say: Callable[[str], None]) -> Data:
 
     Raises:
       DataError: unknown task, missing or faulty data, more users asked for than there are; the adapter is to learn from
-        feedback alone, and there is none, or by a loss for ratings alone, and they are none; the base is to be trained.
+        feedback alone, and there is none, or by a loss for ratings alone, and they are none.
     """
-    if config.scorer.train_base:
-        raise DataError("runs learn on a frozen base; to train the base use hydrajax.training with tokens")
     for name in registry.left_out(config.settings.strategies, cross_user=config.settings.cross_user):
         say(f"note: {name} looks at other users' records, which is switched off: it is left out")
     data = read(config)

@@ -38,7 +38,7 @@ def ask(
     people: hydra.People,
     strategies: Sequence[str],
     train: Sequence[Split],
-    learner: Callable[[], hydra.Learner],
+    learner: Callable[[], hydra.Learner | None],
     guess_k: GuessK = middle,
 ) -> None:
     """Puts to a planner what a run would ask its LLM.
@@ -49,7 +49,7 @@ def ask(
       strategies: the prompt strategies that are compared.
       train: training and validation users.
       learner: the run's own, where every answer that its reranker would learn from is stored: what that learns is then
-        what the run will learn, and the count is exact.
+        what the run will learn, and the count is exact. Where that gives None, it is guessed all the same.
       guess_k: which of several numbers of records is counted.
     """
     counting = lab.ctx.llm

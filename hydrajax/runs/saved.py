@@ -1,25 +1,50 @@
-"""The trained system of a run on the disk, for answering later."""
+"""The trained system of a run on the disk, for answering later.
 
+scorers/users.json, reranker/, adapter/: scorer.safetensors, scorer.json, and base/ where it was trained
+"""
+
+import dataclasses
 import pathlib
+from typing import Protocol, runtime_checkable
 
 from hydrajax import files, training
 from hydrajax.methods import hydra, scorers
+from hydrajax.runs import encoder
 from hydrajax.types import DataError
+
+BASE = "base"
+SCORERS = ("reranker", "adapter")  # of a `hydra.System`
+
+
+@runtime_checkable
+class Kept(Protocol):
+    """An encoder that can be had with a base that was kept in a folder."""
+
+    def saved(self, folder: pathlib.Path) -> scorers.Encode:
+        """The encoder with the base that was kept there."""
 
 
 def save(path: pathlib.Path, system: hydra.System) -> None:
-    """Keeps reranker and adapter with all heads that were personalised."""
+    """Keeps reranker and adapter with all heads that were personalised, and a base that was trained for one."""
     path.mkdir(parents=True, exist_ok=True)
     rows = {}
-    for name, scorer in (("reranker", system.reranker), ("adapter", system.adapter)):
+    for name in SCORERS:
+        scorer = getattr(system, name)
         if isinstance(scorer, scorers.PersonalScorer):
-            training.save_fitted(path / name, scorer.fitted, scorer.heads)
+            training.save_fitted(path / name, dataclasses.replace(scorer.fitted, base={}), scorer.heads)
+            if scorer.fitted.base:
+                assert isinstance(scorer.encode, encoder.Encoder)
+                scorer.encode.save(path / name / BASE)
             rows[name] = dict(scorer.user_rows)
     files.write_json(path / "users.json", {"shown": system.k, "rows": rows})
 
 
 def load(path: pathlib.Path, encode: scorers.Encode) -> hydra.System:
     """What `save` kept.
+
+    Args:
+      path: the folder.
+      encode: of the run's base, as it was before any was trained.
 
     Raises:
       DataError: the run is not finished, or its files are damaged.
@@ -31,7 +56,11 @@ def load(path: pathlib.Path, encode: scorers.Encode) -> hydra.System:
         if name not in kept["rows"]:
             return scorers.Untrained()
         fitted, heads = training.load_fitted(path / name)
-        return scorers.PersonalScorer(encode=encode, fitted=fitted, heads=heads, user_rows=kept["rows"][name])
+        own = encode
+        if fitted.config.train_base:
+            assert isinstance(encode, Kept)
+            own = encode.saved(path / name / BASE)
+        return scorers.PersonalScorer(encode=own, fitted=fitted, heads=heads, user_rows=kept["rows"][name])
 
     return hydra.System(reranker=scorer("reranker"), adapter=scorer("adapter"), k=kept["shown"])
 

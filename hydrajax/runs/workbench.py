@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from hydrajax import progress
 from hydrajax.data import tasks
 from hydrajax.llm import planner, request, sampler, store, usage
 from hydrajax.methods import lab as lab_lib
@@ -185,7 +184,7 @@ def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) ->
             transports=transports,
             llms=tuple(planner.Planner(transport.model, answers) for transport in transports),
             store=answers,
-            encode=feature_cache.in_memory(lambda pairs: loaded()[0](pairs)),
+            encode=_Late(loaded=lambda: loaded()[0], encode=feature_cache.in_memory(lambda pairs: loaded()[0](pairs))),
             embed=feature_cache.in_memory(lambda texts: loaded()[1](texts)),
             strategy=plan.strategy,
         )
@@ -207,21 +206,26 @@ def encoders(base: Base, cache: pathlib.Path | feature_cache.ReadOnly | None) ->
     Raises:
       DataError: there is no such base.
     """
-    from hydrajax.nn import encode
-    from hydrajax.nn.bases import blocks
+    from hydrajax.runs import encoder
 
-    loaded = encode.load_base(base.name, base.pooling, blocks.Compute(dtype=base.dtype))
-    most = encode.most_tokens(loaded) if base.max_pair_tokens is None else base.max_pair_tokens
+    pairs = encoder.load(base, cache)
+    return pairs, pairs.embed
 
-    def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        with progress.bar("features") as advance:
-            return encode.encode_pairs(loaded, pairs, max_tokens=most, cache=cache, progress=advance)
 
-    def embed(texts: Sequence[str]) -> np.ndarray:
-        with progress.bar("embeddings") as advance:
-            return encode.embed(loaded, texts, cache=cache, progress=advance)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Late:
+    """An encoder whose base is loaded where it is needed, and which remembers."""
 
-    return encode_pairs, embed
+    loaded: Callable[[], Any]
+    encode: Encode
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+        return self.encode(pairs)
+
+    def saved(self, folder: pathlib.Path) -> Encode:
+        """See `encoder.Encoder.saved`."""
+        found: Encode = self.loaded().saved(folder)
+        return found
 
 
 class _Nobody:

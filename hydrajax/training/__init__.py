@@ -49,7 +49,7 @@ if typing.TYPE_CHECKING:  # what is looked up below, for type checkers
     from hydrajax.training.config import FitConfig
     from hydrajax.training.directory import Directory, add_users, remove_users
     from hydrajax.training.examples import Batch, Examples
-    from hydrajax.training.fit import personalise, personalise_snapshots, predict, pretrain
+    from hydrajax.training.fit import personalise, personalise_snapshots, predict, pretrain, trained_base
     from hydrajax.training.fitted import Fitted, load_fitted, save_fitted
     from hydrajax.training.head_fits import Setting, fit_heads, product, sweep_heads
     from hydrajax.training.optimizers import adamw
@@ -63,7 +63,7 @@ _NAMES = {
     "config": ("FitConfig",),
     "directory": ("Directory", "add_users", "remove_users"),
     "examples": ("Batch", "Examples"),
-    "fit": ("personalise", "personalise_snapshots", "predict", "pretrain"),
+    "fit": ("personalise", "personalise_snapshots", "predict", "pretrain", "trained_base"),
     "fitted": ("Fitted", "load_fitted", "save_fitted"),
     "head_fits": ("Setting", "fit_heads", "product", "sweep_heads"),
     "optimizers": ("adamw",),

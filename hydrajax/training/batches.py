@@ -17,6 +17,8 @@ from hydrajax.nn import tokens
 from hydrajax.training import examples as examples_
 from hydrajax.training import losses
 
+SMALLEST = 8  # E, the examples of a user in a batch, padding included
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Slots:
@@ -80,6 +82,7 @@ def plan(
     epochs: int,
     users_per_batch: int,
     batch_examples: int,
+    total_examples: int | None = None,
     prior_strength: float = 0.0,
     seed: int = 0,
     whole_pools: bool = False,
@@ -95,6 +98,8 @@ def plan(
       epochs: passes over the examples.
       users_per_batch: slots for users; slots that are left over are padding.
       batch_examples: most examples of a user in a batch (a whole pool may be more).
+      total_examples: of all users in a batch, as near as whole chunks come: it then has fewer users, as many as that
+        takes on average.
       prior_strength: of the prior, divided here by the user's examples.
       seed: of every order.
       whole_pools: a pool is never divided, as losses inside a pool need it.
@@ -108,6 +113,12 @@ def plan(
         seed=seed,
         whole_pools=whole_pools,
     )
+    count = (chunks.rows >= 0).sum(axis=1)
+    sizes = np.array([_power(n) for n in count.tolist()], int)
+    slots = dict.fromkeys(sizes.tolist(), users_per_batch)
+    if total_examples is not None:
+        for size in slots:
+            slots[size] = min(users_per_batch, max(1, round(total_examples / count[sizes == size].mean())))
     lengths, longest = None, 0
     if isinstance(examples.x, tokens.Tokens):
         lengths, longest = examples.x.mask.sum(axis=1), examples.x.ids.shape[1]
@@ -123,16 +134,16 @@ def plan(
                 groups.setdefault((turn, _power(len(rows)), length), []).append((int(user), rows))
         batches = []
         for (_, size, length), members in sorted(groups.items(), key=lambda item: item[0]):
-            for first in range(0, len(members), users_per_batch):
-                users = np.full(users_per_batch, num_users, np.int32)
-                taken = np.full((users_per_batch, size), -1, np.int32)
-                for slot, (user, rows) in enumerate(members[first : first + users_per_batch]):
+            for first in range(0, len(members), slots[size]):
+                users = np.full(slots[size], num_users, np.int32)
+                taken = np.full((slots[size], size), -1, np.int32)
+                for slot, (user, rows) in enumerate(members[first : first + slots[size]]):
                     users[slot], taken[slot, : len(rows)] = user, rows
                 batches.append(Slots(users=users, rows=taken, length=length))
         planned.append([batches[i] for i in rng.permutation(len(batches))])
-    count = np.bincount(examples.user, minlength=num_users + 1)
-    return Plan(examples=examples, pull=(prior_strength / np.maximum(count, 1)).astype(np.float32), epochs=planned)
+    of_user = np.bincount(examples.user, minlength=num_users + 1)
+    return Plan(examples=examples, pull=(prior_strength / np.maximum(of_user, 1)).astype(np.float32), epochs=planned)
 
 
 def _power(n: int) -> int:
-    return max(8, 1 << (n - 1).bit_length())
+    return max(SMALLEST, 1 << (n - 1).bit_length())

@@ -41,17 +41,21 @@ class FitConfig:
       weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
       dropout: in the heads that have it.
       batch_examples: most examples of a user in one update.
-      users_per_batch: users in one update where the base learns (of shared parameters alone: at most 8), and in one
-        group of personalisation.
+      users_per_batch: most users in one update (of shared parameters alone: at most 8), and in one group of
+        personalisation.
       init: new heads start at the pooled head (`pooled`), or at an initialisation of their own (`fresh`, HYDRA).
       pooled_epochs: passes over all users' examples for the pooled head.
       pooled_learning_rate: of the pooled head and of shared parameters, falls to 0 in a line.
       prior_strength: of the Gaussian prior around the pooled head, worth so many examples; convex families need one.
       offset_strength: of the prior of intercepts and of what is added for an extra, where `scaled`.
       pooled_ridge: the same around 0 for the pooled head of a convex family.
-      train_base: the base learns too; examples then hold tokens.
-      base_learning_rate: of the base, falls to 0 in a line.
+      train_base: the base learns too, beside the training users' heads; examples then hold tokens.
+      base_learning_rate: of the base, falls to 0 in a line; its norms and biases do not decay.
       base_epochs: passes over the examples while the base learns.
+      base_batch_examples: examples of all users together in one update of the base, or as near as whole users' shares
+        come; users that are encoded, and losses inside pools, may need more.
+      micro_batch: examples that go through a trained base at once; gradients are added up before the one update, at the
+        price of a second forward pass. None: all of an update's, on a CPU as many as hold 8,192 tokens.
       fit_bank: training users get heads of their own as well, which new users do not need on frozen features.
       moments: type of the moments that AdamW keeps of heads; bfloat16 takes half of the memory.
       scaled: the prior and the steps of each parameter are in units of the family's `scale`, so that intercepts move;
@@ -77,6 +81,8 @@ class FitConfig:
     train_base: bool = False
     base_learning_rate: float = 2e-5
     base_epochs: int = 2
+    base_batch_examples: int = 64
+    micro_batch: int | None = None
     fit_bank: bool = True
     moments: Literal["float32", "bfloat16"] = "float32"
     scaled: bool = True
@@ -88,7 +94,7 @@ class FitConfig:
 _RANGES: tuple[tuple[tuple[str, ...], tuple[bool, Callable[[Any], bool], str]], ...] = (
     (("seed",), (True, lambda value: 0 <= value < 2**31, "a whole number, 0 or more")),
     (
-        ("pooled_epochs", "base_epochs", "batch_examples", "users_per_batch"),
+        ("pooled_epochs", "base_epochs", "batch_examples", "users_per_batch", "micro_batch"),
         (True, lambda value: value >= 1, "1 or more"),
     ),
     (("epochs",), (True, lambda value: value >= 0, "0 or more")),
@@ -109,8 +115,10 @@ def check(config: FitConfig) -> None:
         if getattr(config, name) not in names:
             raise DataError(f"{name} is {getattr(config, name)!r}, expected one of {', '.join(names)}")
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    numbers_ = {name for name in values if type(getattr(FitConfig, name)) in (int, float)} | {*CHOSEN}
+    numbers_ = {name for name in values if type(getattr(FitConfig, name)) in (int, float)} | {*CHOSEN, "micro_batch"}
     check_numbers(**{name: values[name] for name in values if name in numbers_ and values[name] is not None})
+    if config.micro_batch is not None and not config.train_base:
+        raise DataError(f"micro_batch is {config.micro_batch}, but the base is frozen: it is of a base that is trained")
     plain, settings = families.parse(config.family)
     # The plain name of a family needs no look into its file, which imports JAX; nor does a name that there is not.
     if settings or plain not in families.names():

@@ -13,7 +13,8 @@ Features are enough: nothing here needs text, a profile or an LLM.
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,18 +37,25 @@ def pretrain(
     num_users: int,
     *,
     base: encode.Base | None = None,
+    features_of: Callable[[encode.Base], np.ndarray] | None = None,
     checkpoint: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
     """Learns from the training users what new users start with.
+
+    A base that is trained learns beside the training users' heads, in one step. It is frozen then, and everything else,
+    these users' heads among it, is learned anew on its features: the statistics of the inputs are those of the base
+    that heads meet. What is left to choose is chosen on the features of the base as it was, since a trained base has
+    seen what the choice would be judged by.
 
     Args:
       config: of the fit.
       examples: of users 0..num_users-1; x holds features, or tokens where `config.train_base`.
       num_users: how many training users.
       base: the base that is trained; needed only then.
-      checkpoint: a folder in which the stage that takes updates over batches of users (a trained base, shared
-        parameters) is saved every epoch and resumed. The others take seconds, keep nothing and are repeated.
+      features_of: of the examples by a base, float32 [N, D], where they are kept for example; None: computed here.
+      checkpoint: a folder in which the stages that take updates over batches of users (a trained base, shared
+        parameters) are saved and resumed. The others take seconds, keep nothing and are repeated.
       progress: called with (done, total) of the stage that is running.
 
     Raises:
@@ -61,10 +69,22 @@ def pretrain(
     if config.train_base and base is None:
         raise DataError("train_base is True, expected the base that is to be trained")
 
-    if not config.train_base:
-        config = choosing.choose(config, examples, num_users, progress=progress)
-    fully = configs.resolved(config)
-    return stages.learn(fully, examples, num_users, base=base, checkpoint=checkpoint, progress=progress)
+    if base is None or not isinstance(examples.x, tokens.Tokens):
+        fully = choosing.choose(config, examples, num_users, progress=progress)
+        return stages.learn(fully, examples, num_users, checkpoint=checkpoint, progress=progress)
+
+    texts = examples.x
+    features_of = features_of or (lambda base: encode.token_features(base, texts))
+    features = features_of(base)
+    fully = choosing.choose(config, dataclasses.replace(examples, x=features), num_users, progress=progress)
+    folders = (None, None) if checkpoint is None else [pathlib.Path(checkpoint) / name for name in ("base", "shared")]
+    params, curve = stages.train_base(
+        fully, examples, features, num_users, base=base, checkpoint=folders[0], progress=progress
+    )
+    encoded = dataclasses.replace(examples, x=features_of(with_params(base, params)))
+    fitted = stages.learn(fully, encoded, num_users, checkpoint=folders[1], progress=progress)
+    curves = {"shared" if stage == "base" else stage: means for stage, means in fitted.curves.items()}
+    return dataclasses.replace(fitted, base=params, curves={"base": curve, **curves})
 
 
 def personalise(
@@ -188,14 +208,16 @@ def predict(
 
 def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
     """The base with the parameters that pretraining gave it, or as it was; its digest, and so its cache, is its own."""
-    if not fitted.base:
-        return base
+    return with_params(base, fitted.base) if fitted.base else base
+
+
+def with_params(base: encode.Base, params: Any) -> encode.Base:
+    """The base with other parameters, and a digest of its own."""
     hasher = hashlib.sha256(base.digest.encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(fitted.base):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         hasher.update(jax.tree_util.keystr(path).encode())
         hasher.update(np.ascontiguousarray(leaf).tobytes())
-    params = jax.tree.map(jnp.asarray, fitted.base)
-    return dataclasses.replace(base, params=params, digest=hasher.hexdigest())
+    return dataclasses.replace(base, params=jax.tree.map(jnp.asarray, params), digest=hasher.hexdigest())
 
 
 def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:

@@ -37,7 +37,8 @@ class Fitted:
         own generic user, where it learns one).
       bank: the training users' heads, every leaf [num_users, ...]; {} where none were fitted or none are stored.
       base: parameters of the base where it was trained, else {}.
-      curves: mean training loss per epoch, by stage: `base`, `pooled`, `personal`. Convex families: before and after.
+      curves: mean training loss per epoch, by stage: `base` (of it, or of what users share), `shared` (beside a base
+        that was trained), `pooled`, `personal`. Convex families: before and after.
     """
 
     config: FitConfig

@@ -55,6 +55,34 @@ def adamw(
     )
 
 
+def base_adamw(
+    base_rate: Scalar, shared_rate: Scalar, weight_decay: Scalar, *, clip: float = 1.0, total: Scalar | None = None
+) -> Any:
+    """`adamw` of (base, shared) where the base learns, each with a rate of its own.
+
+    Norms and biases of the base do not decay, as in HYDRA (the grouping of Hugging Face's trainer).
+
+    Args:
+      base_rate: of the base, at the first step.
+      shared_rate: of shared parameters, which begin at random where the base was pretrained.
+      weight_decay: decoupled.
+      clip: largest norm of the gradient, of base and shared parameters together.
+      total: steps over which both rates fall to 0 in a line; None keeps them.
+    """
+
+    def rates(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, optax.EmptyState]:
+        base, shared = updates
+        return (base, jax.tree.map(lambda u: u * (shared_rate / base_rate), shared)), state
+
+    return optax.chain(
+        _clip_by_norm(clip),
+        _scale_by_adam(jnp.float32),
+        optax.add_decayed_weights(weight_decay, mask=_decayed),
+        optax.GradientTransformation(lambda params: optax.EmptyState(), rates),
+        optax.scale_by_learning_rate(_linear(base_rate, total)),
+    )
+
+
 def update_head(
     head_tx: optax.GradientTransformation,
     anchor: heads.User,
@@ -118,6 +146,16 @@ def _clip_by_norm(largest: float) -> optax.GradientTransformation:
         return jax.tree.map(lambda g: g * factor, grads), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), clip)
+
+
+def _decayed(params: Any) -> Any:
+    """Which leaves of (base, shared) decay: of the base the matrices, but for tables of biases."""
+    base, shared = params
+
+    def is_matrix(path: Any, leaf: Any) -> bool:
+        return leaf.ndim > 1 and "bias" not in jax.tree_util.keystr(path[-1:])
+
+    return jax.tree_util.tree_map_with_path(is_matrix, base), jax.tree.map(lambda leaf: True, shared)
 
 
 def _kept_as(moments: Any) -> Any:

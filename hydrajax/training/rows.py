@@ -22,6 +22,7 @@ SIDE_BY_SIDE_BYTES = 2**15
 # The heads that one call of a program returns: larger results come in fresh pages of the system every time, which cost
 # half as much as the fit (`mlp` at d = 384: 4.6 ms a user in groups of 8, 6.9 in groups of 64).
 RESULT_BYTES = 5 * 2**20
+BASE_TOKENS = 8192
 SMALL_CALL = 16  # users, where there are too few for a large call on every core: two sizes, few programs
 
 
@@ -104,6 +105,14 @@ def group_size(bank: Any) -> int:
 def row_bytes(bank: Any) -> int:
     """Bytes of one row of a bank, leaves [C, ...]."""
     return sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in jax.tree.leaves(bank))
+
+
+def texts_at_once(length: int) -> int | None:
+    """How many texts of so many tokens go through a base that is trained; None: all of a batch.
+
+    On a CPU as many as hold `BASE_TOKENS`: what MiniLM keeps of them for its backward pass is about 3.4 GB.
+    """
+    return max(1, BASE_TOKENS // length) if _on_cpu() else None
 
 
 def users_in_parallel(users: int = 64) -> int | None:

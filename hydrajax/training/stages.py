@@ -17,13 +17,14 @@ from hydrajax.training import config as configs
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
-from hydrajax.training.fitted import Fitted, family_of
+from hydrajax.training.fitted import Fitted
 from hydrajax.training.head_fits import Progress
 
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
 POOLED_BATCH = 256  # examples of all users in one update of the pooled head
+CHECKPOINTS = 20  # while a base is trained: what a killed run loses is one part in so many of it
 FROZEN_USERS = 8  # in one update of shared parameters on frozen features
 
 
@@ -45,59 +46,87 @@ def learn(
     examples: Examples,
     num_users: int,
     *,
-    base: encode.Base | None = None,
     margin: np.ndarray | None = None,
     checkpoint: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
-    """`fit.pretrain` of checked arguments, with a configuration in which nothing is left to choose.
+    """`fit.pretrain` on features, of checked arguments, with a configuration in which nothing is left to choose.
 
     Args:
       margin: of `offsets`, where it is known already.
     """
-    encoded = _encoded(base, examples)
-    numbers, family = configs.numbers_of(config), family_of(config)
-    dims = heads.Dims(features=encoded.features.shape[1], extras=encoded.extras.shape[1])
-    fitted = Fitted(
-        config=config,
-        dims=dims,
-        normaliser=_normaliser(config, encoded),
-        shared={},
-        bank={},
-        base={},
-        curves={},
-    )
-    shares = bool(jax.tree.leaves(heads.shared_shapes(family, fitted.dims)))
+    numbers, fitted = configs.numbers_of(config), _begun(config, examples)
+    family = fitted.family
     stores = heads.stores_users(family, fitted.dims)
-    if config.train_base or shares:
+    if jax.tree.leaves(heads.shared_shapes(family, fitted.dims)):
         head = None
         if stores and config.init == "pooled":
             # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
-            if shares:
-                head = jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
-            else:
-                head, _ = pooled(fitted, encoded, margin, progress)
+            head = jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
         state, means = train_jointly(
             fitted,
             examples,
             num_users,
-            epochs=config.base_epochs if config.train_base else numbers.pooled_epochs,
-            base=base if config.train_base else None,
+            epochs=numbers.pooled_epochs,
             head=head,
             checkpoint=checkpoint,
             progress=progress,
         )
-        shared, bank, trained = jax.device_get((state.shared, state.bank, state.base))
-        fitted = dataclasses.replace(fitted, shared=shared, bank=bank, base=trained, curves={"base": tuple(means)})
-        if base is not None and config.train_base:
-            encoded = _encoded(dataclasses.replace(base, params=trained), examples)
+        shared, bank = jax.device_get((state.shared, state.bank))
+        fitted = dataclasses.replace(fitted, shared=shared, bank=bank, curves={"base": tuple(means)})
     if stores and "generic" not in fitted.shared:
-        head, curve = pooled(fitted, encoded, margin, progress)
+        head, curve = pooled(fitted, examples, margin, progress)
         fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
     if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
-        found = personal(fitted, encoded, num_users, (numbers.epochs,), None, progress)
+        found = personal(fitted, examples, num_users, (numbers.epochs,), None, progress)
         fitted = _with(fitted, "personal", found.curve, bank=found.heads[numbers.epochs])
     return fitted
+
+
+def train_base(
+    config: FitConfig,
+    examples: Examples,
+    features: np.ndarray,
+    num_users: int,
+    *,
+    base: encode.Base,
+    checkpoint: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Any, tuple[float, ...]]:
+    """The base learns beside the training users' heads, in one step.
+
+    These, and what users share, start as they are learned on the features of the base as it is: heads that are all
+    alike would teach it nothing of what users differ in. With `init="fresh"` they start at random, as HYDRA's do.
+
+    Args:
+      examples: with tokens.
+      features: of them by `base`, float32 [N, D].
+
+    Returns:
+      (parameters of the base, numpy; mean loss of every epoch).
+    """
+    encoded = dataclasses.replace(examples, x=features)
+    fitted = _begun(config, encoded)
+    if config.init == "pooled":
+        fitted = learn(dataclasses.replace(config, fit_bank=True), encoded, num_users, progress=progress)
+    state, means = train_jointly(
+        fitted,
+        examples,
+        num_users,
+        epochs=config.base_epochs,
+        base=base,
+        head=fitted.shared.get("generic"),
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return jax.device_get(state.base), tuple(means)
+
+
+def _begun(config: FitConfig, examples: Examples) -> Fitted:
+    """Nothing is learned yet but the statistics of the inputs."""
+    dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
+    normaliser = _normaliser(config, examples)
+    return Fitted(config=config, dims=dims, normaliser=normaliser, shared={}, bank={}, base={}, curves={})
 
 
 def train_jointly(
@@ -117,13 +146,14 @@ def train_jointly(
     get as many updates. Users that are encoded are in a batch with all examples that a context and its targets hold.
 
     Args:
-      fitted: its configuration, widths and normaliser; parameters begin anew.
+      fitted: its configuration, widths and normaliser; parameters begin as they are there, what is not there anew.
       examples: of users 0..num_users-1.
       num_users: how many heads the bank has.
       epochs: passes over the examples.
       base: a base that is trained; the examples then hold tokens.
-      head: where every user starts and is pulled to; None: an initialisation of each user's own, and zeros.
-      checkpoint: a folder to save into every epoch and to resume from.
+      head: where users without a head start, and all are pulled to; None: an initialisation of each user's own, and
+        zeros.
+      checkpoint: a folder to resume from, and to save into every epoch, or where a base is trained `CHECKPOINTS` times.
       progress: called with (updates done, updates).
 
     Returns:
@@ -131,28 +161,37 @@ def train_jointly(
     """
     config, numbers, family = fitted.config, configs.numbers_of(fitted.config), fitted.family
     encodes = isinstance(family, heads.Encoded)
-    most = config.users_per_batch if base is not None else min(config.users_per_batch, FROZEN_USERS)
+    most, size, total = min(config.users_per_batch, FROZEN_USERS), config.batch_examples, None
+    if base is not None:
+        # As many users as fill a batch with the fewest examples each that leave no padding, so that they are mixed.
+        most, total = config.users_per_batch, config.base_batch_examples
+        size = min(size, total, max(batches.SMALLEST, -(-total // max(num_users, 1))))
     plan = batches.plan(
         examples,
         num_users,
         epochs=epochs,
         users_per_batch=max(1, min(most, num_users)),
-        batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else config.batch_examples,
+        batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else size,
+        total_examples=total,
         prior_strength=numbers.prior_strength if head is not None else 0.0,
         seed=config.seed,
         # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
         whole_pools=config.loss in losses.WITHIN_POOL or encodes,
     )
-    rate = numbers.pooled_learning_rate if base is None else config.base_learning_rate
-    base_tx = optimizers.adamw(rate, config.weight_decay, total=float(plan.ends[-1]))
+    decay, updates = config.weight_decay, plan.ends[-1]
+    base_tx = optimizers.adamw(numbers.pooled_learning_rate, decay, total=float(updates))
+    if base is not None:
+        rates = config.base_learning_rate, numbers.pooled_learning_rate
+        base_tx = optimizers.base_adamw(*rates, decay, total=float(updates))
     units = heads.units(family, fitted.dims, scaled=config.scaled)
     if numbers.prior_strength and config.scaled:
         units = dataclasses.replace(units, offset_prior=numbers.offset_strength / numbers.prior_strength)
     head_rate = numbers.learning_rate * heads.rate(family, units.scale)
     head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
-    if base is not None:
-        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling)
+    if base is not None and isinstance(examples.x, tokens.Tokens):
+        at_once = config.micro_batch or rows.texts_at_once(examples.x.ids.shape[1])
+        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling, micro_batch=at_once)
     state = states.init_state(
         scorer,
         base_tx,
@@ -162,9 +201,12 @@ def train_jointly(
         base=base.params if base is not None else None,
         head=head,
     )
+    known = {name: part for name, part in fitted.shared.items() if name in state.shared}
+    state = state.replace(shared={**state.shared, **known}, bank=fitted.bank or state.bank)
     update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
     run_id = "" if checkpoint is None else _run_id(config, examples, num_users, base)
-    return loop.run(update, state, plan, checkpoint=checkpoint, run_id=run_id, progress=progress)
+    save_every = None if base is None else max(1, updates // CHECKPOINTS)
+    return loop.run(update, state, plan, checkpoint=checkpoint, save_every=save_every, run_id=run_id, progress=progress)
 
 
 def pooled(
@@ -309,13 +351,6 @@ def _normaliser(config: FitConfig, examples: Examples) -> scorers.Normaliser:
 def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:
     """The scorer with what another stage gave."""
     return dataclasses.replace(fitted, curves={**fitted.curves, stage: curve}, **parts)
-
-
-def _encoded(base: encode.Base | None, examples: Examples) -> Examples:
-    """The examples with the base's features in place of tokens."""
-    if base is None or not isinstance(examples.x, tokens.Tokens):
-        return examples
-    return dataclasses.replace(examples, x=encode.token_features(base, examples.x))
 
 
 def _run_id(config: FitConfig, examples: Examples, num_users: int, base: encode.Base | None) -> str:

@@ -136,3 +136,19 @@ def test_heads_after_several_numbers_of_epochs_are_those_of_each(pretrained):
     for epochs, there in each.items():
         alone = scorers.personalise(pretrained, CONFIG, NEW, epochs=epochs)
         np.testing.assert_allclose(there.scores(ASKED), alone.scores(ASKED), rtol=1e-5, atol=1e-6)
+
+
+def test_heads_that_were_fitted_apart_are_those_fitted_together(pretrained, fitted):
+    first, rest = (
+        personalise(pretrained, [row for row in NEW if (row.user_id == "n0") == own]) for own in (True, False)
+    )
+    joined = scorers.with_heads(first, rest)
+    assert joined.user_rows == {"n0": 0, "n1": 1, "n2": 2}
+    np.testing.assert_array_equal(joined.scores(ASKED), fitted.scores(ASKED))
+    assert scorers.with_heads(pretrained, first) is first and scorers.with_heads(first, pretrained) is first
+
+
+def test_a_base_is_trained_by_an_encoder_that_can(encode):
+    config = dataclasses.replace(CONFIG, train_base=True)
+    with pytest.raises(ValueError, match="expected an encoder whose base can be trained"):
+        scorers.pretrain(config, encode, *scorers.examples_of(TRAIN, encode), rows=TRAIN)

@@ -195,6 +195,19 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
     assert (first != other).any()
 
 
+def test_training_users_have_heads_in_what_is_kept_and_none_while_others_learn(encode):
+    train = [row(user_id, f"{user_id} p", q, label=q) for user_id in ("t0", "t1") for q in (0.0, 0.5, 1.0)]
+    config = training.FitConfig(family="linear", fit_bank=False)
+    learns = selection.ValidatedLearner(encode, [config], epochs=(1,))
+    scorer = learns.fit("adapter", train=train, heads=HEADS, judged=JUDGED)
+    kept = learns.with_training_users("adapter")
+    assert set(scorer.user_rows) == {"v0", "n0"} and set(kept.user_rows) == {"v0", "n0", "t0", "t1"}
+    np.testing.assert_array_equal(kept.scores(JUDGED), scorer.scores(JUDGED))
+    np.testing.assert_array_equal(scorer.scores(train), scorer.scores(train, pooled=True))
+    assert (kept.scores(train) != scorer.scores(train)).any()
+    assert isinstance(learns.with_training_users("reranker"), scorers.Untrained)
+
+
 def test_a_scorer_can_have_a_family_of_its_own(fake_fits, validated, monkeypatch):
     fake_fits({})
     families = []

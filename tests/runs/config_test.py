@@ -25,8 +25,11 @@ def test_a_configuration_survives_its_file(preset, tmp_path):
     config = config_lib.Custom(
         task="t.toml", data_dir="d", train_users=3, dev_users=None, queries_per_user=2, fold=1,
         folds=3, llm="claude-x", base="b", settings=settings_lib.PRESETS[preset], losses=("pairwise",), epochs=(7,),
-        scorer=training.FitConfig(**{f.name: changed(f.default) for f in dataclasses.fields(training.FitConfig)}),
+        scorer=training.FitConfig(
+            **{f.name: changed(f.default) for f in dataclasses.fields(training.FitConfig) if f.name != "train_base"}
+        ),
         reranker_family="linear", adapter_family="simplex:bases=3", max_pair_tokens=64, skip_bad=True, seed=5,
+        train_base=True, micro_batch=4, remat=True,
     )  # fmt: skip
     folder.prepare(tmp_path, config, "command")
     there = folder.read_config(tmp_path)
@@ -146,3 +149,24 @@ def test_files_of_ones_own_are_found_from_anywhere(tmp_path, monkeypatch):
     assert lamp.settings.strategies == ("rag", str(tmp_path / "own" / "mine.py"))
     assert plugins.absolute("head.py:rank=4") == f"{tmp_path / 'head.py'}:rank=4"
     assert plugins.absolute("low_rank_mlp:rank=4") == "low_rank_mlp:rank=4"
+
+
+def test_how_scorers_are_fitted_says_whether_the_base_learns():
+    config = config_lib.Demo(train_base=True, micro_batch=4, remat=True)
+    assert (config.fit.train_base, config.fit.micro_batch, config.encoder.remat) == (True, 4, True)
+    assert dataclasses.replace(config.fit, train_base=False, micro_batch=None) == config.scorer
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"scorer": training.FitConfig(train_base=True)}, "scorer.train_base is True, in a run it is --train-base"),
+        ({"scorer": training.FitConfig(micro_batch=2)}, "scorer.micro_batch is 2, in a run it is --micro-batch"),
+        ({"micro_batch": 2}, "micro_batch is 2, but the base is frozen"),
+        ({"micro_batch": 0, "train_base": True}, "micro_batch is 0, expected 1 or more"),
+        ({"remat": True}, "remat is True, but the base is frozen"),
+    ],
+)
+def test_what_trains_a_base_is_refused_where_none_is_trained(given, says):
+    with pytest.raises((ValueError, DataError), match=says):
+        config_lib.Demo(**given)

@@ -106,6 +106,7 @@ class Learner(selection.ValidatedLearner):
 
     def __init__(self, *args, **rest):
         object.__setattr__(self, "choices", {})
+        object.__setattr__(self, "fitted", {})
 
     def fit(self, name, **rows):
         return plan.GuessingLearner().fit(name, **rows)

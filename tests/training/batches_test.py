@@ -105,3 +105,10 @@ def test_texts_are_cut_to_a_bucket_and_none_is_lost():
 def test_ends_count_the_batches_of_every_epoch():
     planned = plan(make_examples(SIZES), epochs=3)
     assert planned.ends == [0, *np.cumsum([len(epoch) for epoch in planned.epochs])]
+
+
+@pytest.mark.parametrize("total", [1, 12, 24, 1000])
+def test_a_batch_has_as_many_users_as_make_up_so_many_examples(total):
+    examples = make_examples([20] * 12)  # chunks of 7, 7 and 6
+    planned = batches.plan(examples, 12, epochs=1, users_per_batch=12, batch_examples=8, total_examples=total)
+    assert {len(slots.users) for slots in planned.epochs[0]} == {max(1, min(12, round(total / (20 / 3))))}

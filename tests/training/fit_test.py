@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode
-from hydrajax.training import fit, head_fits, programs
+from hydrajax.training import fit, head_fits, programs, stages
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
@@ -107,7 +107,7 @@ def test_one_user_after_another_equals_the_step_over_all(mlp):
     """With one mini-batch a user and epoch, the order of mini-batches is the same in both."""
     config = dataclasses.replace(MLP, prior_strength=2.0, weight_decay=0.1)
     begun = dataclasses.replace(mlp, config=config)
-    state, curve = fit.train_jointly(begun, NEW, U, epochs=MLP.epochs, head=mlp.generic)
+    state, curve = stages.train_jointly(begun, NEW, U, epochs=MLP.epochs, head=mlp.generic)
     found = fit.personalise_snapshots(config, mlp, NEW, U, epochs=(MLP.epochs,))
     assert_close(found.heads[MLP.epochs], state.bank, atol=1e-5)
     np.testing.assert_allclose(found.curve, curve, rtol=1e-5)
@@ -251,9 +251,9 @@ def test_a_trained_base_changes_resumes_exactly_and_serves_new_users(tiny_base, 
     train = texts((5, 8, 3), 0)
     plain = fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path)
     assert len(plain.curves["base"]) == 2
-    shutil.rmtree(tmp_path / "2")  # as if it had been killed in the second epoch, which is one step
+    shutil.rmtree(tmp_path / "base" / "2")  # as if it had been killed in the second epoch, which is one step
     resumed = fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path)
-    assert (tmp_path / "2").is_dir()
+    assert (tmp_path / "base" / "2").is_dir()
     for name in ("shared", "bank", "base"):
         assert_equal(getattr(resumed, name), getattr(plain, name))
     assert resumed.curves == plain.curves

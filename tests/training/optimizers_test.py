@@ -97,6 +97,37 @@ def test_moments_of_another_type_are_refused():
         optimizers.adamw(0.1, 0.0, moments=jnp.int8)
 
 
+def test_matrices_of_a_base_decay_and_norms_and_biases_do_not():
+    base = {
+        "word": jnp.ones((3, 2)),
+        "layer_0": {
+            "widen": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+            "norm": {"scale": jnp.ones(2), "bias": jnp.ones(2)},
+            "distance_bias": jnp.ones((4, 2)),
+        },
+    }
+    params = (base, {"w0": jnp.ones(2)})
+    tx = optimizers.base_adamw(0.1, 0.5, 0.01)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    ((base, shared), _) = optimizers.update(tx, zeros, tx.init(params), params)
+    moved = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(base)}
+    for name, leaf in moved.items():
+        wanted = -0.1 * 0.01 if name in ("['word']", "['layer_0']['widen']['kernel']") else 0.0
+        np.testing.assert_allclose(leaf, wanted, rtol=1e-5)
+    np.testing.assert_allclose(shared["w0"], -0.5 * 0.01, rtol=1e-5)
+
+
+def test_a_base_and_what_users_share_have_rates_of_their_own_that_fall_in_a_line():
+    params = ({"k": jnp.zeros((2, 2))}, {"w0": jnp.zeros(2)})
+    grads = jax.tree.map(jnp.ones_like, params)
+    tx = optimizers.base_adamw(0.1, 0.5, 0.0, total=4.0)
+    state = tx.init(params)
+    for i in range(4):
+        (base, shared), state = optimizers.update(tx, grads, state, params)
+        np.testing.assert_allclose(base["k"], -0.1 * (1 - i / 4), rtol=1e-4)  # Adam's step of a constant gradient is 1
+        np.testing.assert_allclose(shared["w0"], -0.5 * (1 - i / 4), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -60,3 +60,8 @@ def test_a_cpu_takes_users_in_turn_and_large_heads_too(monkeypatch):
     assert rows.users_in_parallel(16) == 16 and rows.settings_over(2**30) == "vmap"
     assert rows.calls_in_parallel() == 1 and rows.users_in_call(40, 2**18, 64) == 64
     assert rows.group_size({"w": jax.ShapeDtypeStruct((10, 2**28), jnp.float32)}) == 2**20
+
+
+def test_a_cpu_takes_few_long_texts_through_a_base_at_once_and_many_short_ones():
+    assert rows.texts_at_once(rows.BASE_TOKENS // 4) == 4
+    assert rows.texts_at_once(10 * rows.BASE_TOKENS) == 1
