@@ -84,6 +84,8 @@ class Checkpoints:
 def opened(folder: str | pathlib.Path) -> Iterator[Checkpoints]:
     """The checkpoints of a folder, which is made where it does not exist; on leaving, all of them are written.
 
+    Of several processes it is of one alone, which has whole arrays.
+
     Raises:
       DataError: the folder is a file, or cannot be made.
     """
@@ -92,8 +94,19 @@ def opened(folder: str | pathlib.Path) -> Iterator[Checkpoints]:
         path.mkdir(parents=True, exist_ok=True)
     keep = ocp.training.preservation_policies.LatestN(2)
     every = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
-    with ocp.training.Checkpointer(path, preservation_policy=keep, save_decision_policy=every) as manager:
+    with _alone(), ocp.training.Checkpointer(path, preservation_policy=keep, save_decision_policy=every) as manager:
         yield Checkpoints(manager, path)
+
+
+def _alone() -> Any:
+    """Orbax does not wait for other processes inside."""
+    if jax.process_count() == 1:
+        return contextlib.nullcontext()
+    this = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"hydrajax-{this}"
+    )
+    return ocp.Context(multiprocessing_options=alone)
 
 
 def _kept(leaf: Any) -> Any:

@@ -1,6 +1,7 @@
 """The stages of a fit whose numbers are all given: what is shared, the pooled head, heads of users."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, step
+from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, sharded, step
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
@@ -22,8 +23,6 @@ from hydrajax.training.head_fits import Progress
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
-POOLED_BATCH = 256  # examples of all users in one update of the pooled head
-FROZEN_USERS = 8  # in one update of shared parameters on frozen features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,7 +129,7 @@ def train_jointly(
     """
     config, family = fitted.config, fitted.family
     encodes = isinstance(family, heads.Encoded)
-    most = config.users_per_batch if base is not None else min(config.users_per_batch, FROZEN_USERS)
+    most = config.users_per_batch if base is not None else min(config.users_per_batch, rows.frozen_users(num_users))
     plan = batches.plan(
         examples,
         num_users,
@@ -159,9 +158,11 @@ def train_jointly(
         base=base.params if base is not None else None,
         head=head,
     )
-    update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
+    mesh = sharded.default_mesh()
+    make = step.make_train_step if mesh is None else functools.partial(sharded.make_sharded_step, mesh=mesh)
+    update = make(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
     run_id = "" if checkpoint is None else _run_id(config, examples, num_users, base)
-    return loop.run(update, state, plan, checkpoint=checkpoint, run_id=run_id, progress=progress)
+    return loop.run(update, state, plan, checkpoint=checkpoint, run_id=run_id, mesh=mesh, progress=progress)
 
 
 def pooled(
@@ -183,7 +184,7 @@ def pooled(
         1,
         keys=head_fits.checked_keys(None, 1),
         epochs=(config.pooled_epochs,),
-        batch_examples=POOLED_BATCH,
+        batch_examples=rows.pooled_batch(len(examples.user)),
         decays=True,
         margin=offsets(config, examples) if margin is None else margin,
     )
@@ -214,7 +215,7 @@ def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
             keys=head_fits.checked_keys(None, 1),
             normaliser=normaliser,
             epochs=(1,),
-            batch_examples=POOLED_BATCH,
+            batch_examples=rows.pooled_batch(len(examples.user)),
             margin=offset[examples.user],
         )
         head = jax.tree.map(lambda leaf: leaf[0], head_fits.solve(problem, [setting])[0][1])
