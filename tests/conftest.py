@@ -71,7 +71,7 @@ def _no_network(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _one_device(monkeypatch):
-    """What takes all devices by default gets one: programs for several compile longer. A test may `backends.use` more."""
+    """What takes all devices by default gets one: programs for several compile longer. A test may `use` more."""
     monkeypatch.setattr(backends, "_most", 1)
 
 

@@ -50,7 +50,10 @@ class Command(Generic[C]):
                 console.stdout().print(_plan_table(plan))
             return
         out = self.out or default_folder(config)
-        results = run.run(config, out, command=command, machine=self.machine, say=console.say)
+        with self.machine.joined() as leads:
+            if not leads:
+                return
+            results = run.run(config, out, command=command, machine=self.machine, say=console.say)
         kind = run.kind(config.module)
         console.stdout().print(kind.text_table(results))
         for sentence in kind.verdicts(results):

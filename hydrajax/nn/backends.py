@@ -47,8 +47,15 @@ def devices() -> list[Any]:
 
 def all_devices() -> list[Any]:
     """The same of all processes that compute together."""
-    if processes.count() == 1:
-        return devices()
+    return devices() if processes.count() == 1 else _of_all_processes()
+
+
+def number() -> int:
+    """How many devices compute, those of processes that serve this one among them."""
+    return len(_of_all_processes() if processes.several() else devices())
+
+
+def _of_all_processes() -> list[Any]:
     by_process: dict[int, list[Any]] = {}
     for device in jax.devices():
         by_process.setdefault(device.process_index, []).append(device)
