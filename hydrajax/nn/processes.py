@@ -34,6 +34,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 ADDRESS, NUMBER, COUNT = "JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID", "JAX_NUM_PROCESSES"
 SECONDS = 300  # that processes wait for each other at the beginning
+_ENDING = 30  # seconds that a process waits for others before it ends
 _TURN = 60_000  # ms that a serving process waits for a call before it waits again
 _MESSAGE = 1024  # bytes of an error that processes tell each other
 
@@ -62,6 +63,7 @@ def join(seconds: int = SECONDS) -> None:
             num_processes=None if count is None else int(count),
             process_id=None if number is None else int(number),
             initialization_timeout=seconds,
+            shutdown_timeout_seconds=_ENDING,
         )
     except (ValueError, TypeError) as error:
         raise DataError(

@@ -102,7 +102,7 @@ def run(
 
 
 def _resumed(
-    kept: checkpoints.Checkpoints | None, state: TrainState, run_id: str, folder: Any
+    kept: checkpoints.Checkpoints | checkpoints.OneFile | None, state: TrainState, run_id: str, folder: Any
 ) -> tuple[TrainState, dict[str, Any] | None]:
     """The state of the newest checkpoint and its note, or the state as it is; of several processes the first reads."""
     error, note = None, None
