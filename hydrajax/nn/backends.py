@@ -188,7 +188,7 @@ def computed_by() -> tuple[str, ...]:
     """What features depend on besides text and base: the backend, and its products' precision; () for a CPU."""
     if on_cpu():
         return ()
-    return jax.default_backend(), str(jax.config.jax_default_matmul_precision or "default")
+    return jax.default_backend(), str(getattr(jax.config, "jax_default_matmul_precision", None) or "default")
 
 
 def _memory() -> int:

@@ -328,11 +328,10 @@ def _computed(
         return
     for first in range(0, len(encodings), ROUND):
         part = list(encodings[first : first + ROUND])
-        number = next((n for n, known in _known.items() if known.params is base.params and _alike(known, base)), None)
+        number = next((number for number, known in _known.items() if _same(known, base)), None)
         new = None if number is not None else dataclasses.replace(base, tokenizer=None)
-        z = computed_together(
-            max(_known, default=0) + 1 if number is None else number, new, part, batch_tokens, packing
-        )
+        number = max(_known, default=0) + 1 if number is None else number
+        z = computed_together(number, new, part, batch_tokens, packing)
         yield {first + i: row for i, row in enumerate(z)}
         if progress is not None:
             progress(first + len(part), len(encodings))

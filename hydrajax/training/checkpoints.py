@@ -84,7 +84,7 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def opened(folder: str | pathlib.Path) -> Iterator[Checkpoints]:
+def opened(folder: str | pathlib.Path) -> Iterator["Checkpoints | OneFile"]:
     """The checkpoints of a folder, which is made where it does not exist; on leaving, all of them are written.
 
     Of several processes the first alone opens them, with whole arrays; they are then one file, since orbax waits for
@@ -106,7 +106,7 @@ def opened(folder: str | pathlib.Path) -> Iterator[Checkpoints]:
 
 
 class OneFile:
-    """The newest checkpoint of a run of several processes: a safetensors file; the interface is that of `Checkpoints`."""
+    """The newest checkpoint of a run of several processes, one safetensors file; the interface is `Checkpoints`'."""
 
     def __init__(self, path: pathlib.Path):
         self._path = path

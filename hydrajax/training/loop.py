@@ -71,8 +71,8 @@ def run(
     def whole(state: TrainState) -> TrainState:
         return state if mesh is None else sharded.gathered(state, capacity)
 
-    keeps = checkpoint is not None and (processes.count() == 1 or processes.first())
-    with checkpoints.opened(checkpoint) if keeps else contextlib.nullcontext() as kept:
+    writes = processes.count() == 1 or processes.first()
+    with contextlib.nullcontext() if checkpoint is None or not writes else checkpoints.opened(checkpoint) as kept:
         if checkpoint is not None:
             state, note = _resumed(kept, state, run_id, checkpoint)
             if note is not None:

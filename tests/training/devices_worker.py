@@ -34,7 +34,7 @@ MLP = FitConfig(
 )
 CONFIGS = {
     "low_rank": dataclasses.replace(MLP, family="low_rank_mlp:rank=2"),
-    "base": dataclasses.replace(MLP, family="linear", train_base=True, base_learning_rate=0.003),
+    "base": dataclasses.replace(MLP, train_base=True, base_learning_rate=3e-4),
 }
 
 
@@ -54,7 +54,8 @@ def run(folder, *, checkpoints=True):
         checkpoint = folder / f"checkpoint-{name}" if checkpoints else None
         fitted = fit.pretrain(config, examples, 11, base=used, checkpoint=checkpoint)
         if config.train_base:
-            new = dataclasses.replace(NEW, x=NEW.x[:, : base.dim])
+            features = encode.token_features(fit.trained_base(base, fitted), make_tokens(len(NEW.user), seed=1))
+            new = dataclasses.replace(NEW, x=features)
         users = fit.personalise(config, fitted, new, 5)
         scores = fit.predict(fitted, users, new.user, new.x, new.extras)
         parts = {"shared": fitted.shared, "bank": fitted.bank, "base": fitted.base, "heads": users, "scores": scores}
