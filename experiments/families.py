@@ -113,16 +113,15 @@ def fit_family(name: str, part: Part, seed: int, encode: scorers.Encode, config:
     users prefer it.
     """
     of_family = FAMILIES.get(name, {"family": name})
-    configs = {
-        loss: training.FitConfig(**of_family, pooled_epochs=config.pooled_epochs, loss=loss, seed=seed)
+    configs = [
+        training.FitConfig(**of_family, pooled_epochs=config.pooled_epochs, loss=loss, seed=seed)
         for loss in config.losses
-    }
-    chooses = selection.ValidatedLearner(encode, list(configs.values()), epochs=config.epochs)
+    ]
+    chooses = selection.ValidatedLearner(encode, configs, epochs=config.epochs)
     scorer = chooses.fit("adapter", train=part.train, heads=part.heads, judged=part.judged)
     if not isinstance(scorer, scorers.PersonalScorer):
         return None
-    choice = chooses.choices["adapter"]
-    return Fitted(scorer=scorer, choice=choice, config=configs[choice.loss])
+    return Fitted(scorer=scorer, choice=chooses.choices["adapter"], config=scorer.fitted.config)
 
 
 def with_records(fitted: Fitted, part: Part, places: Mapping[str, int], n: int) -> scorers.PersonalScorer:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import tyro
 
-from hydrajax import training
 from hydrajax.data import tasks as tasks_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.runs import config
@@ -174,8 +173,8 @@ class Families(Drawn):
     """Initialisations of the families that the question is about; likewise. Answers are the same for all."""
     epochs: tuple[int, ...]
     """Epochs of personalisation to choose among."""
-    pooled_epochs: int = training.FitConfig.pooled_epochs
-    """Epochs of pretraining."""
+    pooled_epochs: int | None = None
+    """Epochs of pretraining; by default `pretrain` chooses."""
     only_ask: bool = dataclasses.field(default=False, compare=False)
     """Sample what is missing, and fit nothing."""
 

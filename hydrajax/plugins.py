@@ -5,6 +5,7 @@ works in, or a path that ends with `.py`. Nothing is imported before it is used.
 """
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,11 +15,21 @@ import os
 import pathlib
 import re
 import sys
+import sysconfig
+import traceback
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from hydrajax import files
 from hydrajax.types import DataError
+
+# Where files lie that are nobody's own.
+_INSTALLED = (
+    *(str(pathlib.Path(path)) + os.sep for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))),
+    str(pathlib.Path(__file__).parent) + os.sep,
+    "<",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,10 +73,12 @@ class Kind:
         return getattr(module, self.attribute)
 
     def _imported(self, name: str) -> types.ModuleType:
+        if is_missing(name):
+            raise DataError(f"{self.what} {name!r}: {name} does not exist")
         try:
             return imported(name)
         except Exception as error:  # whatever a file of somebody else's raises
-            raise DataError(f"{self.what} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+            raise DataError(f"{self.what} {name!r} cannot be imported: {said(error)}") from error
 
     @functools.cached_property
     def _files(self) -> dict[str, pathlib.Path]:
@@ -85,14 +98,60 @@ def absolute(name: str) -> str:
     return str(pathlib.Path(match[1]).expanduser().resolve()) + (match[2] or "") if match else name
 
 
+def is_missing(name: str) -> bool:
+    """Whether this is a path, ending with `.py`, at which there is no file."""
+    return name.endswith(".py") and not files.expanded(name).is_file()
+
+
 def imported(name: str) -> types.ModuleType:
-    """The module of this name, or of the file at this path, which ends with `.py`."""
+    """The module of this name, or of the file at this path, which ends with `.py`.
+
+    Raises:
+      ImportError: it ends the program instead of being imported; besides whatever it raises.
+    """
     # An installed command has its own folder in the path, not the one that is worked in, as `python -m` has.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    if name.endswith(".py"):
-        return _from_file(files.expanded(name).resolve())
-    return importlib.import_module(name)
+    try:
+        if name.endswith(".py"):
+            return _from_file(files.expanded(name).resolve())
+        return importlib.import_module(name)
+    except SystemExit as error:
+        raise ImportError("it calls sys.exit, which would end the program") from error
+
+
+@contextlib.contextmanager
+def blamed(what: str, *, but: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """What somebody else's code raises becomes one sentence, which says whose it is and where it was raised.
+
+    Args:
+      what: the plug-in, and what of it is called.
+      but: what is raised as it is, besides a DataError.
+
+    Raises:
+      DataError: in the place of anything else.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except but:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{what} raises {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """Type and first line of an error, and the last place in somebody's own file that it came through."""
+    frames = [frame for of in (error.__cause__, error) if of for frame in traceback.extract_tb(of.__traceback__)]
+    own = [frame for frame in frames if not frame.filename.startswith(_INSTALLED)]
+    text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    return f"{text} ({own[-1].filename}:{own[-1].lineno})" if own else text
+
+
+def is_own(thing: Any) -> bool:
+    """Whether something is defined in this package."""
+    return getattr(thing, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
 
 
 def _from_file(path: pathlib.Path) -> types.ModuleType:

@@ -10,9 +10,11 @@ Axis letters, used in every shape annotation of the package:
 """
 
 import dataclasses
+import numbers
 import types
+import typing
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
 
@@ -151,6 +153,50 @@ class Message:
 def profile_for(query: Query, user: User) -> tuple[Record, ...]:
     """The records that may help to answer `query`: the whole profile without the record the query was made of."""
     return tuple(record for record in user.profile if record.id != query.record_id)
+
+
+def check_types(checked: Any) -> None:
+    """Refuses values that are not of the types of a dataclass's fields, defaults aside; lists become tuples.
+
+    Raises:
+      DataError: naming the first field at fault.
+    """
+    hints = typing.get_type_hints(type(checked))
+    for field in dataclasses.fields(checked):
+        value, hint = getattr(checked, field.name), hints[field.name]
+        if isinstance(value, list) and typing.get_origin(hint) is tuple:
+            value = tuple(value)
+            object.__setattr__(checked, field.name, value)
+        if value is not field.default and not _is(value, hint):
+            raise DataError(f"{field.name} is {value!r:.80}, expected {_in_words(hint)}")
+
+
+def _is(value: Any, hint: Any) -> bool:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is tuple:
+        if isinstance(value, tuple) and parts[-1:] == (...,):
+            return all(_is(part, parts[0]) for part in value)
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_is, value, parts))
+    if hint in (int, float):
+        kind = numbers.Integral if hint is int else numbers.Real
+        return isinstance(value, kind) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _in_words(hint: Any) -> str:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_in_words, parts))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, parts))}"
+    if origin is tuple:
+        return f"a tuple of {', '.join('...' if part is ... else _in_words(part) for part in parts)}"
+    words = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
+    return words.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
 def check_least(checked: object, **lowest: int) -> None:

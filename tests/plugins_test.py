@@ -5,9 +5,10 @@ import pytest
 
 from hydrajax import retrieval
 from hydrajax.data import tasks
+from hydrajax.llm import planner, request, store
 from hydrajax.methods import settings
 from hydrajax.nn import families, heads
-from hydrajax.prompting import registry
+from hydrajax.prompting import contract, registry
 from hydrajax.types import DataError, Query, Record, User
 
 STRATEGY = '''
@@ -72,13 +73,16 @@ def test_a_retriever_of_ones_own(name, folder):
 def test_what_is_none_is_one_sentence(get, folder):
     (folder / "empty.py").write_text("")
     (folder / "broken.py").write_text("import nowhere")
+    (folder / "ends.py").write_text("import sys\nsys.exit(0)")
     (folder / "three.py").write_text("STRATEGY = FAMILY = rank = 3")
     said = {
         "nothing": r"unknown .* 'nothing', expected one of \w+, .*, a module of one's own \(mypackage.my_module\) or a",
         "mine.nothing": "'mine.nothing' cannot be imported: ModuleNotFoundError: No module named 'mine.nothing'$",
-        "nowhere.py": "'nowhere.py' cannot be imported: FileNotFoundError: .*nowhere.py",
-        "mine.broken": "'mine.broken' cannot be imported: ModuleNotFoundError: No module named 'nowhere'$",
-        "mine/broken.py": "'mine/broken.py' cannot be imported: ModuleNotFoundError: No module named 'nowhere'$",
+        "nowhere.py": "'nowhere.py': nowhere.py does not exist$",
+        "mine.broken": r"'mine.broken' cannot be imported: ModuleNotFoundError: No .* 'nowhere' \(.*broken.py:1\)$",
+        "mine/broken.py": r"'mine/broken.py' cannot be imported: ModuleNotFoundError: .* \(.*broken.py:1\)$",
+        "mine.ends": r"'mine.ends' cannot be imported: ImportError: it calls sys.exit, .* \(.*ends.py:2\)$",
+        "mine/ends.py": "'mine/ends.py' cannot be imported: ImportError: it calls sys.exit, which would end",
         "mine.empty": "'mine.empty': the file defines no (STRATEGY|FAMILY|rank)$",
         "mine/three.py": "'mine/three.py': (STRATEGY|FAMILY|rank) is 3, expected a",
     }
@@ -96,6 +100,71 @@ def test_two_strategies_of_one_name_are_refused(folder):
     registry.get("mine.twice")
     with pytest.raises(DataError, match="'twice.py': another one is called 'twice', rename the file"):
         registry.get("twice.py")
+
+
+@pytest.fixture
+def ctx():
+    return contract.Context(task=tasks.LAMP["LaMP_4"], llm=planner.Planner("scripted", store.Store(":memory:")))
+
+
+def written(body):
+    """The file of a strategy with this in it."""
+    text = "from hydrajax.llm import request\nfrom hydrajax.prompting.contract import Strategy\n\n\n"
+    return f"{text}class Mine(Strategy):\n    {body}\n\n\nSTRATEGY = Mine()\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("def prepare(self, *args): 1 / 0", r"prepare raises ZeroDivisionError: .*faulty.py:6\)"),
+        ("def prepare(self, *args): open('none')", r"prepare raises FileNotFoundError: .*faulty.py:6\)"),
+        ("def prepare(self, asked): return {}", "prepare raises TypeError: .*takes 2 positional arguments"),
+        ("def prepare(self, *args): return None", "prepare gives None, expected a dictionary of query ids to texts"),
+        ("def prepare(self, *args): return {'q': 3}", "prepare gives 3 for 'q', expected a dictionary"),
+        ("def learn(self, *args): return {'u': 'calm'}", "learn gives 'calm' for 'u', expected .*UserModels"),
+        ("def choose(self, *args): return {'q': None}", "choose gives None for 'q', expected"),
+        ("def choose(self, *args): return {'q': ['r']}", "choose gives .'r'. for 'q', expected"),
+        ("def messages(self, *args, note): return ()", r"messages gives \(\) for query 'q', expected a tuple of"),
+        ("def messages(self, *args, note): return 'Hello.'", "messages gives 'Hello.' for query 'q', expected"),
+        ("def messages(self, *args, note): return None", "messages gives None for query 'q', expected"),
+        ("def messages(self, *args): return ()", "messages raises TypeError: .* unexpected keyword argument 'note'"),
+        ("retriever = 'bm52'", "unknown retriever 'bm52', expected one of bm25"),
+    ],
+)
+def test_what_a_strategy_does_wrong_is_one_sentence(body, says, folder, ctx):
+    (folder / "faulty.py").write_text(written(body))
+    with pytest.raises(DataError, match=rf"^prompt strategy 'mine/faulty\.py': {says}[^\n]*$") as refused:
+        strategy = registry.get("mine/faulty.py")
+        strategy.learn([], ctx)
+        strategy.choose([], 1, ctx)
+        strategy.prepare([], ctx)
+        strategy.messages(QUERY, (), None, ctx, note="")
+    if "raises" in says:
+        assert type(refused.value.__cause__).__name__ in says
+
+
+def test_that_the_llm_does_not_answer_is_no_fault_of_a_strategy(folder, ctx):
+    (folder / "asks.py").write_text(written("def prepare(self, *args): raise request.Stopped('the budget is spent')"))
+    with pytest.raises(request.Stopped, match="^the budget is spent$"):
+        registry.get("mine.asks").prepare([], ctx)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("(q):\n    return [0]", "rank raises TypeError: "),
+        ("(*args, **more):\n    1 / 0", r"rank raises ZeroDivisionError: division by zero \(.*faulty.py:2\)"),
+        ("(*args, **more):\n    return None", "rank gives None for query 'q', expected a list of the numbers of all"),
+        ("(*args, **more):\n    return [0, 0]", r"rank gives \[0, 0\] for query 'q', expected"),
+        ("(*args, **more):\n    return [1]", r"rank gives \[1\] for query 'q', expected"),
+        ("(*args, **more):\n    return ['a', 'b']", r"rank gives \['a', 'b'\] for query 'q', expected"),
+    ],
+)
+def test_what_a_retriever_does_wrong_is_one_sentence(body, says, folder):
+    (folder / "faulty.py").write_text(f"def rank{body}\n")
+    user = User(id="u", profile=tuple(Record(id=i, fields={"text": "t", "title": "t"}) for i in ("1", "2")))
+    with pytest.raises(DataError, match=f"^retriever 'mine.faulty': {says}[^\n]*$"):
+        retrieval.retrieve("mine.faulty", tasks.LAMP["LaMP_4"], QUERY, user, 1)
 
 
 @pytest.mark.parametrize("kind", [registry, families, retrieval])

@@ -20,9 +20,6 @@ import numpy as np
 import rich.console
 import rich.table
 
-from hydrajax.evaluation import markup
-from hydrajax.evaluation.report import parts, plots
-
 CALLS = 4  # of a turn
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WORDS = "the harbour lay quiet while somebody in town counted letters that never came".split()  # noqa: SIM905
@@ -46,16 +43,24 @@ class Drawn(Options):
     def draw(self, title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
         """Writes the page, where one is asked for."""
         if self.plot is not None:
+            from hydrajax.evaluation import markup
+            from hydrajax.evaluation.report import parts, plots
+
             drawn = plots.lines(curves, title)
             self.plot.write_text(parts.page(title, markup.element("h1", title), drawn), encoding="utf-8")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Compared(Drawn):
-    """What a benchmark is told whose contenders take turns."""
+class Sized(Options):
+    """What a benchmark is told that has a smoke size."""
 
     smoke: bool = False
     """Tiny sizes and few rounds: whether it runs, not how fast."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared(Drawn, Sized):
+    """What a benchmark is told whose contenders take turns."""
 
     def rounds(self, count: int) -> int:
         """How often contenders take turns."""
@@ -93,7 +98,7 @@ class Benchmark:
         if options.json:
             flat = {name: value for of in found.values() for name, value in of.items() if name.startswith(self.figures)}
             print(json.dumps({**flat, **found}))
-        smoke = isinstance(options, Compared) and options.smoke
+        smoke = isinstance(options, Sized) and options.smoke
         if not smoke and not all(held for of in found.values() for held in of["checks"].values()):
             sys.exit(1)
 

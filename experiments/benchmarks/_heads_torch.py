@@ -3,8 +3,9 @@
 `Dense` is the one-hot form of HYDRA's public code, written anew from its description: the heads are stacked, an
 example's head is a one-hot mask times the stack, and one dense AdamW updates every head. `Sparse` and `Functional` are
 what a competent user writes: rows of an `nn.Embedding(sparse=True)` reshaped into heads, batched products and
-SparseAdam; and a plain gather with AdamW written out on the gathered rows.
-Neither clips the gradient of a user, and SparseAdam has no weight decay: both do less than the step they compare with.
+SparseAdam; and a plain gather with AdamW written out on the gathered rows. `InPlace` is what a processor likes best:
+one user after another, on views of the user's rows, with PyTorch's fused AdamW and the gradient written out.
+None clips the gradient of a user, and SparseAdam has no weight decay: all do less than the step they compare with.
 """
 
 from collections.abc import Callable
@@ -82,6 +83,46 @@ class Functional:
             users = users.detach()
             users.sub_((mu * first).div_((nu * second).sqrt_().add_(EPS)).add_(users, alpha=DECAY), alpha=RATE)
             self.bank[rows], self.mu[rows], self.nu[rows], self.count[rows] = users, mu, nu, count
+
+
+class InPlace:
+    """One `mlp` head after another where it lies: nothing is gathered, scattered or differentiated."""
+
+    def __init__(self, bank: np.ndarray, d: int):
+        self.bank, self.d = torch.tensor(bank), d
+        self.mu, self.nu = torch.zeros_like(self.bank), torch.zeros_like(self.bank)
+        self.count = torch.zeros(len(bank))
+        self.grad = torch.empty(bank.shape[1])
+        self.into = self._leaves(self.grad)
+
+    def step(self, rows: Any, x: Any, label: Any) -> None:
+        with torch.no_grad():
+            self.count[rows] += 1
+            for row, own, y in zip(rows.tolist(), x, label, strict=True):
+                self._update(row, own, y)
+
+    def _update(self, row: int, x: Any, y: Any) -> None:
+        """One user's step, x [E, D] and y [E]; the row, its moments and its gradient stay in the cache meanwhile."""
+        b1, b2, w1, w2 = self._leaves(self.bank[row])
+        h = torch.addmm(b1, x, w1).tanh_()
+        out = torch.addmm(b2, h, w2)
+        g = (torch.sigmoid(out[:, 1] - out[:, 0]) - y) / len(y)
+        of_out = torch.stack((-g, g), dim=1)
+        of_hidden = of_out @ w2.T
+        of_hidden.addcmul_(of_hidden * h, h, value=-1)
+        for (bias, weight), inputs, of in ((self.into[::2], x, of_hidden), (self.into[1::2], h, of_out)):
+            torch.sum(of, dim=0, out=bias)
+            torch.mm(inputs.T, of, out=weight)
+        state = [[part[row]] for part in (self.bank, self.mu, self.nu, self.count)]
+        torch._fused_adamw_(
+            state[0], [self.grad], state[1], state[2], [], state[3], lr=RATE, beta1=BETAS[0], beta2=BETAS[1],
+            weight_decay=DECAY, eps=EPS, amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    def _leaves(self, row: Any) -> tuple[Any, ...]:
+        """Views of b1, b2, w1 and w2 in a flat row."""
+        b1, b2, w1, w2 = row.split([self.d, 2, self.d**2, 2 * self.d])
+        return b1, b2, w1.view(self.d, self.d), w2.view(self.d, 2)
 
 
 class Dense:

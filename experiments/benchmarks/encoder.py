@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks import _benchmark
+from experiments.benchmarks import _benchmark, _peaks
 from hydrajax.data import lamp, tasks
 from hydrajax.nn import encode, tokens, weights
 from hydrajax.training import optimizers
@@ -110,11 +110,8 @@ def uniform(options: Options) -> dict[str, Any]:
 
 
 def operations(shape: tuple[int, ...]) -> float:
-    """Of the products of a forward pass: 2 for each weight of a layer and token, and attention's two products."""
-    c = base().module.config
-    rows, length = shape
-    matrices = 4 * c.hidden_size**2 + 2 * c.hidden_size * c.intermediate_size
-    return rows * length * c.num_hidden_layers * (2 * matrices + 4 * length * c.hidden_size)
+    """Of the products of MiniLM's forward pass."""
+    return _peaks.encoder_operations(base().module.config, shape)
 
 
 def training(options: Options) -> dict[str, Any]:

@@ -5,10 +5,11 @@ Source    64 users drawn at random, 20 examples of 384 features each (`mlp` agai
           per user. Times are medians, the contenders of a comparison taking turns.
 Command   python -m experiments.benchmarks heads [--json] [--plot FILE.html]
 Expected  flatness at most 1.10 (mlp), 1.15 (low_rank_mlp), 1.25 (linear); ratio_one_hot_10 at least 2, _500 at least
-          10; ratio_sparse_adam at least 1.5; floor_share at least .25, the goal is .60.
+          10; ratio_sparse_adam at least 1.5; floor_share at least .25, the goal is .60; ratio_in_place about 1, the
+          goal is 1.25.
 Cost      about 10 minutes on 2 cores, 11 GB of memory, 31 GB of disk (removed afterwards); where there is less, the
           largest banks are left out.
-Needs     PyTorch for the parts one_hot and sparse: pip install -r requirements/parity.txt (or `make test-parity`).
+Needs     PyTorch for one_hot, sparse and in_place: pip install -r requirements/parity.txt (or `make test-parity`).
 Smoke     python -m experiments.benchmarks heads --smoke --parts flatness        (seconds, without PyTorch)
 
 The floor is what a step cannot avoid: the users' rows (parameters and both moments) read and written, the inputs and
@@ -32,7 +33,7 @@ from hydrajax.training import losses, optimizers, step
 from hydrajax.training import state as states
 from hydrajax.training.examples import Batch
 
-Part = Literal["flatness", "sparse", "one_hot", "ragged", "shards"]
+Part = Literal["flatness", "sparse", "in_place", "one_hot", "ragged", "shards"]
 USERS, EXAMPLES, D = 64, 20, 384
 BANKS = {
     "mlp": (100, 1_000, 4_000),
@@ -86,12 +87,17 @@ class Bank:
 
 
 def batches(
-    options: Options, capacity: int, users: int = USERS, examples: int | None = None, d: int | None = None
+    options: Any,
+    capacity: int,
+    users: int = USERS,
+    examples: int | None = None,
+    d: int | None = None,
+    count: int | None = None,
 ) -> list[Batch]:
     """Batches on the device, together more than a processor's cache; users are drawn at random from the bank."""
     rng = np.random.default_rng(options.seed)
     made = []
-    for _ in range(4 if options.smoke else 32):
+    for _ in range(count or (4 if options.smoke else 32)):
         shape = (users, examples or EXAMPLES)
         label = (rng.random(shape) < 0.5).astype(np.float32)
         pool = np.zeros(shape, np.int32)
@@ -200,6 +206,41 @@ def sparse(options: Options) -> dict[str, Any]:
     return found
 
 
+def in_place(options: Options) -> dict[str, Any]:
+    """`mlp` against PyTorch that copies nothing, with one thread, two and all; ours with both types of moments."""
+    from experiments.benchmarks import _heads_torch
+
+    capacity = options.users(COMPARED["mlp"])
+    made = batches(options, capacity)
+    bank, half = Bank("mlp", capacity, made[0]), Bank("mlp", capacity, made[0], "bfloat16")
+    machine = _benchmark.Machine(options.smoke)
+    start = _flat(bank, np.arange(capacity))
+    form = _heads_torch.InPlace(start, D)
+    tensors = [_heads_torch.tensors(batch.rows, batch.x, batch.targets.label) for batch in made]
+    for batch, other in zip(made[:3], tensors, strict=False):
+        bank(batch)
+        form.step(*other)
+    seen = np.unique(np.concatenate([batch.rows for batch in made[:3]]))
+    theirs = form.bank.numpy()[seen]
+    away = np.linalg.norm(_flat(bank, seen) - theirs) / np.linalg.norm(theirs - start[seen])
+    del start
+    contenders = {"ours": _benchmark.over(bank, zip(made)), "ours_bfloat16": _benchmark.over(half, zip(made))}
+    for count in sorted({1, 2, _benchmark.CORES}):
+        contenders[f"in_place_{count}"] = _benchmark.over(_heads_torch.with_threads(count, form.step), tensors)
+    seconds = _benchmark.timed(contenders | {"copy": machine.copy}, options.rounds(ROUNDS["mlp"] // 2))
+    found: dict[str, Any] = {"difference_in_place": float(away)}
+    for kind in _benchmark.Seconds._fields:
+        took = {name: getattr(of, kind) for name, of in seconds.items()}
+        best = min(took[name] for name in contenders if name.startswith("in_place"))
+        # Rows and inputs at the rate of a plain copy.
+        took["copy"] = machine.copying(2 * USERS * bank.row_bytes() + made[0].x.nbytes, took)
+        found[f"{kind}_ms"] = _benchmark.milliseconds(took)
+        ending = "" if kind == "wall" else f"_{kind}"
+        found[f"ratio_in_place{ending}"] = best / took["ours"]
+        found[f"ratio_in_place_bfloat16{ending}"] = best / took["ours_bfloat16"]
+    return found
+
+
 def one_hot(options: Options) -> dict[str, Any]:
     """Against one-hot masks times stacked heads and a dense AdamW; batches of 64 examples."""
     from experiments.benchmarks import _heads_torch
@@ -253,7 +294,14 @@ def _flat(bank: Bank, rows: np.ndarray) -> np.ndarray:
 
 
 main = _benchmark.Benchmark(
-    parts={"flatness": flatness, "sparse": sparse, "one_hot": one_hot, "ragged": ragged, "shards": larger_than_memory},
+    parts={
+        "flatness": flatness,
+        "sparse": sparse,
+        "in_place": in_place,
+        "one_hot": one_hot,
+        "ragged": ragged,
+        "shards": larger_than_memory,
+    },
     figures=("flatness_", "ratio_", "floor_share"),
     least={
         "floor_share": 0.25,
@@ -269,6 +317,7 @@ main = _benchmark.Benchmark(
         "flatness_linear": 1.25,
         "flatness_simplex": 1.25,
         "difference": 1e-2,
+        "difference_in_place": 1e-4,
     },
-    torch=("sparse", "one_hot"),
+    torch=("sparse", "in_place", "one_hot"),
 )

@@ -1,8 +1,16 @@
-"""Standard output, and what is said beside it."""
+"""The terminal: arguments read from it, results and sentences printed to it."""
 
+import contextlib
+import io
 import sys
+import traceback
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import rich.console
+import tyro
+
+from hydrajax.types import DataError
 
 
 def stdout() -> rich.console.Console:
@@ -13,3 +21,41 @@ def stdout() -> rich.console.Console:
 def say(line: str) -> None:
     """A line on standard error, at once."""
     print(line, file=sys.stderr, flush=True)
+
+
+def parsed(form: Any, **options: Any) -> Any:
+    """What tyro makes of the arguments, save where a configuration refuses a setting in its own words.
+
+    tyro would print them in a frame, behind names of its own.
+
+    Raises:
+      ValueError: a setting is refused.
+    """
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return tyro.cli(form, **options)
+    except SystemExit as stopped:
+        if not stopped.code:
+            raise
+        error: BaseException | None = stopped
+        while error is not None:
+            if isinstance(error, ValueError) and _raised_beyond_tyro(error):
+                raise error from None
+            error = error.__context__
+    return tyro.cli(form, **options)  # once more, to be heard
+
+
+def _raised_beyond_tyro(error: BaseException) -> bool:
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(name.partition(".")[0] not in ("tyro", *sys.stdlib_module_names) for name in names)
+
+
+def check_word(what: str, arguments: Sequence[str], valid: Collection[str]) -> None:
+    """Refuses a first word that is none of the valid ones; no word at all, or an option, is the parser's to judge.
+
+    Raises:
+      DataError: naming the valid ones.
+    """
+    first = next(iter(arguments), "-")
+    if not first.startswith("-") and first not in valid:
+        raise DataError(f"unknown {what} {first!r}, expected one of {', '.join(valid)}")

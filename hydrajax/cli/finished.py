@@ -1,4 +1,4 @@
-"""`hydrajax report` and `hydrajax answer`: what is done with a finished run."""
+"""`hydrajax report`, `hydrajax answer` and `hydrajax personalise`: what is done with a finished run."""
 
 import dataclasses
 import pathlib
@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from hydrajax.cli import console
+from hydrajax.cli import run as run_command
 from hydrajax.runs.machine import Machine
 
 
@@ -40,7 +41,7 @@ class Answer:
     run: Annotated[pathlib.Path, tyro.conf.Positional]
     """The folder of a finished run."""
     user: str
-    """A user of the run's data; anybody else is answered without a profile."""
+    """A user of the run's data, or one who was personalised later; anybody else is answered without a profile."""
     input: str
     """What is asked, without the task's instruction."""
     explain: bool = False
@@ -59,11 +60,14 @@ class Answer:
         answered = answer.answer(self.run, self.user, self.input, llm=self.llm, machine=self.machine)
         if not answered.known:
             print(f"hydrajax: {self.user!r} is no user of this run: answered without a profile", file=sys.stderr)
+        if not answered.taught:
+            print("hydrajax: the run's adapter has learned nothing: the first answer is taken", file=sys.stderr)
         print(answered.prediction)
         if not self.explain:
             return
         out = console.stdout()
         head = "the user's own head" if answered.personal else "the pooled head (the user has none)"
+        head = head if answered.taught else "nobody: the adapter has learned nothing"
         out.print(f"\nchosen by {head}")
         for record in answered.records:
             out.print(f"record {record.id}: {' | '.join(record.fields.values())}", markup=False)
@@ -71,3 +75,42 @@ class Answer:
             zip(answered.candidates, answered.scores, strict=True), key=lambda pair: -pair[1]
         ):
             out.print(f"{score:+8.3f}  {candidate.votes}x  {candidate.text}", markup=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Personalise:
+    """Fit the heads of users who were not in a run, and keep them in its folder: `hydrajax answer` then uses them."""
+
+    run: Annotated[pathlib.Path, tyro.conf.Positional]
+    """The folder of a finished run."""
+    profile: pathlib.Path
+    """Their profiles: a JSON list, or JSON lines, of {user_id, profile: [record, ...]}, records as in the task's data.
+    Who comes again with the same profile is left as is, who comes with another one is fitted again."""
+    llm: str | None = None
+    """Another LLM than the run's."""
+    plan: bool = False
+    """Print calls, tokens, time and cost per stage, and call nothing."""
+    machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
+
+    def __call__(self, command: str) -> None:
+        """Fits and says what it took, or plans."""
+        from hydrajax.runs import folder
+
+        folder.read_undivided(self.run)
+        from hydrajax.runs import personalise
+
+        if self.plan:
+            for plan in personalise.plan(self.run, self.profile, llm=self.llm, machine=self.machine):
+                console.stdout().print(run_command.plan_table(plan))
+            return
+        done = personalise.personalise(
+            self.run, self.profile, command=command, llm=self.llm, machine=self.machine, say=console.say
+        )
+        if not done.fitted:
+            print(f"all {len(done.kept):,} users were personalised before; no call was made")
+            return
+        cost = "" if not done.cost_usd else f", {done.cost_usd:,.2f} USD"
+        print(f"{len(done.fitted):,} users personalised, {len(done.kept):,} before", end=" ")
+        print(f"({done.calls:,} calls, {done.cached:,} answers from the store{cost})")
+        if "adapter" not in done.headed:
+            print("the run's adapter has no heads of users, since its validation users were served best without")

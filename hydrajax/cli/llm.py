@@ -17,11 +17,11 @@ from hydrajax.types import DataError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Sample answers to requests of your own: JSON lines in, JSON lines out (`hydrajax/runs/sample.py`)."""
+    """Sample answers to requests of your own: JSON lines in, JSON lines out."""
 
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
-    `package.module:NAME` (an LLM of your own: `hydrajax/llm/connect.py`), or `scripted` (tests only)."""
+    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (tests only)."""
     input: pathlib.Path
     """Requests: {id, messages, n, max_tokens, system?, temperature?, user?} a line; users take turns. Requests that are
     equal but for id and user get the same answers: samples are told apart by their numbers alone."""
@@ -85,7 +85,8 @@ class Store:
             raise DataError(f"{path}: there is no such store")
         if self.action == "import" and self.file is not None and not self.file.is_file():
             raise DataError(f"{self.file}: there is no such file")
-        with contextlib.closing(store_lib.Store(path)) as answers:
+        reads = self.action in ("stats", "export", "verify")
+        with contextlib.closing(store_lib.Store(path, read_only=reads, must_exist=self.action != "import")) as answers:
             if self.action == "stats":
                 console.stdout().print(_stats_table(answers))
             elif self.action == "export" and self.file is not None:

@@ -1,6 +1,9 @@
 """The command `hydrajax`: what is common to all its commands."""
 
+import dataclasses
+import functools
 import logging
+import operator
 import os
 import shlex
 import sqlite3
@@ -10,23 +13,25 @@ from typing import Annotated, Any
 
 import tyro
 
-from hydrajax.cli import finished, llm, run, user_models
+from hydrajax.cli import console, finished, llm, run, user_models
 from hydrajax.llm import request
 from hydrajax.types import DataError
 
 
+@dataclasses.dataclass(frozen=True)
 class Run:
     """Train and evaluate HYDRA with all baselines and controls, and write a run folder."""
 
 
-_COMMANDS = (
-    Annotated[Run, tyro.conf.subcommand("run")]
-    | Annotated[finished.Report, tyro.conf.subcommand("report")]
-    | Annotated[finished.Answer, tyro.conf.subcommand("answer")]
-    | Annotated[llm.Sample, tyro.conf.subcommand("sample")]
-    | Annotated[llm.Store, tyro.conf.subcommand("store")]
-    | Annotated[user_models.UserModels, tyro.conf.subcommand("user-models")]
-)
+_COMMANDS = {
+    "run": Run,
+    "report": finished.Report,
+    "answer": finished.Answer,
+    "personalise": finished.Personalise,
+    "sample": llm.Sample,
+    "store": llm.Store,
+    "user-models": user_models.UserModels,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _log_to_stderr(os.environ.get("HYDRAJAX_LOG", "INFO"))
     try:
-        parse(arguments)(shlex.join(["hydrajax", *arguments]))
+        command = parse(arguments)
+        machine = getattr(command, "machine", None)
+        with contextlib.nullcontext(True) if machine is None else machine.joined() as leads:
+            if leads:
+                command(shlex.join(["hydrajax", *arguments]))
     except (DataError, request.LLMError, ValueError) as error:
         _end(str(error), 2)
     except BrokenPipeError:  # whoever reads has seen enough, `head` for example
@@ -49,11 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str]) -> Any:
-    """A command, to be called with the words of which it was made."""
+    """A command, to be called with the words of which it was made.
+
+    Raises:
+      ValueError: there is no such command, or a setting is refused.
+    """
+    console.check_word("command", arguments, _COMMANDS)
     if arguments[:1] == ["run"]:
         return run.parse(arguments[1:])
-    return tyro.cli(
-        _COMMANDS,
+    commands = [Annotated[form, tyro.conf.subcommand(name)] for name, form in _COMMANDS.items()]
+    return console.parsed(
+        functools.reduce(operator.or_, commands),
         args=arguments,
         prog="hydrajax",
         description="Personalise a black-box LLM: learn which records to show it and which answer to take.",

@@ -47,13 +47,10 @@ class Command(Generic[C]):
         config = self.config.resolved()
         if self.plan:
             for plan in run.plan(config, machine=self.machine, say=console.say):
-                console.stdout().print(_plan_table(plan))
+                console.stdout().print(plan_table(plan))
             return
         out = self.out or default_folder(config)
-        with self.machine.joined() as leads:
-            if not leads:
-                return
-            results = run.run(config, out, command=command, machine=self.machine, say=console.say)
+        results = run.run(config, out, command=command, machine=self.machine, say=console.say)
         kind = run.kind(config.module)
         console.stdout().print(kind.text_table(results))
         for sentence in kind.verdicts(results):
@@ -77,28 +74,31 @@ def parse(arguments: Sequence[str]) -> Command:
     """The command behind `hydrajax run`.
 
     Raises:
-      DataError: `--config` names a file without a configuration.
+      ValueError: `--config` names a file without a configuration, there is no such kind, or a setting is refused.
     """
     taken: dict[str, Any] = {"return_unknown_args": True, "add_help": False, "prog": "hydrajax run"}
     file, arguments = tyro.cli(_File, args=arguments, **taken)
     if file.config is None:
         if file.smoke:
             raise DataError("--smoke is of configurations in files; give --config FILE.py")
+        console.check_word("kind of run", arguments, config_lib.KINDS)
         first, _ = tyro.cli(_First, args=arguments, **taken)
         kinds = [_with_preset(_unfinished(kind), first) for kind in config_lib.KINDS.values()]
-        return tyro.cli(
-            functools.reduce(operator.or_, map(_subcommand, kinds)),
+        # What there is to choose from is listed once: for the kind that is named, or for all of them.
+        named, choices = arguments[:1], _choices(config_lib.RunConfig)
+        return console.parsed(
+            functools.reduce(operator.or_, (_subcommand(kind, listed=[kind.experiment] == named) for kind in kinds)),
             args=arguments,
             prog="hydrajax run",
             description="Run HYDRA with all baselines and controls, or strategies alone, and write a run folder. "
             "--config FILE.py takes the configuration that get_config(smoke=False) of a Python file returns, of any "
-            "kind, and its own options override it; with --smoke its smallest size.",
+            f"kind, and its own options override it; with --smoke its smallest size.\n\n{choices}",
         )
     config = read(file.config, smoke=file.smoke)
     own = _First(llm=config.llm, preset=getattr(config, "preset", "auto"))
     first, _ = tyro.cli(_First, args=arguments, default=own, **taken)
     form: Any = Command[type(config)]  # type: ignore[misc]
-    return tyro.cli(
+    return console.parsed(
         form,
         args=arguments,
         default=Command(config=_with_preset(config, first)),
@@ -115,12 +115,17 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
     Raises:
       DataError: there is no such file, it cannot be imported, or it gives something else.
     """
-    if not path.is_file() or path.suffix != ".py":
+    if not path.is_file():
+        raise DataError(f"{path}: the file does not exist")
+    if path.suffix != ".py":
         raise DataError(f"{path}: is no Python file, expected one with get_config(smoke=False)")
     try:
-        config = plugins.imported(str(path)).get_config(smoke=smoke)
-    except Exception as error:
-        raise DataError(f"{path}: gives no configuration ({type(error).__name__}: {error})") from error
+        module = plugins.imported(str(path))
+        config = module.get_config(smoke=smoke) if hasattr(module, "get_config") else None
+    except (Exception, SystemExit) as error:
+        raise DataError(f"{path}: gives no configuration ({plugins.said(error)})") from error
+    if not hasattr(module, "get_config"):
+        raise DataError(f"{path}: the file defines no get_config")
     if not isinstance(config, config_lib.Configuration):
         raise DataError(f"{path}: get_config gives {type(config).__name__}, expected a Configuration")
     options = {field.name for form in (Machine, Command) for field in dataclasses.fields(form)} - {"config"}
@@ -136,8 +141,9 @@ def default_folder(config: config_lib.Configuration) -> pathlib.Path:
     return pathlib.Path("runs") / f"{config.title}-{digest}"
 
 
-def _subcommand(config: config_lib.Configuration) -> Any:
-    options = tyro.conf.subcommand(config.experiment, default=Command(config=config), description=_document(config))
+def _subcommand(config: config_lib.Configuration, *, listed: bool) -> Any:
+    description = _document(config) if listed else inspect.cleandoc(type(config).__doc__ or "")
+    options = tyro.conf.subcommand(config.experiment, default=Command(config=config), description=description)
     return Annotated[Command[type(config)], options]  # type: ignore[misc]
 
 
@@ -151,24 +157,29 @@ def _unfinished(kind: type[C]) -> C:
 
 
 def _with_preset(config: C, first: _First) -> C:
-    """The configuration with the settings of the preset and the LLM that are given; settings of its own it keeps."""
+    """The configuration with what the preset says for the LLM that are given; what it has of its own it keeps."""
     if not isinstance(config, config_lib.RunConfig):
         return config
     # What is no preset is refused with everything else.
     preset = first.preset if first.preset in get_args(config_lib.Preset) else config.preset
-    has_own = config.settings not in (None, config.of_preset(config.llm, config.preset))
-    if has_own and preset == config.preset:
-        return config
-    changed = copy.copy(config)
-    object.__setattr__(changed, "settings", config.of_preset(first.llm, preset))
+    changed, before = copy.copy(config), config.of_preset(config.llm, config.preset)
+    for name, value in config.of_preset(first.llm, preset).items():
+        has_own = getattr(config, name) not in (None, before.get(name))
+        if not has_own or preset != config.preset:
+            object.__setattr__(changed, name, value)
     return changed
 
 
 def _document(config: config_lib.Configuration) -> str:
-    parts = [inspect.cleandoc(type(config).__doc__ or "")]
-    if hasattr(config, "strategies") or isinstance(config, config_lib.RunConfig):
+    return "\n\n".join(filter(None, (inspect.cleandoc(type(config).__doc__ or ""), _choices(type(config)))))
+
+
+def _choices(kind: type[config_lib.Configuration]) -> str:
+    """What there is to choose from by name in a kind of run."""
+    parts = []
+    if "strategies" in kind.__dataclass_fields__ or issubclass(kind, config_lib.RunConfig):
         parts.append(_listed("prompt strategies", registry.summaries()))
-    if isinstance(config, config_lib.RunConfig):
+    if issubclass(kind, config_lib.RunConfig):
         parts.append(_listed("head families", families.summaries()))
         parts.append(_listed("retrievers", retrieval.summaries()))
     return "\n\n".join(parts)
@@ -178,7 +189,8 @@ def _listed(title: str, summaries: Mapping[str, str]) -> str:
     return "\n".join([f"{title}:", *(f"  {name}: {summary}" for name, summary in summaries.items())])
 
 
-def _plan_table(plan: Any) -> rich.table.Table:
+def plan_table(plan: Any) -> rich.table.Table:
+    """What would be asked of one LLM, stage by stage."""
     table = rich.table.Table(title=f"{plan.model}: nothing was called")
     for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out"):
         table.add_column(name, justify="left" if name == "stage" else "right")

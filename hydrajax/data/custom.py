@@ -37,6 +37,7 @@ from hydrajax.data import parsing, tasks
 from hydrajax.data import profiles as profiles_lib
 from hydrajax.types import DataError, Query, Split
 
+_KEYS = ("id", "user_id", "inputs", "input", "output", "profile", "queries")  # of a line
 KINDS = tuple(kind for kind in get_args(tasks.Kind) if kind != "reward")
 _TYPES: Mapping[str, tuple[type, str]] = {
     "name": (str, "a text"),
@@ -116,6 +117,7 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
     errors = parsing.Errors(skip_bad=skip_bad)
     lines = list(parsing.read_lines(path, errors))
     profiles = profiles_lib.Profiles(task=task, file=str(path), errors=errors)
+    _check_names(path, task, [row for _, row in lines])
     by_user = any(row.get("user_id") is not None for _, row in lines)
     queries: list[Query] = []
     owners: dict[str, str] = {}
@@ -149,6 +151,33 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
     return Split(name=split, users=users, queries=asked), (*skipped, *left_out)
 
 
+def _check_names(path: Path, task: tasks.Task, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses a task whose declaration names what nothing in the data has: one sentence instead of one a record.
+
+    Raises:
+      DataError: naming the slot, or the field.
+    """
+    questions = [question for row in rows for question in _objects(row.get("queries", [row]))]
+    given = [inputs for question in questions if isinstance(inputs := question.get("inputs"), dict)]
+    records = [record for row in rows for record in _objects(row.get("profile"))]
+    named = (
+        ("question", "input", "template", task.slots, given),
+        ("record", "field", "declaration", [field for field in task.fields if field not in task.optional], records),
+    )
+    for what, kind, where, names, found in named:
+        there = dict.fromkeys(name for one in found for name in one)
+        for name in names:
+            if len(found) > 1 and name not in there:
+                raise DataError(
+                    f"{path}: no {what} has the {kind} {name!r}, which the {where} of task {task.name!r} names; they "
+                    f"have {', '.join(there) or 'none'}"
+                )
+
+
+def _objects(rows: Any) -> list[dict[str, Any]]:
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
 def _ask(
     task: tasks.Task,
     row: Mapping[str, Any],
@@ -159,6 +188,10 @@ def _ask(
     errors: parsing.Errors,
 ) -> None:
     """Adds one question to `queries` if it can be used, and its user to `owners` all the same."""
+    unknown = [key for key in row if key not in _KEYS]
+    if "id" not in row and unknown:
+        errors.add(f"{where}: has no 'id', and the unknown key {unknown[0]!r}, expected some of {', '.join(_KEYS)}")
+        return
     question_id = parsing.read_id(row, where, errors)
     if question_id is None:
         return
@@ -224,7 +257,9 @@ def _wrong_values(
     if kind not in KINDS:
         yield f"kind is {kind!r}, expected one of {', '.join(KINDS)}"
     if not slots:
-        yield "template has no slot for the input, expected one like {text}"
+        brace = re.search(r"\{[^{}]*\}?", declared["template"].replace("{labels}", ""))
+        got = f" ({brace[0]!r} is none)" if brace else ""
+        yield f"template has no slot for the input{got}, expected one like {{text}}"
     for slot, field in inputs.items():
         if slot not in slots:
             yield f"inputs names the slot {slot!r}, the template has {', '.join(slots) or 'none'}"
@@ -238,7 +273,7 @@ def _wrong_values(
             yield f"{key} is {declared[key]!r}, expected a list of record fields"
     if declared.get("corpus") == []:
         yield "corpus is empty, expected at least one record field"
-    if not inputs and "demonstration" not in declared:
+    if slots and not inputs and "demonstration" not in declared:
         yield "inputs is empty, which needs a demonstration: what the user is asked when a record is shown as an answer"
     if not inputs and len(slots) > 1:
         yield f"inputs is empty, which needs a template with one slot, got {', '.join(slots)}"

@@ -1,7 +1,8 @@
 """Profiles: the records of a user, read once and compared between the user's questions."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydrajax.data import parsing, tasks
@@ -50,6 +51,49 @@ class Profiles:
         return users, tuple(notes)
 
 
+def read_users(path: Path, task: tasks.Task) -> dict[str, User]:
+    """Users without questions, from a file: a JSON list, or JSON lines, of `{"user_id", "profile": [RECORD, ...]}`.
+
+    Records are read as `custom` says.
+
+    Raises:
+      DataError: one sentence per fault with file and user, at most 20 of them.
+    """
+    errors = parsing.Errors()
+    profiles = Profiles(task=task, file=str(path), errors=errors)
+    seen: set[str] = set()
+    for where, row in _rows_of_users(path, errors):
+        user_id = parsing.read_id(row, where, errors, "user_id")
+        unknown = [key for key in row if key not in ("user_id", "profile")]
+        if user_id is None:
+            continue
+        if unknown:
+            errors.add(f"{where}: user {user_id!r} has the key {unknown[0]!r}, expected user_id and profile")
+        elif user_id in seen:
+            errors.add(f"{where}: user {user_id!r} occurs more than once")
+        else:
+            profiles.add(user_id, f"user {user_id!r}", row.get("profile"))
+        seen.add(user_id)
+    if not seen:
+        errors.add(f"{path}: holds no user, expected a JSON list or JSON lines of user_id and profile")
+    users, _ = profiles.users()
+    errors.settle()
+    return users
+
+
+def _rows_of_users(path: Path, errors: parsing.Errors) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a list or of lines, each with its place; a DataError where it is neither."""
+    text = parsing.load_text(path)
+    if not text.lstrip().startswith("["):
+        yield from parsing.read_lines(path, errors)
+        return
+    for number, row in enumerate(parsing.parse_json(text, str(path))):
+        if isinstance(row, dict):
+            yield f"{path}: user number {number}", row
+        else:
+            errors.add(f"{path}: user number {number} is {parsing.kind_of(row)}, expected an object")
+
+
 def read_profile(
     task: tasks.Task, profile: Any, where: str, errors: parsing.Errors
 ) -> tuple[dict[str, Record], bool] | None:
@@ -59,7 +103,8 @@ def read_profile(
     an optional field that is missing reads as empty.
     """
     if not isinstance(profile, list):
-        errors.add(f"{where}: has {parsing.kind_of(profile)} as 'profile', expected a list of records")
+        got = "no 'profile'" if profile is None else f"{parsing.kind_of(profile)} as 'profile'"
+        errors.add(f"{where}: has {got}, expected a list of records ([] if it is empty)")
         return None
     fields = tuple((field, field in task.optional) for field in task.fields)
     records: dict[str, Record] = {}
@@ -114,8 +159,14 @@ def _common(
     missing = len(union) - len(common)
     if not missing:
         return common, ()
+    if not common:
+        errors.add(
+            f"{where}: its {len(profiles)} profiles have no record in common, so that none would be left; give the "
+            "same profile to every question of the user"
+        )
     are = "record is" if missing == 1 else "records are"
-    return common, (f"{where}: {missing} {are} left out, since not every profile of the user's questions holds them",)
+    why = "a user gets what all profiles of the user's questions hold, as one may hold the answer to another question"
+    return common, (f"{where}: {missing} {are} left out: {why}",)
 
 
 def _record(

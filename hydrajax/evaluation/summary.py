@@ -150,11 +150,12 @@ def _union(results: Values, metric: str) -> str:
     rivals = [c for c in union["comparisons"] if c["b"] not in roster.CEILINGS]
     by_verdict = _by_verdict(rivals)
     parts = [f"The union reaches {with_interval(**results['methods']['union'][metric], metric=metric)}"]
-    parts.append(f"better than {len(by_verdict['better'])} of the {len(rivals)} other methods")
-    for words, kind in (("worse than", "worse"), ("undecided beside", "not shown")):
+    for words, kind in (("better than", "better"), ("worse than", "worse"), ("undecided beside", "not shown")):
         names = [c["b"] for c in by_verdict[kind]]
         if names:
             parts.append(f"{words} {_and(names) if len(names) <= MOST_NAMED else f'{len(names)} that its table names'}")
+        elif kind == "better":
+            parts.append(f"not shown to be better than any of the {len(rivals)} other methods and controls")
     return "; ".join(parts) + "."
 
 

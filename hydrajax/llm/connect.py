@@ -28,6 +28,7 @@ import importlib.util
 import os
 import pathlib
 import re
+from typing import Any
 
 from hydrajax import plugins
 from hydrajax.llm.request import LLMError, Transport
@@ -108,13 +109,18 @@ def _outside(name: str, where: str, attribute: str) -> Transport:
     Raises:
       LLMError: it cannot be imported, or has no such thing, or that is no transport.
     """
+    if plugins.is_missing(where):
+        raise LLMError(f"{where}: the file does not exist")
     try:
-        value = getattr(plugins.imported(where), attribute)
-        transport = value() if callable(value) else value
+        module = plugins.imported(where)
+        value = getattr(module, attribute, None)
+        transport: Any = value() if callable(value) else value
     except LLMError:
         raise
-    except Exception as error:
-        raise LLMError(f"{name}: cannot be used as an LLM ({type(error).__name__}: {error})") from error
+    except (Exception, SystemExit) as error:
+        raise LLMError(f"{name}: cannot be used as an LLM ({plugins.said(error)})") from error
+    if not hasattr(module, attribute):
+        raise LLMError(f"{where}: the file defines no {attribute}")
     missing = [part for part in _PARTS if not hasattr(transport, part)]
     if missing:
         raise LLMError(

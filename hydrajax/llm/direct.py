@@ -8,7 +8,7 @@ from hydrajax.llm import in_batches, models, request
 from hydrajax.llm.job import Job
 from hydrajax.llm.queue import Queue
 from hydrajax.llm.rate_limit import RateLimiter, backoff
-from hydrajax.llm.request import LLMError, Rejected, Transient, Transport
+from hydrajax.llm.request import Answer, LLMError, Rejected, Transient, Transport
 from hydrajax.llm.store import Key
 
 ATTEMPTS = 10
@@ -83,7 +83,10 @@ async def send(job: Job, transport: Transport, limiter: RateLimiter) -> None:
 async def _attempt(job: Job, transport: Transport, limiter: RateLimiter, queue: Queue, key: Key) -> None:
     answer = None
     try:
-        answer = await transport.complete(job.wanted[key])
+        given = await transport.complete(job.wanted[key])
+        if not isinstance(given, Answer) or not isinstance(given.text, str):
+            raise LLMError(f"{transport.model}: complete gives {given!r:.80}, expected an Answer with a text")
+        answer = given
         limiter.answered(transport.limits)
     except Transient as error:
         job.note(error.kind)

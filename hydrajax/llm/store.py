@@ -15,7 +15,7 @@ import pathlib
 import socket
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import platformdirs
@@ -50,19 +50,19 @@ COLUMNS = {
     "created": "real not null",
 }
 _ANSWER = tuple(field.name for field in dataclasses.fields(Answer) if field.name in COLUMNS)
-_SCHEMA = (
-    f"""create table if not exists answers (
+_SCHEMA = {
+    "answers": f"""answers (
       {", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())}, primary key (key, sample)) without rowid""",
-    """create table if not exists claims (
+    "claims": """claims (
       key text not null, sample integer not null, owner text not null, since real not null,
       primary key (key, sample)) without rowid""",
-    """create table if not exists batches (
+    "batches": """batches (
       intent text primary key, id text, model text not null, size integer not null, created real not null)
       without rowid""",
-    """create table if not exists attempts (
+    "attempts": """attempts (
       model text not null, outcome text not null, count integer not null, primary key (model, outcome))
       without rowid""",
-)
+}
 INSERT = f"insert or ignore into answers ({', '.join(COLUMNS)}) values ({', '.join(f':{name}' for name in COLUMNS)})"
 
 
@@ -100,22 +100,35 @@ class Store:
 
     Args:
       path: the file, made where it does not exist.
+      must_exist: a file without a store in it, an empty one too, is refused instead.
+      read_only: the same, and nothing is ever written to the file.
 
     Raises:
       DataError: the file is not such a store, or cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None):
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, must_exist: bool = False, read_only: bool = False
+    ):
         self.path = pathlib.Path(path) if path is not None else default_path()
         self.owner = process_name()
+        must_exist = must_exist or read_only
         try:
+            if must_exist and self.path.stat().st_size == 0:
+                raise DataError(f"{self.path}: is empty, expected a store of answers")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            file: Any = f"{self.path.resolve().as_uri()}?mode=ro" if read_only else self.path
+            self._db = sqlite3.connect(
+                file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=read_only
+            )
             tables = {row[0] for row in self._db.execute("select name from sqlite_master where type = 'table'")}
-            if tables:  # nothing is changed before this is known to be a store
+            if tables or must_exist:  # nothing is changed before this is known to be a store
                 self._db.execute("select key, sample, model, text, stop_reason, created from answers limit 1")
-            for statement in _SCHEMA:
-                self._db.execute(statement)
+            if read_only:
+                self._complete_beside(tables)
+                return
+            for statement in _SCHEMA.values():
+                self._db.execute(f"create table if not exists {statement}")
             self._add_columns()
             # Only now, since it rewrites the header: another program's database stays as it is.
             self._db.execute("pragma journal_mode = wal")
@@ -292,13 +305,23 @@ class Store:
         self._db.close()
 
     def _add_columns(self) -> None:
-        present = {row[1] for row in self._db.execute("pragma table_info(answers)")}
-        for name, kind in COLUMNS.items():
-            if name not in present:
-                # Another process may be adding it at this moment.
-                with contextlib.suppress(sqlite3.OperationalError):
-                    self._db.execute(f"alter table answers add column {name} {kind}")
+        for name in self._missing_columns():
+            # Another process may be adding it at this moment.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute(f"alter table answers add column {name} {COLUMNS[name]}")
         self._db.execute(f"select {', '.join(COLUMNS)} from answers limit 1")
+
+    def _complete_beside(self, tables: Collection[str]) -> None:
+        """What an older file lacks, in memory."""
+        for name in _SCHEMA.keys() - tables:
+            self._db.execute(f"create temp table {_SCHEMA[name]}")
+        if missing := self._missing_columns():
+            defaults = (f"{COLUMNS[name].partition('default ')[2] or 'null'} as {name}" for name in missing)
+            self._db.execute(f"create temp view answers as select *, {', '.join(defaults)} from main.answers")
+
+    def _missing_columns(self) -> list[str]:
+        present = {row[1] for row in self._db.execute("pragma table_info(answers)")}
+        return [name for name in COLUMNS if name not in present]
 
 
 def _row(key: Key, model: str, answer: Answer, expected: Expected) -> dict[str, Any]:

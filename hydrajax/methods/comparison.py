@@ -28,7 +28,8 @@ class Compared:
       prompts: names of the prompt baselines.
       single: answers without alternatives, by method.
       chosen: answers that were chosen from a pool, by the pool's name and by method.
-      best_source, best_prompt: the best single source, and the best prompt baseline, by the validation users.
+      best_source, best_prompt: the best single source, and the best prompt baseline, by the validation users; None
+        without any.
       validation: mean quality on the validation queries, by single source.
       union: what the union's training users chose; None where there is no union.
     """
@@ -37,8 +38,8 @@ class Compared:
     prompts: Sequence[str]
     single: Mapping[str, Sequence[Answer]]
     chosen: Mapping[str, Mapping[str, Draws]]
-    best_source: str
-    best_prompt: str
+    best_source: str | None
+    best_prompt: str | None
     validation: dict[str, float]
     union: dict[str, Any] | None = None
 
@@ -66,6 +67,7 @@ def compare(
     validation = {
         method: float(np.mean([lab.quality(answer.query, answer.text) for answer in given[:first_new]]))
         for method, given in single.items()
+        if first_new
     }
     new = {method: given[first_new:] for method, given in single.items()}
     chosen: dict[str, Mapping[str, Draws]] = {**_chosen(lab, people, result)}
@@ -103,9 +105,10 @@ def compare(
     )
 
 
-def _best(quality: Mapping[str, float], among: Iterable[str]) -> str:
+def _best(quality: Mapping[str, float], among: Iterable[str]) -> str | None:
     """The method of the highest quality, the first of equals."""
-    return max(among, key=lambda method: round(quality[method], 9))
+    judged = [method for method in among if method in quality]
+    return max(judged, key=lambda method: round(quality[method], 9), default=None)
 
 
 def _reranked(lab: Lab, people: hydra.People, result: hydra.Result) -> dict[str, list[Answer]]:

@@ -15,8 +15,7 @@ what runs use, the pooled head); new users fit a head alone, from their own prof
 
 import collections
 import dataclasses
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -75,6 +74,17 @@ class Learner(Protocol):
         """
         ...
 
+    def cross_fit(
+        self, name: str, scorer: TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+    ) -> TrainedScorer:
+        """The scorer for the very queries that it learned from: each is scored by what did not learn from it.
+
+        Args:
+          name, scorer: of `fit`, and what it gave.
+          train, heads: what it learned from.
+        """
+        ...
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System:
@@ -109,11 +119,13 @@ def hydra(lab: Lab, learner: Learner, people: People, k: int) -> Result:
     """
     pseudo = sampling.pseudo_queries(lab, people.everybody, population=people.train)
     retrieved = retrieve(lab, people.asked)
-    reranker = learn_reranker(lab, learner, people, pseudo)
+    reranker, cross_fitted = learn_reranker(lab, learner, people, pseudo)
     reranked = rerank(lab, reranker, retrieved, k)
     zero_shot = sample(lab, without_records(people.asked), stages.ZERO_SHOT_ASKED, source="zero_shot")
     pools = sample(lab, reranked)
-    adapter, zero_shot_adapter = learn_adapters(lab, learner, people, pseudo, reranker, k, pools, zero_shot)
+    adapter = zero_shot_adapter = learn_adapter(lab, learner, people, pseudo, cross_fitted, k, pools, zero_shot)
+    if lab.settings.adapter_pools == "reranked":
+        zero_shot_adapter = learn_zero_shot_adapter(lab, learner, people, pseudo, zero_shot)
     return Result(
         system=System(reranker=reranker, adapter=adapter, k=k),
         answers=adapt(lab, adapter, pools),
@@ -164,16 +176,19 @@ def sample(
     source: str = "reranked",
     samples: int | None = None,
 ) -> list[Pool]:
-    """Step 3: the greedy answer and b samples (or `samples`), given H* and q; without records for `zero_shot`."""
+    """Step 3: b samples (or `samples`) and the greedy answer, given H* and q; without records for `zero_shot`."""
+    # Reranked records are put to the LLM as `rag` puts the retriever's: the source says who picked them.
     strategy = "rag" if source == "reranked" else source
-    b = lab.settings.samples if samples is None else samples
-    return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage)
+    b, greedy = lab.settings.samples if samples is None else samples, lab.settings.greedy
+    return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage, greedy=greedy)
 
 
 def adapt(
     lab: Lab, adapter: TrainedScorer, pools: Sequence[Pool], *, heads: Heads = None, pooled: bool = False
 ) -> list[Answer]:
     """Step 4: the candidate with the highest s_A(q, o), the first of equals.
+
+    Where s_A was learned by cumulative logits (`methods.ordinal`), that is the one with the least expected error.
 
     Args:
       heads: see `TrainedScorer.scores`.
@@ -183,53 +198,91 @@ def adapt(
     return answers.best_of_each(pools, adapter.scores(pairs, heads=heads, pooled=pooled))
 
 
-def learn_reranker(lab: Lab, learner: Learner, people: People, pseudo: Sequence[Query]) -> TrainedScorer:
-    """s_R, from the LLM's answers to queries with one record shown alone."""
+def learn_reranker(
+    lab: Lab, learner: Learner, people: People, pseudo: Sequence[Query]
+) -> tuple[TrainedScorer, TrainedScorer]:
+    """s_R, from the LLM's answers to queries with one record shown alone; and what ranks the records of the adapter's
+    pseudo-queries, which never scores a query that it learned from."""
     tried = [*_first_of_each(pseudo, lab.settings.trial_queries), *people.label_queries, *people.validation_queries]
-    return learner.fit("reranker", **_division(people, rows.tried_records(lab, tried)))
+    known = _division(people, rows.tried_records(lab, tried))
+    reranker = learner.fit("reranker", **known)
+    if lab.settings.adapter_pools != "reranked":
+        # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
+        return reranker, Untrained()
+    return reranker, learner.cross_fit("reranker", reranker, train=known["train"], heads=known["heads"])
 
 
-def learn_adapters(
+def learn_adapter(
     lab: Lab,
     learner: Learner,
     people: People,
     pseudo: Sequence[Query],
-    reranker: TrainedScorer,
+    cross_fitted: TrainedScorer,
     k: int,
-    pools: Sequence[Pool],
-    zero_shot: Sequence[Pool],
-) -> tuple[TrainedScorer, TrainedScorer]:
-    """s_A, for candidates with reranked records and for those without any (see `Settings.adapter_pools`).
+    pools: Sequence[Pool] = (),
+    zero_shot: Sequence[Pool] = (),
+) -> TrainedScorer:
+    """s_A, for candidates with reranked records; for those without any too where one adapter serves both (see
+    `Settings.adapter_pools`).
 
     Args:
       people: who teaches, and what users said of answers.
       pseudo: everybody's records as queries.
-      reranker, k: give the records of what is learned from.
+      cross_fitted, k: give the records of what is learned from.
       pools, zero_shot: candidates for `People.asked`; those of validation queries judge.
     """
     kind, validation = lab.settings.adapter_pools, len(people.validation_queries)
     samples = lab.settings.shared_samples if kind == "shared" else lab.settings.samples
-    told = rows.of_feedback(lab, people.feedback)
-    judged = rows.tried_candidates(lab, pools[:validation], "judged reranked")
-    judged_zero_shot = rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
-    learned: list[Row] = []
-    learned_zero_shot: list[Row] = []
-    if kind != "feedback":
-        sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
-        learned_zero_shot = rows.tried_candidates(lab, sampled, "zero-shot")
+    known = rows.of_feedback(lab, people.feedback)
+    if kind in ("shared", "zero_shot"):
+        known += _of_zero_shot(lab, pseudo, samples)
     if kind in ("shared", "reranked"):
-        # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
-        prompts = rerank(lab, reranker if kind == "reranked" else Untrained(), retrieve(lab, pseudo), k)
+        prompts = rerank(lab, cross_fitted, retrieve(lab, pseudo), k)
         sampled = sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples)
-        learned = rows.tried_candidates(lab, sampled, "reranked")
+        known += rows.learned_candidates(lab, sampled, "reranked")
+    if kind != "reranked":
+        known += rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
+    known += rows.tried_candidates(lab, pools[:validation], "judged reranked")
+    return learner.fit("adapter", **_division(people, known))
 
-    def fit(name: str, *parts: Sequence[Row]) -> TrainedScorer:
-        return learner.fit(name, **_division(people, [*told, *itertools.chain(*parts)]))
 
-    if kind == "reranked":
-        return fit("adapter", learned, judged), fit("zero-shot adapter", learned_zero_shot, judged_zero_shot)
-    adapter = fit("adapter", learned_zero_shot, learned, judged_zero_shot, judged)
-    return adapter, adapter
+def learn_zero_shot_adapter(
+    lab: Lab, learner: Learner, people: People, pseudo: Sequence[Query], zero_shot: Sequence[Pool]
+) -> TrainedScorer:
+    """s_A for candidates without records, where it is one of its own; arguments as of `learn_adapter`."""
+    known = [*rows.of_feedback(lab, people.feedback), *_of_zero_shot(lab, pseudo, lab.settings.samples)]
+    known += rows.tried_candidates(lab, zero_shot[: len(people.validation_queries)], "judged zero-shot")
+    return learner.fit("zero-shot adapter", **_division(people, known))
+
+
+def personalise(
+    lab: Lab,
+    learner: Learner,
+    user_ids: Sequence[str],
+    k: int,
+    *,
+    population: Sequence[str],
+    headed: Collection[str] = ("reranker", "adapter"),
+) -> System:
+    """Heads of users who come after the training, from their own profiles alone.
+
+    Args:
+      learner: gives heads to what is trained already.
+      k: of the trained system.
+      population: the users who were trained on (see `sampling.pseudo_queries`).
+      headed: scorers whose heads are wanted; nothing is asked for the others.
+    """
+    people = People(train=(), validation=(), new=user_ids, label_queries=(), validation_queries=(), new_queries=())
+    pseudo = sampling.pseudo_queries(lab, user_ids, population=population)
+    reranker, cross_fitted = learn_reranker(lab, learner, people, pseudo if "reranker" in headed else ())
+    adapter = learn_adapter(lab, learner, people, pseudo if "adapter" in headed else (), cross_fitted, k)
+    return System(reranker=reranker, adapter=adapter, k=k)
+
+
+def _of_zero_shot(lab: Lab, pseudo: Sequence[Query], samples: int) -> list[Row]:
+    """Candidates for queries without records, and how good they are."""
+    sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
+    return rows.learned_candidates(lab, sampled, "zero-shot")
 
 
 def _first_of_each(queries: Sequence[Query], n: int | None) -> list[Query]:

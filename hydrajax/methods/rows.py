@@ -12,7 +12,10 @@ from hydrajax.data import tasks
 from hydrajax.methods import sampling, stages, surface
 from hydrajax.methods.answers import Pool, Prompt
 from hydrajax.methods.lab import Lab
+from hydrajax.metrics import ratings
 from hydrajax.types import Candidate, Feedback, Query, Record
+
+SOURCES = ("reranked", "zero_shot")  # of HYDRA's candidates; what users said of is of neither
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,8 @@ class Row:
       extras: further features, the same number in every row.
       label: 1.0 or 0.0, what the cross-entropy learns.
       quality: graded, what pairwise and within-pool losses learn.
+      levels: of a rating task's candidate, the ratings that there are, rising.
+      rating: what the user gave; known where a rating task's candidate is learned from.
     """
 
     user_id: str
@@ -37,6 +42,8 @@ class Row:
     extras: tuple[float, ...] = ()
     label: float = 0.0
     quality: float = 0.0
+    levels: tuple[float, ...] = ()
+    rating: float | None = None
 
 
 def pair(task: tasks.Task, query: Query, text: str, extras: Iterable[float] = (), pool: str | None = None) -> Row:
@@ -57,20 +64,38 @@ def of_record(lab: Lab, query: Query, record: Record) -> Row:
 
 
 def of_candidates(lab: Lab, pool: Pool, name: str = "") -> list[Row]:
-    """The pairs (query, candidate); extras: source, share of votes, whether it is greedy, and surface features.
+    """The pairs (query, candidate), with the extras that the settings ask for.
 
     Args:
       name: of this pool among several of the query.
     """
-    task, query = lab.ctx.task, pool.query
+    task, query, settings = lab.ctx.task, pool.query, lab.settings
     votes = sum(candidate.votes for candidate in pool.candidates)
+    levels = tuple(sorted(map(float, task.labels))) if task.kind == "rating" else ()
     pairs = []
     for candidate in pool.candidates:
         text = task.normalise(candidate.text)
-        extras = (float(candidate.source == "reranked"), candidate.votes / votes, float(candidate.greedy))
-        glance = surface.features(task.query_text(query), text) if lab.settings.surface else ()
-        pairs.append(pair(task, query, text, (*extras, *glance), f"{name}|{query.id}"))
+        extras: list[float] = []
+        if settings.identity:
+            extras += [float(candidate.source == source) for source in SOURCES] + label_features(task, text)
+        if settings.votes:
+            extras += [candidate.votes / votes, float(candidate.greedy)]
+        if settings.surface:
+            extras += surface.features(task.query_text(query), text)
+        pairs.append(dataclasses.replace(pair(task, query, text, extras, f"{name}|{query.id}"), levels=levels))
     return pairs
+
+
+def label_features(task: tasks.Task, text: str) -> list[float]:
+    """Which label it is, one-hot, and its place on the scale of ratings, -1 to 1; zeros of what is no label.
+
+    Nothing in tasks without labels.
+    """
+    known = [float(text == label) for label in task.labels]
+    if task.kind != "rating":
+        return known
+    lowest, highest = task.scale
+    return [*known, 2 * (float(text) - lowest) / (highest - lowest) - 1 if text in task.labels else 0.0]
 
 
 def tried_records(lab: Lab, queries: Sequence[Query]) -> list[Row]:
@@ -87,11 +112,36 @@ def tried_records(lab: Lab, queries: Sequence[Query]) -> list[Row]:
 
 
 def tried_candidates(lab: Lab, pools: Iterable[Pool], name: str) -> list[Row]:
-    """Pairs of queries and candidates; quality: of the candidate. Pools in which it does not differ teach nothing."""
+    """Pairs of queries and candidates; quality: of the candidate.
+
+    Pools in which it does not differ teach nothing and are left out; not of ratings, where the user's own one teaches.
+    """
+    task = lab.ctx.task
     rows: list[Row] = []
     for pool in pools:
         qualities = [lab.quality(pool.query, candidate.text) for candidate in pool.candidates]
-        rows += judged(lab.ctx.task, of_candidates(lab, pool, name), qualities)
+        rated = ratings.number(task.normalise(pool.query.gold or "")) if task.kind == "rating" else None
+        pairs = [dataclasses.replace(row, rating=rated) for row in of_candidates(lab, pool, name)]
+        rows += judged(task, pairs, qualities)
+    return rows if task.kind == "rating" else differing(rows)
+
+
+def learned_candidates(lab: Lab, pools: Iterable[Pool], name: str) -> list[Row]:
+    """`tried_candidates` with the labels that the settings ask for.
+
+    Where these are `gold`, a text's pool is the gold (label 1), as if it had the source of the others, and every
+    candidate that is not the same (0).
+    """
+    task = lab.ctx.task
+    if lab.settings.adapter_labels == "quality" or task.kind in ("classification", "rating"):
+        return tried_candidates(lab, pools, name)
+    rows: list[Row] = []
+    for pool in pools:
+        gold = Candidate(text=pool.query.gold or "", source=pool.candidates[0].source)
+        same = task.normalise(gold.text)
+        others = [candidate for candidate in pool.candidates if task.normalise(candidate.text) != same]
+        pairs = of_candidates(lab, dataclasses.replace(pool, candidates=(gold, *others)), name)
+        rows += [dataclasses.replace(row, label=float(not i), quality=float(not i)) for i, row in enumerate(pairs)]
     return differing(rows)
 
 

@@ -68,7 +68,14 @@ def prompts(lab: Lab, strategy: str, queries: Sequence[Query], k: int) -> list[P
 
 
 def sample(
-    lab: Lab, strategy: str, asked: Sequence[Prompt], *, samples: int, stage: str, source: str | None = None
+    lab: Lab,
+    strategy: str,
+    asked: Sequence[Prompt],
+    *,
+    samples: int,
+    stage: str,
+    source: str | None = None,
+    greedy: bool = True,
 ) -> list[Pool]:
     """The greedy answer and `samples` sampled ones to each prompt, equal answers merged and their votes counted.
 
@@ -80,6 +87,7 @@ def sample(
       samples: how many beside the greedy answer.
       stage: names the calls in progress and plans.
       source: what the candidates are called; by default as the strategy.
+      greedy: without, the samples alone.
 
     Returns:
       a pool for each prompt, the greedy answer first (see `merge` for where it is missing).
@@ -95,7 +103,8 @@ def sample(
         query, records = prompt.query, prompt.records
         model, note = known.get(query.id), notes.get(query.id, "")
         messages = of.messages(query, records, model, lab.ctx, note=note)
-        requests.append(lab.ctx.request(messages, temperature=lab.greedy, user_id=query.user_id))
+        if greedy:
+            requests.append(lab.ctx.request(messages, temperature=lab.greedy, user_id=query.user_id))
         for i in range(samples):
             if lab.greedy is None and len(records) > 1:
                 messages = of.messages(query, _varied(lab, prompt, i), model, lab.ctx, note=note)
@@ -103,11 +112,13 @@ def sample(
             requests.append(lab.ctx.request(styled, temperature=hot, sample=first_hot + i, user_id=query.user_id))
     with ledger.charging(lab.ledger, stage, lab.ctx) as ctx:
         answers = ctx.llm.sample(requests, stage=stage)
-    pools = []
+    pools, each = [], samples + greedy
     for i, prompt in enumerate(asked):
-        drawn = answers[i * (samples + 1) : (i + 1) * (samples + 1)]
+        drawn = answers[i * each : (i + 1) * each]
         candidates = [
-            Candidate(text=answer.text, source=source or strategy, stop_reason=answer.stop_reason, greedy=n == 0)
+            Candidate(
+                text=answer.text, source=source or strategy, stop_reason=answer.stop_reason, greedy=greedy and n == 0
+            )
             for n, answer in enumerate(drawn)
         ]
         merged = merge(candidates, lab.ctx.task.normalise)

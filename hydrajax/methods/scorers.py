@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 from hydrajax import training
 from hydrajax.data import draws
+from hydrajax.methods import ordinal
+from hydrajax.methods import rows as rows_lib
 from hydrajax.methods.rows import Row
 
 Encode = Callable[[Sequence[tuple[str, str]]], np.ndarray]
@@ -60,7 +62,12 @@ class PersonalScorer:
         return training.on_devices(self.heads)
 
     def scores(self, rows: Sequence[Row], *, heads: Heads = None, pooled: bool = False) -> Float[np.ndarray, " N"]:
-        """See `TrainedScorer.scores`."""
+        """See `TrainedScorer.scores`. Where the loss was `ordinal`: minus the expected error, see `methods.ordinal`."""
+        if self.fitted.config.loss == "ordinal":
+            return ordinal.scores(rows, lambda levels: self._logits(levels, heads, pooled))
+        return self._logits(rows, heads, pooled)
+
+    def _logits(self, rows: Sequence[Row], heads: Heads, pooled: bool) -> Float[np.ndarray, " N"]:
         if not rows:
             return np.zeros(0, np.float32)
         x, extras = _features(rows, self.encode)
@@ -104,7 +111,7 @@ def personalise(
       rows: of users who were not trained on, from their own profiles alone; without any, nobody gets a head.
       epochs: 0 leaves everybody the pooled head.
     """
-    if not rows or epochs == 0:
+    if not taught(rows, config.loss) or epochs == 0:
         return dataclasses.replace(pooled, heads=None, user_rows={})
     scorers, _ = personalise_each(pooled, dataclasses.replace(config, epochs=epochs), rows, epochs=(epochs,))
     return scorers[epochs]
@@ -119,7 +126,7 @@ def personalise_each(
     progress: Progress | None = None,
 ) -> tuple[dict[int, PersonalScorer], list[float]]:
     """`personalise` for several numbers of epochs at the cost of the largest, and the mean training loss by epoch."""
-    users, examples = examples_of(rows, pooled.encode)
+    users, examples = examples_of(taught(rows, config.loss), pooled.encode)
     snapshots = training.personalise_snapshots(
         config, pooled.fitted, examples, len(users), epochs=epochs, user_keys=user_keys(users), progress=progress
     )
@@ -134,6 +141,18 @@ def personalise_each(
 def user_keys(users: Sequence[str]) -> np.ndarray:
     """uint32 [len(users)], made of the ids alone: draws for a user's head do not depend on who else is fitted."""
     return np.array([draws.number(user) % 2**32 for user in users], np.uint32)
+
+
+def taught(rows: Sequence[Row], loss: str) -> Sequence[Row]:
+    """What a loss learns of rows: of ratings, `ordinal` the thresholds, the others pools in which quality differs."""
+    if loss == "ordinal":
+        return ordinal.thresholds([row for row in rows if row.rating is not None])
+    return rows_lib.differing(rows) if rated(rows) else rows
+
+
+def rated(rows: Sequence[Row]) -> bool:
+    """Whether they are candidates for ratings."""
+    return any(row.levels for row in rows)
 
 
 def examples_of(rows: Sequence[Row], encode: Encode) -> tuple[list[str], training.Examples]:

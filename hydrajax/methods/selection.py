@@ -1,18 +1,19 @@
 """Settings chosen on validation users: how many records a prompt shows, and how a scorer is fitted."""
 
-import collections
 import dataclasses
+import logging
 import pathlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hydrajax import progress, training
-from hydrajax.methods import sampling, scorers
+from hydrajax.methods import cross_fitting, sampling, scorers
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.types import Query
 
+_log = logging.getLogger(__name__)
 EPOCHS = (0, 1, 2, 4, 8, 16, 32)
 
 
@@ -74,7 +75,8 @@ class ValidatedLearner:
     A setting is judged by the mean quality of the rows with the highest score, one of each pool: pools of the
     validation users' real queries, by heads that learned from all their pseudo-queries, and pools of one half of their
     pseudo-queries, by heads that learned from the other half (real queries alone are too few to tell settings apart).
-    Of equal settings the one with fewer epochs is taken.
+    Of equal settings the one with fewer epochs is taken. `ordinal` is a loss of candidates for ratings; elsewhere, for
+    records and other answers, cross-entropy takes its place.
 
     Args:
       encode: the frozen base.
@@ -106,12 +108,16 @@ class ValidatedLearner:
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
     ) -> scorers.PersonalScorer | scorers.Untrained:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
-        if not train:
-            return scorers.Untrained()
-        users, examples = scorers.examples_of(train, self.encode)
-        halves = _halves(heads, {row.user_id for row in judged})
+        judges = {row.user_id for row in judged}
+        halves = [half for half in cross_fitting.halves([row for row in heads if row.user_id in judges]) if all(half)]
+        encoded: dict[bool, tuple[list[str], training.Examples]] = {}
         tried: list[_Tried] = []
-        for config in self.configs:
+        for config in _suiting(self.configs, train) if train else ():
+            if (ordinal := config.loss == "ordinal") not in encoded:
+                encoded[ordinal] = scorers.examples_of(scorers.taught(train, config.loss), self.encode)
+            users, examples = encoded[ordinal]
+            if not users:
+                continue
             # The training users' own heads are never asked: their rows are for what new users start with.
             config = dataclasses.replace(config, family=self.families.get(name, config.family), fit_bank=False)
             label = f"{name} ({config.loss})"
@@ -127,6 +133,9 @@ class ValidatedLearner:
                 _Tried(epochs=n, config=config, scorer=scorer, curve=curve if n else [], quality=mean(qualities[n]))
                 for n, scorer in by_epochs.items()
             ]
+        if not tried:
+            _log.info(untaught(name))
+            return scorers.Untrained()
         best = max(tried, key=lambda setting: (round(setting.quality, 9), -setting.epochs))
         curves = {stage: [float(loss) for loss in curve] for stage, curve in best.scorer.fitted.curves.items()}
         self.choices[name] = Choice(
@@ -138,17 +147,33 @@ class ValidatedLearner:
         )
         return best.scorer
 
+    def cross_fit(
+        self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+    ) -> scorers.TrainedScorer:
+        """See `hydra.Learner.cross_fit`; with the settings that validation users chose for the scorer."""
+        if not isinstance(scorer, scorers.PersonalScorer):
+            return scorer  # it has learned nothing
+        with progress.bar(f"{name}: cross-fitting") as advance:
+            epochs = self.choices[name].epochs
+            return cross_fitting.cross_fit(scorer, train=train, heads=heads, epochs=epochs, advance=advance)
+
     def _personalised(
         self, label: str, config: training.FitConfig, pooled: scorers.PersonalScorer, rows: Sequence[Row]
     ) -> tuple[dict[int, scorers.PersonalScorer], list[float]]:
         """The scorer by number of epochs, in rising order of the learner's, and the training loss of the heads."""
-        wanted = [n for n in self.epochs if n > 0] if rows else []
+        wanted = [n for n in self.epochs if n > 0] if scorers.taught(rows, config.loss) else []
         by_epochs = {} if wanted and 0 not in self.epochs else {0: pooled}
         if not wanted:
             return by_epochs, []
         with progress.bar(f"{label}: personalising") as advance:
             headed, curve = scorers.personalise_each(pooled, config, rows, epochs=wanted, progress=advance)
         return by_epochs | headed, curve
+
+
+def untaught(name: str) -> str:
+    """That a scorer has learned nothing, and why, in a sentence without a full stop."""
+    nothing = "no records to try" if name == "reranker" else "no questions with answers of different quality"
+    return f"the {name} learned nothing, since training users have {nothing}: everything stays in its order"
 
 
 def chosen_qualities(scorer: scorers.TrainedScorer, judged: Sequence[Row]) -> list[float]:
@@ -165,12 +190,9 @@ def mean(qualities: Sequence[float]) -> float:
     return float(np.mean(qualities)) if qualities else 0.0
 
 
-def _halves(heads: Sequence[Row], user_ids: Collection[str]) -> list[tuple[list[Row], list[Row]]]:
-    """(rows of one half of these users' queries, rows of the other half), both ways; every other query of each user."""
-    places: dict[str, dict[str, int]] = collections.defaultdict(dict)
-    halves: tuple[list[Row], list[Row]] = ([], [])
-    for row in heads:
-        if row.user_id in user_ids:
-            of_user = places[row.user_id]
-            halves[of_user.setdefault(row.query_id, len(of_user) % 2)].append(row)
-    return [(halves[0], halves[1]), (halves[1], halves[0])] if halves[1] else []
+def _suiting(configs: Sequence[training.FitConfig], rows: Sequence[Row]) -> list[training.FitConfig]:
+    """The alternatives with `cross_entropy` in the place of `ordinal` where the rows are no candidates for ratings."""
+    if scorers.rated(rows):
+        return list(configs)
+    plain = (dataclasses.replace(c, loss="cross_entropy") if c.loss == "ordinal" else c for c in configs)
+    return list(dict.fromkeys(plain))

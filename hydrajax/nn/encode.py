@@ -166,7 +166,7 @@ def encode(
     truncate: str = "second",
     batch_tokens: int | None = None,
     packing: int | None = None,
-    cache: str | pathlib.Path | None = None,
+    cache: str | pathlib.Path | feature_cache.ReadOnly | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
     """Features of texts or of pairs of texts, in their order.
@@ -259,13 +259,14 @@ def _check_pooling(pooling: Any) -> None:
         raise DataError(f"pooling is {pooling!r}, expected 'cls' or 'mean'")
 
 
-def _limit(base: Base) -> int:
+def most_tokens(base: Base) -> int:
+    """Of an encoding that the base takes."""
     return min(base.module.config.max_tokens, tokens.LENGTHS[-1])
 
 
 def _longest(base: Base, max_tokens: int | None) -> int:
     """The longest encoding that is asked for."""
-    limit = _limit(base)
+    limit = most_tokens(base)
     if max_tokens is None:
         return min(MAX_TOKENS, limit)
     _check_whole("max_tokens", max_tokens, -math.inf, limit, f"up to the {limit} positions of base {base.name!r}")
@@ -285,7 +286,7 @@ def _sizes(
     Raises:
       DataError: the base cannot compute this, or not in such batches.
     """
-    config, limit = base.module.config, _limit(base)
+    config, limit = base.module.config, most_tokens(base)
     batch_tokens = len(backends.devices()) * backends.batch_tokens(config) if batch_tokens is None else batch_tokens
     packing = backends.packing(limit) if packing is None else packing
     _check_whole("batch_tokens", batch_tokens, 1, math.inf, "of 1 or more")

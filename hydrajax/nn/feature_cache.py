@@ -49,6 +49,13 @@ def key(*parts: object) -> bytes:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).digest()
 
 
+@dataclasses.dataclass(frozen=True)
+class ReadOnly:
+    """A folder whose features are read, while nothing in it is written, removed or made: for plans."""
+
+    folder: str | pathlib.Path
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
     """Features of one file.
@@ -57,19 +64,21 @@ class Part:
       keys, values: of every feature; mapped.
       stamp: path, time and size of the file; None of what this process has written.
       checksum: of the values; None in files of earlier versions.
+      read_only: whether the file stays where it is damaged.
     """
 
     keys: UInt8[np.ndarray, "N 32"]
     values: Float[np.ndarray, "N D"]
     stamp: tuple[pathlib.Path, int, int] | None = None
     checksum: str | None = None
+    read_only: bool = False
 
     @functools.cached_property
     def sound(self) -> bool:
-        """Whether the values are those that were written; a file of which they are not is removed."""
+        """Whether the values are those that were written; a file of which they are not is of no use."""
         if self.stamp is not None and self.checksum is not None and self.stamp not in _sound:
             if _checksum(self.values) != self.checksum:
-                _discard(self.stamp[0], "its values have another checksum")
+                _discard(self.stamp[0], "its values have another checksum", self.read_only)
                 return False
             _sound.add(self.stamp)
         return True
@@ -78,16 +87,18 @@ class Part:
 class FeatureCache:
     """Features by key; of `opened`."""
 
-    def __init__(self, folder: pathlib.Path, dim: int):
+    def __init__(self, folder: pathlib.Path, dim: int, *, read_only: bool = False):
+        self._read_only = read_only
         self._folder = folder
         self._dim = dim
         self._places: dict[bytes, tuple[Part, int]] = {}  # part and row of each key
         self._new: dict[bytes, np.ndarray] = {}
         self._written = time.monotonic()
-        _remove_leftovers(folder)
+        if not read_only:
+            _remove_leftovers(folder)
         paths = _files(folder, dim)
-        for path in self._merged(paths) if len(paths) > PARTS else paths:
-            if (part := _read(path, dim)) is not None:
+        for path in self._merged(paths) if len(paths) > PARTS and not read_only else paths:
+            if (part := _read(path, dim, read_only)) is not None:
                 self._add(part)
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Float[np.ndarray, " D"]]:
@@ -108,7 +119,7 @@ class FeatureCache:
 
     def flush(self) -> None:
         """Writes what is new."""
-        if self._new:
+        if self._new and not self._read_only:
             keys = np.frombuffer(b"".join(self._new), np.uint8).reshape(-1, 32)
             values = np.stack(list(self._new.values()))
             with files.in_a_sentence(self._folder, UNUSABLE):
@@ -142,20 +153,22 @@ class FeatureCache:
 
 
 @contextlib.contextmanager
-def opened(folder: str | pathlib.Path, dim: int) -> Iterator[FeatureCache]:
+def opened(folder: str | pathlib.Path | ReadOnly, dim: int) -> Iterator[FeatureCache]:
     """The cache of a folder, which is made where it does not exist.
 
     Args:
-      folder: of the cache.
+      folder: of the cache; of one that is `ReadOnly`, what is put into it is remembered until it is closed.
       dim: D, the width of its features; those of other widths are left alone.
 
     Raises:
       DataError: the folder cannot be made, read or written. What the caller's own code raises stays as it is.
     """
-    path = files.expanded(folder) / FOLDER
+    read_only = isinstance(folder, ReadOnly)
+    path = files.expanded(folder.folder if isinstance(folder, ReadOnly) else folder) / FOLDER
     with files.in_a_sentence(path, UNUSABLE):
-        path.mkdir(parents=True, exist_ok=True)
-        cache = FeatureCache(path, dim)
+        if not read_only:
+            path.mkdir(parents=True, exist_ok=True)
+        cache = FeatureCache(path, dim, read_only=read_only)
     try:
         yield cache
     finally:
@@ -174,7 +187,7 @@ def _write(folder: pathlib.Path, dim: int, keys: np.ndarray, values: np.ndarray)
     return path
 
 
-def _read(path: pathlib.Path, dim: int) -> Part | None:
+def _read(path: pathlib.Path, dim: int, read_only: bool = False) -> Part | None:
     """A file; None where it is gone (merged by another process a moment ago) or was damaged, and then it is removed."""
     try:
         with path.open("rb") as file:
@@ -195,11 +208,11 @@ def _read(path: pathlib.Path, dim: int) -> Part | None:
         if checksums.get("keys") not in (None, _checksum(arrays["keys"])):
             raise ValueError("its keys have another checksum")
         stamp = (path, stat.st_mtime_ns, stat.st_size)
-        return Part(**arrays, stamp=stamp, checksum=checksums.get("values"))
+        return Part(**arrays, stamp=stamp, checksum=checksums.get("values"), read_only=read_only)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        _discard(path, str(error))
+        _discard(path, str(error), read_only)
         return None
 
 
@@ -207,7 +220,9 @@ def _checksum(array: np.ndarray) -> str:
     return f"{zlib.crc32(array.data):08x}"
 
 
-def _discard(path: pathlib.Path, why: str) -> None:
+def _discard(path: pathlib.Path, why: str, read_only: bool) -> None:
+    if read_only:
+        return
     _log.warning("%s: was damaged (%s) and is removed: its features are computed anew", path, why)
     with contextlib.suppress(OSError):
         path.unlink()

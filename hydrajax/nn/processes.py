@@ -35,6 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 ADDRESS, NUMBER, COUNT = "JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID", "JAX_NUM_PROCESSES"
 SECONDS = 300  # that processes wait for each other at the beginning
 _ENDING = 30  # seconds that a process waits for others before it ends
+_END = "0"  # the bytes of a call that is none
 _TURN = 60_000  # ms that a serving process waits for a call before it waits again
 _MESSAGE = 1024  # bytes of an error that processes tell each other
 
@@ -166,7 +167,8 @@ def leading() -> Iterator[None]:
         yield
     finally:
         if _leads:
-            _tell(None)
+            # Not by a collective: after an error the others may be in another one, and end with this process.
+            _client().key_value_set(f"hydrajax/{_calls}", _END)
         _leads = False
 
 
@@ -197,6 +199,8 @@ def _heard() -> Any:
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise
+    if size == int(_END):
+        return None
     _calls += 1
     return pickle.loads(_sent(np.zeros(0, np.uint8), size))
 

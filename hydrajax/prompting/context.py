@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import tyro
@@ -11,7 +11,7 @@ import tyro
 from hydrajax.data import tasks
 from hydrajax.llm import request, sampler
 from hydrajax.prompting import templates
-from hydrajax.types import Message, Query, Record, User, check_least
+from hydrajax.types import Message, Query, Record, User, check_least, check_types
 
 Embed = Callable[[Sequence[str]], np.ndarray]
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class PromptSettings:
     """How prompts are built.
 
     Attributes:
-      max_prompt_tokens: limit of all records together (by `llm.request.count_tokens`). Records are shortened to fit,
+      max_prompt_tokens: limit of all records together, as tokens are estimated. Records are shortened to fit,
         the query never is.
       max_record_tokens: limit of one record, None for none.
       repeat_instruction: whether every shown record repeats the task's instruction, as HYDRA's prompts do. Without,
@@ -76,7 +76,7 @@ class PromptSettings:
     max_record_tokens: int | None = None
     repeat_instruction: bool = True
     most_relevant_last: bool = True
-    form: str = "chat"
+    form: Literal["chat", "one_prompt"] = "chat"
     max_answer_tokens: Annotated[int | None, tyro.conf.arg(aliases=("--answer-tokens",))] = None
     summary_records: int = 10
     max_summary_tokens: int = 80
@@ -88,12 +88,11 @@ class PromptSettings:
     demonstrations: int = 2
 
     def __post_init__(self):
+        check_types(self)
         if not 0 <= self.peer_weight <= 1:
             raise ValueError(f"peer_weight is {self.peer_weight}, expected 0 to 1")
         counts = {name: 1 for name, value in vars(self).items() if type(value) is int and name != "peer_weight"}
         check_least(self, **counts)
-        if self.form not in ("chat", "one_prompt"):
-            raise ValueError(f"form is {self.form!r}, expected 'chat' or 'one_prompt'")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

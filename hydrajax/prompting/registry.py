@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 from hydrajax import plugins
+from hydrajax.prompting import outside
 from hydrajax.prompting.contract import Strategy
 from hydrajax.types import DataError
 
 _KIND = plugins.Kind(what="prompt strategy", package="hydrajax.prompting.strategies", attribute="STRATEGY")
-_own: dict[str, Strategy] = {}  # what was found outside of the folder, by the last part of its name
+_own: dict[str, outside.Outside] = {}  # what was found outside of the folder, by the last part of its name
 
 
 names = _KIND.names
@@ -25,11 +26,13 @@ def get(name: str) -> Strategy:
     strategy, last = _KIND.load(name), plugins.last_part(name)
     if not isinstance(strategy, Strategy):
         raise DataError(f"prompt strategy {name!r}: STRATEGY is {strategy!r:.80}, expected a contract.Strategy")
-    if last != name:
-        if last in names() or _own.get(last, strategy) is not strategy:
-            raise DataError(f"prompt strategy {name!r}: another one is called {last!r}, rename the file")
-        _own[last] = strategy
-    return strategy
+    if last == name:
+        return strategy
+    if last in names() or (last in _own and _own[last].inner is not strategy):
+        raise DataError(f"prompt strategy {name!r}: another one is called {last!r}, rename the file")
+    if last not in _own:
+        _own[last] = outside.Outside(strategy, name)
+    return _own[last]
 
 
 def apart(names: Iterable[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ A retriever is one file, of this folder or of one's own (see `plugins`), with on
     rank(query_text, records, corpus, *, query_id, seed) -> all indices of `records`, best first
 """
 
+import operator
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
@@ -66,12 +67,26 @@ def retrieve(name: str | Rank, task: tasks.Task, query: Query, user: User, n: in
       seed: for retrievers that draw.
 
     Raises:
-      DataError: no such retriever, or `n` is negative.
+      DataError: no such retriever, one of one's own that fails or ranks other things, or `n` is negative.
     """
     if n < 0:
         raise DataError(f"cannot retrieve {n} records for query {query.id!r}, expected 0 or more")
     rank = retriever(name) if isinstance(name, str) else name
     records = profile_for(query, user)
     corpus = [task.corpus_text(record) for record in records]
-    order = rank(task.query_text(query), records, corpus, query_id=query.draw_name, seed=seed)
+    if plugins.is_own(rank):
+        order = rank(task.query_text(query), records, corpus, query_id=query.draw_name, seed=seed)
+    else:
+        what = f"retriever {name if isinstance(name, str) else rank!r:.80}"
+        with plugins.blamed(f"{what}: rank"):
+            given = rank(task.query_text(query), records, corpus, query_id=query.draw_name, seed=seed)
+        try:
+            order = [operator.index(index) for index in given]
+        except TypeError:  # no list, or one of other things than numbers
+            order = []
+        if sorted(order) != list(range(len(records))):
+            raise DataError(
+                f"{what}: rank gives {given!r:.80} for query {query.id!r}, expected a list of the numbers of all its "
+                f"{len(records)} records, each once"
+            )
     return tuple(records[index] for index in order[:n])

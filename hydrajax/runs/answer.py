@@ -5,9 +5,9 @@ import json
 import pathlib
 
 from hydrajax.data import tasks
-from hydrajax.methods import hydra
+from hydrajax.methods import hydra, scorers
 from hydrajax.methods.answers import Answer
-from hydrajax.runs import folder, load, saved, workbench
+from hydrajax.runs import added, folder, load, saved, workbench
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError, Query, User
 
@@ -19,12 +19,14 @@ class Explained(Answer):
     Attributes:
       prediction: the answer, normalised.
       personal: whether the user has a head; otherwise the pooled head chose.
-      known: whether the user is in the run's data.
+      known: whether the user is in the run's data, or came to the run later (`personalise`).
+      taught: whether the run's adapter has learned anything; otherwise the first candidate is taken.
     """
 
     prediction: str
     personal: bool
     known: bool
+    taught: bool
 
 
 def answer(
@@ -39,25 +41,28 @@ def answer(
 
     Args:
       run: folder of a finished run.
-      user_id: a user of the run's data. Anybody else is a user without a profile: zero-shot prompt and pooled head.
+      user_id: a user of the run's data, or one who came to the run later. Anybody else is a user without a profile:
+        zero-shot prompt and pooled head.
       text: the bare input; for a task with several slots, JSON with one text per slot.
       llm: another LLM than the run's.
 
     Raises:
-      DataError: no finished run, or an input that does not fit the task.
+      DataError: no finished run, or an input that does not fit the task; the user came later, and the heads are damaged
+        or not those of the run's scorers.
     """
-    config = folder.read_config(run)
-    if config.parts():
-        raise DataError(
-            f"{run}: holds {len(config.parts())} folds; answer with one of them, {run / 'fold-0'} for example"
-        )
+    config = folder.read_undivided(run)
     data = load.read(config)
     users = data.users
-    known = user_id in users
-    users.setdefault(user_id, User(id=user_id))
+    later = None if user_id in users else added.find(run, user_id)
+    if later is not None and later.system != added.digest_of_system(run):
+        raise DataError(f"{run}: user {user_id!r} was personalised for scorers that it had before; personalise again")
+    known = user_id in users or later is not None
+    users.setdefault(user_id, User(id=user_id) if later is None else later.user)
     query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
     with workbench.opened(machine, [llm or config.llm], config.encoder) as bench:
         system = saved.load(run / "scorers", bench.encode)
+        if later is not None:
+            system = later.joined(system)
         lab = bench.lab(data.task, users, config.settings, seed=config.seed, reward=data.reward)
         (answered,) = hydra.answer(lab, system, [query])
     return Explained(
@@ -65,6 +70,7 @@ def answer(
         prediction=data.task.normalise(answered.text),
         personal=user_id in getattr(system.adapter, "user_rows", {}),
         known=known,
+        taught=not isinstance(system.adapter, scorers.Untrained),
     )
 
 

@@ -16,7 +16,7 @@ from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract, registry
 from hydrajax.training import config as fit_config
-from hydrajax.types import check_least
+from hydrajax.types import check_least, check_types
 
 C = TypeVar("C", bound="Configuration")
 Preset = Literal["auto", "small", "default", "paper", "demo"]
@@ -30,13 +30,13 @@ class Base:
       name: `minilm`, or a Hugging Face folder.
       pooling: `cls` or `mean`, how its vectors become one; None for what its folder says.
       dtype: type of its products.
-      max_pair_tokens: longest encoding of a pair.
+      max_pair_tokens: longest encoding of a pair; None for as many tokens as the base takes.
     """
 
     name: str = "minilm"
     pooling: str | None = None
     dtype: str = "float32"
-    max_pair_tokens: int = 256
+    max_pair_tokens: int | None = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,13 +59,14 @@ class Configuration:
 
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
-    `package.module:NAME` (an LLM of your own: `hydrajax/llm/connect.py`), or `scripted` (tests only)."""
+    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (tests only)."""
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     seed: int = 0
     """Of every draw and initialisation. Stored answers of the LLM are shared by all seeds."""
 
     def __post_init__(self):
+        check_types(self)
         check_least(self, seed=0)
 
     @property
@@ -104,11 +105,53 @@ class Configuration:
         }
 
 
+# What a preset says besides `settings`, by field of a `RunConfig`.
+FITS: dict[str, Any] = {
+    "scorer": fit_config.FitConfig(),
+    "losses": ("cross_entropy", "pairwise", "ordinal"),
+    "epochs": (0, 1, 2, 4, 8, 16, 32),
+    "max_pair_tokens": 256,
+}
+# Zhuang et al., arXiv 2406.02888, and its public code: nothing is chosen; 64 examples an update, 8 of each of 8 users.
+PAPER_FITS: dict[str, Any] = {
+    "scorer": fit_config.FitConfig(
+        family="mlp",
+        loss="cross_entropy",
+        init="fresh",
+        epochs=2,
+        learning_rate=2e-5,
+        weight_decay=0.01,
+        dropout=0.1,
+        batch_examples=8,
+        users_per_batch=8,
+        pooled_epochs=2,
+        pooled_learning_rate=2e-5,
+        base_learning_rate=2e-5,
+        train_base=False,
+    ),
+    "losses": ("cross_entropy",),
+    "epochs": (2,),
+    "pooling": "cls",
+    "max_pair_tokens": "base",
+}
+# Linear heads are fitted exactly, so that nothing is to be chosen.
+DEMO_FITS: dict[str, Any] = {
+    **FITS,
+    "scorer": fit_config.FitConfig(family="linear"),
+    "losses": ("pairwise",),
+    "epochs": (1,),
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    name: {**{"paper": PAPER_FITS, "demo": DEMO_FITS}.get(name, FITS), "settings": settings}
+    for name, settings in settings_lib.PRESETS.items()
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig(Configuration):
     """HYDRA with all baselines and controls: what its kinds have in common.
 
-    `settings` are those of the preset where they are not given.
+    Of `PRESETS`, where they are not given: `settings`, `scorer`, `losses`, `epochs`, `pooling`, `max_pair_tokens`.
     """
 
     loader: ClassVar[str] = "hydrajax.runs.load"
@@ -122,46 +165,58 @@ class RunConfig(Configuration):
     queries_per_user: int | None = None
     """At most so many questions of each user."""
     pooling: Literal["cls", "mean"] | None = None
-    """How the base's vectors become one: the first token's (HYDRA's) or their mean; by default what its folder says."""
+    """How the base's vectors become one: the first token's (HYDRA's, in preset `paper`) or their mean; by default what
+    its folder says."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the base's products; bfloat16 is faster on TPU and GPU, and is not on CPU."""
-    max_pair_tokens: int = 256
-    """Longest encoding of a pair of texts."""
+    max_pair_tokens: int | Literal["base"] = None  # type: ignore[assignment]  # of the preset
+    """Longest encoding of a pair of texts; `base` for as many tokens as the base takes."""
     preset: Preset = dataclasses.field(default="auto", compare=False)
-    """Sizes: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user, `paper` asks
-    every record; all of them learn on a frozen base. `auto` takes `small` for a local LLM and `default` for Claude.
-    Single settings override it."""
+    """Sizes and fits: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user,
+    `paper` has all that is HYDRA's own; all of them learn on a frozen base. `auto` takes `small` for a local LLM and
+    `default` for Claude. Single settings override it."""
     settings: settings_lib.Settings = None  # type: ignore[assignment]  # of the preset
     """Retrieval, sampling and what is learned from."""
-    scorer: fit_config.FitConfig = fit_config.FitConfig()
+    scorer: fit_config.FitConfig = None  # type: ignore[assignment]  # of the preset
     """The heads of reranker and adapter; loss and epochs are chosen on validation users. Settings of a family stand
     behind a colon: --scorer.family low_rank_mlp:rank=4"""
     reranker_family: str | None = None
     """The head family of the reranker alone; by default that of the scorer."""
     adapter_family: str | None = None
     """The head family of the adapter alone; by default that of the scorer."""
-    losses: tuple[str, ...] = ("cross_entropy", "pairwise")
+    losses: tuple[str, ...] = None  # type: ignore[assignment]  # of the preset
     """Losses to choose among: `cross_entropy` of each candidate's label, `pairwise` for the order of any two of a pool,
-    `regression` on the quality inside a pool, `listwise` for the choice of a pool's best."""
-    epochs: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32)
+    `regression` on the quality inside a pool, `listwise` for the choice of a pool's best, and for ratings `ordinal`,
+    the adapter's cumulative logits with the choice by least expected error."""
+    epochs: tuple[int, ...] = None  # type: ignore[assignment]  # of the preset
     """Epochs of personalisation to choose among; 0 is the pooled head."""
 
     def __post_init__(self):
         super().__post_init__()
-        if self.settings is None:
-            object.__setattr__(self, "settings", self.of_preset(self.llm, self.preset))
+        for name, value in self.of_preset(self.llm, self.preset).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         if not self.losses or not self.epochs or min(self.epochs) < 0:
             raise ValueError(
                 f"losses are {self.losses} and epochs {self.epochs}, expected at least one of each, epochs from 0 up"
             )
-        check_least(self, train_users=1, dev_users=1, queries_per_user=1, max_pair_tokens=1)
+        choices = {"losses": self.losses, "epochs": self.epochs, "settings.shown": self.settings.shown}
+        open_ = [f"{name} {values}" for name, values in choices.items() if len(values) > 1]
+        if open_ and not self.settings.validation:
+            raise ValueError(
+                f"settings.validation is 0, expected users to choose with among {' and '.join(open_)}, or one of each"
+            )
+        check_least(self, train_users=1, dev_users=1, queries_per_user=1)
+        if self.max_pair_tokens != "base":
+            check_least(self, max_pair_tokens=1)
         for loss in self.losses:
             for family in (self.reranker_family, self.adapter_family):
                 fit_config.check(dataclasses.replace(self.scorer, loss=loss, family=family or self.scorer.family))
 
     @property
     def encoder(self) -> Base:
-        return Base(name=self.base, pooling=self.pooling, dtype=self.base_dtype, max_pair_tokens=self.max_pair_tokens)
+        longest = None if self.max_pair_tokens == "base" else self.max_pair_tokens
+        return Base(name=self.base, pooling=self.pooling, dtype=self.base_dtype, max_pair_tokens=longest)
 
     def paths(self) -> dict[str, Any]:
         settings = dataclasses.replace(
@@ -182,11 +237,11 @@ class RunConfig(Configuration):
         return "dev"
 
     @classmethod
-    def of_preset(cls, llm: str, preset: str) -> settings_lib.Settings:
-        """The settings of a preset, for an LLM."""
+    def of_preset(cls, llm: str, preset: str) -> dict[str, Any]:
+        """What a preset says, by field, for an LLM."""
         if preset == "auto":
-            return settings_lib.PRESETS[cls.of_auto or ("default" if llm.startswith("claude") else "small")]
-        return settings_lib.PRESETS[preset]
+            return PRESETS[cls.of_auto or ("default" if llm.startswith("claude") else "small")]
+        return PRESETS[preset]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -202,13 +257,6 @@ class Demo(RunConfig):
     """New users, who are reported."""
     queries_per_user: int = 2
     """Questions of each."""
-    scorer: fit_config.FitConfig = fit_config.FitConfig(family="linear")
-    """The heads of reranker and adapter. Settings of a family stand behind a colon:
-    --scorer.family low_rank_mlp:rank=4"""
-    losses: tuple[str, ...] = ("pairwise",)
-    """Losses to choose among: `cross_entropy`, `pairwise`, `regression`, `listwise`."""
-    epochs: tuple[int, ...] = (1,)
-    """Epochs of personalisation to choose among; by default nothing is chosen: linear heads are fitted exactly."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

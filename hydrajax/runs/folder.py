@@ -90,3 +90,17 @@ def read_config(folder: pathlib.Path) -> config_lib.RunConfig:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / FILE}: does not hold the configuration of a run ({error})") from error
+
+
+def read_undivided(folder: pathlib.Path) -> config_lib.RunConfig:
+    """The configuration of a run of HYDRA that has scorers of its own.
+
+    Raises:
+      DataError: as `read_config`, or its folds have them.
+    """
+    config = read_config(folder)
+    if config.parts():
+        raise DataError(
+            f"{folder}: holds {len(config.parts())} folds; name one of them, {folder / 'fold-0'} for example"
+        )
+    return config

@@ -10,8 +10,9 @@ from hydrajax import files
 from hydrajax.data import folds
 from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
-from hydrajax.methods import baselines, comparison, hydra, selection
+from hydrajax.methods import baselines, comparison, hydra, scorers, selection
 from hydrajax.methods import lab as lab_lib
+from hydrajax.nn import family_checks, heads
 from hydrajax.runs import accounts, compare, load, saved, workbench
 from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
@@ -24,6 +25,7 @@ def compute(
     config: RunConfig, data: load.Data, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
 ) -> tuple[Rows, dict[str, Any]]:
     """See `run.Kind.compute`."""
+    _check_families(config, bench)
     lab = _lab(config, data, bench, out)
     people = people_of(config, data)
     with clock.stage("prompt baselines"):
@@ -42,7 +44,7 @@ def compute(
         for name, choice in learns.choices.items()
     }
     files.write_json(out / "curves.json", curves)
-    files.write_json(out / "choices.json", _choices(prompts, learns, compared, lab, data, people))
+    files.write_json(out / "choices.json", _choices(prompts, learns, compared, lab, data, people, result.system))
     return rows, results.build(
         data.task,
         rows,
@@ -159,8 +161,16 @@ def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path
     )
 
 
-def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:
+def _check_families(config: RunConfig, bench: workbench.Workbench) -> None:
+    """Refuses a head family that breaks its contract, before anybody is asked."""
+    features = bench.encode([]).shape[1]
+    for family, extras in ((config.reranker_family, 0), (config.adapter_family, 1)):
+        family_checks.check(family or config.scorer.family, heads.Dims(features=features, extras=extras))
+
+
+def _choices(prompts, learns, compared, lab, data, people, system) -> dict[str, Any]:
     """What validation users chose, and what was cut: enough to see why the run looks as it does."""
+    untaught = [name for name in ("reranker", "adapter") if isinstance(getattr(system, name), scorers.Untrained)]
     return {
         "validation_users": len(people.validation),
         "validation_queries": len(people.validation_queries),
@@ -179,6 +189,6 @@ def _choices(prompts, learns, compared, lab, data, people) -> dict[str, Any]:
         "cut_from_records": dict(lab.ctx.cut),
         "faults": dict(lab.ctx.faults),
         "skipped": list(data.skipped),
-        "notes": list(data.notes),
+        "notes": [*data.notes, *map(selection.untaught, untaught)],
         "removed": None if data.removed is None else dataclasses.asdict(data.removed),
     }

@@ -50,13 +50,15 @@ def load(config: RunConfig, say: Callable[[str], None]) -> Data:
 
     Raises:
       DataError: unknown task, missing or faulty data, more users asked for than there are; the adapter is to learn from
-        feedback alone, and there is none; the base is to be trained.
+        feedback alone, and there is none, or by a loss for ratings alone, and they are none; the base is to be trained.
     """
     if config.scorer.train_base:
         raise DataError("runs learn on a frozen base; to train the base use hydrajax.training with tokens")
     for name in registry.left_out(config.settings.strategies, cross_user=config.settings.cross_user):
         say(f"note: {name} looks at other users' records, which is switched off: it is left out")
     data = read(config)
+    if set(config.losses) == {"ordinal"} and data.task.kind != "rating":
+        raise DataError(f"the only loss is 'ordinal', for ratings, but task {data.task.name} is of {data.task.kind}")
     if config.settings.adapter_pools == "feedback" and not data.feedback:
         raise DataError("adapter_pools is 'feedback', but nobody has said anything of answers in these data")
     for sentence in data.skipped:
@@ -145,7 +147,8 @@ def task(config: RunConfig) -> tasks.Task:
 
 def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Split]:
     """Training and validation users, cleaned of what validation users are asked."""
-    fit, validation = folds.validation_cut(split, config.settings.validation, config.seed)
+    share = config.settings.validation
+    fit, validation = folds.validation_cut(split, share, config.seed) if share else (tuple(split.users), ())
     fold = folds.hold_out(asked, folds.part(split, fit), folds.part(split, validation, "validation"))
     return fold.train, fold.held_out
 

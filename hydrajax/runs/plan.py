@@ -6,6 +6,7 @@ chooses, and what it says of users where a strategy asks on by what it says.
 """
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ from hydrajax.prompting import contract, registry
 from hydrajax.prompting.strategies import hypotheses, hypothesis_bank
 from hydrajax.types import Candidate, Query, Split
 
+_log = logging.getLogger(__name__)
 GuessK = Callable[[Sequence[int]], int]
 
 HYPOTHESIS_WORDS = 12  # of a hypothesis, where an answer is not there yet
@@ -63,7 +65,14 @@ def ask(
     prompts = {
         name: baselines.answer(lab, name, people.validation_queries, people.asked, choose_k) for name in strategies
     }
-    guessing = GuessingLearner(lambda: None if counting.calls else learner(), seed=lab.seed)
+
+    def known() -> hydra.Learner | None:
+        if counting.calls:
+            return None
+        _log.info("every answer that the reranker learns from is stored: it is trained, so that the count is exact")
+        return learner()
+
+    guessing = GuessingLearner(known, seed=lab.seed)
     hydra.hydra(lab, guessing, people, prompts["rag"].k)
     if lab.settings.strategies:
         ks = {name: prompts[name].k for name in lab.settings.strategies}
@@ -115,6 +124,7 @@ class GuessingLearner:
 
     known: Callable[[], hydra.Learner | None] = lambda: None
     seed: int = 0
+    _learners: dict[str, hydra.Learner] = dataclasses.field(init=False, default_factory=dict, compare=False)
 
     def fit(
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
@@ -124,8 +134,17 @@ class GuessingLearner:
             return scorers.Untrained()  # nothing is asked after the adapter has chosen
         known = self.known()
         if known is not None:
+            self._learners[name] = known
             return known.fit(name, train=train, heads=heads, judged=judged)
         return GuessedScorer(seed=self.seed)
+
+    def cross_fit(
+        self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+    ) -> scorers.TrainedScorer:
+        """See `hydra.Learner.cross_fit`; a guess has learned from nothing."""
+        if name not in self._learners:
+            return scorer
+        return self._learners[name].cross_fit(name, scorer, train=train, heads=heads)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

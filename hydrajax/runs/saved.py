@@ -24,8 +24,7 @@ def load(path: pathlib.Path, encode: scorers.Encode) -> hydra.System:
     Raises:
       DataError: the run is not finished, or its files are damaged.
     """
-    if not (path / "users.json").exists():
-        raise DataError(f"{path.parent}: holds no trained run; repeat its command to finish it")
+    check(path)
     kept = files.read_json(path / "users.json")
 
     def scorer(name: str) -> scorers.TrainedScorer:
@@ -35,3 +34,9 @@ def load(path: pathlib.Path, encode: scorers.Encode) -> hydra.System:
         return scorers.PersonalScorer(encode=encode, fitted=fitted, heads=heads, user_rows=kept["rows"][name])
 
     return hydra.System(reranker=scorer("reranker"), adapter=scorer("adapter"), k=kept["shown"])
+
+
+def check(path: pathlib.Path) -> None:
+    """Refuses a folder in which nothing is kept; a DataError."""
+    if not (path / "users.json").exists():
+        raise DataError(f"{path.parent}: holds no trained run; repeat its command to finish it")

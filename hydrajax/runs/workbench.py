@@ -12,6 +12,7 @@ with workbench.planning(machine, llms=("local",), base=config.Base()) as bench:
 import contextlib
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -135,7 +136,7 @@ def opened(machine: Machine, llms: Sequence[str], base: Base | None = None) -> I
             transport.check()
         answers = store.Store(machine.store) if llms else store.Store.without_making(machine.store)
         closing.callback(answers.close)
-        features = pathlib.Path(machine.cache) if machine.cache else answers.path.parent / "features"
+        features = _features(machine)
         encode: Encode = _without_base
         embed: contract.Embed = _without_base
         if base is not None:
@@ -155,29 +156,49 @@ def opened(machine: Machine, llms: Sequence[str], base: Base | None = None) -> I
 
 @contextlib.contextmanager
 def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) -> Iterator[Workbench]:
-    """The same for a plan: requests are counted, stored answers left out. The base is loaded where it is needed, and
-    what it computes is remembered but not kept.
+    """The same for a plan: requests are counted, stored answers left out. The base is loaded where it is needed; kept
+    features and programs are read, and what is computed is remembered but not kept.
 
     Raises:
       LLMError: there is no LLM of a name.
+      DataError: there is no such base; whether the package of the default one is installed is seen where it is needed.
     """
     from hydrajax.runs import plan  # with all that methods need
 
+    if base is not None and base.name != Base.name:
+        from hydrajax.nn import weights
+
+        weights.find_base(base.name)
+
     transports = tuple(machine.connect(llm) for llm in llms)
-    loaded = functools.cache(lambda: (_without_base, _without_base) if base is None else encoders(base, None))
     with contextlib.closing(store.Store.without_making(machine.store)) as answers:
+
+        @functools.cache
+        def loaded() -> tuple[Encode, contract.Embed]:
+            if base is None:
+                return _without_base, _without_base
+            features = _features(machine)
+            _keep_compiled(features.parent / "compiled", read_only=True)
+            return encoders(base, feature_cache.ReadOnly(features))
+
         yield Workbench(
             machine=machine,
             transports=transports,
             llms=tuple(planner.Planner(transport.model, answers) for transport in transports),
             store=answers,
-            encode=lambda pairs: loaded()[0](pairs),
+            encode=feature_cache.in_memory(lambda pairs: loaded()[0](pairs)),
             embed=feature_cache.in_memory(lambda texts: loaded()[1](texts)),
             strategy=plan.strategy,
         )
 
 
-def encoders(base: Base, cache: pathlib.Path | None) -> tuple[Encode, contract.Embed]:
+def _features(machine: Machine) -> pathlib.Path:
+    """The folder of kept features; by default beside the store."""
+    path = pathlib.Path(machine.store) if machine.store else store.default_path()
+    return pathlib.Path(machine.cache) if machine.cache else path.parent / "features"
+
+
+def encoders(base: Base, cache: pathlib.Path | feature_cache.ReadOnly | None) -> tuple[Encode, contract.Embed]:
     """Features of pairs, and embeddings of texts, of a frozen base.
 
     Args:
@@ -191,10 +212,11 @@ def encoders(base: Base, cache: pathlib.Path | None) -> tuple[Encode, contract.E
     from hydrajax.nn.bases import blocks
 
     loaded = encode.load_base(base.name, base.pooling, blocks.Compute(dtype=base.dtype))
+    most = encode.most_tokens(loaded) if base.max_pair_tokens is None else base.max_pair_tokens
 
     def encode_pairs(pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         with progress.bar("features") as advance:
-            return encode.encode_pairs(loaded, pairs, max_tokens=base.max_pair_tokens, cache=cache, progress=advance)
+            return encode.encode_pairs(loaded, pairs, max_tokens=most, cache=cache, progress=advance)
 
     def embed(texts: Sequence[str]) -> np.ndarray:
         with progress.bar("embeddings") as advance:
@@ -217,9 +239,12 @@ def _without_base(texts: Sequence[Any]) -> np.ndarray:
     raise ValueError(f"{len(texts)} texts are to be encoded, but the workbench was opened without a base")
 
 
-def _keep_compiled(path: pathlib.Path) -> None:
+def _keep_compiled(path: pathlib.Path, *, read_only: bool = False) -> None:
     """Compiled programs are kept on the disk: compiling is most of the time that small fits take."""
     import jax
 
+    if read_only and not path.is_dir():
+        return
     jax.config.update("jax_compilation_cache_dir", str(path))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    # What took less time to compile is not kept.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", math.inf if read_only else 0.3)

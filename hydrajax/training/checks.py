@@ -151,7 +151,7 @@ def check_batch(batch: Any, capacity: int, *, loss: str = "cross_entropy") -> No
     Args:
       batch: an `examples.Batch`; a row of `capacity` or more is a slot without a user.
       capacity: C; 0 where nothing is stored, every slot then has a user.
-      loss: a name of `losses.LOSSES`; `cross_entropy` needs labels from 0 to 1.
+      loss: a name of `losses.LOSSES`; `cross_entropy` and `ordinal` need labels from 0 to 1.
 
     Raises:
       DataError: a negative row, a row twice, examples in a slot without a user (what all share would learn from them),
@@ -162,8 +162,11 @@ def check_batch(batch: Any, capacity: int, *, loss: str = "cross_entropy") -> No
     rows = check_slots(batch.rows, capacity)
     real = real_slots(rows, capacity)
     mask = np.asarray(batch.targets.mask)
-    if mask[~real].any():
-        raise DataError(f"the batch has examples in a slot without a user (row {capacity} or more), expected no mask")
+    if (out := ~real & mask.reshape(len(rows), -1).any(axis=1)).any():
+        raise DataError(
+            f"the batch has examples for row {rows[out][0]}, expected rows from 0 to {capacity - 1}; a slot without a "
+            f"user (row {capacity} or more) has none"
+        )
     mask = mask[real]
 
     def refuse(bad: np.ndarray, name: str, why: str) -> None:
@@ -175,7 +178,7 @@ def check_batch(batch: Any, capacity: int, *, loss: str = "cross_entropy") -> No
     for name, tree in seen.items():
         for leaf in map(np.asarray, jax.tree.leaves(tree)):
             refuse(not_finite(leaf[real]), name, "is not finite")
-    if loss == "cross_entropy":
+    if loss in ("cross_entropy", "ordinal"):
         label = np.asarray(batch.targets.label)[real]
         refuse((label < 0) | (label > 1), "label", "is out of range, expected a number from 0 to 1")
     pull = np.asarray(batch.pull)[real]

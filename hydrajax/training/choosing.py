@@ -26,19 +26,20 @@ from hydrajax.training.head_fits import Progress, Setting
 
 LEAST_USERS = 4  # with examples; of fewer nothing is chosen
 MOST_USERS = 64
+LARGE_HEAD = 2**15  # bytes, from which on half as many users choose
 KEPT_ASIDE = 3  # every third of a user's pools
 # Settings whose heads are fitted and judged at once.
 SWEPT_BYTES = 2**28
-RATES = (1e-3, 3e-3)
-PRIORS = (3.0, 30.0, 300.0)
+RATES = (3e-4, 1e-3, 3e-3)
+PRIORS = (3.0, 100.0)
 EXACT_PRIORS = (1.0, 10.0, 100.0, 1000.0)
-OFFSET_PRIORS = (30.0,)
+OFFSET_PRIORS = (6.0,)
 EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
 EPOCHS = (4, 16)
-POOLED_RATES = (3e-4, 1e-3, 3e-3)
-POOLED_EPOCHS = (2, 8)
-SHARED_EPOCHS = (8, 24)
-SHARED_RATES = (1e-3, 5e-3, 2e-2)
+MORE_EPOCHS = (4, 16, 64)  # of small heads
+# (learning rate, epochs) of the pooled head, and of what is shared.
+POOLED = ((3e-4, 2), (3e-4, 8), (1e-3, 2), (1e-3, 8), (3e-3, 2))
+SHARED = ((1e-3, 8), (5e-3, 8), (5e-3, 24), (2e-2, 8), (2e-2, 24))
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -65,11 +66,12 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
       progress: called with (fits done, fits).
     """
     names = [name for name in configs.CHOSEN if getattr(config, name) is None]
-    folds = _folds(config, examples, num_users) if names else []
-    if not folds:
-        return configs.resolved(config)
     family = fitted_.family_of(config)
     dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
+    most = MOST_USERS if _bytes(family, dims) < LARGE_HEAD else MOST_USERS // 2
+    folds = _folds(config, examples, num_users, most) if names else []
+    if not folds:
+        return configs.resolved(config)
     shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
     stores = heads.stores_users(family, dims)
     trials = list(_pooled_trials(config, family, shares))
@@ -106,17 +108,15 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
 def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool) -> Iterator[FitConfig]:
     """Configurations in which what is shared and the pooled head have numbers."""
     convex = isinstance(family, heads.Convex)
-    rates = SHARED_RATES if shares else POOLED_RATES[:1] if convex else POOLED_RATES
-    epochs = SHARED_EPOCHS if shares else POOLED_EPOCHS[:1] if convex else POOLED_EPOCHS
-    grid = {
-        "pooled_learning_rate": rates,
-        "pooled_epochs": epochs,
-        "pooled_ridge": RIDGES if convex else RIDGES[2:3],
-    }
-    given = {name: getattr(config, name) for name in grid}
-    choices = [values if given[name] is None else (given[name],) for name, values in grid.items()]
-    for values in itertools.product(*choices):
-        yield dataclasses.replace(config, **dict(zip(grid, values, strict=True)))
+    pairs = SHARED if shares else POOLED[:1] if convex else POOLED
+    seen = set()
+    for (rate, epochs), ridge in itertools.product(pairs, RIDGES if convex else RIDGES[2:3]):
+        chosen = {"pooled_learning_rate": rate, "pooled_epochs": epochs, "pooled_ridge": ridge}
+        free = {name: value for name, value in chosen.items() if getattr(config, name) is None}
+        trial = dataclasses.replace(config, **free)
+        if trial not in seen:
+            seen.add(trial)
+            yield trial
 
 
 def _personal_losses(
@@ -125,14 +125,17 @@ def _personal_losses(
     """(setting, epochs, mean loss of what was kept aside) of every choice for users' own heads; 0 epochs first."""
     family = learned[0].family
     convex = isinstance(family, heads.Convex)
-    rates = (trial.learning_rate,) if trial.learning_rate is not None else RATES[:1] if convex else RATES
-    priors = EXACT_PRIORS if convex else PRIORS
-    priors = (trial.prior_strength,) if trial.prior_strength is not None else priors
-    offsets = EXACT_OFFSET_PRIORS if convex else OFFSET_PRIORS
-    offsets = (trial.offset_strength,) if trial.offset_strength is not None else offsets
+    rates: Sequence[float] = RATES[:1] if convex else RATES
+    rates = rates if trial.learning_rate is None else (trial.learning_rate,)
+    priors: Sequence[float] = EXACT_PRIORS if convex else PRIORS
+    priors = priors if trial.prior_strength is None else (trial.prior_strength,)
+    offsets: Sequence[float] = EXACT_OFFSET_PRIORS if convex else OFFSET_PRIORS
+    offsets = offsets if trial.offset_strength is None else (trial.offset_strength,)
     if not stages.pulled(learned[0]):
         priors = offsets = (0.0,)
-    epochs = (trial.epochs,) if trial.epochs is not None else EPOCHS[:1] if convex else EPOCHS
+    size = _bytes(family, learned[0].dims)
+    epochs: Sequence[int] = EPOCHS[:1] if convex else MORE_EPOCHS if size < LARGE_HEAD else EPOCHS
+    epochs = epochs if trial.epochs is None else (trial.epochs,)
     settings = head_fits.product(
         learning_rate=rates,
         prior_strength=priors,
@@ -143,8 +146,6 @@ def _personal_losses(
     if trial.epochs is None:
         first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])
         yield first, 0, _mean(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
-    template = heads.user_shapes(family, learned[0].dims)
-    size = 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(template))
     users = max(fold.num_new for fold in folds)
     at_once = max(1, SWEPT_BYTES // (size * users * len(epochs)))
     for part in (settings[i : i + at_once] for i in range(0, len(settings), at_once)):
@@ -161,14 +162,14 @@ def _personal_losses(
                 yield setting, n, _mean(parts)
 
 
-def _folds(config: FitConfig, examples: Examples, num_users: int) -> list[Fold]:
-    """Two folds of at most `MOST_USERS` users, spread evenly; none where there are too few."""
+def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> list[Fold]:
+    """Two folds of at most so many users, spread evenly; none where there are too few."""
     pools = [np.unique(examples.pool[examples.user == user]) for user in range(num_users)]
     users = np.array([user for user in range(num_users) if len(pools[user]) > 1], int)
     if len(users) < LEAST_USERS:
         return []
-    if len(users) > MOST_USERS:
-        users = users[np.linspace(0, len(users) - 1, MOST_USERS).astype(int)]
+    if len(users) > most:
+        users = users[np.linspace(0, len(users) - 1, most).astype(int)]
     aside = np.zeros(len(examples.user), bool)
     for user in users:
         aside |= (examples.user == user) & np.isin(
@@ -220,6 +221,11 @@ def _loss(fitted: Fitted, users: Any, fold: Fold) -> tuple[float, float]:
         fitted.family, fitted.shared, users, kept.features, kept.extras, rows, normaliser=fitted.normaliser
     )
     return programs.mean_loss(fitted.config.loss, scores, kept, fold.num_new)
+
+
+def _bytes(family: heads.Family, dims: heads.Dims) -> int:
+    """Of one head."""
+    return 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(heads.user_shapes(family, dims)))
 
 
 def _mean(parts: Any) -> float:

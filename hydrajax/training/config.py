@@ -10,17 +10,23 @@ from hydrajax.nn import families
 from hydrajax.types import DataError
 
 LARGEST_RATE = 1000
-# What `pretrain` chooses where it is None, and what is taken where there are too few users to choose.
-CHOSEN = {
-    "epochs": 8,
-    "learning_rate": 1e-3,
-    "prior_strength": 10.0,
-    "offset_strength": 10.0,
-    "pooled_epochs": 4,
-    "pooled_learning_rate": 1e-3,
-    "pooled_ridge": 1.0,
-}
-LOSSES = ("cross_entropy", "pairwise", "regression", "listwise")  # the names in `losses.LOSSES`
+LOSSES = ("cross_entropy", "pairwise", "regression", "listwise", "ordinal")  # the names in `losses.LOSSES`
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What `pretrain` chooses where `FitConfig` has None; here as it is with too few users to choose."""
+
+    epochs: int = 8
+    learning_rate: float = 1e-3
+    prior_strength: float = 10.0
+    offset_strength: float = 6.0
+    pooled_epochs: int = 4
+    pooled_learning_rate: float = 1e-3
+    pooled_ridge: float = 1.0
+
+
+CHOSEN = dataclasses.asdict(Numbers())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,8 +34,8 @@ class FitConfig:
     """How a scorer is fitted. Numbers that are None are chosen by `pretrain` on training users, see `choosing`.
 
     Attributes:
-      family: a name of `families.names()`, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
-      loss: a name of `losses.LOSSES`.
+      family: of the heads, by name, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
+      loss: what is minimised: cross_entropy, pairwise, regression or listwise.
       epochs: passes over a user's examples; 0 leaves everybody the pooled head.
       learning_rate: of the heads, constant in personalisation; times the factor of a family that has one.
       weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
@@ -118,6 +124,12 @@ def resolved(config: FitConfig, **chosen: Any) -> FitConfig:
     """The configuration with numbers in the place of what is None: those chosen, else those of `CHOSEN`."""
     known = CHOSEN | {name: value for name, value in chosen.items() if value is not None}
     return dataclasses.replace(config, **{name: known[name] for name in CHOSEN if getattr(config, name) is None})
+
+
+def numbers_of(config: FitConfig) -> Numbers:
+    """The numbers of a configuration in which nothing is left to choose."""
+    full = resolved(config)
+    return Numbers(**{name: getattr(full, name) for name in CHOSEN})
 
 
 def check_numbers(**values: Any) -> None:

@@ -25,7 +25,7 @@ class Examples:
       extras: float32 [N, X], for example the candidate's source as one-hot and its votes; X may be 0.
       label: float32 [N] in [0, 1].
       score: float32 [N], graded quality within the pool.
-      pool: int32 [N], number of the pool: one query's candidates, or its records.
+      pool: int32 [N], number of the pool: one query's candidates, or its records; no two users share one.
 
     Raises:
       DataError: the arrays do not fit each other, or hold what cannot be learned from.
@@ -60,6 +60,16 @@ class Examples:
             )
         if n and self.user.min() < 0:
             raise DataError(f"examples: user of row {self.user.argmin()} is {self.user.min()}, expected 0 or more")
+        order = np.argsort(self.pool, kind="stable")
+        pool, user = self.pool[order], self.user[order]
+        shared = np.flatnonzero((pool[1:] == pool[:-1]) & (user[1:] != user[:-1]))
+        if len(shared):
+            # The pooled head would compare one user's examples with another's.
+            one, other = order[shared[0]], order[shared[0] + 1]
+            raise DataError(
+                f"examples: rows {one} and {other} are of users {self.user[one]} and {self.user[other]} and of one "
+                f"pool, {self.pool[one]}; expected pools of one user each"
+            )
 
     @property
     def features(self) -> np.ndarray:

@@ -99,7 +99,7 @@ def personalise(
     Raises:
       DataError: the examples cannot be fitted, or another family or dropout.
     """
-    epochs = fitted.config.epochs if config.epochs is None else config.epochs
+    epochs = configs.numbers_of(fitted.config if config.epochs is None else config).epochs
     snapshots = personalise_snapshots(
         config, fitted, examples, num_users, epochs=(epochs,), user_keys=user_keys, progress=progress
     )
@@ -167,10 +167,13 @@ def predict(
       float32 [N].
 
     Raises:
-      DataError: arrays do not fit the scorer, or a row is not in the heads.
+      DataError: arrays do not fit the scorer or hold what is not finite, or a row is not in the heads.
     """
-    x, extras = np.asarray(x, np.float32), np.asarray(extras, np.float32)
+    x, extras = checks.floats(x, "predict: x"), checks.floats(extras, "predict: extras")
     _check_widths(fitted.dims, x, extras)
+    for name, array in (("x", x), ("extras", extras)):
+        if len(bad := np.argwhere(~np.isfinite(array))):
+            raise DataError(f"predict: {name} of row {bad[0][0]} is not a finite number")
     numbers = checks.whole(user_rows, "predict: user rows").astype(np.int32)
     if not len(x) == len(extras) == len(numbers):
         raise DataError(f"predict: {len(numbers)} user rows, {len(x)} features, {len(extras)} extras, expected as many")

@@ -1,5 +1,6 @@
 """What pretraining leaves behind, and how it is kept on the disk: one safetensors file, one JSON file."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -15,8 +16,9 @@ import safetensors.numpy
 from flax import traverse_util
 
 from hydrajax import files
-from hydrajax.nn import heads
+from hydrajax.nn import family_checks, heads
 from hydrajax.nn import scorer as scorers
+from hydrajax.training import checks
 from hydrajax.training.config import FitConfig
 from hydrajax.types import DataError
 
@@ -74,7 +76,7 @@ def save_fitted(folder: str | pathlib.Path, fitted: Fitted, user_heads: Any = No
     tree = {"normaliser": normaliser, "shared": fitted.shared, "bank": fitted.bank, "base": fitted.base}
     if user_heads is not None:
         tree["heads"] = user_heads
-    data = safetensors.numpy.save(jax.tree.map(np.ascontiguousarray, traverse_util.flatten_dict(tree, sep="/")))
+    data = safetensors.numpy.save({name: np.asarray(leaf, order="C") for name, leaf in checks.leaves(tree).items()})
     note = {
         "format": FORMAT,
         "config": dataclasses.asdict(fitted.config),
@@ -91,7 +93,7 @@ def load_fitted(folder: str | pathlib.Path) -> tuple[Fitted, Any]:
     """What `save_fitted` kept: (scorer, heads of users or None).
 
     Raises:
-      DataError: the folder holds no scorer, or one that is damaged.
+      DataError: the folder holds no scorer, or one that is damaged or does not fit its family.
     """
     folder = pathlib.Path(folder).expanduser()
     try:
@@ -104,18 +106,42 @@ def load_fitted(folder: str | pathlib.Path) -> tuple[Fitted, Any]:
             raise DataError(f"{folder / 'scorer.json'}: format is {note['format']!r}, expected {FORMAT}")
         if hashlib.sha256(data).hexdigest() != note["sha256"]:
             raise DataError(f"{folder / 'scorer.safetensors'}: is damaged or not the one of scorer.json")
-        tree = traverse_util.unflatten_dict(safetensors.numpy.load(data), sep="/")
+        config, dims = FitConfig(**note["config"]), heads.Dims(**note["dims"])
+        parts: dict[str, dict[str, np.ndarray]] = collections.defaultdict(dict)
+        for name, array in safetensors.numpy.load(data).items():
+            part, _, leaf = name.partition("/")
+            parts[part][leaf] = array
+        statistics = jax.ShapeDtypeStruct((dims.inputs,), np.float32)
+        normaliser = scorers.Normaliser(mean=statistics, scale=statistics)
+        shared, user = family_checks.fitted_shapes(family_of(config), dims)
+        restored = functools.partial(_restored, folder / "scorer.safetensors", parts)
         fitted = Fitted(
-            config=FitConfig(**note["config"]),
-            dims=heads.Dims(**note["dims"]),
-            normaliser=scorers.Normaliser(**tree["normaliser"]),
-            shared=tree.get("shared", {}),
-            bank=tree.get("bank", {}),
-            base=tree.get("base", {}),
+            config=config,
+            dims=dims,
+            normaliser=restored("normaliser", normaliser),
+            shared=restored("shared", shared),
+            bank=restored("bank", user, stacked=True) if parts["bank"] else {},
+            base=traverse_util.unflatten_dict(parts["base"], sep="/"),
             curves={
                 name: tuple(float("nan") if v is None else v for v in curve) for name, curve in note["curves"].items()
             },
         )
-        return fitted, tree.get("heads", {}) if note["heads"] else None
+        return fitted, restored("heads", user, stacked=True) if note["heads"] else None
     except (KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise DataError(f"{folder / 'scorer.json'}: does not describe a fitted scorer: {error!r}") from error
+
+
+def _restored(
+    file: pathlib.Path, parts: Mapping[str, Mapping[str, np.ndarray]], part: str, like: Any, *, stacked: bool = False
+) -> Any:
+    """The tree of a part of the file, shaped as `like`; every leaf [num_users, ...] where it is of many users."""
+    wanted = checks.leaves(like)
+    # Earlier versions kept a number as an array of one.
+    numbers = {name for name, leaf in wanted.items() if leaf.shape == () and not stacked}
+    got = {
+        name: array.reshape(()) if name in numbers and array.shape == (1,) else array
+        for name, array in parts[part].items()
+    }
+    lead = next((array.shape[:1] for array in got.values()), ()) if stacked else ()
+    checks.check_like(got, wanted, f"{file}: {part}", lead=lead)
+    return jax.tree.unflatten(jax.tree.structure(like), [got[name] for name in wanted])

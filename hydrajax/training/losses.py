@@ -99,6 +99,8 @@ LOSSES: dict[str, Loss] = {
     "pairwise": pairwise,
     "regression": regression,
     "listwise": listwise,
+    # Cumulative logits: an example is a pair of a question and a level, its label whether the rating reaches the level.
+    "ordinal": cross_entropy,
 }
 WITHIN_POOL = ("pairwise", "regression", "listwise")  # a pool must not be divided among mini-batches
 

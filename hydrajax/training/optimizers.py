@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, UInt16, UInt32
 
@@ -43,8 +44,9 @@ def adamw(
       moments: "float32", or "bfloat16": half of their memory, rounded at random; see `bits`.
 
     Raises:
-      DataError: moments of another type.
+      DataError: moments of another type, or a number out of its range; of traced numbers nothing is known.
     """
+    _check(learning_rate=learning_rate, weight_decay=weight_decay, clip=clip, total=0.0 if total is None else total)
     return optax.chain(
         _clip_by_norm(clip),
         _scale_by_adam(_kept_as(moments)),
@@ -61,12 +63,12 @@ def update_head(
     grad: heads.User,
     weight: Float[Array, ""],
     pull: Float[Array, ""],
-    offset_pull: Float[Array, ""],
+    *,
     units: heads.Units,
 ) -> tuple[heads.User, Any]:
     """One user's head and optimizer state after one update, in units of v = (head - anchor) / scale.
 
-    The gradient that the optimizer sees is scale grad / weight + pull v, with offset_pull in place of pull for offsets.
+    The gradient that the optimizer sees is scale grad / weight + pull v, where pull is times `units.prior`.
 
     Args:
       head_tx: optimizer of one head.
@@ -76,18 +78,11 @@ def update_head(
       grad: of the summed loss of the user's examples.
       weight: of that sum.
       pull: strength of the Gaussian prior.
-      offset_pull: of the prior of offsets.
       units: of `heads.units`.
     """
     away = jax.tree.map(lambda p, a, s: (p - a) * (1.0 / s), user, anchor, units.scale)
     share = 1.0 / jnp.maximum(weight, 1.0)  # a division for each parameter would cost as much as Adam's
-    mean = jax.tree.map(
-        lambda g, d, s, o: g * (share * s) + (pull + (offset_pull - pull) * o) * d,
-        grad,
-        away,
-        units.scale,
-        units.offset,
-    )
+    mean = jax.tree.map(lambda g, d, s, p: g * (share * s) + (pull * p) * d, grad, away, units.scale, units.prior)
     # Decay sees the distance from the anchor in place of the parameters: it shrinks towards the anchor, not to 0.
     updates, new_opt = update(head_tx, mean, opt, away)
     return optax.apply_updates(user, jax.tree.map(jnp.multiply, updates, units.scale)), new_opt
@@ -109,6 +104,12 @@ def value(x: Float[Array, "*n"] | UInt16[Array, "*n"]) -> Float[Array, "*n"]:
     if x.dtype != jnp.uint16:
         return x
     return jax.lax.bitcast_convert_type(x.astype(jnp.uint32) << 16, jnp.float32)
+
+
+def _check(**values: Scalar) -> None:
+    for name, value in values.items():
+        if not isinstance(value, jax.core.Tracer) and not (np.isfinite(value) and value >= 0):
+            raise DataError(f"{name} is {value}, expected a finite number of 0 or more")
 
 
 def _clip_by_norm(largest: float) -> optax.GradientTransformation:

@@ -156,10 +156,10 @@ def gradient(
         def fit_user(row, key, order, rates):
             used = family if rates.dropout is None else heads.at_dropout(family, rates.dropout)
             here = jnp.maximum(row, 0)
-            pull, offset_pull = (
-                strength / jnp.maximum(table.count[here], 1.0)
-                for strength in (rates.prior_strength, rates.offset_strength)
-            )
+            pull = rates.prior_strength / jnp.maximum(table.count[here], 1.0)
+            # Without any prior there is none of offsets either.
+            offset_prior = rates.offset_strength / jnp.where(pull > 0, rates.prior_strength, 1.0)
+            of_user = units.replace(offset_prior=offset_prior)
             turn = order if table.start.shape[0] > 1 else 0
             starts = table.start[turn, :, here]
             # A row of -1 fills the group up: nobody, so no chunk.
@@ -176,7 +176,7 @@ def gradient(
                 x, targets = table.chunk(normaliser, order, index)
                 key = jax.random.fold_in(dropout, number)
                 (value, weight), grad = jax.value_and_grad(summed, has_aux=True)(user, x, targets, key)
-                new = optimizers.update_head(head_tx, anchor, user, opt, grad, weight, pull, offset_pull, units)
+                new = optimizers.update_head(head_tx, anchor, user, opt, grad, weight, pull, units=of_user)
                 user, opt = jax.tree.map(lambda a, b: jnp.where(weight > 0, a, b), new, (user, opt))
                 return user, opt, number + 1, loss_sum + value, weight_sum + weight
 
@@ -244,8 +244,8 @@ def exact(
                 strength, offset_strength = prior
                 # Scores are those of the head in units of `scale` on inputs that are multiplied by it; in units that
                 # differ by the root of two priors' quotient, both priors are of one strength.
-                weak = jnp.sqrt(strength / offset_strength) - 1.0
-                scale = jax.tree.map(lambda s, o: s * (1.0 + weak * o), units.scale, units.offset)
+                prior = units.replace(offset_prior=offset_strength / strength).prior
+                scale = jax.tree.map(lambda s, p: s * jax.lax.rsqrt(p), units.scale, prior)
                 centre = jax.tree.map(jnp.divide, anchor, scale)
 
                 def chunk(index):

@@ -14,6 +14,7 @@ import numpy as np
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, sharded, step
+from hydrajax.training import config as configs
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
@@ -54,7 +55,7 @@ def learn(
       margin: of `offsets`, where it is known already.
     """
     encoded = _encoded(base, examples)
-    family = family_of(config)
+    numbers, family = configs.numbers_of(config), family_of(config)
     dims = heads.Dims(features=encoded.features.shape[1], extras=encoded.extras.shape[1])
     fitted = Fitted(
         config=config,
@@ -79,7 +80,7 @@ def learn(
             fitted,
             examples,
             num_users,
-            epochs=config.base_epochs if config.train_base else config.pooled_epochs,
+            epochs=config.base_epochs if config.train_base else numbers.pooled_epochs,
             base=base if config.train_base else None,
             head=head,
             checkpoint=checkpoint,
@@ -93,8 +94,8 @@ def learn(
         head, curve = pooled(fitted, encoded, margin, progress)
         fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
     if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
-        found = personal(fitted, encoded, num_users, (config.epochs,), None, progress)
-        fitted = _with(fitted, "personal", found.curve, bank=found.heads[config.epochs])
+        found = personal(fitted, encoded, num_users, (numbers.epochs,), None, progress)
+        fitted = _with(fitted, "personal", found.curve, bank=found.heads[numbers.epochs])
     return fitted
 
 
@@ -127,7 +128,7 @@ def train_jointly(
     Returns:
       (the last state, mean loss of every epoch).
     """
-    config, family = fitted.config, fitted.family
+    config, numbers, family = fitted.config, configs.numbers_of(fitted.config), fitted.family
     encodes = isinstance(family, heads.Encoded)
     most = config.users_per_batch if base is not None else min(config.users_per_batch, rows.frozen_users(num_users))
     plan = batches.plan(
@@ -136,15 +137,17 @@ def train_jointly(
         epochs=epochs,
         users_per_batch=max(1, min(most, num_users)),
         batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else config.batch_examples,
-        prior_strength=config.prior_strength if head is not None else 0.0,
+        prior_strength=numbers.prior_strength if head is not None else 0.0,
         seed=config.seed,
         # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
         whole_pools=config.loss in losses.WITHIN_POOL or encodes,
     )
-    rate = config.pooled_learning_rate if base is None else config.base_learning_rate
+    rate = numbers.pooled_learning_rate if base is None else config.base_learning_rate
     base_tx = optimizers.adamw(rate, config.weight_decay, total=float(plan.ends[-1]))
     units = heads.units(family, fitted.dims, scaled=config.scaled)
-    head_rate = config.learning_rate * heads.rate(family, units.scale)
+    if numbers.prior_strength and config.scaled:
+        units = dataclasses.replace(units, offset_prior=numbers.offset_strength / numbers.prior_strength)
+    head_rate = numbers.learning_rate * heads.rate(family, units.scale)
     head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
     if base is not None:
@@ -169,10 +172,10 @@ def pooled(
     fitted: Fitted, examples: Examples, margin: np.ndarray | None, progress: Progress | None
 ) -> tuple[heads.User, tuple[float, ...]]:
     """One head on everybody's examples: the fit of a single user to whom they all belong; `margin` is of `offsets`."""
-    config = fitted.config
-    ridge = config.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
+    config, numbers = fitted.config, configs.numbers_of(fitted.config)
+    ridge = numbers.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
     setting = head_fits.Setting(
-        learning_rate=config.pooled_learning_rate,
+        learning_rate=numbers.pooled_learning_rate,
         weight_decay=config.weight_decay,
         prior_strength=ridge,
         offset_strength=min(ridge, POOLED_OFFSET),
@@ -183,13 +186,13 @@ def pooled(
         dataclasses.replace(examples, user=np.zeros_like(examples.user)),
         1,
         keys=head_fits.checked_keys(None, 1),
-        epochs=(config.pooled_epochs,),
+        epochs=(numbers.pooled_epochs,),
         batch_examples=rows.pooled_batch(len(examples.user)),
         decays=True,
         margin=offsets(config, examples) if margin is None else margin,
     )
     found, curve = head_fits.solve(problem, [setting], progress=progress)
-    return jax.tree.map(lambda leaf: leaf[0, 0], found[config.pooled_epochs]), tuple(curve[0].tolist())
+    return jax.tree.map(lambda leaf: leaf[0, 0], found[numbers.pooled_epochs]), tuple(curve[0].tolist())
 
 
 def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
@@ -199,7 +202,7 @@ def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
     to write about. Users' intercepts and the linear head are fitted in turn. None where families have no units, or the
     loss compares a user's examples with each other alone.
     """
-    if not config.scaled or config.loss != "cross_entropy":
+    if not config.scaled or config.loss in losses.WITHIN_POOL:
         return None
     normaliser = _normaliser(config, examples)
     family = heads.get("linear")
@@ -233,12 +236,12 @@ def personal(
     progress: Progress | None,
 ) -> Snapshots:
     """Heads of users from their own examples; everything else is frozen."""
-    config = fitted.config
+    config, numbers = fitted.config, configs.numbers_of(fitted.config)
     setting = head_fits.Setting(
-        learning_rate=config.learning_rate,
+        learning_rate=numbers.learning_rate,
         weight_decay=config.weight_decay,
-        prior_strength=config.prior_strength if pulled(fitted) else 0.0,
-        offset_strength=config.offset_strength if pulled(fitted) else 0.0,
+        prior_strength=numbers.prior_strength if pulled(fitted) else 0.0,
+        offset_strength=numbers.offset_strength if pulled(fitted) else 0.0,
         seed=config.seed,
     )
     found, curve = _solve(fitted, examples, num_users, [setting], epochs, user_keys, progress)

@@ -1,9 +1,10 @@
 """The train step: `user_grads` -> `update_heads` -> `update_shared`.
 
 With l_u the summed loss of user u's examples and w_u its weight, base and shared parameters follow the gradient of
-sum_u l_u / sum_u w_u, and user u's head that of l_u / w_u + pull_u/2 |head - anchor|^2. The rows of the users in the
-batch (parameters and optimizer state) are gathered, updated by one vmapped optimizer and scattered back: the cost does
-not depend on the size of the bank, and who is absent stays bit-identical.
+sum_u l_u / sum_u w_u, and user u's head that of l_u / w_u + pull_u/2 |(head - anchor) / scale|^2. The batch brings
+every user's pull, the prior's strength over u's examples; the anchor is the state's pooled head. The rows of the
+users in the batch (`state.stored`: parameters and optimizer state) are gathered, updated by one vmapped optimizer and
+scattered back: the cost does not depend on the size of the bank, and who is absent stays bit-identical.
 """
 
 import functools
@@ -35,13 +36,12 @@ def make_train_step(
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
     units: heads.Units | None = None,
-    users_at_once: int | None = None,
     reduce: Callable[[Any], Any] = lambda sums: sums,
 ) -> Step:
     """The step as a pure function, un-jitted: `jax.jit(step, donate_argnums=0)` is the caller's.
 
-    Shapes and types are checked when it is traced, numbers never: `checks.check_batch` reads those of a batch. Rows
-    that are negative or at the capacity and beyond are slots without a user; who has weight 0 (padding) is left alone.
+    Shapes and types are checked when traced, numbers never: `checks.check_batch` reads those of a batch. Rows that are
+    negative or at the capacity and beyond are slots without a user; who has weight 0 (padding) is left alone.
 
     Args:
       base_tx: optimizer of (base, shared); None: both are frozen, as in personalisation.
@@ -49,7 +49,6 @@ def make_train_step(
       loss: a name of `losses.LOSSES`.
       normaliser: statistics of the inputs; None leaves them as they are.
       units: in what heads are updated, of `heads.units`; None: every scale is 1, and there are no offsets.
-      users_at_once: users of a group, which changes no result; None: what was fastest, see `rows.group_size`.
       reduce: adds up what shards have of base's and shared parameters' gradients: `sharded`'s psum.
 
     Returns:
@@ -59,23 +58,24 @@ def make_train_step(
       DataError: an unknown loss; from the step, a state or a batch of another family, width or optimizer.
     """
     loss_fn = losses.get(loss)
-    units = heads.units(scorer.family, scorer.dims, scaled=False) if units is None else units
+    units = units or heads.units(scorer.family, scorer.dims, scaled=False)
+    update = functools.partial(optimizers.update_head, head_tx, units=units)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         joint = base_tx is not None and bool(jax.tree.leaves((state.base, state.shared)))
         checks.check_step(scorer, state, batch, head_tx=head_tx, base_tx=base_tx if joint else None)
-        size = users_at_once or rows.group_size(state.stored)
+        size = rows.group_size(state.stored)
 
         def learn(state: TrainState, batch: Batch) -> tuple[TrainState, tuple[Array, Array]]:
             (of_heads, of_learned), (sums, weights) = user_grads(scorer, loss_fn, normaliser, state, batch, joint)
-            state = update_heads(head_tx, state, batch, of_heads, weights, units, size)
+            state = update_heads(update, state, batch, of_heads, weights, size)
             if joint:
                 state = update_shared(base_tx, state, *reduce((of_learned, jnp.sum(weights))))
             return state, (sums, weights)
 
         if joint:  # all of them at once, since all pull at base and shared parameters
             state, (sums, weights) = learn(state, batch)
-        else:  # a few users at a time are read, differentiated, updated and written while they are in the cache
+        else:  # a few at a time, while they are in the cache; in a joint step `update_heads` alone goes by groups
             batch = batch.replace(x=scorers.base_features(scorer, state.base, batch.x))
             state, (sums, weights) = rows.in_groups(learn, state, batch, size)
         return state.replace(step=state.step + 1), {"loss": jnp.sum(sums), "weight": jnp.sum(weights)}
@@ -104,16 +104,13 @@ def user_grads(
     return differentiate(rows.gather(state.bank, batch.rows), (state.base, state.shared) if joint else None)
 
 
-def update_heads(
-    head_tx: Any, state: TrainState, batch: Batch, grads: Any, weights: Array, units: heads.Units, size: int
-) -> TrainState:
+def update_heads(update: Any, state: TrainState, batch: Batch, grads: Any, weights: Array, size: int) -> TrainState:
     """The users' rows updated, `size` of them at a time; a user whose weight is 0 stays as they are."""
-    update = jax.vmap(functools.partial(optimizers.update_head, head_tx, state.anchor, units=units))
 
     def group(stored: Any, part: Any) -> tuple[Any, Any]:
         row, grads, weights, pull = part
         users, opt = rows.gather(stored, row)
-        new = update(users, opt, grads, weights, pull, pull)
+        new = jax.vmap(functools.partial(update, state.anchor))(users, opt, grads, weights, pull)
         return rows.scatter(stored, jnp.where(weights > 0, row, -1), new), ()
 
     stored, _ = rows.in_groups(group, state.stored, (batch.rows, grads, weights, batch.pull), size)
@@ -134,7 +131,6 @@ def make_eval_step(
     *,
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
-    users_at_once: int | None = None,
 ) -> Callable[[TrainState, Batch], Evaluated]:
     """Scores and losses of a batch, without dropout or learning: evaluate(state, batch), un-jitted.
 
@@ -155,11 +151,10 @@ def make_eval_step(
             return s, *loss_fn(s, targets)
 
         def group(carry: Any, part: Any) -> tuple[Any, Any]:
-            row, x, targets = part
-            return carry, jax.vmap(of_user)(rows.gather(state.bank, row, instead=state.anchor), x, targets)
+            return carry, jax.vmap(of_user)(rows.gather(state.bank, part[0], instead=state.anchor), *part[1:])
 
         x = scorers.inputs(normaliser, scorers.base_features(scorer, state.base, batch.x), batch.extras)
-        size = users_at_once or rows.group_size(state.stored)
+        size = rows.group_size(state.stored)
         return Evaluated(*rows.in_groups(group, (), (batch.rows, x, batch.targets), size)[1])
 
     return evaluate

@@ -36,6 +36,11 @@ class Count(config.Configuration):
     up_to: int = 3
     \"\"\"The last number.\"\"\"
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.up_to < 0:
+            raise ValueError(f"up_to is {self.up_to}, expected 0 or more")
+
     @property
     def encoder(self):
         return None
@@ -139,8 +144,11 @@ def test_a_kind_of_ones_own_runs_the_same_way(capfd, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (None, "is no Python file"),
-        ("x = 1", "has no attribute 'get_config'"),
+        (None, "mine.py: the file does not exist"),
+        ("x = 1", "mine.py: the file defines no get_config"),
+        ("def get_config(smoke=False): 1 / 0", "gives no configuration (ZeroDivisionError: division by zero ("),
+        ("def get_config(smoke=False): raise SystemExit", "gives no configuration (SystemExit: "),
+        ("raise SystemExit", "gives no configuration (ImportError: it calls sys.exit, which would end the program ("),
         ("def get_config(smoke=False): return 3", "get_config gives int, expected a Configuration"),
         ("import nowhere_to_be_found", "ModuleNotFoundError"),
         ("def get_config(:", "SyntaxError"),
@@ -154,6 +162,13 @@ def test_a_file_that_gives_none_is_one_sentence(text, says, capfd):
         main.main(["run", "--config", "mine.py"])
     out, err = capfd.readouterr()
     assert stop.value.code == 2 and "mine.py" in err and says in err and err.count("\n") == 1 and out == ""
+
+
+def test_what_a_configuration_of_ones_own_refuses_is_said_in_its_words(capfd):
+    write(COUNTING, "counting.py")
+    with pytest.raises(SystemExit) as stop:
+        main.main(["run", "--config", write(OF_ONES_OWN), "--up-to", "-1"])
+    assert stop.value.code == 2 and capfd.readouterr().err == "hydrajax: up_to is -1, expected 0 or more\n"
 
 
 def test_smoke_is_of_files(capfd):

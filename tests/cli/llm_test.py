@@ -1,8 +1,10 @@
 """`hydrajax sample` and `hydrajax store` as a person at the terminal sees them."""
 
 import asyncio
+import contextlib
 import json
 import pathlib
+import sqlite3
 
 import pytest
 
@@ -265,6 +267,35 @@ def test_what_cannot_be_done_is_one_sentence(filled, arguments, sentence):
     assert (code, out) == (2, "") and sentence in error and error.count("\n") == 1
     assert not pathlib.Path("missing.sqlite").exists()
     assert filled("verify")[1] == "12 answers, no fault\n"
+
+
+@pytest.mark.parametrize("action", ["stats", "verify", "export", "gc"])
+@pytest.mark.parametrize("content", ["", "foreign", "no database"])
+def test_a_file_without_a_store_stays_as_it_is(hydrajax_, action, content):
+    path = pathlib.Path("file.sqlite")
+    if content == "foreign":
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            database.execute("create table mine (a text)")
+    else:
+        path.write_text(content)
+    before = path.read_bytes()
+    code, out, error = hydrajax_("store", action, *(["o"] if action == "export" else []), "--store", "file.sqlite")
+    assert (code, out) == (2, "") and error.startswith("hydrajax: file.sqlite: ") and error.count("\n") == 1
+    assert path.read_bytes() == before and [found.name for found in pathlib.Path().iterdir()] == ["file.sqlite"]
+
+
+def test_looking_at_a_store_of_an_earlier_version_leaves_it_as_it_is(filled):
+    path = pathlib.Path("s.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("pragma journal_mode = delete")
+        database.execute("alter table answers drop column expected_tokens")
+        database.execute("alter table answers drop column batch")
+        database.execute("drop table attempts")
+    before = path.read_bytes()
+    assert "none noted" in filled("stats")[1] and filled("verify")[1] == "12 answers, no fault\n"
+    assert filled("export", "copy.jsonl")[0] == 0
+    assert path.read_bytes() == before
+    assert json.loads(pathlib.Path("copy.jsonl").read_text().splitlines()[0])["batch"] == 0
 
 
 @pytest.mark.parametrize("target", ["a.sqlite", "a.sqlite-wal", "in.jsonl"])

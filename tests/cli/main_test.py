@@ -63,6 +63,8 @@ def loaded(arguments):
         (["store", "stats", "--store", "missing.sqlite"], 2, "there is no such store"),
         (["report", "no-run"], 2, "holds no run"),
         (["answer", "no-run", "--user", "u", "--input", "i"], 2, "holds no run"),
+        (["personalise", "no-run", "--profile", "people.json"], 2, "holds no run"),
+        (["personalise", "--help"], 0, "--profile"),
         (["run", "lamp", "--no-such-option"], 2, "no-such-option"),
         (["run", "lamp"], 2, "--task"),
         (["run", "lamp", "--task", "LaMP_3", "--seed", "-1"], 2, "seed is -1"),

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import pathlib
+import re
 import signal
 import sys
 
@@ -191,6 +192,23 @@ def test_what_cannot_be_run_is_refused(data, capfd, arguments, words):
         assert word in " ".join(said.split()), said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["foo"], "unknown command 'foo', expected one of run, report, answer, sample, store, user-models"),
+        (["run", "foo"], "unknown kind of run 'foo', expected one of demo, lamp, custom, hyperalign"),
+        (
+            ["run", "lamp", "--task", "LaMP_3", "--settings.shown", "0"],
+            "shown is (0,), expected numbers from 1 to retrieved (5)",
+        ),
+        (["run", "lamp", "--task", "LaMP_3", "--seed", "-1"], "seed is -1, expected at least 0"),
+        (["run", "demo", "--scorer.family", "nowhere.py"], "head family 'nowhere.py': nowhere.py does not exist"),
+    ],
+)
+def test_a_setting_is_refused_in_one_plain_sentence(arguments, sentence, capfd):
+    assert refused(arguments, capfd) == f"hydrajax: {sentence}\n"
+
+
 def test_a_missing_option_is_asked_for(tmp_path, capfd):
     path = tmp_path / "tone.toml"
     path.write_text('name = "tone"\nkind = "generation"\ntemplate = "Answer: {message}"\n')
@@ -224,9 +242,11 @@ def test_a_folder_of_another_run_is_left_alone(data, tmp_path, capfd, untrained)
     assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("command", ["report", "answer"])
-def test_a_folder_without_a_run_cannot_be_used(tmp_path, capfd, command):
-    more = ["--user", "u", "--input", "text"] if command == "answer" else []
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("report", []), ("answer", ["--user", "u", "--input", "text"]), ("personalise", ["--profile", "people.json"])],
+)
+def test_a_folder_without_a_run_cannot_be_used(tmp_path, capfd, command, more):
     assert str(tmp_path / "no-run") in refused([command, str(tmp_path / "no-run"), *more], capfd)
 
 
@@ -293,8 +313,8 @@ def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, c
 @pytest.mark.parametrize(
     ("config", "name"),
     [
-        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-58cd0b8c"),
-        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-6a5386f9"),
+        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-d03ea5d2"),
+        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-aee8d14e"),
         (config_lib.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")), "hyperalign-300623c8"),
     ],
 )
@@ -348,6 +368,47 @@ def test_a_stranger_is_answered_without_a_profile(data, capfd, untrained):
     assert err == "hydrajax: 'nobody we know' is no user of this run: answered without a profile\n"
 
 
+ANN = {"user_id": "ann", "profile": [{"id": f"{i}", "text": f"copper {i} of ann", "score": str(i)} for i in (1, 2, 3)]}
+
+
+@pytest.mark.slow
+def test_who_comes_later_is_answered_by_a_head_of_the_own(data, capfd, monkeypatch):
+    monkeypatch.setattr(workbench, "encoders", stand_ins.encoders)
+    main.main(lamp(data, "--out", "run", "--scorer.family", "linear", "--losses", "pairwise", "--epochs", "1"))
+    pathlib.Path("people.jsonl").write_text(json.dumps(ANN) + "\n")
+    come = ["personalise", "run", "--profile", "people.jsonl"]
+    question = ["answer", "run", "--user", "ann", "--input", "lantern of ann", "--explain"]
+    capfd.readouterr()
+    main.main([*come, "--plan"])
+    planned = capfd.readouterr().out
+    assert "nothing was called" in planned and "record trials" in planned
+    main.main(question)
+    out, err = capfd.readouterr()
+    assert "the pooled head" in out and "'ann' is no user of this run" in err
+    main.main(come)
+    out, err = capfd.readouterr()
+    assert "1 users personalised, 0 before (" in out and " 0 calls" not in out and "1 of 1 users" in err
+    main.main(question)
+    out, err = capfd.readouterr()
+    assert "chosen by the user's own head" in out and "of ann | " in out and err == ""
+    main.main(come)
+    assert capfd.readouterr().out == "all 1 users were personalised before; no call was made\n"
+
+
+def test_where_nobody_has_a_head_who_comes_later_is_known(data, capfd, untrained, tmp_path):
+    main.main(lamp(data, "--out", str(tmp_path / "run")))
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps([ANN]))
+    capfd.readouterr()
+    main.main(["personalise", str(tmp_path / "run"), "--profile", str(path)])
+    assert "(0 calls, 0 answers from the store)\nthe run's adapter has no heads" in capfd.readouterr().out
+    main.main(["answer", str(tmp_path / "run"), "--user", "ann", "--input", "lantern", "--explain"])
+    out, err = capfd.readouterr()
+    assert "of ann | " in out and "pooled head" in out and err == ""
+    path.write_text(json.dumps([ANN | {"user_id": "dev0"}]))
+    assert "'dev0'" in refused(["personalise", str(tmp_path / "run"), "--profile", str(path)], capfd)
+
+
 def test_an_empty_question_is_refused(data, capfd, untrained, tmp_path):
     main.main(lamp(data, "--out", str(tmp_path / "run")))
     capfd.readouterr()
@@ -397,13 +458,14 @@ def test_presets_follow_the_llm_and_single_settings_override_them(data, capfd, m
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--help"], ["run", "report", "answer"]),
+        (["--help"], ["run", "report", "answer", "personalise"]),
         (["run", "--help"], ["demo", "lamp", "custom"]),
         (["run", "demo", "--help"], ["--plan", "--llm", "--seed"]),
         (["run", "lamp", "--help"], ["--task", "--data-dir", "--train-users", "--skip-bad", "--settings.retrieved"]),
         (["run", "custom", "--help"], ["--task", "TOML"]),
         (["report", "--help"], ["report.html"]),
         (["answer", "--help"], ["--user", "--input", "--explain"]),
+        (["personalise", "--help"], ["--profile", "JSON lines", "--plan", "--llm", "--store"]),
     ],
 )
 def test_help_teaches(capfd, arguments, words):
@@ -429,6 +491,19 @@ def test_help_lists_what_there_is_to_choose_from_with_a_line_each(capfd):
     assert all(f"`{loss}`" in out for loss in losses.LOSSES)
     assert all(f"`{preset}`" in out for preset in ("auto", "small", "default", "paper"))
     assert "hypotheses: " in (own := help_of(capfd, "run", "hyperalign")) and "head families" not in own
+
+
+def test_all_kinds_together_list_what_there_is_to_choose_from_once(capfd):
+    out = help_of(capfd, "run")
+    for name in (*registry.names(), *families.names(), *retrieval.names()):
+        assert sum(line.strip("│ ").startswith(f"{name}: ") for line in out.splitlines()) == 1, name
+
+
+@pytest.mark.parametrize("kind", config_lib.KINDS)
+def test_help_is_written_for_users(kind, capfd):
+    out = help_of(capfd, "run", kind)
+    assert not re.search(r"hydrajax/\w+|`[a-z_]+\.[A-Za-z_.]+(\(\))?`|LOSSES", out.replace("`FILE.py", ""))
+    assert kind == "hyperalign" or "{chat,one_prompt}" in out
 
 
 def test_a_subcommands_help_is_its_own(capfd):

@@ -263,3 +263,37 @@ def test_two_slots_are_filled_by_name(tmp_path):
     write(tmp_path, [row])
     split, _ = custom.read_split(tmp_path, task, "dev")
     assert task.query_text(split.queries[0]) == "rain roof"
+
+
+@pytest.mark.parametrize("piece", ["{message.__class__}", "{message", "{}", "{message!r}"])
+def test_what_is_no_slot_is_shown_in_one_sentence(tmp_path, piece):
+    said = complaint(tmp_path, MINIMAL.replace("{message}", piece))
+    assert f"template has no slot for the input ({piece!r} is none), expected one like" in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"inputs": {"txt": "text"}, "template": "{labels} {txt}"}, "no question has the input 'txt', which the"),
+        ({"corpus": ("texts",)}, "no record has the field 'texts', which the declaration of task 'tone' names"),
+        ({"answer": "mood"}, "no record has the field 'mood', .* names; they have id, text, tone"),
+    ],
+)
+def test_a_name_that_nothing_in_the_data_has_is_one_sentence(tmp_path, changes, says):
+    write(tmp_path, [question(f"q{i}", profile=[record()]) for i in range(30)])
+    with pytest.raises(DataError, match=rf"^.*dev\.jsonl: {says}[^\n]*$"):
+        custom.read_split(tmp_path, dataclasses.replace(TONE, **changes), "dev")
+
+
+def test_the_unknown_key_of_a_line_without_an_id_is_named(tmp_path):
+    write(tmp_path, [{"user_id": "ann", "profile": [record()], "querys": []}])
+    with pytest.raises(DataError, match="line 1: has no 'id', and the unknown key 'querys', expected some of id, us"):
+        custom.read_split(tmp_path, TONE, "dev")
+
+
+def test_profiles_without_a_common_record_are_a_fault(tmp_path):
+    write(tmp_path, [question(f"q{i}", profile=[record(f"r{i}")], user_id="ann") for i in range(2)])
+    with pytest.raises(DataError, match="user 'ann': its 2 profiles have no record in common"):
+        custom.read_split(tmp_path, TONE, "dev")
+    split, skipped = custom.read_split(tmp_path, TONE, "dev", skip_bad=True)
+    assert split.users["ann"].profile == () and any("2 records are left out" in sentence for sentence in skipped)

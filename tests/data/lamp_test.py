@@ -177,7 +177,7 @@ FAULTS = {
     "no profile": (
         [{"id": "q1", "input": "review: x"}],
         [gold()],
-        "question 'q1': has null as 'profile', expected a list",
+        "question 'q1': has no 'profile', expected a list",
     ),
     "record no object": (
         [question(profile=["x"])],

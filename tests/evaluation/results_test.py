@@ -117,3 +117,14 @@ def test_methods_are_always_in_the_same_order():
     assert found == ["zero_shot", "rag", "hydra", "random", "oracle", "apple", "zebra"]
     assert [name for name, _ in roster.groups(found)] == ["Prompt baselines", "HYDRA", "Controls", "Others"]
     assert [m for _, members in roster.groups(found) for m in members] == found
+
+
+def test_strategies_of_ones_own_stand_with_those_of_the_package_and_their_controls_with_the_controls():
+    found = ["mine", "mine_shuffled", "rag_shuffled", "rag", "hydra", "apple", "own", "pear_shuffled"]
+    assert roster.groups(found) == [
+        ("Prompt baselines", ["rag", "mine"]),
+        ("Prompts with another user's records", ["rag_shuffled", "mine_shuffled"]),
+        ("HYDRA", ["hydra"]),
+        ("Others", ["apple", "own", "pear_shuffled"]),
+    ]
+    assert roster.groups(["own", "rag"], among=["own", "own_shuffled"]) == [("Prompt baselines", ["rag", "own"])]

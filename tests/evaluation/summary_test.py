@@ -108,3 +108,20 @@ def test_the_terminal_shows_every_method_with_every_metric(make_rows, facts):
         for metric, cell in values.items():
             assert summary.number(cell["value"], metric) in line
             assert summary.span(cell["low"], cell["high"], metric) in line
+
+
+@pytest.mark.parametrize(
+    ("lows", "says"),
+    [
+        ((-0.1, -0.1), "not shown to be better than any of the 2 other methods and controls; undecided beside a and b"),
+        ((0.1, 0.1), "better than a and b."),
+        ((0.1, -0.1), "better than a; undecided beside b."),
+    ],
+)
+def test_whom_the_union_beats_is_said(lows, says):
+    comparisons = [
+        {"a": "union", "b": b, "difference": 0.2, "low": low, "high": 0.3} for b, low in zip("ab", lows, strict=True)
+    ]
+    reached = {"value": 0.5, "low": 0.4, "high": 0.6}
+    results = {"methods": {"union": {"accuracy": reached}}, "union": {"comparisons": comparisons}}
+    assert says in summary._union(results, "accuracy")

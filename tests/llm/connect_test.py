@@ -99,11 +99,21 @@ def test_an_llm_of_one_s_own_is_one_file(own, answers, ask, monkeypatch, name, b
     ("name", "text", "sentence"),
     [
         ("theirs:THING", "THING = 3", r"theirs:THING: a int has no model, parallel, in_turn, limits, check, complete"),
-        ("theirs:OTHER", "", r"theirs:OTHER: cannot be used as an LLM \(AttributeError: .*OTHER"),
+        ("theirs:OTHER", "", "theirs: the file defines no OTHER$"),
         ("theirs:THING", "1 / 0", r"theirs:THING: cannot be used as an LLM \(ZeroDivisionError"),
+        (
+            "theirs:THING",
+            "raise SystemExit",
+            r"cannot be used as an LLM \(ImportError: it calls sys.exit",
+        ),
+        (
+            "theirs:thing",
+            "def thing() -> None: raise SystemExit",
+            r"cannot be used as an LLM \(SystemExit: ",
+        ),
         ("theirs:thing", "def thing(model): ...", r"theirs:thing: cannot be used as an LLM \(TypeError"),
         ("nowhere_at_all:THING", "", r"nowhere_at_all:THING: cannot be used as an LLM \(ModuleNotFoundError"),
-        ("nowhere/at_all.py:THING", "", r"at_all.py:THING: cannot be used as an LLM \(FileNotFoundError"),
+        ("nowhere/at_all.py:THING", "", "^nowhere/at_all.py: the file does not exist$"),
     ],
 )
 def test_what_is_no_llm_is_said_in_one_sentence(own, name, text, sentence):
@@ -116,3 +126,14 @@ def test_what_is_no_llm_is_said_in_one_sentence(own, name, text, sentence):
 def test_a_server_s_model_may_have_a_colon(monkeypatch):
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
     assert connect.connect("llama:8b").model == "llama:8b"
+
+
+@pytest.mark.parametrize("given", ["None", "'Hello.'"])
+def test_what_an_llm_of_ones_own_gives_that_is_no_answer_is_said(own, answers, ask, given):
+    path = own(
+        "their_echo.py", _example().replace("return request.Answer(", f"return {given}\n        request.Answer(")
+    )
+    llm = sampler.StoredSampler(connect.connect(f"{path}:Echo"), answers)
+    with pytest.raises(request.LLMError, match=r"^echo-1: complete gives (None|'Hello\.'), expected an Answer"):
+        llm.sample([ask("one")], stage="s")
+    llm.close()

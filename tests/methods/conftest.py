@@ -141,10 +141,15 @@ class Learns:
 
     def __init__(self):
         self.given = {}
+        self.cross_fitted = {}
 
     def fit(self, name, *, train, heads, judged):
         self.given[name] = {"train": list(train), "heads": list(heads), "judged": list(judged)}
         return Scores(name)
+
+    def cross_fit(self, name, scorer, *, train, heads):
+        self.cross_fitted[name] = {"train": list(train), "heads": list(heads)}
+        return Scores(f"{name}, cross-fitted")
 
 
 @pytest.fixture

@@ -40,6 +40,9 @@ class Learner:
         weights, *_ = np.linalg.lstsq(features(train), np.array([row.quality for row in train]), rcond=None)
         return Weights(weights)
 
+    def cross_fit(self, name, scorer, *, train, heads):
+        return scorer
+
 
 class Weights:
     def __init__(self, weights):

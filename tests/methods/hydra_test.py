@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hydrajax.methods import baselines, hydra, rows, sampling, scorers
+from hydrajax.methods import settings as settings_lib
 from hydrajax.methods.answers import Pool, Prompt
 from hydrajax.types import Candidate, Feedback
 
@@ -149,6 +150,23 @@ def test_reranked_pools_teach_an_adapter_each(finished):
         assert here.ledger[stage, "n0"]["calls"] == 2 * (3 + 1)
 
 
+@pytest.mark.parametrize("pools", ["reranked", "shared", "zero_shot"])
+def test_what_the_reranker_learned_from_it_does_not_rank_for_the_adapter(finished, world, scores, pools):
+    place, here, learner, _ = finished(pools=pools)
+    given = learner.given["reranker"]
+    crossed = {"reranker": {part: given[part] for part in ("train", "heads")}} if pools == "reranked" else {}
+    assert learner.cross_fitted == crossed
+    queries = sampling.pseudo_queries(here, list(place.users))
+    scorer = {"reranked": scores("reranker, cross-fitted"), "shared": scorers.Untrained()}.get(pools)
+    shown = hydra.rerank(here, scorer, hydra.retrieve(here, queries), 2) if scorer else []
+    asked = here.ctx.llm.requests("candidates with records to learn from")
+    texts = ["\n".join(message.text for message in request.messages) for request in asked]
+    assert len(texts) == len(shown) * (1 + (1 if pools == "shared" else 3))
+    for i, prompt in enumerate(shown):
+        greedy = texts[i * len(texts) // len(shown)]
+        assert all(record.fields["text"] in greedy for record in prompt.records), prompt
+
+
 def test_the_ledger_adds_up_to_everything_that_was_asked(finished):
     for task in ("LaMP_4", "LaMP_7"):
         _, here, _, _ = finished(task)
@@ -166,6 +184,53 @@ def test_only_the_first_pseudo_queries_of_a_user_try_records(finished):
     assert {row.query_id for row in learned} == {*first.values(), *(q.id for q in place.people.label_queries)}
     assert here.ledger["record trials", "n0"]["calls"] == 3
     assert here.ledger["zero-shot candidates to learn from", "n0"]["calls"] == 2 * (1 + 1)
+
+
+def test_the_papers_reranker_learns_of_ten_random_records_and_one_real_query_a_user(world, bench, learns):
+    place = world(train=2, validation=0, new=2, records=14, queries=2)
+    people = dataclasses.replace(place.people, label_queries=[q for q in place.people.label_queries if q.id[-1] == "0"])
+    drawn = {}
+    for seed in (0, 1):
+        here, learner = bench(place, settings_lib.PAPER, seed=seed), learns()
+        pseudo = sampling.pseudo_queries(here, people.everybody)
+        hydra.learn_reranker(here, learner, people, pseudo)
+        given = learner.given["reranker"]
+        of_user = {
+            user_id: [row for row in (*given["train"], *given["heads"]) if row.user_id == user_id]
+            for user_id in people.everybody
+        }
+        assert {user_id: len(own) for user_id, own in of_user.items()} == {"t0": 110, "t1": 110, "n0": 100, "n1": 100}
+        records = {query.id: query.record_id for query in pseudo}
+        for user_id, own in of_user.items():
+            asked = list(dict.fromkeys(row.query_id for row in own))
+            assert len([query_id for query_id in asked if query_id in records]) == 10
+            assert len(asked) == 10 + (user_id in people.train)
+        drawn[seed] = [records[q] for q in dict.fromkeys(row.query_id for row in of_user["n0"])]
+    assert drawn[0] != drawn[1] and drawn[0] != sorted(drawn[0], key=lambda name: int(name[1:]))
+
+
+def test_the_paper_samples_eight_candidates_of_every_record_for_each_adapter(world, bench, learns):
+    place = world(train=2, validation=0, new=2, records=6)
+    here, learner = bench(place, settings_lib.PAPER), learns()
+    hydra.hydra(here, learner, place.people, 4)
+    for stage in ("zero-shot candidates to learn from", "candidates with records to learn from"):
+        asked = here.ctx.llm.requests(stage)
+        assert len(asked) == 8 * 6 * 4 and {request.temperature for request in asked} == {1.0}
+    rows = rows_learned_from(learner)
+    assert rows and {row.extras for row in rows} == {()}
+
+
+def test_gold_labels_are_for_what_is_learned_and_never_judge(finished):
+    place, here, learner, _ = finished(adapter_labels="gold", votes=False)
+    golds = {query.id: query.gold for query in sampling.pseudo_queries(here, list(place.users))}
+    given = learner.given["adapter"]
+    for row in (*given["train"], *given["heads"]):
+        assert row.label == float(row.second == here.ctx.task.normalise(golds[row.query_id]))
+    queries = {query.id: query for query in place.people.validation_queries}
+    assert given["judged"]
+    for row in given["judged"]:
+        assert row.quality == here.quality(queries[row.query_id], row.second)
+        assert row.second != here.ctx.task.normalise(queries[row.query_id].gold)
 
 
 def test_zero_shot_pools_teach_one_adapter_for_both(finished):

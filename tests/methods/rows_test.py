@@ -1,4 +1,7 @@
+import dataclasses
+
 import numpy as np
+import pytest
 
 from hydrajax.methods import rows, sampling, surface
 from hydrajax.methods.answers import Pool, Prompt
@@ -97,6 +100,45 @@ def test_candidates_are_judged_inside_their_pool(world, bench):
     ]
 
 
+def test_of_ratings_pools_without_a_difference_are_kept_with_the_users_own(world, bench, answering):
+    place = world("LaMP_3")
+    here = bench(place, transport=answering(lambda r: "3"))
+    queries = sampling.pseudo_queries(here, list(place.users))
+    pools = sampling.sample(here, "zero_shot", [Prompt(query=query) for query in queries], samples=3, stage="s")
+    tried = rows.tried_candidates(here, pools, "s")
+    assert [(row.query_id, row.rating) for row in tried] == [(query.id, float(query.gold)) for query in queries]
+
+
+def test_gold_labels_set_the_gold_against_every_other_candidate(world, bench, settings):
+    place = world()
+    query, other = place.people.validation_queries
+    candidates = [Candidate(text=text, source="reranked") for text in ("one", f'"{query.gold}"', "two")]
+    pools = [
+        Pool(query=query, candidates=candidates),
+        Pool(query=other, candidates=[Candidate(text=other.gold, source="reranked")]),
+    ]
+    here = bench(place, settings(adapter_labels="gold", votes=False))
+    made = rows.learned_candidates(here, pools, "name")
+    assert [(row.second, row.label, row.quality) for row in made] == [
+        (here.ctx.task.normalise(query.gold), 1.0, 1.0),
+        ("one", 0.0, 0.0),
+        ("two", 0.0, 0.0),
+    ]
+    # Nothing but the text tells which of them is the gold.
+    assert {row.extras for row in made} == {(1.0, 0.0)} and {row.pool for row in made} == {f"name|{query.id}"}
+    plain = bench(place, settings(votes=False))
+    assert rows.learned_candidates(plain, pools, "name") == rows.tried_candidates(plain, pools, "name") != made
+
+
+def test_gold_labels_change_nothing_where_candidates_are_right_or_wrong(world, bench, settings):
+    place = world("LaMP_2M")
+    query = place.people.validation_queries[0]
+    candidates = [Candidate(text=text, source="reranked") for text in (query.gold, "no label")]
+    here = bench(place, settings(adapter_labels="gold", votes=False))
+    pools = [Pool(query=query, candidates=candidates)]
+    assert rows.learned_candidates(here, pools, "name") == rows.tried_candidates(here, pools, "name") != []
+
+
 def test_a_user_without_records_tries_none(world, bench):
     place = world(cold=("n0",))
     here = bench(place)
@@ -104,18 +146,42 @@ def test_a_user_without_records_tries_none(world, bench):
     assert here.ctx.llm.seen == []
 
 
-def test_a_candidate_comes_with_its_source_its_share_of_votes_and_whether_it_is_greedy(world, bench):
+def test_a_candidate_comes_with_its_source_its_share_of_votes_and_whether_it_is_greedy(world, bench, settings):
     place = world()
     query = place.people.new_queries[0]
-    pool = [
+    candidates = [
         Candidate(text='"first"', source="reranked", votes=3, greedy=True),
         Candidate(text="second", source="zero_shot", votes=1),
     ]
-    pairs = rows.of_candidates(bench(place), Pool(query=query, candidates=pool), "name")
-    assert [row.extras for row in pairs] == [(1.0, 0.75, 1.0), (0.0, 0.25, 0.0)]
+    pool = Pool(query=query, candidates=candidates)
+    pairs = rows.of_candidates(bench(place), pool, "name")
+    assert [row.extras for row in pairs] == [(1.0, 0.0, 0.75, 1.0), (0.0, 1.0, 0.25, 0.0)]
     assert [row.second for row in pairs] == ["first", "second"]
     assert {row.pool for row in pairs} == {f"name|{query.id}"}
     assert {row.first for row in pairs} == {query.inputs["text"]}
+    assert {row.levels for row in pairs} == {()}
+    for changes, extras in (
+        ({"votes": False}, [(1.0, 0.0), (0.0, 1.0)]),
+        ({"identity": False}, [(0.75, 1.0), (0.25, 0.0)]),
+        ({"identity": False, "votes": False}, [(), ()]),
+    ):
+        without = rows.of_candidates(bench(place, settings(**changes)), pool, "name")
+        assert without == [dataclasses.replace(row, extras=own) for row, own in zip(pairs, extras, strict=True)]
+
+
+@pytest.mark.parametrize(("task", "values"), [("LaMP_2M", {}), ("LaMP_3", {"1": -1.0, "3": 0.0, "4": 0.5, "5": 1.0})])
+def test_candidates_of_label_tasks_come_with_their_label(world, bench, settings, task, values):
+    place = world(task)
+    labels = place.task.labels
+    named = list(values) or list(labels[:3])
+    candidates = [Candidate(text=text, source="zero_shot") for text in (*named, "no label", "7")]
+    pool = Pool(query=place.people.new_queries[0], candidates=candidates)
+    *known, none, out_of_scale = rows.of_candidates(bench(place, settings(votes=False)), pool)
+    for row, label in zip(known, named, strict=True):
+        one_hot = [float(label == other) for other in labels]
+        assert list(row.extras) == [0.0, 1.0, *one_hot, *([values[label]] if values else [])]
+    assert none.extras == out_of_scale.extras == (0.0, 1.0, *[0.0] * (len(labels) + bool(values)))
+    assert {row.levels for row in known} == {(1.0, 2.0, 3.0, 4.0, 5.0) if values else ()}
 
 
 def test_surface_features_stand_behind_the_other_extras_where_they_are_asked_for(world, bench, settings):
@@ -157,7 +223,7 @@ def test_what_users_said_of_answers_becomes_pairs_of_query_and_answer(world, ben
     ]
     assert [row.query_id for row in pairs] == [first.id] * 3 + [second.id] * 2
     assert len({row.pool for row in pairs}) == 2
-    assert {row.extras[0] for row in pairs} == {row.extras[2] for row in pairs} == {0.0}
+    assert {source for row in pairs for source in row.extras[:2]} == {0.0}
 
 
 def test_pools_without_a_difference_teach_nothing():

@@ -134,10 +134,12 @@ def test_without_rows_of_new_users_only_the_pooled_head_is_tried(fake_fits, vali
     assert {name for name, *_ in calls} == {"pretrain"}
 
 
-def test_without_a_row_to_learn_from_nothing_is_trained(fake_fits, validated):
+def test_without_a_row_to_learn_from_nothing_is_trained(fake_fits, validated, caplog):
+    caplog.set_level("INFO")
     calls = fake_fits({})
     learns = validated()
     assert isinstance(learns.fit("adapter", train=[], heads=HEADS, judged=JUDGED), scorers.Untrained)
+    assert "the adapter learned nothing, since training users have no questions with" in caplog.text
     assert calls == [] and learns.choices == {}
 
 
@@ -191,23 +193,6 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
     np.testing.assert_array_equal(first, again)
     assert choices == same
     assert (first != other).any()
-
-
-def test_halves_are_judged_by_heads_that_did_not_learn_from_them():
-    rows = [
-        Row(user_id=user, query_id=f"{user}{query}", pool=f"{user}{query}", first="q", second=text)
-        for user in ("a", "b", "c")
-        for query in range(3)
-        for text in ("x", "y")
-    ]
-    halves = selection._halves(rows, {"a", "b"})
-    assert len(halves) == 2
-    for learned, judged in halves:
-        assert not {row.query_id for row in learned} & {row.query_id for row in judged}
-        assert {row.user_id for row in [*learned, *judged]} == {"a", "b"}
-        assert len(learned) + len(judged) == 2 * 3 * 2
-    assert halves[0][0] == halves[1][1]
-    assert selection._halves(rows[:2], {"a"}) == []
 
 
 def test_a_scorer_can_have_a_family_of_its_own(fake_fits, validated, monkeypatch):

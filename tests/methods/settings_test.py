@@ -18,8 +18,9 @@ from hydrajax.methods import settings as settings_lib
         ({"trial_queries": -1}, "trial_queries is -1"),
         ({"label_queries": 0}, "label_queries is 0"),
         ({"retriever": "bm52"}, "bm25, random, recency"),
-        ({"validation": 0.0}, "validation is 0.0"),
+        ({"validation": -0.1}, "validation is -0.1"),
         ({"validation": 1.0}, "validation is 1.0"),
+        ({"adapter_labels": "gold"}, "adapter_labels is 'gold'"),
     ],
 )
 def test_what_cannot_be_run_is_refused(changes, said):
@@ -32,10 +33,14 @@ def test_what_may_be_left_out_may_be_left_out():
     settings_lib.Settings(temperature=0.0, pseudo_queries=None, trial_queries=0, label_queries=None)
 
 
-def test_the_paper_asks_every_record_with_its_own_numbers():
+def test_the_paper_has_its_own_numbers_and_features():
     paper = settings_lib.PRESETS["paper"]
-    assert (paper.retrieved, paper.shown, paper.samples, paper.pseudo_queries) == (10, (4,), 8, None)
-    assert paper.adapter_pools == "reranked" and paper.temperature == 1.0
+    assert (paper.retriever, paper.retrieved, paper.shown) == ("bm25", 10, (4,))
+    assert (paper.samples, paper.temperature, paper.greedy) == (8, 1.0, False)
+    assert (paper.pseudo_queries, paper.trial_queries, paper.label_queries) == (None, 10, 1)
+    assert (paper.adapter_pools, paper.adapter_labels) == ("reranked", "quality")
+    assert not (paper.identity or paper.votes or paper.surface or paper.styles or paper.strategies)
+    assert paper.validation == 0
 
 
 @pytest.mark.parametrize(("samples", "half"), [(1, 1), (2, 1), (5, 2), (8, 4)])

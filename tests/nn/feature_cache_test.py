@@ -264,3 +264,21 @@ def test_in_memory_computes_every_text_once_and_returns_what_it_would():
         np.testing.assert_array_equal(remembered(texts), embed(texts))
     assert asked == [["b", "aa"], ["ccc"]]
     assert remembered([]).shape == (0, 2)
+
+
+def test_a_folder_that_is_only_read_stays_as_it_is(tmp_path):
+    folder = tmp_path / "cache"
+    one, two = rows("ab"), rows("cd")
+    with feature_cache.opened(feature_cache.ReadOnly(folder), D) as cache:
+        cache.put(one)
+        np.testing.assert_equal(cache.get([*one, *two]), one)
+    assert not folder.exists()
+    with feature_cache.opened(folder, D) as cache:
+        cache.put(one)
+    (folder / feature_cache.FOLDER / f"{D}-damaged.safetensors").write_bytes(b"nothing of the kind")
+    (path,) = (path for path in files(folder) if "damaged" not in path.name)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with feature_cache.opened(feature_cache.ReadOnly(folder), D) as cache:
+        cache.put(two)
+        np.testing.assert_equal(cache.get([*one, *two]), one | two)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from hydrajax import files
+from hydrajax.cli import main
+from hydrajax.evaluation import predictions
 from hydrajax.llm import request, scripted
-from hydrajax.runs import answer, folder
+from hydrajax.runs import answer, folder, run
 from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
@@ -43,6 +45,29 @@ def test_the_answer_is_the_candidate_of_the_highest_score(ask):
     found = ask("dev0", "something never asked before: lantern meadow copper")
     assert found.text == found.prediction == found.candidates[int(np.argmax(found.scores))].text
     assert sum(c.votes for c in found.candidates) == 3 and found.personal
+
+
+@pytest.mark.slow
+def test_a_run_with_numbers_among_its_parameters_answers_too(finished, ask, tmp_path):
+    config = dataclasses.replace(finished.config, scorer=dataclasses.replace(finished.config.scorer, family="linear"))
+    machine = dataclasses.replace(finished.machine, store=str(tmp_path / "s.sqlite"))
+    run.run(config, tmp_path / "run", command="c", machine=machine, say=lambda line: None)
+    row = predictions.read(tmp_path / "run" / "predictions.jsonl")[0]
+    assert [ask(row["user"], row["input"], tmp_path / "run").prediction] == row["answers"]["hydra"]["predictions"]
+
+
+def test_an_adapter_that_has_learned_nothing_is_said_to(finished, ask, tmp_path, capsys):
+    out = shutil.copytree(finished.out, tmp_path / "run")
+    kept = files.read_json(out / "scorers" / "users.json")
+    files.write_json(out / "scorers" / "users.json", {**kept, "rows": {"reranker": kept["rows"]["reranker"]}})
+    row = finished.predictions()[0]
+    assert ask(row["user"], row["input"]).taught
+    found = ask(row["user"], row["input"], out)
+    assert not found.taught and not found.personal and found.text == found.candidates[0].text
+    command = ["answer", str(out), "--user", row["user"], "--input", row["input"], "--store", finished.machine.store]
+    main.main([*command, "--explain"])
+    said = capsys.readouterr()
+    assert "the run's adapter has learned nothing: the first answer is taken" in said.err and "by nobody" in said.out
 
 
 @pytest.mark.parametrize("user_id", ["dev2", "a stranger"])
@@ -95,21 +120,21 @@ def test_several_slots_are_given_as_json(tmp_path, finished, ask):
         lines = [
             {
                 "user_id": user,
-                "profile": [{"id": "1", "a": f"{text} a", "b": f"{text} b", "output": "yes"}],
-                "queries": [{"id": f"{user}-q", "inputs": {"a": f"{user} x", "b": f"{user} y"}, "output": "no"}],
+                "profile": [{"id": "1", "a": f"{text} a", "b": f"{text} b", "output": "4"}],
+                "queries": [{"id": f"{user}-q", "inputs": {"a": f"{user} x", "b": f"{user} y"}, "output": "2"}],
             }
             for user, text in users
         ]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     (tmp_path / "two.toml").write_text(
-        'name = "two"\nkind = "classification"\ntemplate = "Is {a} like {b}? [{labels}]"\nlabels = ["yes", "no"]\n'
+        'name = "two"\nkind = "rating"\ntemplate = "Is {a} like {b}? [{labels}]"\nlabels = ["1", "2", "3", "4", "5"]\n'
     )
     out = shutil.copytree(finished.out, tmp_path / "run")
     (out / "config.json").unlink()
     values = {f.name: getattr(finished.config, f.name) for f in dataclasses.fields(finished.config)}
     config = config_lib.Custom(**values | {"task": str(tmp_path / "two.toml"), "data_dir": str(tmp_path)})
     files.write_json(out / "config.json", {**config_lib.to_json(config), "command": "c"})
-    assert ask("d0", '{"a": "one", "b": "two"}', run=out).prediction in ("yes", "no")
+    assert ask("d0", '{"a": "one", "b": "two"}', run=out).prediction in ("1", "2", "3", "4", "5")
     for text in ("no JSON", '{"a": "one"}', '["a", "b"]'):
         with pytest.raises(DataError, match=r"a, b"):
             ask("d0", text, run=out)

@@ -24,7 +24,7 @@ def changed(value):
 def test_a_configuration_survives_its_file(preset, tmp_path):
     config = config_lib.Custom(
         task="t.toml", data_dir="d", train_users=3, dev_users=None, queries_per_user=2, fold=1,
-        folds=3, llm="claude-x", base="b", settings=settings_lib.PRESETS[preset], losses=("pairwise",), epochs=(0, 7),
+        folds=3, llm="claude-x", base="b", settings=settings_lib.PRESETS[preset], losses=("pairwise",), epochs=(7,),
         scorer=training.FitConfig(**{f.name: changed(f.default) for f in dataclasses.fields(training.FitConfig)}),
         reranker_family="linear", adapter_family="simplex:bases=3", max_pair_tokens=64, skip_bad=True, seed=5,
     )  # fmt: skip
@@ -76,12 +76,54 @@ def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
         ({"reranker_family": "forest"}, "unknown head family 'forest', expected one of"),
         ({"adapter_family": "low_rank_mlp:rank=0"}, "rank of LowRankMlp is 0, expected 1 or more"),
         ({"epochs": (-1,)}, "at least one of each"),
+        (
+            {"preset": "paper", "epochs": (1, 2)},
+            r"validation is 0, expected users to choose with among epochs \(1, 2\)",
+        ),
+        ({"max_pair_tokens": 0}, "max_pair_tokens is 0, expected at least 1"),
         ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_what_cannot_be_run_is_refused_when_it_is_configured(changes, said):
     with pytest.raises(ValueError, match=said):
         config_lib.Lamp(task="LaMP_3", **changes)
+
+
+def test_the_papers_numbers_stand_in_its_configuration():
+    kept = config_lib.to_json(config_lib.Lamp(task="LaMP_5", base="longformer", preset="paper"))
+    assert (kept["train_users"], kept["dev_users"], kept["base"]) == (100, 50, "longformer")
+    assert (kept["pooling"], kept["max_pair_tokens"]) == ("cls", "base")
+    assert (kept["losses"], kept["epochs"]) == (["cross_entropy"], [2])
+    scorer = kept["scorer"]
+    assert (scorer["family"], scorer["init"], scorer["loss"], scorer["dropout"]) == (
+        "mlp",
+        "fresh",
+        "cross_entropy",
+        0.1,
+    )
+    assert scorer["users_per_batch"] * scorer["batch_examples"] == 64
+    assert scorer["epochs"] == scorer["pooled_epochs"] == 2
+    assert {value for name, value in scorer.items() if name.endswith("learning_rate")} == {2e-5}
+    assert scorer["weight_decay"] == 0.01
+    settings = {
+        "retrieved": 10,
+        "shown": [4],
+        "samples": 8,
+        "temperature": 1.0,
+        "trial_queries": 10,
+        "label_queries": 1,
+    }
+    assert settings.items() <= kept["settings"].items() and kept["settings"]["pseudo_queries"] is None
+    assert config_lib.Lamp(task="LaMP_5", preset="paper").encoder == config_lib.Base(
+        pooling="cls", max_pair_tokens=None
+    )
+
+
+def test_what_is_given_wins_over_the_preset():
+    given = {"losses": ("listwise",), "epochs": (3,), "pooling": "mean", "max_pair_tokens": 64}
+    config = config_lib.Lamp(task="LaMP_5", preset="paper", **given)
+    assert {name: getattr(config, name) for name in given} == given
+    assert config.scorer == config_lib.PRESETS["paper"]["scorer"]
 
 
 def test_an_llm_in_a_python_file_is_found_from_anywhere(tmp_path, monkeypatch):

@@ -56,6 +56,24 @@ def test_a_planned_learner_learns_what_can_be_learned():
     assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
 
 
+def test_what_was_learned_is_cross_fitted_by_its_own_learner_and_a_guess_by_none():
+    learned, crossed = scorers.Untrained(), scorers.Untrained()
+
+    class Known:
+        def fit(self, name, *, train, heads, judged):
+            return learned
+
+        def cross_fit(self, name, scorer, *, train, heads):
+            assert (name, train, heads) == ("reranker", TRAIN, HEADS) and scorer is learned
+            return crossed
+
+    for known, expected in ((Known(), crossed), (None, plan.GuessedScorer())):
+        stored = [known]  # what is asked between the two leaves answers missing
+        planned = plan.GuessingLearner(lambda stored=stored: stored.pop())
+        scorer = planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED)
+        assert planned.cross_fit("reranker", scorer, train=TRAIN, heads=HEADS) == expected
+
+
 def test_what_is_tried_on_pairs_is_counted_at_its_most():
     counting = planner.Planner("scripted", store.Store.without_making())
     others = {user.id: user for user in (person("x", 8), person("y", 3))}

@@ -15,15 +15,15 @@ SIZES = (
     "--train-users 4 --dev-users 2 --queries-per-user 1 --settings.pseudo-queries 2 --settings.derangements 2 "
     "--settings.samples 2 --settings.validation .5 --epochs 0 2 --scorer.pooled-epochs 2 --scorer.dropout 0 "
     "--scorer.learning-rate .05 --scorer.family linear --losses pairwise"
-).split()
+)
 
 
 def start(folder, name, **environment):
-    command = [sys.executable, "-m", "hydrajax.cli", "run", "demo", "--llm", "scripted", *SIZES]
+    command = [sys.executable, "-m", "hydrajax.cli", "run", "demo", "--llm", "scripted"]
     own = {"out": name, "store": f"{name}.sqlite", "cache": f"{name}-features"}
     places = [word for option, file in own.items() for word in (f"--{option}", str(folder / file))]
     return subprocess.Popen(
-        [*command, *places],
+        [*command, *SIZES.split(), *places],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdout=subprocess.PIPE,

@@ -33,6 +33,22 @@ def test_folds_with_an_unknown_llm_leave_no_folder(tmp_path, lamp, config, machi
     assert not (tmp_path / "run").exists()
 
 
+def test_a_family_that_breaks_its_contract_is_refused_before_anybody_is_asked(
+    tmp_path, lamp, config, machine, run, monkeypatch
+):
+    async def never(self, wanted):
+        raise AssertionError("the LLM was called")
+
+    monkeypatch.setattr(scripted.Scripted, "complete", never)
+    (tmp_path / "mine.py").write_text(
+        "from hydrajax.nn.heads import linear\n\n\nclass FAMILY(linear.Linear):\n"
+        "    def score(self, shared, user, x, key=None):\n        return user\n"
+    )
+    wanted = config(lamp(tmp_path / "data", "LaMP_3"), "LaMP_3", adapter_family=str(tmp_path / "mine.py"))
+    with pytest.raises(DataError, match=r"head family '.*mine\.py': score gives .*, expected one number"):
+        run(wanted, tmp_path / "run", machine(tmp_path))
+
+
 @pytest.mark.parametrize("below", ["", "x"])
 def test_a_file_in_the_way_is_called_by_its_name(tmp_path, lamp, config, machine, run, untrained, below):
     (tmp_path / "file").write_text("mine")

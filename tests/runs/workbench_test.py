@@ -1,11 +1,13 @@
 """Everything is opened in one place and closed again, whatever happens."""
 
+import numpy as np
 import pytest
 
 from hydrajax.data import tasks
 from hydrajax.llm import planner, request, scripted
 from hydrajax.methods import answers, sampling
 from hydrajax.methods import settings as settings_lib
+from hydrajax.nn import feature_cache
 from hydrajax.runs import config, workbench
 from hydrajax.runs import machine as machine_lib
 from hydrajax.types import DataError, Message, Query, Record, User
@@ -51,6 +53,31 @@ def test_a_plan_counts_and_leaves_nothing_behind(tmp_path, machine, monkeypatch)
         assert [sum(s.calls for s in plan.stages.values()) for plan in bench.plans()] == [2, 0]
         assert bench.afresh().plans()[0].stages == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_reads_the_features_that_a_run_keeps_and_remembers_its_own(tmp_path, machine, monkeypatch):
+    asked = []
+
+    def encoders(base, cache):
+        asked.append(cache)
+        return lambda pairs: asked.append(list(pairs)) or features(pairs), features
+
+    monkeypatch.setattr(workbench, "encoders", encoders)
+    with workbench.opened(machine(tmp_path), ["scripted"], config.Base()):
+        pass
+    with workbench.planning(machine(tmp_path), ["scripted"], config.Base()) as bench:
+        one, two = ("a", "b"), ("c", "d")
+        np.testing.assert_array_equal(bench.encode([one, two, one]), features([one, two, one]))
+        np.testing.assert_array_equal(bench.encode([two, one]), features([two, one]))
+    assert asked == [tmp_path / "features", feature_cache.ReadOnly(tmp_path / "features"), [one, two]]
+
+
+def test_a_plan_refuses_a_base_that_there_is_not(tmp_path, machine):
+    with (
+        pytest.raises(DataError, match="'nosuch' is not an encoder: it has no config.json"),
+        workbench.planning(machine(tmp_path), ["scripted"], config.Base(name="nosuch")),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("fails", ["base", "inside"])

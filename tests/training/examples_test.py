@@ -1,10 +1,12 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from hydrajax.training.examples import Batch, Examples, chunked
 from hydrajax.types import DataError
-from tests.training.conftest import D, assert_equal, make_batch, make_examples, make_tokens
+from tests.training.conftest import D, assert_equal, edited, make_batch, make_examples, make_tokens
 
 GOOD = vars(make_examples((2, 3)))
 
@@ -167,3 +169,10 @@ def test_examples_of_other_users_are_left_out():
     assert_chunks = chunked(others, POOL, 3, size=4, seed=1)
     assert (assert_chunks.start == assert_chunks.stop)[:, 1:].all()
     assert rows_of(assert_chunks, 0, 0) == rows_of(chunked(USER, POOL, 3, size=4, seed=1), 0, 0)
+
+
+def test_a_pool_of_two_users_is_refused():
+    good = make_examples([3, 4])
+    pool = edited(good.pool, 5, good.pool[1])
+    with pytest.raises(DataError, match=f"rows 2 and 5 are of users 0 and 1 and of one pool, {pool[1]}"):
+        dataclasses.replace(good, pool=pool)

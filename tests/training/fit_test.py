@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from hydrajax.nn import encode, scorer
+from hydrajax.nn import encode
 from hydrajax.training import fit, head_fits, programs
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
@@ -306,6 +306,11 @@ def test_arrays_of_other_widths_and_rows_are_refused(mlp):
         fit.predict(mlp, users, rows, wide, extras)
     with pytest.raises(DataError, match=f"user rows from 0 to {U}, expected 0 to {U - 1}"):
         fit.predict(mlp, users, np.array([0, U, 1], np.int32), wide[:, :D], extras)
+    for value, name in ((np.nan, "x"), (np.inf, "extras")):
+        x, more = np.array(wide[:, :D]), np.array(extras)
+        {"x": x, "extras": more}[name][2, 1] = value
+        with pytest.raises(DataError, match=f"predict: {name} of row 2 is not a finite number"):
+            fit.predict(mlp, users, rows, x, more)
     with pytest.raises(DataError, match="2 user rows, 3 features, 3 extras"):
         fit.predict(mlp, users, rows[:2], wide[:, :D], extras)
     with pytest.raises(DataError, match="fitted with family 'mlp'"):

@@ -95,3 +95,16 @@ def test_moments_in_bfloat16_follow_those_in_float32():
 def test_moments_of_another_type_are_refused():
     with pytest.raises(DataError, match="moments are int8, expected float32 or bfloat16"):
         optimizers.adamw(0.1, 0.0, moments=jnp.int8)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", -0.1), ("learning_rate", float("nan")), ("learning_rate", float("inf")),
+        ("weight_decay", -1.0), ("weight_decay", float("nan")), ("clip", -1.0), ("total", -3),
+    ],
+)  # fmt: skip
+def test_a_number_out_of_its_range_is_refused(name, value):
+    with pytest.raises(DataError, match=rf"^{name} is {value}, expected a finite number of 0 or more"):
+        optimizers.adamw(**{"learning_rate": 0.1, "weight_decay": 0.0, name: value})
+    jax.eval_shape(lambda rate: optimizers.adamw(rate, rate).init(rate), 0.1)

@@ -342,13 +342,15 @@ def many(family="linear", users=MANY, tx=HEAD_TX, base_tx=None, **settings):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("at_once", "learns", "dropout"), [(1, False, 0.0), (3, False, 0.3), (4, True, 0.0)])
-def test_groups_change_nothing(at_once, learns, dropout):
+def test_groups_change_nothing(monkeypatch, at_once, learns, dropout):
     base_tx = optax.sgd(0.1) if learns else None
     one, state = many("low_rank_mlp", users=9, base_tx=base_tx, dropout=dropout, rank=2)
     batch = make_batch([8, 3, 0, 5, 1], slots=7, capacity=9)
-    (whole, seen), (parts, also) = (
-        jax.jit(step.make_train_step(one, base_tx, HEAD_TX, users_at_once=n))(state, batch) for n in (64, at_once)
-    )
+    results = []
+    for n in (64, at_once):
+        monkeypatch.setattr(step.rows, "group_size", lambda stored, n=n: n)
+        results.append(jax.jit(step.make_train_step(one, base_tx, HEAD_TX))(state, batch))
+    (whole, seen), (parts, also) = results
     assert_close(parts, whole, atol=1e-6)
     assert_close(also, seen, atol=1e-5)  # sums of dozens
     assert not np.array_equal(parts.bank["o"], state.bank["o"])
@@ -360,10 +362,11 @@ def test_groups_change_nothing(at_once, learns, dropout):
     ("users", "moments", "width"),
     [(1, jnp.float32, 4), (1, jnp.float32, LARGE), (2, jnp.bfloat16, LARGE), (5, None, LARGE)],
 )
-def test_the_bank_is_updated_in_place(users, moments, width):
+def test_the_bank_is_updated_in_place(monkeypatch, users, moments, width):
+    monkeypatch.setattr(step.rows, "group_size", lambda stored: 2)
     tx = optax.adamw(0.1) if moments is None else optimizers.adamw(0.1, 0.1, moments=moments)
     one, state = many("mlp", tx=tx, dropout=0.0, width=width)
-    update = jax.jit(step.make_train_step(one, None, tx, users_at_once=2), donate_argnums=0)
+    update = jax.jit(step.make_train_step(one, None, tx), donate_argnums=0)
     batch = make_batch(range(users), slots=users, capacity=MANY)
     memory = update.lower(state, batch).compile().memory_analysis()
     rows = sum(leaf.nbytes for leaf in jax.tree.leaves((state.bank, state.bank_opt)))
@@ -382,13 +385,14 @@ def test_without_an_optimizer_base_and_shared_stay_frozen():
 
 
 @pytest.mark.slow
-def test_evaluation_is_the_loss_of_the_heads_as_they_are():
+def test_evaluation_is_the_loss_of_the_heads_as_they_are(monkeypatch):
+    monkeypatch.setattr(step.rows, "group_size", lambda stored: 2)
     one, state = many("linear", users=6)
     rng = np.random.default_rng(0)
     w = rng.normal(size=(6, D + X)).astype(np.float32)
     state = state.replace(bank={"w": w, "b": np.zeros(6, np.float32)}, anchor={"w": w[0] * 0 + 1, "b": np.float32(2)})
     batch = make_batch([4, 1])
-    found = jax.jit(step.make_eval_step(one, users_at_once=2))(state, batch)
+    found = jax.jit(step.make_eval_step(one))(state, batch)
     x = np.concatenate([batch.x, batch.extras], axis=-1)
     heads_ = np.stack([w[4], w[1], np.ones(D + X), np.ones(D + X)])
     s = np.einsum("uei,ui->ue", x, heads_) + np.array([0, 0, 2, 2])[:, None]

@@ -120,7 +120,7 @@ def _comparisons(comparisons: Sequence[Mapping[str, Any]], metric: str) -> marku
             element("span", verdict, class_=kind),
             summary.number(c["detectable"], metric),
         )
-    return tables.grouped(columns, cells, None)
+    return tables.grouped(columns, cells, None, among=[c[side] for c in comparisons for side in ("a", "b")])
 
 
 def sources(shares: Mapping[str, Mapping[str, float]]) -> markup.Markup:

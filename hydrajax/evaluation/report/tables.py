@@ -29,7 +29,10 @@ def row(columns: Sequence[Column], *cells: markup.Child, ours: bool = False) -> 
 
 
 def grouped(
-    columns: Sequence[Column], cells: Mapping[str, Sequence[markup.Child]], reference: str | None
+    columns: Sequence[Column],
+    cells: Mapping[str, Sequence[markup.Child]],
+    reference: str | None,
+    among: Iterable[str] = (),
 ) -> markup.Markup:
     """A table of methods in the groups of the roster.
 
@@ -37,9 +40,10 @@ def grouped(
       columns: of what follows the method's name, which stands first.
       cells: by method.
       reference: the method that stands out.
+      among: see `roster.ordered`.
     """
     rows = []
-    for name, methods in roster.groups(cells):
+    for name, methods in roster.groups(cells, among):
         heading = element("th", name, colspan=len(columns), scope="colgroup")
         rows.append(element("tr", heading, class_="group"))
         for method in methods:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -21,7 +22,7 @@ from hydrajax.types import DataError
 
 Shared = Any  # parameters that all users share, a tree of arrays, {} if none
 User = Any  # one user's stored parameters, a tree of arrays, {} if none
-INTERCEPT = 6.0  # scale of an intercept: users differ more in severity than in what one label is worth to them
+INTERCEPT = 1 / 36  # users differ six times as much in severity as in what one label is worth to them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,11 +178,19 @@ class Units:
 
     Attributes:
       scale: how far a parameter is expected to differ between users.
-      offset: 1 of intercepts and of what is added for a label, else 0.
+      offset: strength of an offset's prior, in that of all offsets: 1 of what is added for a label, `INTERCEPT` of
+        intercepts; 0 of what is no offset.
+      offset_prior: strength of the prior of offsets, in that of all others.
     """
 
     scale: Any
     offset: Any
+    offset_prior: Any = 1.0
+
+    @property
+    def prior(self) -> User:
+        """Strength of each parameter's prior, in that of the weights'."""
+        return jax.tree.map(lambda o: jnp.where(o > 0, self.offset_prior * o, 1.0), self.offset)
 
 
 def units(family: Family, dims: Dims, *, scaled: bool = True) -> Units:

@@ -21,7 +21,7 @@ class Linear(heads.Family):
 
     def units(self, dims: heads.Dims) -> heads.Units:
         weights = heads.of_weights(dims)
-        return heads.Units(scale={"w": weights.scale, "b": heads.INTERCEPT}, offset={"w": weights.offset, "b": 1.0})
+        return heads.Units(scale={"w": weights.scale, "b": 1.0}, offset={"w": weights.offset, "b": heads.INTERCEPT})
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

@@ -53,8 +53,8 @@ class LowRankMlp(heads.Family):
 
     def units(self, dims: heads.Dims) -> heads.Units:
         o = (self.width or dims.features) ** -0.5
-        scale = {"a": self.rank**-0.5, "b": heads.of_weights(dims).scale, "o": o, "c": heads.INTERCEPT}
-        return heads.Units(scale=scale, offset={"a": 0.0, "b": 0.0, "o": 0.0, "c": 1.0})
+        scale = {"a": self.rank**-0.5, "b": heads.of_weights(dims).scale, "o": o, "c": 1.0}
+        return heads.Units(scale=scale, offset={"a": 0.0, "b": 0.0, "o": 0.0, "c": heads.INTERCEPT})
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

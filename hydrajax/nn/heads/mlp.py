@@ -39,8 +39,8 @@ class Mlp(heads.Family):
 
     def units(self, dims: heads.Dims) -> heads.Units:
         w1 = heads.of_weights(dims).scale[:, None]
-        scale = {"w1": w1, "b1": dims.inputs**-0.5, "w2": (self.width or dims.features) ** -0.5, "b2": heads.INTERCEPT}
-        return heads.Units(scale=scale, offset={"w1": 0.0, "b1": 0.0, "w2": 0.0, "b2": 1.0})
+        scale = {"w1": w1, "b1": dims.inputs**-0.5, "w2": (self.width or dims.features) ** -0.5, "b2": 1.0}
+        return heads.Units(scale=scale, offset={"w1": 0.0, "b1": 0.0, "w2": 0.0, "b2": heads.INTERCEPT})
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

@@ -43,7 +43,7 @@ class Simplex(heads.Family):
         return {"w": jnp.zeros((self.bases,), jnp.float32), "b": jnp.zeros((), jnp.float32)}
 
     def units(self, dims: heads.Dims) -> heads.Units:
-        return heads.Units(scale={"w": 1.0, "b": heads.INTERCEPT}, offset={"w": 0.0, "b": 1.0})
+        return heads.Units(scale={"w": 1.0, "b": 1.0}, offset={"w": 0.0, "b": heads.INTERCEPT})
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

@@ -1,0 +1,98 @@
+"""A strategy of one's own: what it raises, and what it gives that is none of the contract, is one sentence."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydrajax import plugins, retrieval
+from hydrajax.llm import request
+from hydrajax.prompting import contract
+from hydrajax.types import DataError, Message, Query, Record, User
+
+_ATTRIBUTES = ("name", "retriever", "alone", "compares", "personal", "template")
+
+
+class Outside(contract.Strategy):
+    """The strategy `inner`, each of whose results is looked at.
+
+    Args:
+      inner: somebody's strategy.
+      name: by which it was asked for, for messages.
+
+    Raises:
+      DataError: its retriever is none.
+    """
+
+    def __init__(self, inner: contract.Strategy, name: str):
+        self.inner = inner
+        self._what = f"prompt strategy {name!r}"
+        for attribute in _ATTRIBUTES:
+            setattr(self, attribute, getattr(inner, attribute))
+        if self.retriever is not None:
+            try:
+                retrieval.retriever(self.retriever)
+            except DataError as error:
+                raise DataError(f"{self._what}: {error}") from error
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute == "inner":  # of a copy that is not made yet
+            raise AttributeError(attribute)
+        return getattr(self.inner, attribute)
+
+    @property
+    def learns(self) -> bool:
+        return self.inner.learns
+
+    def learn(self, users: Sequence[User], ctx: contract.Context) -> Mapping[str, contract.UserModel]:
+        return self._by_id("learn", contract.UserModel, users, ctx)
+
+    def choose(self, asked: Sequence[contract.Asked], k: int, ctx: contract.Context) -> Mapping[str, Sequence[Record]]:
+        found = self._by_id("choose", (list, tuple), asked, k, ctx)
+        for query_id, records in found.items():
+            self._refuse(not all(isinstance(record, Record) for record in records), "choose", records, query_id)
+        return found
+
+    def prepare(self, asked: Sequence[contract.Asked], ctx: contract.Context) -> Mapping[str, str]:
+        return self._by_id("prepare", str, asked, ctx)
+
+    def messages(
+        self,
+        query: Query,
+        records: Sequence[Record],
+        user_model: contract.UserModel | None,
+        ctx: contract.Context,
+        *,
+        note: str = "",
+    ) -> tuple[Message, ...]:
+        found = self._called("messages", query, records, user_model, ctx, note=note)
+        turns = isinstance(found, (list, tuple)) and all(
+            isinstance(turn, Message) and isinstance(turn.text, str) for turn in found
+        )
+        if not (turns and found and found[-1].role == "user"):
+            raise DataError(
+                f"{self._what}: messages gives {found!r:.80} for query {query.id!r}, expected a tuple of Messages that "
+                "ends with the user's turn"
+            )
+        return tuple(found)
+
+    def _by_id(self, method: str, kind: Any, *args: Any) -> Any:
+        """What a method gives: a mapping of ids to something of this kind."""
+        found = self._called(method, *args)
+        self._refuse(not isinstance(found, Mapping), method, found)
+        for key, value in found.items():
+            self._refuse(not isinstance(value, kind), method, value, key)
+        return found
+
+    def _called(self, method: str, *args: Any, **options: Any) -> Any:
+        with plugins.blamed(f"{self._what}: {method}", but=(request.LLMError, sqlite3.Error)):
+            return getattr(self.inner, method)(*args, **options)
+
+    def _refuse(self, wrong: bool, method: str, got: Any, key: Any = None) -> None:
+        expected = {
+            "learn": "user ids to UserModels",
+            "choose": "query ids to lists of Records",
+            "prepare": "query ids to texts",
+        }[method]
+        if wrong:
+            of = "" if key is None else f" for {key!r}"
+            raise DataError(f"{self._what}: {method} gives {got!r:.80}{of}, expected a dictionary of {expected}")
