@@ -1,5 +1,6 @@
 """The command `hydrajax`: what is common to all its commands."""
 
+import contextlib
 import dataclasses
 import functools
 import logging

@@ -113,7 +113,7 @@ class OneFile:
 
     def save(self, step: int, state: Any, note: dict[str, Any]) -> None:
         """See `Checkpoints.save`."""
-        arrays = {name: np.ascontiguousarray(_numbers(leaf)) for name, leaf in checks.leaves(state).items()}
+        arrays = {name: np.require(_numbers(leaf), requirements="C") for name, leaf in checks.leaves(state).items()}
         data = safetensors.numpy.save(arrays, metadata={"note": json.dumps(note)})
         with files.in_a_sentence(self._path.parent, UNWRITTEN):
             files.write_bytes(self._path, data)

@@ -4,18 +4,19 @@ import re
 import socket
 import subprocess
 import sys
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
 from hydrajax.nn import backends, encode, heads, processes, scorer, tokens
-from hydrajax.training import head_fits, programs
+from hydrajax.training import checkpoints, head_fits, programs
 from hydrajax.training import rows as rows_in
 from hydrajax.types import DataError
 from tests.training import devices_worker as worker
 from tests.training import sharded_worker
-from tests.training.conftest import assert_close, make_base, make_examples
+from tests.training.conftest import assert_close, assert_equal, make_base, make_examples
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -44,7 +45,8 @@ def free_port():
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """What one device finds."""
-    return worker.run(tmp_path_factory.mktemp("alone"))
+    with mock.patch.object(backends, "_most", 1):
+        return worker.run(tmp_path_factory.mktemp("alone"))
 
 
 def assert_same(path, expected):
@@ -148,6 +150,23 @@ def test_rows_of_a_batch_are_divided():
     backends.use(3)
     for packing in (0, 32):
         np.testing.assert_allclose(encode.compute(base, encodings, packing=packing), expected, atol=1e-5)
+
+
+def test_a_checkpoint_of_several_processes_is_one_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    state = sharded_worker.start("both")
+    with checkpoints.opened(tmp_path) as kept:
+        assert kept.note() is None
+        kept.save(3, state, {"done": 3})
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoints.ONE_FILE]
+    with checkpoints.opened(tmp_path) as kept:
+        assert kept.note() == {"done": 3}
+        assert_equal(kept.load(state), state)
+        with pytest.raises(DataError, match="state.safetensors: the checkpoint"):
+            kept.load(sharded_worker.start("heads"))
+    (tmp_path / checkpoints.ONE_FILE).write_bytes(b"damaged")
+    with checkpoints.opened(tmp_path) as kept, pytest.raises(DataError, match="is damaged or of another run"):
+        kept.note()
 
 
 def test_more_devices_than_there_are_is_one_sentence():
