@@ -126,7 +126,13 @@ PAPER_FITS: dict[str, Any] = {
         users_per_batch=8,
         pooled_epochs=2,
         pooled_learning_rate=2e-5,
+        prior_strength=0.0,
+        offset_strength=0.0,
+        pooled_ridge=1.0,  # of convex families, which the paper has none of
+        scaled=False,
+        standardise=False,
         base_learning_rate=2e-5,
+        base_epochs=2,
         train_base=False,
     ),
     "losses": ("cross_entropy",),

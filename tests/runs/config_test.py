@@ -104,7 +104,9 @@ def test_the_papers_numbers_stand_in_its_configuration():
     assert scorer["users_per_batch"] * scorer["batch_examples"] == 64
     assert scorer["epochs"] == scorer["pooled_epochs"] == 2
     assert {value for name, value in scorer.items() if name.endswith("learning_rate")} == {2e-5}
-    assert scorer["weight_decay"] == 0.01
+    assert (scorer["weight_decay"], scorer["prior_strength"], scorer["offset_strength"]) == (0.01, 0.0, 0.0)
+    assert not scorer["scaled"] and not scorer["standardise"]
+    assert None not in scorer.values()  # nothing is left to be chosen
     settings = {
         "retrieved": 10,
         "shown": [4],
