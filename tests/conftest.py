@@ -22,6 +22,8 @@ _COMPILED = pathlib.Path(os.environ.get("HYDRAJAX_TEST_COMPILED", pathlib.Path(t
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from hydrajax.nn import backends  # noqa: E402
+
 FAKE_DEVICES = 4
 
 jax.config.update("jax_num_cpu_devices", FAKE_DEVICES)
@@ -65,6 +67,12 @@ def _no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", local_connect)
     monkeypatch.setattr(socket.socket, "connect_ex", local_connect_ex)
     monkeypatch.setattr(socket, "getaddrinfo", local_getaddrinfo)
+
+
+@pytest.fixture(autouse=True)
+def _one_device(monkeypatch):
+    """What takes all devices by default gets one: programs for several compile longer. A test may `use` more."""
+    monkeypatch.setattr(backends, "_most", 1)
 
 
 @pytest.fixture(autouse=True)

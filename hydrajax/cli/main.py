@@ -1,5 +1,6 @@
 """The command `hydrajax`: what is common to all its commands."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -39,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _log_to_stderr(os.environ.get("HYDRAJAX_LOG", "INFO"))
     try:
-        parse(arguments)(shlex.join(["hydrajax", *arguments]))
+        command = parse(arguments)
+        machine = getattr(command, "machine", None)
+        with contextlib.nullcontext(True) if machine is None else machine.joined() as leads:
+            if leads:
+                command(shlex.join(["hydrajax", *arguments]))
     except (DataError, request.LLMError, ValueError) as error:
         _end(str(error), 2)
     except BrokenPipeError:  # whoever reads has seen enough, `head` for example

@@ -1,6 +1,7 @@
 """A trained scorer with a head per user: the reranker and the adapter are two uses of it."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -75,6 +76,10 @@ class PersonalScorer:
     heads: Any
     user_rows: Mapping[str, int]
 
+    @functools.cached_property
+    def _placed(self) -> Any:
+        return training.on_devices(self.heads)
+
     def scores(self, rows: Sequence[Row], *, heads: Heads = None, pooled: bool = False) -> Float[np.ndarray, " N"]:
         """See `TrainedScorer.scores`. Where the loss was `ordinal`: minus the expected error, see `methods.ordinal`."""
         if self.fitted.config.loss == "ordinal":
@@ -92,7 +97,7 @@ class PersonalScorer:
             return result
         numbers = np.array([self.user_rows[owners[i]] for i in headed], np.int32)
         result = np.array(result)
-        result[headed] = training.predict(self.fitted, self.heads, numbers, x[headed], extras[headed])
+        result[headed] = training.predict(self.fitted, self._placed, numbers, x[headed], extras[headed])
         return result
 
 

@@ -16,17 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from hydrajax.nn import bases, feature_cache, tokens, weights
+from hydrajax.nn import backends, bases, batches, feature_cache, processes, tokens, weights
 from hydrajax.nn.bases import blocks
 from hydrajax.types import DataError
 
 POOLINGS = ("cls", "mean")
 MAX_TOKENS = 256  # of an encoding, unless told otherwise or the base has fewer positions
-BATCH_TOKENS = 2048  # rows times padded length of a batch, unless told otherwise
+ROUND = 8192  # texts that several processes divide at once
+KNOWN = 4  # bases that they remember
 Progress = Callable[[int, int], None]
-
-SMALL_BATCH = 4  # rows of a batch that holds what is left over
-TEXTS_IN_ROW = 16  # S, of packed rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,23 +164,26 @@ def encode(
     *,
     max_tokens: int | None = None,
     truncate: str = "second",
-    batch_tokens: int = BATCH_TOKENS,
-    packing: int = 0,
+    batch_tokens: int | None = None,
+    packing: int | None = None,
     cache: str | pathlib.Path | feature_cache.ReadOnly | None = None,
     progress: Progress | None = None,
 ) -> Encoded:
     """Features of texts or of pairs of texts, in their order.
 
     Equal texts are computed once. A text is padded to the next of `tokens.LENGTHS` and batched with texts of that
-    length; each padded length is compiled once (twice where a small batch is left over).
+    length; each padded length is compiled once (twice where a small batch is left over). The rows of a batch are
+    divided among the devices of `backends.devices`.
 
     Args:
       texts: texts, or pairs (first, second), joined as the base's tokenizer joins a pair.
       max_tokens: longest encoding, special tokens included; by default 256, or as many positions as the base has.
       truncate: the side that is cut first where a pair is too long; a quarter of the room stays its own.
-      batch_tokens: rows times padded length of a batch.
+      batch_tokens: rows times padded length of a batch on all devices together; None: `backends.batch_tokens` on
+        each.
       packing: length of rows in which several texts stand side by side (longer texts get a row of their own); 0: a
-        text a row, padded to the next of `tokens.LENGTHS`. Features then differ in the last digits.
+        text a row, padded to the next of `tokens.LENGTHS`. Features then differ in the last digits. None: what suits
+        the backend, `backends.packing`.
       cache: a folder that keeps features, so that no text is computed twice; two processes that run at the same time
         may both compute the same texts.
       progress: called with (texts done, texts in all).
@@ -195,13 +196,14 @@ def encode(
     texts = tokens.listed(texts)
     unique = list(dict.fromkeys(texts))
     encodings = tokens.tokenize(base.tokenizer, unique, max_tokens=max_tokens, truncate=truncate)
-    _check(base, encodings, batch_tokens, packing)
+    batch_tokens, packing = _sizes(base, encodings, batch_tokens, packing)
     with contextlib.nullcontext() if cache is None else feature_cache.opened(cache, base.dim) as kept:
         keys: list[bytes] = []
         if kept is not None:
             # What the base reads is the key: texts that differ only in what was cut away share their features.
             used = _params_digest(base)
-            keys = [feature_cache.key(base.digest, used, base.pooling, e.ids, e.types) for e in encodings]
+            where = backends.computed_by()
+            keys = [feature_cache.key(base.digest, used, base.pooling, e.ids, e.types, *where) for e in encodings]
         cached = {} if kept is None else kept.get(keys)
         rows = {i: cached[key] for i, key in enumerate(keys) if key in cached}
         todo = [i for i in range(len(unique)) if i not in rows]
@@ -276,12 +278,21 @@ def _check_whole(name: str, value: Any, least: int | float, most: int | float, e
         raise DataError(f"{name} is {value!r:.80}, expected a whole number {expected}")
 
 
-def _check(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> None:
-    """Refuses what the base cannot compute, or not in such batches."""
+def _sizes(
+    base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int | None, packing: int | None
+) -> tuple[int, int]:
+    """(Tokens of a batch, length of packed rows), with what suits the backend in the place of what is None.
+
+    Raises:
+      DataError: the base cannot compute this, or not in such batches.
+    """
     config, limit = base.module.config, most_tokens(base)
+    batch_tokens = len(backends.devices()) * backends.batch_tokens(config) if batch_tokens is None else batch_tokens
+    packing = backends.packing(limit) if packing is None else packing
     _check_whole("batch_tokens", batch_tokens, 1, math.inf, "of 1 or more")
     _check_whole("packing", packing, 0, limit, f"from 0 to the {limit} positions of base {base.name!r}")
     tokens.check_encodings(encodings, words=config.vocab_size, types=config.types, positions=limit)
+    return batch_tokens, packing
 
 
 def _params_digest(base: Base) -> str:
@@ -293,16 +304,18 @@ def _params_digest(base: Base) -> str:
     return hasher.hexdigest()
 
 
-def compute(base: Base, encodings: Sequence[tokens.Encoding], *, packing: int = 0) -> Float[np.ndarray, "N D"]:
+def compute(
+    base: Base, encodings: Sequence[tokens.Encoding], *, packing: int | None = None
+) -> Float[np.ndarray, "N D"]:
     """Features of encodings, float32 [N, D], in their order; packing as in `encode`.
 
     Raises:
       DataError: an encoding has no token, more than the base has positions, or an id or a type that the base does not
         know.
     """
-    _check(base, encodings, BATCH_TOKENS, packing)
+    sizes = _sizes(base, encodings, None, packing)
     rows: dict[int, np.ndarray] = {}
-    for done in _computed(base, encodings, BATCH_TOKENS, packing, None):
+    for done in _computed(base, encodings, *sizes, None):
         rows |= done
     return np.stack([rows[i] for i in range(len(encodings))]) if rows else np.zeros((0, base.dim), np.float32)
 
@@ -311,52 +324,74 @@ def _computed(
     base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int, progress: Progress | None
 ) -> Iterator[dict[int, np.ndarray]]:
     """Features by the encoding's number, batch after batch."""
-    count = 0
-    for members, batch in _planned(base, encodings, batch_tokens, packing):
-        z = np.asarray(_forward(base.module, base.pooling, base.params, batch)).reshape(-1, base.dim)
-        yield {i: z[row] for row, i in members}
+    if not processes.several():
+        yield from _computed_here(base, encodings, batch_tokens, packing, progress)
+        return
+    for first in range(0, len(encodings), ROUND):
+        part = list(encodings[first : first + ROUND])
+        number = next((number for number, known in _known.items() if _same(known, base)), None)
+        new = None if number is not None else dataclasses.replace(base, tokenizer=None)
+        number = max(_known, default=0) + 1 if number is None else number
+        z = computed_together(number, new, part, batch_tokens, packing)
+        yield {first + i: row for i, row in enumerate(z)}
+        if progress is not None:
+            progress(first + len(part), len(encodings))
+
+
+# Bases that all processes know, by number: the parameters go to the others once.
+_known: dict[int, Base] = {}
+
+
+@processes.joined
+def computed_together(
+    number: int, new: Base | None, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int
+) -> Float[np.ndarray, "N D"]:
+    """Features of encodings that are dealt to all processes.
+
+    Args:
+      number: of the base.
+      new: the base, where the others do not know its number yet.
+      encodings: of texts.
+      batch_tokens: of each process.
+      packing: as in `encode`.
+    """
+    if new is not None:
+        _known[number] = new
+        while len(_known) > KNOWN:
+            del _known[min(_known)]
+    base, own = _known[number], processes.mine(len(encodings))
+    z = np.zeros((len(own), base.dim), np.float32)
+    for done in _computed_here(base, [encodings[i] for i in own], batch_tokens, packing, None):
+        z[list(done)] = np.stack(list(done.values()))
+    return processes.whole(z, len(encodings))
+
+
+def _same(a: Base, b: Base) -> bool:
+    return a.params is b.params and a.module == b.module and a.pooling == b.pooling
+
+
+def _computed_here(
+    base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int, progress: Progress | None
+) -> Iterator[dict[int, np.ndarray]]:
+    """The same by this process's own devices."""
+    if not encodings:
+        return
+    mesh, count = backends.mesh(), 0
+    run = functools.partial(_forward, base.module, base.pooling, mesh, backends.kept_everywhere(base.params, mesh))
+    planned = batches.planned(encodings, base.module.config.max_tokens, batch_tokens, packing, backends.shards(mesh))
+    for members, z in batches.fetched(run, planned):
+        rows = z.reshape(-1, base.dim)
+        yield {i: rows[row] for row, i in members}
         count += len(members)
         if progress is not None:
             progress(count, len(encodings))
 
 
-# (row of the batch's features, number of the encoding) of every text in it, and the batch.
-_Planned = tuple[list[tuple[int, int]], tokens.Tokens]
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _forward(
+    module: nn.Module, pooling: str, mesh: jax.sharding.Mesh | None, params: Any, batch: tokens.Tokens
+) -> Float[Array, "B *S D"]:
+    def of_part(params: Any, batch: tokens.Tokens) -> Array:
+        return features(module, params, batch, pooling)
 
-
-def _planned(base: Base, encodings: Sequence[tokens.Encoding], batch_tokens: int, packing: int) -> Iterator[_Planned]:
-    """The batches, short texts first."""
-    limit = base.module.config.max_tokens
-    buckets: dict[int, list[int]] = {}
-    packed: list[int] = []
-    for i, encoding in enumerate(encodings):
-        if len(encoding.ids) <= packing:
-            packed.append(i)
-        else:
-            buckets.setdefault(min(tokens.bucket(len(encoding.ids)), limit), []).append(i)
-    if packed:
-        rows = tokens.fill_rows([len(encodings[i].ids) for i in packed], packing, TEXTS_IN_ROW)
-        for part, size in _batches(list(range(len(rows))), max(1, batch_tokens // packing)):
-            members = [
-                (n * TEXTS_IN_ROW + place, packed[k]) for n, row in enumerate(part) for place, k in enumerate(rows[row])
-            ]
-            texts = [[encodings[packed[k]] for k in rows[row]] for row in part]
-            yield members, tokens.side_by_side(texts, packing, TEXTS_IN_ROW, size)
-    for length in sorted(buckets):
-        for part, size in _batches(buckets[length], max(1, batch_tokens // length)):
-            yield list(enumerate(part)), tokens.pack([encodings[i] for i in part], length, size)
-
-
-def _batches(members: list[int], full: int) -> list[tuple[list[int], int]]:
-    """Members in batches of `full` rows; a small rest in batches of `SMALL_BATCH`, so that few rows stay cheap."""
-    batches = []
-    while members:
-        rows = SMALL_BATCH if len(members) <= min(2 * SMALL_BATCH, full // 2) else full
-        batches.append((members[:rows], rows))
-        members = members[rows:]
-    return batches
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _forward(module: nn.Module, pooling: str, params: Any, batch: tokens.Tokens) -> Float[Array, "B *S D"]:
-    return features(module, params, batch, pooling)
+    return backends.dealt(of_part, mesh, 1)(params, batch)

@@ -1,6 +1,9 @@
 """Where a run runs and how its LLM is asked: options of every command that asks one."""
 
+import contextlib
 import dataclasses
+import os
+from collections.abc import Iterator
 from typing import Literal
 
 from hydrajax.llm import budget, request
@@ -9,7 +12,7 @@ from hydrajax.types import check_least
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a run runs; nothing here changes its results."""
+    """Where a run runs; nothing here changes its results, but for rounding."""
 
     store: str | None = None
     """File of the LLM's answers; by default one in the user's cache folder, shared by all runs."""
@@ -32,15 +35,54 @@ class Machine:
     """Threads of the embedded LLM; by default the cores that are free when it starts."""
     cache: str | None = None
     """Folder of the base's features; by default one beside the store."""
+    devices: int | None = None
+    """Devices of this machine that encode and train; by default all that JAX sees."""
+    precision: Literal["default", "high", "highest"] = "high"
+    """Of float32 products on GPUs and TPUs: the fastest, about 3 digits or better, or float32. Newton's method always
+    has the last one, and so have CPUs."""
+    distributed: bool = False
+    """This process is one of several of the run, which are told of each other by the environment: a TPU pod, Slurm, or
+    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. With the first of these it need not be given."""
+    join_seconds: int = 300
+    """How long processes wait for each other at the beginning."""
 
     def __post_init__(self):
-        check_least(self, parallel=1, threads=1)
+        check_least(self, parallel=1, threads=1, devices=1, join_seconds=1)
         self.budget  # noqa: B018 (refuses limits below 0)
 
     @property
     def budget(self) -> budget.Budget:
         """What this invocation may spend."""
         return budget.Budget(calls=self.max_calls, tokens=self.max_tokens, usd=self.max_usd)
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[bool]:
+        """Inside, the other processes of the run compute their parts; false in these, when all is done.
+
+        Raises:
+          DataError: one of them does not come.
+        """
+        if not self.distributed and "JAX_COORDINATOR_ADDRESS" not in os.environ:
+            yield True
+            return
+        from hydrajax.nn import processes  # with JAX
+
+        processes.join(self.join_seconds)
+        self.prepare()
+        if processes.first():
+            with processes.leading():
+                yield True
+        else:
+            processes.serve()
+            yield False
+
+    def prepare(self) -> None:
+        """Programs are compiled for these devices from now on, with products of this precision."""
+        from hydrajax.nn import backends  # with JAX
+
+        if self.devices is not None:
+            backends.use(self.devices)
+        backends.precision(self.precision)
 
     def connect(self, llm: str) -> request.Transport:
         """The way to an LLM. Nothing is started or called yet.

@@ -112,6 +112,10 @@ def run(
     with workbench.opened(machine, config.llms, config.encoder) as bench:
         carries_out = kind(config.module)
         folder.prepare(out, config, command)
+        if config.encoder is not None:
+            from hydrajax.nn import backends  # with JAX, which the workbench has imported
+
+            say(f"devices: {backends.number()}")
         finished = False
         try:
             rows, results = carries_out.compute(config, data, bench, out, clock)

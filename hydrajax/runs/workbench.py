@@ -139,6 +139,7 @@ def opened(machine: Machine, llms: Sequence[str], base: Base | None = None) -> I
         encode: Encode = _without_base
         embed: contract.Embed = _without_base
         if base is not None:
+            machine.prepare()
             encode, embed = encoders(base, features)
             _keep_compiled(features.parent / "compiled")
         samplers: list[sampler.StoredSampler] = []

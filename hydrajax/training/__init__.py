@@ -53,6 +53,7 @@ if typing.TYPE_CHECKING:  # what is looked up below, for type checkers
     from hydrajax.training.fitted import Fitted, load_fitted, save_fitted
     from hydrajax.training.head_fits import Setting, fit_heads, product, sweep_heads
     from hydrajax.training.optimizers import adamw
+    from hydrajax.training.programs import on_devices
     from hydrajax.training.ratings import of_ratings, of_scores
     from hydrajax.training.stages import Snapshots
     from hydrajax.training.state import TrainState, init_state, initial, put_users, take_users
@@ -67,6 +68,7 @@ _NAMES = {
     "fitted": ("Fitted", "load_fitted", "save_fitted"),
     "head_fits": ("Setting", "fit_heads", "product", "sweep_heads"),
     "optimizers": ("adamw",),
+    "programs": ("on_devices",),
     "ratings": ("of_ratings", "of_scores"),
     "stages": ("Snapshots",),
     "state": ("TrainState", "init_state", "initial", "put_users", "take_users"),

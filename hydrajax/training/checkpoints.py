@@ -9,12 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import safetensors
+import safetensors.numpy
 from orbax.checkpoint import v1 as ocp
 
 from hydrajax import files
 from hydrajax.training import checks
 from hydrajax.types import DataError
 
+ONE_FILE = "state.safetensors"
 UNWRITTEN = "checkpoints cannot be written there"
 
 
@@ -81,8 +84,11 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def opened(folder: str | pathlib.Path) -> Iterator[Checkpoints]:
+def opened(folder: str | pathlib.Path) -> Iterator["Checkpoints | OneFile"]:
     """The checkpoints of a folder, which is made where it does not exist; on leaving, all of them are written.
+
+    Of several processes the first alone opens them, with whole arrays; they are then one file, since orbax waits for
+    all processes at every step.
 
     Raises:
       DataError: the folder is a file, or cannot be made.
@@ -92,8 +98,54 @@ def opened(folder: str | pathlib.Path) -> Iterator[Checkpoints]:
         path.mkdir(parents=True, exist_ok=True)
     keep = ocp.training.preservation_policies.LatestN(2)
     every = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
+    if jax.process_count() > 1:
+        yield OneFile(path / ONE_FILE)
+        return
     with ocp.training.Checkpointer(path, preservation_policy=keep, save_decision_policy=every) as manager:
         yield Checkpoints(manager, path)
+
+
+class OneFile:
+    """The newest checkpoint of a run of several processes, one safetensors file; the interface is `Checkpoints`'."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+
+    def save(self, step: int, state: Any, note: dict[str, Any]) -> None:
+        """See `Checkpoints.save`."""
+        arrays = {name: np.require(_numbers(leaf), requirements="C") for name, leaf in checks.leaves(state).items()}
+        data = safetensors.numpy.save(arrays, metadata={"note": json.dumps(note)})
+        with files.in_a_sentence(self._path.parent, UNWRITTEN):
+            files.write_bytes(self._path, data)
+
+    def note(self) -> dict[str, Any] | None:
+        """See `Checkpoints.note`."""
+        if not self._path.is_file():
+            return None
+        try:
+            with safetensors.safe_open(self._path, framework="numpy") as file:
+                return dict(json.loads(file.metadata()["note"]))
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{self._path} is damaged or of another run: name another folder") from error
+
+    def load(self, like: Any) -> Any:
+        """See `Checkpoints.load`."""
+        arrays = safetensors.numpy.load_file(self._path)
+        wanted = {name: jax.eval_shape(lambda leaf=leaf: leaf) for name, leaf in checks.leaves(like).items()}
+        checks.check_like(arrays, {name: _kept(leaf) for name, leaf in wanted.items()}, f"{self._path}: the checkpoint")
+        loaded = [_as(arrays[name], leaf) for name, leaf in checks.leaves(like).items()]
+        return jax.tree.unflatten(jax.tree.structure(like), loaded)
+
+
+def _numbers(leaf: Any) -> np.ndarray:
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+
+def _as(array: np.ndarray, like: Any) -> Any:
+    if not jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return array
+    return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
 
 
 def _kept(leaf: Any) -> Any:

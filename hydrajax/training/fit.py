@@ -8,6 +8,8 @@ All families go the same way. Who stores parameters fits them, by gradient steps
 them in one forward pass over the same examples, features and labels being the context; who has neither has no heads.
 
 Features are enough: nothing here needs text, a profile or an LLM.
+
+All devices of this process are used (`backends.use`), and those of others where they serve it (`nn.processes`).
 """
 
 import dataclasses
@@ -20,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hydrajax.nn import encode, heads, tokens
+from hydrajax.nn import encode, heads, processes, tokens
 from hydrajax.training import checks, choosing, programs, stages
 from hydrajax.training import config as configs
 from hydrajax.training.config import FitConfig
@@ -31,6 +33,7 @@ from hydrajax.training.stages import Snapshots
 from hydrajax.types import DataError
 
 
+@processes.joined
 def pretrain(
     config: FitConfig,
     examples: Examples,
@@ -123,6 +126,7 @@ def personalise(
     return snapshots.heads[epochs]
 
 
+@processes.joined
 def personalise_snapshots(
     config: FitConfig,
     fitted: Fitted,

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from hydrajax.nn import families, heads
+from hydrajax.nn import backends, families, heads, processes
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import checks, losses, newton, programs, rows
 from hydrajax.training import config as configs
@@ -320,18 +320,32 @@ def solve(
     curve, done = np.zeros((*grid.shape, 0, 2), np.float32), 0
     rates = _rates(problem, settings, grid)
     user_bytes = 4 * grid.size * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(zeros))
-    group = rows.users_in_call(num_users, user_bytes, group)
-    fits = (_exact if convex else _gradient)(problem, rates, (anchor, fallback), seeds, snapshots, parallel, over)
-    for users, (made, losses_, left) in _computed(fits if snapshots else (), group):
-        if convex:
-            newton.check_converged(users, losses_, left)
-        for s, place in enumerate(places):
-            for i, n in enumerate(snapshots):
-                jax.tree.map(lambda out, new: _put(out[s], users, new[:, *place, i]), found[n], made)  # noqa: B023
-        curve = losses_.sum(axis=0) if done == 0 else curve + losses_.sum(axis=0)
-        done += len(users)
-        if progress is not None:
-            progress(done, num_users)
+    mesh = backends.mesh()
+    shards = backends.shards(mesh)
+    # Too few users for all processes are fitted in each of them.
+    divided = processes.count() > 1 and num_users >= processes.count()
+    own = processes.mine(num_users) if divided else np.arange(num_users)
+    group = shards * rows.users_in_call(-(-len(own) // shards), user_bytes, group)
+    fits = (_exact if convex else _gradient)(problem, rates, (anchor, fallback), seeds, snapshots, parallel, over, mesh)
+    error = None
+    try:
+        for users, (made, losses_, left) in _computed(fits if snapshots else (), own, group, shards):
+            if convex:
+                newton.check_converged(users, losses_, left)
+            for s, place in enumerate(places):
+                for i, n in enumerate(snapshots):
+                    jax.tree.map(lambda out, new: _put(out[s], users, new[:, *place, i]), found[n], made)  # noqa: B023
+            curve = losses_.sum(axis=0) if done == 0 else curve + losses_.sum(axis=0)
+            done += len(users)
+            if progress is not None:
+                progress(done, len(own))
+    except DataError as refused:
+        error = refused
+    processes.agree(error)
+    if divided:
+        curve = processes.summed(curve)
+        for users in found.values():
+            jax.tree.map(lambda leaf: _complete(leaf, own), users)
     if convex and snapshots:
         found = dict.fromkeys(positive, found[snapshots[0]])
     elif snapshots:
@@ -379,7 +393,7 @@ def checked_keys(user_keys: Any, num_users: int) -> np.ndarray:
 _Fit = tuple[Callable[[np.ndarray], Any], np.ndarray]  # a program that takes rows of users, and the users
 
 
-def _gradient(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_Fit]:
+def _gradient(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> Iterator[_Fit]:
     examples = problem.examples
     orders = [
         examples_.chunked(
@@ -396,7 +410,7 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterato
     ]
     total = max(1, int((orders[0].stop - orders[0].start).sum(axis=0).max(initial=0))) if problem.decays else np.inf
     fresh = problem.anchor is None
-    run = programs.gradient(problem.family, problem.dims, problem.loss, fresh, problem.moments, parallel, over)
+    run = programs.gradient(problem.family, problem.dims, problem.loss, fresh, problem.moments, parallel, over, mesh)
     table = programs.Table.of(examples, problem.keys, orders, problem.margin)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
@@ -411,10 +425,10 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterato
         bounds,
         jnp.float32(total),
     )
-    yield functools.partial(run, *arguments), np.arange(problem.num_users, dtype=np.int32)
+    yield functools.partial(run, *backends.everywhere(arguments, mesh)), np.arange(problem.num_users, dtype=np.int32)
 
 
-def _exact(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_Fit]:
+def _exact(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> Iterator[_Fit]:
     family, examples, num_users = problem.family, problem.examples, problem.num_users
     newton.check(family, float(np.min(rates.prior_strength)))
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(problem.template))
@@ -431,36 +445,45 @@ def _exact(problem, rates, ends, seeds, snapshots, parallel, over) -> Iterator[_
             size=limit or problem.batch_examples,
             whole_pools=problem.loss in losses.WITHIN_POOL,
         )
-        run = programs.exact(family, problem.loss, limit is not None, over)
+        run = programs.exact(family, problem.loss, limit is not None, over, parallel, mesh)
         table = programs.Table.of(examples, problem.keys, [order], problem.margin)
-        yield functools.partial(run, problem.normaliser, problem.shared, problem.units, *ends, table, rates), users
+        arguments = (problem.normaliser, problem.shared, problem.units, *ends, table, rates)
+        yield functools.partial(run, *backends.everywhere(arguments, mesh)), users
 
 
-def _computed(fits: Iterable[_Fit], group: int) -> Iterator[tuple[np.ndarray, Any]]:
-    """(users, their result as numpy) of every group of users, in order.
+def _computed(fits: Iterable[_Fit], own: np.ndarray, group: int, shards: int) -> Iterator[tuple[np.ndarray, Any]]:
+    """(users, their result as numpy) of every group of this process's own users.
 
     On a CPU as many groups as there are cores run at once: a head's operations are too small to be divided among cores.
+    On several devices each computes its own part of a group: users are dealt like cards.
     """
     waiting: collections.deque[tuple[np.ndarray, Any]] = collections.deque()
     threads = rows.calls_in_parallel()
 
     def finish() -> tuple[np.ndarray, Any]:
         users, future = waiting.popleft()
-        return users, jax.tree.map(lambda leaf: leaf[: len(users)], future.result())
+        real = slice(int((users >= 0).sum())) if shards == 1 else users >= 0
+        return users[real], jax.tree.map(lambda leaf: leaf[real], future.result())
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        for run, everybody in fits:
+        for run, users_ in fits:
+            everybody = users_[np.isin(users_, own)]
             if len(everybody):
                 # A group of nobody takes no time but to compile, which two threads would do twice.
                 jax.block_until_ready(run(np.full(group, -1, np.int32)))
             for first in range(0, len(everybody), group):
-                users = everybody[first : first + group]
-                padded = examples_.pad(users, group, -1)
-                waiting.append((users, pool.submit(lambda run, users: jax.device_get(run(users)), run, padded)))
+                padded = examples_.pad(everybody[first : first + group], group, -1)
+                users = padded.reshape(-1, shards).T.ravel()
+                waiting.append((users, pool.submit(lambda run, users: jax.device_get(run(users)), run, users)))
                 if len(waiting) > threads:
                     yield finish()
         while waiting:
             yield finish()
+
+
+def _complete(leaf: np.ndarray, own: np.ndarray) -> None:
+    """Writes into heads [S, U, ...] those of the other processes' users."""
+    leaf[:] = np.moveaxis(processes.whole(np.moveaxis(leaf[:, own], 1, 0), leaf.shape[1]), 0, 1)
 
 
 def _put(out: np.ndarray, users: np.ndarray, new: np.ndarray) -> None:

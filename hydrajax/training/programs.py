@@ -23,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Integer
 
-from hydrajax.nn import heads
+from hydrajax.nn import backends, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
 from hydrajax.training import losses, newton, optimizers
+from hydrajax.training import rows as rows_
 from hydrajax.training import state as states
 
 Over = Literal["map", "vmap"]
@@ -128,6 +129,7 @@ def gradient(
     moments: str,
     parallel: int | None,
     over: Over | None,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Any:
     """The program of AdamW steps.
 
@@ -139,6 +141,7 @@ def gradient(
       moments: type of AdamW's moments.
       parallel: users side by side; None: one after another.
       over: how settings are fitted; None: there is one.
+      mesh: devices among which the users are divided; None: there is one.
 
     Returns:
       run(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, total, rows) -> (heads, every leaf
@@ -203,11 +206,18 @@ def gradient(
 
         return jax.lax.map(fit_settings, rows, batch_size=parallel)
 
-    return jax.jit(fit_by_gradient)
+    return jax.jit(backends.dealt(fit_by_gradient, mesh, 10))
 
 
 @functools.lru_cache(maxsize=64)
-def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
+def exact(
+    family: heads.Convex,
+    loss: str,
+    few: bool,
+    over: Over | None,
+    parallel: int | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Any:
     """The program of Newton's method.
 
     Args:
@@ -215,6 +225,8 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
       loss: a name of `losses.LOSSES`.
       few: each user's examples are one chunk, of fewer examples than the head has parameters.
       over: how settings are fitted; None: there is one.
+      parallel: users side by side; None: one after another.
+      mesh: devices among which the users are divided; None: there is one.
 
     Returns:
       run(normaliser, shared, units, anchor, fallback, table, rates, rows) -> (heads, every leaf [G, 1, R, 1, ...];
@@ -254,9 +266,10 @@ def exact(family: heads.Convex, loss: str, few: bool, over: Over | None) -> Any:
             priors = (rates.prior_strength[0], rates.offset_strength[0])
             return jax.tree.map(lambda leaf: leaf[None], _spread(over, finish)(priors))
 
-        return jax.lax.map(fit_user, rows)
+        with backends.exact_products():
+            return jax.lax.map(fit_user, rows, batch_size=parallel)
 
-    return jax.jit(fit_by_newton)
+    return jax.jit(backends.dealt(fit_by_newton, mesh, 7))
 
 
 def encode_users(
@@ -302,20 +315,48 @@ def score(
     *,
     normaliser: scorers.Normaliser,
 ) -> Float[np.ndarray, " N"]:
-    """Scores of examples, each by the head at its row of `users`, every leaf [U, ...]; dropout is off."""
+    """Scores of examples, each by the head at its row of `users`, every leaf [U, ...]; dropout is off.
+
+    Heads of `on_devices` are used where they are; others are copied there.
+    """
     num_users = int(rows.max(initial=-1)) + 1
     made = examples_.chunked(rows, np.zeros_like(rows), num_users, size=SCORED)
     owner = np.repeat(np.arange(num_users, dtype=np.int32), (made.stop - made.start)[0])
-    n, chunks = examples_.padded(len(rows), EXAMPLES), examples_.padded(len(owner), CHUNKS)
-    # Only the heads that are asked for are copied to the device, in a stack of few different sizes.
-    capacity = examples_.padded(num_users)
-    stack = jax.tree.map(lambda leaf: examples_.pad(np.asarray(leaf)[:num_users], capacity), users)
-    columns = [examples_.pad(*args) for args in ((x, n), (extras, n), (made.rows, chunks, -1), (owner, chunks))]
-    by_chunk = np.asarray(_score(family)(normaliser, shared, stack, *columns, np.int32(len(owner))))[: len(owner)]
+    mesh, parallel = backends.mesh(), rows_.users_in_parallel(CHUNKS)
+    chunks = backends.multiple(examples_.padded(len(owner), CHUNKS), backends.shards(mesh))
+    if mesh is None and parallel is None:
+        # Only the heads that are asked for are copied to the device, in a stack of few different sizes.
+        stack = jax.tree.map(lambda leaf: _asked(np.asarray(leaf), num_users), users)
+        n = examples_.padded(len(rows), EXAMPLES)
+        columns = [examples_.pad(*args) for args in ((x, n), (extras, n), (made.rows, chunks, -1), (owner, chunks))]
+        by_chunk = np.asarray(_score(family)(normaliser, shared, stack, *columns, np.int32(len(owner))))[: len(owner)]
+    else:
+        stack = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else _asked(leaf, num_users), users)
+        stack = backends.everywhere(stack, mesh)
+        take = np.maximum(made.rows, 0)
+        columns = [examples_.pad(column, chunks) for column in (owner, x[take], extras[take])]
+        program = _score_dealt(family, parallel, mesh)
+        by_chunk = np.asarray(program(normaliser, shared, stack, *columns))[: len(owner)]
     scores = np.zeros(len(rows), np.float32)
     real = made.rows >= 0
     scores[made.rows[real]] = by_chunk[real]
     return scores
+
+
+def on_devices(users: heads.User) -> heads.User:
+    """Heads, every leaf [U, ...], where `score` needs them, so that no call copies them there again.
+
+    One CPU needs them where they are.
+    """
+    mesh = backends.mesh()
+    if mesh is None and backends.on_cpu():
+        return users
+    return backends.everywhere(jax.tree.map(lambda leaf: jnp.asarray(_asked(leaf, len(leaf))), users), mesh)
+
+
+def _asked(leaf: Any, num_users: int) -> np.ndarray:
+    """The first rows, and as many of zeros that the array has one of few different sizes."""
+    return examples_.pad(np.asarray(leaf)[:num_users], examples_.padded(num_users))
 
 
 def user_losses(
@@ -362,6 +403,21 @@ def _score(family: heads.Family) -> Any:
         return jax.lax.fori_loop(0, chunks, add, jnp.zeros(rows.shape, jnp.float32))
 
     return jax.jit(score_chunks)
+
+
+@functools.lru_cache(maxsize=64)
+def _score_dealt(family: heads.Family, parallel: int | None, mesh: jax.sharding.Mesh | None) -> Any:
+    """The same by chunks that are divided among devices, and on each so many side by side."""
+
+    def score_chunks(normaliser, shared, users, owner, x, extras):
+        def of_chunk(chunk):
+            owner, x, extras = chunk
+            user = jax.tree.map(lambda leaf: leaf[owner], users)
+            return scorers.logits(family, shared, user, scorers.inputs(normaliser, x, extras))
+
+        return jax.lax.map(of_chunk, (owner, x, extras), batch_size=parallel)
+
+    return jax.jit(backends.dealt(score_chunks, mesh, 3))
 
 
 def _spread(over: Over | None, run: Any) -> Any:

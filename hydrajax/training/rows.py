@@ -1,7 +1,7 @@
 """Rows of a bank on a processor: reading and writing them, and how many to take at once.
 
-The only file of `training` that knows about backends and caches. Sizes were measured on 2 cores with an L2 cache of
-1 MB each; an accelerator takes everything at once.
+The only file of `training` that knows about backends and caches, with `nn.backends`, which says what is there. Sizes
+were measured on 2 cores with an L2 cache of 1 MB each; an accelerator takes everything at once.
 """
 
 import math
@@ -12,6 +12,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
+
+from hydrajax.nn import backends
 
 # Rows with their optimizer states that a step takes at once: heads of 1.8 MB are fastest in pairs.
 GROUP_BYTES = 6 * 2**20
@@ -24,6 +26,10 @@ SIDE_BY_SIDE_BYTES = 2**15
 RESULT_BYTES = 5 * 2**20
 BASE_TOKENS = 8192
 SMALL_CALL = 16  # users, where there are too few for a large call on every core: two sizes, few programs
+POOLED_BATCH = 256  # least examples of all users in one update of the pooled head
+FROZEN_USERS = 8  # least users in one update of shared parameters on frozen features
+UPDATES = 256  # of an epoch: where there are more, an accelerator takes more at once, up to
+MOST_AT_ONCE = 16  # times as many
 
 
 def gather(bank: Any, rows: Any, *, instead: Any = None) -> Any:
@@ -49,7 +55,9 @@ def scatter(bank: Any, rows: Any, values: Any) -> Any:
     """
     leaves, structure = jax.tree.flatten(jax.tree.map(jnp.asarray, bank))
     new, rows = jax.tree.leaves(jax.tree.map(jnp.asarray, values)), jnp.asarray(rows)
-    large = [i for i, leaf in enumerate(leaves) if _on_cpu() and leaf.shape[0] and row_bytes(leaf) >= LARGE_BYTES]
+    large = [
+        i for i, leaf in enumerate(leaves) if backends.on_cpu() and leaf.shape[0] and row_bytes(leaf) >= LARGE_BYTES
+    ]
     for i in set(range(len(leaves))) - set(large):
         leaves[i] = leaves[i].at[rows].set(new[i], mode="drop", wrap_negative_indices=False)
 
@@ -97,7 +105,7 @@ def group_size(bank: Any) -> int:
 
     On a CPU as many as keep `GROUP_BYTES` of rows, a power of 2 and at least 2; elsewhere everybody (2^20).
     """
-    if not _on_cpu():
+    if not backends.on_cpu():
         return 1 << 20
     return 1 << max(1, min(20, (GROUP_BYTES // max(1, row_bytes(bank))).bit_length() - 1))
 
@@ -112,28 +120,42 @@ def texts_at_once(length: int) -> int | None:
 
     On a CPU as many as hold `BASE_TOKENS`: what MiniLM keeps of them for its backward pass is about 3.4 GB.
     """
-    return max(1, BASE_TOKENS // length) if _on_cpu() else None
+    return max(1, BASE_TOKENS // length) if backends.on_cpu() else None
+
+
+def pooled_batch(examples: int) -> int:
+    """Examples in one update of the pooled head, where there are so many in all."""
+    return _in_update(POOLED_BATCH, examples)
+
+
+def frozen_users(users: int) -> int:
+    """Users in one update of shared parameters on frozen features, where there are so many in all."""
+    return _in_update(FROZEN_USERS, users)
 
 
 def users_in_parallel(users: int = 64) -> int | None:
     """How many users a per-user program fits side by side; None: one after another, in the cache of a CPU."""
-    return None if _on_cpu() else users
+    return None if backends.on_cpu() else users
 
 
 def calls_in_parallel() -> int:
-    """How many calls of per-user programs run at once: a head's operations are too small to be divided among cores."""
-    return min(8, os.cpu_count() or 1) if _on_cpu() else 1
+    """How many calls of per-user programs run at once: a head's operations are too small to be divided among cores.
+
+    Where there are several devices, each call is divided among them.
+    """
+    several = backends.on_cpu() and len(backends.devices()) == 1
+    return min(8, os.cpu_count() or 1) if several else 1
 
 
 def users_in_call(num_users: int, user_bytes: int, most: int) -> int:
-    """How many of so many users one call of a per-user program takes.
+    """How many of so many users one call of a per-user program takes on one device.
 
     Args:
       num_users: there are in all.
       user_bytes: that the program returns of one user: the heads under all settings.
       most: users of a call.
     """
-    if not _on_cpu():
+    if not backends.on_cpu():
         return max(1, min(most, 1 << max(0, num_users - 1).bit_length(), 2**28 // max(1, user_bytes)))
     enough = num_users >= most * calls_in_parallel()
     return max(1, min(most, most if enough else SMALL_CALL, RESULT_BYTES // max(1, user_bytes)))
@@ -141,11 +163,15 @@ def users_in_call(num_users: int, user_bytes: int, most: int) -> int:
 
 def settings_over(head_bytes: int) -> Literal["vmap", "map"]:
     """How the settings of a sweep are fitted: side by side, or on a CPU large heads one after another."""
-    return "vmap" if head_bytes <= SIDE_BY_SIDE_BYTES or not _on_cpu() else "map"
+    return "vmap" if head_bytes <= SIDE_BY_SIDE_BYTES or not backends.on_cpu() else "map"
 
 
-def _on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
+def _in_update(least: int, there: int) -> int:
+    """`least`; on an accelerator, whose updates take as long for many as for few, up to `MOST_AT_ONCE` times as many,
+    so that `UPDATES` an epoch remain."""
+    if backends.on_cpu():
+        return least
+    return least << max(0, min(MOST_AT_ONCE, there // (UPDATES * least)).bit_length() - 1)
 
 
 def _put(leaf: Array, row: Any, value: Array) -> Array:

@@ -22,7 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 
+from hydrajax.nn import backends, heads, processes
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import checks
 from hydrajax.training import step as steps
@@ -61,6 +63,12 @@ def make_mesh(users: int | None = None, data: int = 1, *, devices: Sequence[Any]
     return jax.make_mesh((users, data), AXES, axis_types=kinds, devices=devices)
 
 
+def default_mesh() -> jax.sharding.Mesh | None:
+    """All devices of all processes that compute together; None: there is one, for which nothing is divided."""
+    devices = backends.all_devices()
+    return make_mesh(devices=devices) if len(devices) > 1 else None
+
+
 def place(state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
     """The state on the mesh: rows of the bank dealt out, everything else replicated.
 
@@ -77,6 +85,40 @@ def place(state: TrainState, mesh: jax.sharding.Mesh) -> TrainState:
         return jax.tree.map(lambda leaf: _put(leaf, sharding), part)
 
     return jax.tree.map(put, SPECS, state)
+
+
+def padded(state: TrainState, shards: int) -> TrainState:
+    """The state with a capacity that is a multiple of the shards, by rows of zeros that no user has."""
+    more = -state.capacity % shards
+    if not more:
+        return state
+    pad = jax.tree.map(lambda leaf: jnp.pad(leaf, [(0, more)] + [(0, 0)] * (leaf.ndim - 1)), state.stored)
+    return state.with_stored(pad)
+
+
+def gathered(state: TrainState, capacity: int) -> TrainState:
+    """The whole state as arrays of one device, with the first rows of the bank; the same in every process."""
+    state = jax.tree.map(_get, state)
+    return state.with_stored(jax.tree.map(lambda leaf: leaf[:capacity], state.stored))
+
+
+def of_first(state: TrainState) -> TrainState:
+    """The state of process 0, in all of them."""
+    key = jax.random.key_data(state.key)
+    sent = processes.of_first(jax.tree.map(np.asarray, state.replace(key=key)))
+    return sent.replace(key=jax.random.wrap_key_data(sent.key, impl=jax.random.key_impl(state.key)))
+
+
+def total(parts: jax.Array) -> float:
+    """The sum of what shards have of a metric."""
+    return float(np.sum(_get(parts)))
+
+
+def dealt(batch: Batch, num_users: int, mesh: jax.sharding.Mesh) -> Batch:
+    """`route` of a batch of a bank of so many users, to the mesh that its state was `padded` for."""
+    capacity = num_users + -num_users % mesh.size
+    rows = np.where(batch.rows < num_users, batch.rows, capacity).astype(np.int32)
+    return route(batch.replace(rows=rows), capacity, mesh.size)
 
 
 def route(batch: Batch, capacity: int, shards: int, *, slots: int | None = None) -> Batch:
@@ -163,6 +205,7 @@ def make_sharded_step(
     *,
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
+    units: heads.Units | None = None,
 ) -> steps.Step:
     """The step of `step.make_train_step` on every shard, with one sum over shards for what all users share; un-jitted.
 
@@ -176,6 +219,7 @@ def make_sharded_step(
       mesh: of `make_mesh`.
       loss: a name of `losses.LOSSES`.
       normaliser: statistics of the inputs; None leaves them as they are.
+      units: in what heads are updated, as in `make_train_step`.
 
     Returns:
       step(state, batch) -> (state, metrics), state of `place`, batch of `put_batch`; metrics hold `loss` (a sum) and
@@ -183,7 +227,13 @@ def make_sharded_step(
       where the batch is not routed for the state's capacity and this mesh, and where `make_train_step` does.
     """
     local = steps.make_train_step(
-        scorer, base_tx, head_tx, loss=loss, normaliser=normaliser, reduce=lambda sums: jax.lax.psum(sums, AXES)
+        scorer,
+        base_tx,
+        head_tx,
+        loss=loss,
+        normaliser=normaliser,
+        units=units,
+        reduce=lambda sums: jax.lax.psum(sums, AXES),
     )
 
     def on_shard(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
@@ -207,6 +257,17 @@ def _per_shard(capacity: int, shards: int) -> int:
     if capacity % shards:
         raise DataError(f"a bank of {capacity} rows cannot be dealt to {shards} shards: grow it to a multiple")
     return capacity // shards
+
+
+def _get(leaf: jax.Array) -> Any:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_get(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+    # Copies: the arrays may be donated to the next step.
+    if leaf.is_fully_addressable:
+        return np.array(leaf)
+    if leaf.is_fully_replicated:
+        return np.array(leaf.addressable_data(0))
+    return multihost_utils.process_allgather(leaf, tiled=True)
 
 
 def _put(leaf: Any, sharding: jax.sharding.NamedSharding) -> jax.Array:

@@ -1,6 +1,7 @@
 """The stages of a fit whose numbers are all given: what is shared, the pooled head, heads of users."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -12,7 +13,7 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, step
+from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, sharded, step
 from hydrajax.training import config as configs
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
@@ -23,9 +24,7 @@ from hydrajax.training.head_fits import Progress
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
-POOLED_BATCH = 256  # examples of all users in one update of the pooled head
 CHECKPOINTS = 20  # while a base is trained: what a killed run loses is one part in so many of it
-FROZEN_USERS = 8  # in one update of shared parameters on frozen features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -161,7 +160,7 @@ def train_jointly(
     """
     config, numbers, family = fitted.config, configs.numbers_of(fitted.config), fitted.family
     encodes = isinstance(family, heads.Encoded)
-    most, size, total = min(config.users_per_batch, FROZEN_USERS), config.batch_examples, None
+    most, size, total = min(config.users_per_batch, rows.frozen_users(num_users)), config.batch_examples, None
     if base is not None:
         # As many users as fill a batch with the fewest examples each that leave no padding, so that they are mixed.
         most, total = config.users_per_batch, config.base_batch_examples
@@ -203,10 +202,19 @@ def train_jointly(
     )
     known = {name: part for name, part in fitted.shared.items() if name in state.shared}
     state = state.replace(shared={**state.shared, **known}, bank=fitted.bank or state.bank)
-    update = step.make_train_step(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
-    run_id = "" if checkpoint is None else _run_id(config, examples, num_users, base)
-    save_every = None if base is None else max(1, updates // CHECKPOINTS)
-    return loop.run(update, state, plan, checkpoint=checkpoint, save_every=save_every, run_id=run_id, progress=progress)
+    mesh = sharded.default_mesh()
+    make = step.make_train_step if mesh is None else functools.partial(sharded.make_sharded_step, mesh=mesh)
+    update = make(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
+    return loop.run(
+        update,
+        state,
+        plan,
+        checkpoint=checkpoint,
+        save_every=None if base is None else max(1, updates // CHECKPOINTS),
+        run_id="" if checkpoint is None else _run_id(config, examples, num_users, base),
+        mesh=mesh,
+        progress=progress,
+    )
 
 
 def pooled(
@@ -228,7 +236,7 @@ def pooled(
         1,
         keys=head_fits.checked_keys(None, 1),
         epochs=(numbers.pooled_epochs,),
-        batch_examples=POOLED_BATCH,
+        batch_examples=rows.pooled_batch(len(examples.user)),
         decays=True,
         margin=offsets(config, examples) if margin is None else margin,
     )
@@ -259,7 +267,7 @@ def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
             keys=head_fits.checked_keys(None, 1),
             normaliser=normaliser,
             epochs=(1,),
-            batch_examples=POOLED_BATCH,
+            batch_examples=rows.pooled_batch(len(examples.user)),
             margin=offset[examples.user],
         )
         head = jax.tree.map(lambda leaf: leaf[0], head_fits.solve(problem, [setting])[0][1])

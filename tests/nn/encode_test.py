@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from hydrajax.nn import encode, tokens, weights
+from hydrajax.nn import backends, encode, tokens, weights
 from hydrajax.types import DataError
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
@@ -105,6 +105,13 @@ def test_the_cache_tells_bases_and_poolings_apart(minilm, tmp_path):
     assert again.computed == 2
     np.testing.assert_allclose(again.features, ARRAYS["pairs.cls"][:2], atol=1e-4)
     assert encode.encode(dataclasses.replace(minilm, digest="x"), PAIRS[:2], cache=tmp_path).computed == 2
+
+
+def test_the_cache_tells_backends_and_precisions_apart(minilm, tmp_path, monkeypatch):
+    encode.encode(minilm, PAIRS[:2], cache=tmp_path)
+    for where in (("gpu", "high"), ("gpu", "highest"), ("tpu", "high")):
+        monkeypatch.setattr(backends, "computed_by", lambda where=where: where)
+        assert [encode.encode(minilm, PAIRS[:2], cache=tmp_path).computed for _ in range(2)] == [2, 0]
 
 
 def test_an_interrupted_run_keeps_what_it_finished(minilm, tmp_path):
@@ -278,8 +285,8 @@ def test_tokens_in_more_axes_have_the_features_of_each_text(small):
     ("settings", "says"),
     [
         *(({"max_tokens": odd}, "max_tokens is .*expected a whole number up to") for odd in ("9", np.nan, 9.0, True)),
-        *(({"batch_tokens": odd}, "batch_tokens is .*, expected a whole number") for odd in (None, "9", 0, -5, 9.0)),
-        *(({"packing": odd}, "packing is .*, expected a whole number from 0") for odd in (None, "8", True, 1.5, -1)),
+        *(({"batch_tokens": odd}, "batch_tokens is .*, expected a whole number") for odd in ("9", 0, -5, 9.0)),
+        *(({"packing": odd}, "packing is .*, expected a whole number from 0") for odd in ("8", True, 1.5, -1)),
         *(({"cache": odd}, "a path is .*, expected the path of") for odd in (5, "a\0b")),
         ({"cache": "~nouser/x"}, "~nouser/x: there is no such home folder"),
     ],

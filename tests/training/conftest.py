@@ -75,6 +75,10 @@ def _array(leaf):
 
 @pytest.fixture
 def tiny_base():
+    return make_base()
+
+
+def make_base():
     """A base of one layer with random weights; it has no tokenizer."""
     config = bert.Config(
         vocab_size=20,
