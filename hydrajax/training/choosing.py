@@ -2,8 +2,9 @@
 
 Twice a quarter of the training users is new: what all users share and the pooled head are learned from the others,
 heads of the new ones are fitted on most of their pools and judged by the mean loss of the rest. The pooled head
-itself, 0 epochs, is always among the choices, and heads of users' own are taken where they are better by more than the
-standard error over users: what was learned from fewer users than there are leaves more to be learned from a user.
+itself, 0 epochs, is always among the choices. Users' own heads are taken where they are better by more than two
+standard errors over users, than the pooled head and than the head of another user: what was learned from fewer users
+than there are leaves something to be learned from any user, whoever it is.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ LEAST_USERS = 4  # with examples; of fewer nothing is chosen
 MOST_USERS = 64
 MOST_LARGE = 48
 LARGE_HEAD = 2**15  # bytes, from which on fewer users choose
+ERRORS = 2.0  # the best of many settings is ahead by luck, too
 KEPT_ASIDE = 3  # every third of a user's pools
 # Settings whose heads are fitted and judged at once.
 SWEPT_BYTES = 2**28
@@ -97,18 +99,19 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     # Beside shared parameters the pooled head says little of what they are worth to users: all are tried.
     candidates = trials if shares else [min(pooled, key=pooled.__getitem__)]
     quality: dict[FitConfig, np.ndarray] = {}
+    by_full: dict[FitConfig, FitConfig] = {}
     for trial in candidates:
         for setting, epochs, loss in _personal_losses(trial, learned[trial], folds):
             chosen = {name: getattr(setting, name) for name in ("learning_rate", "prior_strength", "offset_strength")}
             full = dataclasses.replace(configs.resolved(trial, **chosen), epochs=epochs)
-            quality[full] = loss
+            quality[full], by_full[full] = loss, trial
     best = min(quality, key=lambda full: (round(float(quality[full].mean()), 6), full.epochs))
-    pooled_ones = [full for full in quality if full.epochs == 0]
-    if pooled_ones:
-        generic = min(pooled_ones, key=lambda full: float(quality[full].mean()))
-        gain = quality[generic] - quality[best]
-        if gain.mean() <= gain.std() / math.sqrt(len(gain)):
-            best = generic
+    generic = [full for full in quality if full.epochs == 0]
+    if generic and best.epochs:
+        nobody = min(generic, key=lambda full: float(quality[full].mean()))
+        lent = _lent_losses(best, learned[by_full[best]], folds)
+        if not all(_better(quality[best], others) for others in (quality[nobody], lent)):
+            best = nobody
     return dataclasses.replace(best, fit_bank=config.fit_bank)
 
 
@@ -167,6 +170,29 @@ def _personal_losses(
                     for fitted, heads_, fold in zip(learned, found, folds, strict=True)
                 ]
                 yield setting, n, _means(parts)
+
+
+def _lent_losses(best: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]) -> np.ndarray:
+    """Each new user's mean loss by the head that another of them got."""
+    numbers = configs.numbers_of(best)
+    setting = Setting(
+        learning_rate=numbers.learning_rate,
+        weight_decay=best.weight_decay,
+        prior_strength=numbers.prior_strength if stages.pulled(learned[0]) else 0.0,
+        offset_strength=numbers.offset_strength if stages.pulled(learned[0]) else 0.0,
+        seed=best.seed,
+    )
+    parts = []
+    for fitted, fold in zip(learned, folds, strict=True):
+        heads_ = stages.swept(fitted, fold.seen, fold.num_new, [setting], (numbers.epochs,))[numbers.epochs]
+        parts.append(_loss(fitted, jax.tree.map(lambda leaf: np.roll(leaf[0], 1, axis=0), heads_), fold))
+    return _means(parts)
+
+
+def _better(losses: np.ndarray, others: np.ndarray) -> bool:
+    """Whether users' losses are lower by more than `ERRORS` standard errors of the mean difference."""
+    gain = others - losses
+    return bool(gain.mean() > ERRORS * gain.std() / math.sqrt(len(gain)))
 
 
 def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> list[Fold]:
