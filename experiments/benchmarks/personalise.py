@@ -109,7 +109,7 @@ def together(data: examples_.Examples, options: Options, *, users: int, batch: i
 def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) -> list[Any]:
     """The same updates in a Python loop: one jitted call a mini-batch, with the head's buffers donated."""
     family, shared, start = start_of(options.family, options.features)
-    update = _update(family, options.examples)
+    update = _update(family, options.features, options.examples)
     rng = np.random.default_rng(0)
     found = []
     for user in range(users):
@@ -132,7 +132,11 @@ def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) 
 
 
 @functools.cache
-def _update(family: heads.Family, examples: int) -> Any:
+def _update(family: heads.Family, features: int, examples: int) -> Any:
+    offset_prior = SETTING.offset_strength / SETTING.prior_strength
+    units = heads.units(family, heads.Dims(features=features)).replace(offset_prior=offset_prior)
+    tx = optimizers.adamw(SETTING.learning_rate * heads.rate(family, units.scale), SETTING.weight_decay)
+
     @functools.partial(jax.jit, donate_argnums=(2, 3))
     def update(shared, start, head, opt, x, targets, key):
         def loss(head):
@@ -140,7 +144,7 @@ def _update(family: heads.Family, examples: int) -> Any:
 
         grad, weight = jax.grad(loss, has_aux=True)(head)
         pull = jnp.float32(SETTING.prior_strength / examples)
-        return optimizers.update_head(TX, start, head, opt, grad, weight, pull)
+        return optimizers.update_head(tx, start, head, opt, grad, weight, pull, units=units)
 
     return update
 

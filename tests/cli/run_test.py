@@ -195,7 +195,10 @@ def test_what_cannot_be_run_is_refused(data, capfd, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["foo"], "unknown command 'foo', expected one of run, report, answer, sample, store, user-models"),
+        (
+            ["foo"],
+            "unknown command 'foo', expected one of run, report, answer, personalise, sample, store, user-models",
+        ),
         (["run", "foo"], "unknown kind of run 'foo', expected one of demo, lamp, custom, hyperalign"),
         (
             ["run", "lamp", "--task", "LaMP_3", "--settings.shown", "0"],
@@ -364,7 +367,7 @@ def test_a_stranger_is_answered_without_a_profile(data, capfd, untrained):
     capfd.readouterr()
     main.main(["answer", "run", "--user", "nobody we know", "--input", "lantern", "--explain"])
     out, err = capfd.readouterr()
-    assert "pooled head" in out and "record " not in out
+    assert "the adapter has learned nothing" in out and "record " not in out
     assert err == "hydrajax: 'nobody we know' is no user of this run: answered without a profile\n"
 
 
@@ -404,7 +407,7 @@ def test_where_nobody_has_a_head_who_comes_later_is_known(data, capfd, untrained
     assert "(0 calls, 0 answers from the store)\nthe run's adapter has no heads" in capfd.readouterr().out
     main.main(["answer", str(tmp_path / "run"), "--user", "ann", "--input", "lantern", "--explain"])
     out, err = capfd.readouterr()
-    assert "of ann | " in out and "pooled head" in out and err == ""
+    assert "of ann | " in out and "the adapter has learned nothing" in out and err == ""
     path.write_text(json.dumps([ANN | {"user_id": "dev0"}]))
     assert "'dev0'" in refused(["personalise", str(tmp_path / "run"), "--profile", str(path)], capfd)
 

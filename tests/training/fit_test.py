@@ -165,7 +165,7 @@ def test_several_users_at_once_equal_one_after_another(mlp):
 
 def test_other_rates_and_seeds_compile_nothing_new(mlp):
     fit.personalise(MLP, mlp, NEW, U)
-    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "float32", None, None)
+    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "float32", None, None, None)
     before = program._cache_size()
     assert before > 0
     other = dataclasses.replace(MLP, learning_rate=0.3, weight_decay=0.2, prior_strength=5.0, seed=4)
@@ -181,7 +181,7 @@ def test_moments_of_half_the_memory_give_nearly_the_same_heads(mlp):
     assert_close(small, whole, atol=0.01)
     assert np.abs(whole["w1"][0] - mlp.generic["w1"]).max() > 0.05
     assert_equal(head(small, 1), mlp.generic)
-    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "bfloat16", None, None)
+    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "bfloat16", None, None, None)
     assert program._cache_size() == 1
 
 
