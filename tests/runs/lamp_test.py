@@ -223,7 +223,7 @@ async def slow(self, wanted, complete=scripted.Scripted.complete):
 
 scripted.Scripted.calls = 0
 scripted.Scripted.complete = slow
-workbench.encoders = lambda base, cache: (None, None)
+workbench.encoders = lambda base, cache: (lambda pairs: np.zeros((len(pairs), 8), np.float32), None)
 config = folder.read_config(pathlib.Path({config!r}))
 here = machine.Machine(store={store!r}, cache={cache!r})
 run.run(config, pathlib.Path({out!r}), command="hydrajax run it", machine=here, say=str)
