@@ -39,6 +39,7 @@ def test_tasks_are_runs_and_one_table_is_over_all(small_base, experiment, tmp_pa
     assert json.loads((tmp_path / "out" / "results.json").read_text())["parts"] == {r["task"]: r for r in results}
 
 
+@pytest.mark.slow
 def test_a_plan_counts_the_folds_of_all_tasks(small_base, experiment, tmp_path):
     for task in ("LaMP_2M", "LaMP_3"):
         write_lamp(tmp_path / "data", task, train=8, dev=4, cold=0)

@@ -93,6 +93,7 @@ def learned():
     return tuple(trials(users, 4, lambda *_: rng.random() < 0.4) for users in (TRAIN, NEW))
 
 
+@pytest.mark.slow
 def test_the_labels_of_a_query_have_no_say_in_its_scores(encode, learned):
     train, heads = learned
     _, crossed = fitted(train, heads, encode)

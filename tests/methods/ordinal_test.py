@@ -61,6 +61,7 @@ def test_scores_belong_to_their_candidates_and_users():
     assert ordinal.scores([], logits).shape == (0,)
 
 
+@pytest.mark.slow
 def test_users_who_rate_lower_are_answered_lower_by_the_levels_of_their_records(world, bench, settings, encode):
     # Pools are the same for everybody, with nothing between 2 and 5, so that only levels that no candidate names tell.
     place = world("LaMP_3")

@@ -130,6 +130,7 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(minilm, tmp_path):
         encode.encode_pairs(minilm, PAIRS[:1], cache=tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_packed_rows_give_the_same_features(minilm):
     texts = [*PAIRS, ("long", "word " * 90), *NOTE["sentences"]]
     expected = encode.encode(minilm, texts)
@@ -329,6 +330,7 @@ def test_settings_that_are_none_are_refused(unchecked):
         encode.load_base("minilm", compute="bfloat16")
 
 
+@pytest.mark.slow
 def test_a_packed_text_that_is_longer_than_the_positions_is_refused(small):
     for length in (20, 21):
         batch = tokens.side_by_side([[WORD, tokens.Encoding((5,) * length, (0,) * length)]], 32, texts=2)

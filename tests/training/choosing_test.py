@@ -104,6 +104,7 @@ GIVEN = FitConfig(
 )
 
 
+@pytest.mark.slow
 def test_what_is_given_wins():
     assert choosing.choose(GIVEN, EXAMPLES, 6) == GIVEN
     for name in ("prior_strength", "pooled_ridge", "epochs"):
@@ -112,6 +113,7 @@ def test_what_is_given_wins():
         assert getattr(chosen, name) is not None
 
 
+@pytest.mark.slow
 def test_what_is_chosen_is_kept_and_used_for_new_users():
     settings = FitConfig(family="linear", fit_bank=False)
     fitted = fit.pretrain(settings, EXAMPLES, 6)

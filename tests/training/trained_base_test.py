@@ -37,6 +37,7 @@ def trained(micro_batch=None, compute=blocks.Compute(), loss="cross_entropy", ba
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "pairwise"])
 @pytest.mark.parametrize("size", [1, 5, 8, 100])
+@pytest.mark.slow
 def test_an_update_of_micro_batches_is_that_of_the_whole_batch(size, loss):
     update, state, batch = trained(loss=loss)
     whole = jax.jit(update)(state, batch)[0]
@@ -53,6 +54,7 @@ def test_layers_that_are_computed_again_give_the_same_update():
     assert_close(jax.jit(again)(state, batch)[0].base, jax.jit(update)(state, batch)[0].base, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_micro_batches_take_less_memory():
     def needed(size):
         update, state, batch = trained(size)
@@ -61,6 +63,7 @@ def test_micro_batches_take_less_memory():
     assert needed(4) < needed(None) / 2
 
 
+@pytest.mark.slow
 def test_the_base_is_clipped_as_a_whole_and_each_users_head_apart():
     tx = optax.chain(optimizers._clip_by_norm(1e-3), optax.sgd(1.0))
     update, state, batch = trained(base_tx=tx)
