@@ -11,7 +11,7 @@
 >>> score = (x * taste[user]).sum(axis=1)
 >>> none = np.zeros((600, 0))                             # no further inputs
 >>> examples = training.Examples(user=user, x=x, extras=none, label=score > 0, score=score, pool=user)
->>> config = training.FitConfig(family="linear", prior_strength=1.0)
+>>> config = training.FitConfig(family="linear")
 >>> fitted = training.pretrain(config, examples, 20)      # what new users start with
 >>> heads = training.personalise(config, fitted, examples, 20)
 >>> own = training.predict(fitted, heads, user, x, none)

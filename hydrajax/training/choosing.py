@@ -19,7 +19,7 @@ import numpy as np
 from hydrajax.nn import heads
 from hydrajax.training import config as configs
 from hydrajax.training import fitted as fitted_
-from hydrajax.training import head_fits, programs, stages
+from hydrajax.training import head_fits, losses, programs, stages
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted
@@ -35,7 +35,7 @@ KEPT_ASIDE = 3  # every third of a user's pools
 SWEPT_BYTES = 2**28
 RATES = (3e-4, 1e-3, 3e-3)
 PRIORS = (3.0, 100.0)
-EXACT_PRIORS = (1.0, 10.0, 100.0, 1000.0)
+EXACT_PRIORS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 OFFSET_PRIORS = (6.0,)
 EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
 EPOCHS = (4, 16)
@@ -61,7 +61,8 @@ class Fold:
 def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: Progress | None = None) -> FitConfig:
     """The configuration with numbers in the place of what is None.
 
-    With fewer than `LEAST_USERS` users who have two pools nothing can be chosen: `configs.CHOSEN` is taken.
+    With fewer than `LEAST_USERS` users who have two pools (or two examples, where the loss does not look at pools)
+    nothing can be chosen: `configs.CHOSEN` is taken.
 
     Args:
       config: numbers that are given stay.
@@ -197,18 +198,16 @@ def _better(losses: np.ndarray, others: np.ndarray) -> bool:
 
 def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> list[Fold]:
     """Two folds of at most so many users, new ones spread evenly; none where there are too few."""
-    pools = [np.unique(examples.pool[examples.user == user]) for user in range(num_users)]
-    users = np.array([user for user in range(num_users) if len(pools[user]) > 1], int)
+    groups = [_groups(config, examples, np.flatnonzero(examples.user == user)) for user in range(num_users)]
+    users = np.array([user for user in range(num_users) if len(groups[user]) > 1], int)
     if len(users) < LEAST_USERS:
         return []
     if len(users) > most:
         users = users[np.linspace(0, len(users) - 1, most).astype(int)]
     aside = np.zeros(len(examples.user), bool)
     for user in users:
-        aside |= (examples.user == user) & np.isin(
-            examples.pool,
-            pools[user][KEPT_ASIDE - 1 :: KEPT_ASIDE] if len(pools[user]) >= KEPT_ASIDE else pools[user][1:],
-        )
+        every = min(KEPT_ASIDE, len(groups[user]))
+        aside[np.concatenate(groups[user][every - 1 :: every])] = True
     made = []
     for new in (users[::4], users[2::4]):
         teachers = np.setdiff1d(users, new)
@@ -225,6 +224,15 @@ def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> 
             )
         )
     return made
+
+
+def _groups(config: FitConfig, examples: Examples, rows: np.ndarray) -> list[np.ndarray]:
+    """A user's rows by pool; one by one where there is a single pool that the loss does not look at."""
+    pool = examples.pool[rows]
+    pools = np.unique(pool)
+    if len(pools) > 1 or config.loss in losses.WITHIN_POOL:
+        return [rows[pool == number] for number in pools]
+    return list(rows[:, None])
 
 
 def _of(examples: Examples, keep: np.ndarray, users: np.ndarray) -> Examples:

@@ -142,6 +142,7 @@ def fit_heads(
     prior_strength: float = 10.0,
     offset_strength: float = 1.0,
     batch_examples: int = 32,
+    scaled: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> heads.User:
@@ -151,14 +152,13 @@ def fit_heads(
 
         mean loss of u's examples + 1 / (2 n_u) sum_j strength_j ((head_j - start_j) / scale_j)^2
 
-    with the family's scale of each parameter and strength_j = offset_strength of offsets, prior_strength of all others
-    (`heads.Units`), by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex;
-    `epochs`, `learning_rate`, `weight_decay`, `batch_examples` and `seed` then mean nothing. The result is a
-    function of the arguments; a user's head does not depend on who else is fitted, nor on the order of users (see
-    `user_keys`). In what order a user's own examples come does matter to families that are fitted by gradient
-    steps: mini-batches are drawn from it. Features of unlike sizes, or far from 1, should be standardised
-    (`scorer.fit_normaliser`): the defaults are for such inputs, and float32 cannot tell small features beside very
-    large ones.
+    with every scale 1 and every strength `prior_strength`, or where `scaled` those of the family (`heads.Units`),
+    by AdamW whose decay pulls towards `start`, or by Newton's method where the family is convex; `epochs`,
+    `learning_rate`, `weight_decay`, `batch_examples` and `seed` then mean nothing. The result is a function of the
+    arguments; a user's head does not depend on who else is fitted, nor on the order of users (see `user_keys`). In
+    what order a user's own examples come does matter to families that are fitted by gradient steps: mini-batches
+    are drawn from it. Features of unlike sizes, or far from 1, should be standardised (`scorer.fit_normaliser`):
+    the defaults are for such inputs, and float32 cannot tell small features beside very large ones.
 
     Args:
       family: a name of `families.names()`, with its settings behind a colon, or a family that stores parameters.
@@ -182,6 +182,8 @@ def fit_heads(
       prior_strength: of the Gaussian prior, worth so many examples; convex families need one.
       offset_strength: of the prior of intercepts and of what is added for an extra.
       batch_examples: most examples in an update (a whole pool may be more).
+      scaled: steps and priors are in units of the family (`heads.Units`), as `pretrain` has them; else every scale is 1
+        and `prior_strength` holds offsets, too.
       seed: of initialisations, orders and dropout.
       progress: called with (users done, users).
 
@@ -208,7 +210,7 @@ def fit_heads(
         offset_strength=offset_strength,
         seed=seed,
     )
-    fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples)
+    fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples, scaled)
     users = _fitted("", family, examples, [setting], num_users, *fixed, over=None, progress=progress)
     return jax.tree.map(lambda leaf: leaf[0], users)
 
@@ -226,6 +228,7 @@ def sweep_heads(
     loss: str = "cross_entropy",
     epochs: int = 8,
     batch_examples: int = 32,
+    scaled: bool = False,
     over: Any = None,
     progress: Progress | None = None,
 ) -> heads.User:
@@ -245,6 +248,7 @@ def sweep_heads(
       loss: a name of `losses.LOSSES`.
       epochs: passes over each user's examples.
       batch_examples: most examples in an update.
+      scaled: as in `fit_heads`.
       over: `vmap` fits settings side by side, `map` one after another; None chooses.
       progress: called with (users done, users).
 
@@ -259,7 +263,7 @@ def sweep_heads(
         raise DataError("the sweep has no setting, expected at least one")
     if over not in (None, "vmap", "map"):
         raise DataError(f"over is {over!r}, expected 'vmap', 'map' or None")
-    fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples)
+    fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples, scaled)
     where = "setting {} of the sweep: "
     return _fitted(where, family, examples, settings, num_users, *fixed, over=over, progress=progress)
 
@@ -507,7 +511,7 @@ def _rates(problem: Problem, settings: Sequence[Setting], grid: np.ndarray) -> p
 
 def _fitted(
     where, family, examples, settings, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples,
-    *, over, progress,
+    scaled, *, over, progress,
 ) -> heads.User:  # fmt: skip
     """The heads of `fit_heads` and of `sweep_heads`, from their arguments; `where` names a setting in what is refused.
 
@@ -529,6 +533,7 @@ def _fitted(
         anchor=start,
         epochs=(epochs,),
         batch_examples=batch_examples,
+        scaled=scaled,
     )
     name, dims = type(family).__name__, problem.dims
     if not heads.stores_users(family, dims):
@@ -541,7 +546,7 @@ def _fitted(
     needed = heads.shared_shapes(family, dims)
     held = {leaf: value for leaf, value in checks.leaves(problem.shared).items() if leaf in checks.leaves(needed)}
     _check_parameters(held, needed, f"shared of {name}")
-    _check_settings(family, dims, settings, where)
+    _check_settings(family, problem.units.scale, settings, where)
     found, _ = solve(problem, settings, over=over, parallel=rows.users_in_parallel(), progress=progress)
     for i in range(len(settings)):
         _check_heads(family, jax.tree.map(lambda leaf: leaf[i], found[epochs]), where.format(i))  # noqa: B023
@@ -556,8 +561,8 @@ def _check_parameters(given: Mapping[str, Any], needed: Any, what: str) -> None:
     checks.check_finite(floats, what)
 
 
-def _check_settings(family: heads.Family, dims: heads.Dims, settings: Sequence[Any], where: str) -> None:
-    factor = heads.rate(family, heads.units(family, dims).scale)
+def _check_settings(family: heads.Family, scale: heads.User, settings: Sequence[Any], where: str) -> None:
+    factor = heads.rate(family, scale)
     for number, setting in enumerate(settings):
         if not isinstance(setting, Setting):
             raise DataError(f"setting {number} of the sweep is {setting!r}, expected a Setting")
