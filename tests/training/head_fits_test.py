@@ -78,7 +78,7 @@ def test_users_without_examples_get_the_start_or_zeros(family):
 @pytest.mark.slow
 def test_one_program_whatever_the_numbers():
     dims = heads.Dims(features=D, extras=2)
-    program = programs.gradient(heads.get(MLP["family"]), dims, "cross_entropy", True, "float32", None, None)
+    program = programs.gradient(heads.get(MLP["family"]), dims, "cross_entropy", True, "float32", None, None, None)
     fitted()
     before = program._cache_size()
     assert before > 0
@@ -118,7 +118,7 @@ def test_newton_over_few_examples_is_newton(loss):
     def many(strength):
         return newton.minimise(run, lambda index: (design, targets), 0, 1, anchor, strength)
 
-    found = jax.jit(jax.vmap(newton.few(run, design, targets, anchor)))(strengths)
+    found = jax.jit(jax.vmap(lambda strength: newton.few(run, design, targets, anchor, strength)))(strengths)
     for i, strength in enumerate(strengths):
         assert_close(head(found, i), many(strength), atol=2e-3)
 
@@ -139,7 +139,7 @@ def test_newton_over_few_examples_is_newton(loss):
             r"start of Linear: lack b: of another family or optimizer, expected float32\[\]",
         ),
         ({"loss": "hinge"}, "loss is 'hinge'"),
-        ({"epochs": 0}, "epochs is 0, expected 1 or more"),
+        ({"epochs": -1}, "epochs is -1, expected 0 or more"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"user_keys": np.zeros(2, np.uint32)}, r"user_keys has shape \[2\], expected \[5\]"),
         ({"user_keys": np.zeros(U) + 0.5}, "user_keys: float64, expected whole numbers"),
@@ -226,7 +226,7 @@ def family_parts(name):
 def test_every_setting_is_the_single_fit(family, loss, over):
     shared, start = family_parts(family)
     options = {"start": start, "shared": shared, "epochs": 3, "batch_examples": 4, "loss": loss}
-    program = programs.gradient(heads.get(family), DIMS, loss, False, "float32", None, over or "vmap")
+    program = programs.gradient(heads.get(family), DIMS, loss, False, "float32", None, over or "vmap", None)
     swept = head_fits.sweep_heads(family, SWEPT, SEVERAL, num_users=4, over=over, **options)
     assert program._cache_size() == 1
     for s, setting in enumerate(SEVERAL):
