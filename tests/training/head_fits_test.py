@@ -242,7 +242,7 @@ def test_prior_strengths_of_a_convex_family(over):
     settings = head_fits.product(prior_strength=(0.3, 3.0, 30.0))
     swept = head_fits.sweep_heads("linear", SWEPT, settings, num_users=4, over=over)
     for s, setting in enumerate(settings):
-        assert_close(jax.tree.map(lambda leaf, s=s: leaf[s], swept), one_by_one("linear", setting), atol=1e-4)
+        assert_close(jax.tree.map(lambda leaf, s=s: leaf[s], swept), one_by_one("linear", setting), atol=2e-3)
     sizes = np.linalg.norm(swept["w"], axis=-1)
     assert (sizes[0, [0, 2, 3]] > sizes[1, [0, 2, 3]]).all()
     assert (sizes[1, [0, 2, 3]] > sizes[2, [0, 2, 3]]).all()
