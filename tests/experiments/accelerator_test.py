@@ -148,7 +148,7 @@ def test_shares_are_of_the_bytes_that_must_be_moved():
 @pytest.mark.slow
 def test_the_largest_bank_is_measured_against_a_hundredth(monkeypatch):
     *_, found = _accelerator.million(SMOKE)
-    head = 2 * 16 * 8 + 16
+    head = 2 * 16 * 8 + 16 + 1
     assert found["bytes_per_user"] == (4 + 2 + 2) * head + 8
     assert found["bank_gb"]["1000"] == pytest.approx(1000 * found["bytes_per_user"] / 1e9)
     assert found["flatness"] > 0 and set(found["step_ms"]) == {"64", "100", "1000"}
