@@ -13,8 +13,8 @@ such a call every process computes its part, on its own devices, and gets the pa
 
 Who writes the loop of all processes alike, calls the functions inside `alike()` instead.
 
-Calls and values are pickled: they come from process 0 of the same program, over JAX's own connections, and whoever could
-put other bytes there could run the program itself. The coordinator's port must not be open to strangers.
+Calls and values are pickled: they come from process 0 of the same program, over JAX's own connections, and whoever
+could put other bytes there could run the program itself. The coordinator's port must not be open to strangers.
 """
 
 import contextlib
