@@ -49,7 +49,7 @@ class Setting:
       learning_rate: of AdamW; times the family's own factor where it has one.
       weight_decay: of AdamW, decoupled.
       prior_strength: of the Gaussian prior, worth so many examples.
-      offset_strength: of the prior of intercepts and of what is added for a label.
+      offset_strength: of the prior of intercepts and of what is added for an extra, where the fit is `scaled`.
       dropout: in families that have it; None: the family's own.
       seed: of initialisations, orders and dropout.
     """
@@ -140,7 +140,7 @@ def fit_heads(
     learning_rate: float = 3e-4,
     weight_decay: float = 0.01,
     prior_strength: float = 10.0,
-    offset_strength: float = 1.0,
+    offset_strength: float | None = None,
     batch_examples: int = 32,
     scaled: bool = False,
     seed: int = 0,
@@ -180,7 +180,7 @@ def fit_heads(
       learning_rate: of AdamW; times the family's own factor where it has one.
       weight_decay: of AdamW, decoupled.
       prior_strength: of the Gaussian prior, worth so many examples; convex families need one.
-      offset_strength: of the prior of intercepts and of what is added for an extra.
+      offset_strength: of the prior of intercepts and of what is added for an extra, for `scaled` fits alone; None: 1.
       batch_examples: most examples in an update (a whole pool may be more).
       scaled: steps and priors are in units of the family (`heads.Units`), as `pretrain` has them; else every scale is 1
         and `prior_strength` holds offsets, too.
@@ -207,9 +207,13 @@ def fit_heads(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         prior_strength=prior_strength,
-        offset_strength=offset_strength,
+        offset_strength=1.0 if offset_strength is None else offset_strength,
         seed=seed,
     )
+    if offset_strength is not None and not scaled:
+        raise DataError(
+            f"offset_strength is {offset_strength}, but without scaled=True offsets have no prior of their own"
+        )
     fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples, scaled)
     users = _fitted("", family, examples, [setting], num_users, *fixed, over=None, progress=progress)
     return jax.tree.map(lambda leaf: leaf[0], users)

@@ -293,6 +293,11 @@ def test_what_has_no_dropout_or_no_heads_is_refused():
         head_fits.sweep_heads("mlp", SWEPT, [head_fits.Setting()], num_users=2)
 
 
+def test_a_prior_of_offsets_needs_units():
+    with pytest.raises(DataError, match="without scaled=True"):
+        head_fits.fit_heads("linear", NEW.x, NEW.user, NEW.label, num_users=U, offset_strength=2.0)
+
+
 def test_everything_public_is_found_and_nothing_else():
     assert sorted(training.__all__) == sorted(training.PUBLIC) and "Any" not in dir(training)
     for name in ("Setting", "product", "initial", "Examples"):
