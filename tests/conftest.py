@@ -13,14 +13,41 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the tests' time goes into compiling small programs, which need not be fast.
-_QUICK = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+_QUICK = (
+    "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false "
+    "--xla_cpu_parallel_codegen_split_count=1"
+)
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK}".strip()
 # What one process has compiled, the others need not: by default for one run of the tests, which all its processes know.
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"alone-{os.getpid()}")
 _COMPILED = pathlib.Path(os.environ.get("HYDRAJAX_TEST_COMPILED", pathlib.Path(tempfile.gettempdir(), f"jax-{_RUN}")))
 
+import beartype  # noqa: E402
+import beartype.claw  # noqa: E402
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+
+
+def _check_types() -> None:
+    """Every call in hydrajax is checked: shapes where a module has any, types alone in the others, since jaxtyping's
+    wrapper, which compares the shapes of a call, costs more than most functions. It can be switched off for a test,
+    which is how the tests of `nn` give wrong types."""
+    package = pathlib.Path(__file__).parents[1] / "hydrajax"
+    shapes: list[str] = []
+    types: list[str] = []
+    for path in package.rglob("*.py"):
+        if path.name == "__init__.py":  # its name would stand for all that is below
+            continue
+        name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        whole = path.parent in (package, package / "nn") or "jaxtyping" in path.read_text()
+        (shapes if whole else types).append(name)
+    jaxtyping.install_import_hook(shapes, "beartype.beartype")
+    lighter = beartype.BeartypeConf(claw_is_pep526=False, violation_type=jaxtyping.TypeCheckError)
+    beartype.claw.beartype_packages(types, conf=lighter)
+
+
+_check_types()
 
 from hydrajax.nn import backends  # noqa: E402
 

@@ -2,14 +2,14 @@
 
 import socket
 
-import beartype.roar
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
-from jaxtyping import TypeCheckError
 
-from hydrajax.retrieval import bm25
+from hydrajax.prompting import shorten
+from hydrajax.training import newton
 
 
 def test_there_are_several_devices():
@@ -36,6 +36,13 @@ def test_the_network_is_closed():
         socket.create_connection(("localhost", server.getsockname()[1]), timeout=1).close()
 
 
-def test_annotations_of_the_package_are_checked():
-    with pytest.raises((TypeCheckError, beartype.roar.BeartypeCallHintViolation)):
-        bm25.scores(np.zeros(3), ["a"])
+def test_types_are_checked_at_every_call():
+    with pytest.raises(jaxtyping.TypeCheckError, match="limit"):
+        shorten.shorten_text("a text", "three")
+
+
+def test_shapes_are_compared_within_a_call():
+    s, user = np.zeros(3), np.zeros(3, np.int64)
+    assert newton.intercepts(s, np.zeros(3), user, 2).shape == (2,)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        newton.intercepts(s, np.zeros(2), user, 2)

@@ -32,6 +32,7 @@ ITERATIONS = 30
 HALVINGS = 12
 PRODUCTS = 300
 TOLERANCE = 1e-5  # of the objective: what an iteration gains, below which it was the last (with a prior from 1e-7 on)
+ROUNDING = 1e-6  # of the objective: differences that a sum in float32 does not tell
 LEFT = 1e-3  # of one and the loss at the anchor: what may be left to gain
 
 
@@ -242,13 +243,15 @@ def _descend(objective: Callable[[Any], Array], towards: Callable[[Any], Any], f
     def iterate(carry):
         point, best, number, _ = carry
         direction, slope = towards(point)
+        # The last step gains less than the objective's last digits, and its head is more exact all the same.
+        bound = best + ROUNDING * jnp.abs(best)
 
         def moved(scale):
             return jax.tree.map(lambda p, d: p - scale * d, point, direction)
 
         def too_long(trial):
             scale, halvings = trial
-            return (objective(moved(scale)) > best - 1e-4 * scale * slope) & (halvings < HALVINGS)
+            return (objective(moved(scale)) > bound - 1e-4 * scale * slope) & (halvings < HALVINGS)
 
         def halve(trial):
             return trial[0] * 0.5, trial[1] + 1
@@ -256,8 +259,7 @@ def _descend(objective: Callable[[Any], Array], towards: Callable[[Any], Any], f
         scale, _ = jax.lax.while_loop(too_long, halve, (jnp.float32(1.0), 0))
         new = moved(scale)
         reached = objective(new)
-        # At the precision of float32 no step lowers the objective any more: stay.
-        better = reached < best
+        better = reached <= bound
         gains = better & (slope > TOLERANCE * jnp.abs(best))
         point = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, point)
         return point, jnp.minimum(reached, best), number + 1, gains

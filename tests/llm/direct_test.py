@@ -54,6 +54,7 @@ def _body(wanted, model="m"):
 # --- counts ---
 
 
+@pytest.mark.slow
 def test_with_many_faults_every_request_is_counted_and_every_body_answered_as_often_as_wanted(make, ask, answers):
     wanted = _asked(ask, 100, samples=4)
     with FaultServer(FAULTS) as server:
@@ -222,6 +223,7 @@ def test_what_is_stored_costs_no_budget(make, ask):
 # --- several processes ---
 
 
+@pytest.mark.slow
 def test_two_processes_over_one_store_pay_for_nothing_twice(ask, answers):
     wanted = _asked(ask, 60, samples=2)
     with FaultServer(FAULTS, latency=0.005) as server:

@@ -170,6 +170,7 @@ def test_a_run_killed_after_it_submitted_takes_its_batches_up_again(make, ask, a
     assert _clean(answers)
 
 
+@pytest.mark.slow
 def test_two_processes_over_one_store_submit_every_request_once(ask, answers):
     wanted = _asked(ask, 40)
     with FaultServer(batch_seconds=0.1) as server:

@@ -109,6 +109,7 @@ def test_the_labels_of_a_query_have_no_say_in_its_scores(encode, learned):
         assert (crossed.scores(apart) != other.scores(apart)).any()
 
 
+@pytest.mark.slow
 def test_a_training_user_is_scored_by_a_pretraining_without_the_user(encode, learned):
     train, heads = learned
     _, crossed = fitted(train, heads, encode)

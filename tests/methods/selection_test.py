@@ -176,6 +176,7 @@ def test_of_equal_scores_the_first_of_the_pool_is_chosen():
     assert selection.chosen_qualities(scorers.Untrained(), rows) == [0.3]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
     def many(group):
         names = [f"{group}{i}" for i in range(3)]

@@ -17,6 +17,8 @@ from hydrajax.runs import machine as machine_lib
 from hydrajax.runs import run as run_lib
 from hydrajax.types import DataError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
 HABITS = ["indeed", "however", "meanwhile", "perhaps", "certainly", "suddenly", "frankly"]
 FILES = {

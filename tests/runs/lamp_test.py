@@ -24,6 +24,7 @@ from hydrajax.runs import run as run_lib
 from hydrajax.types import DataError
 from tests.runs.conftest import SCORER, SETTINGS, quiet
 
+pytestmark = pytest.mark.slow  # whole runs
 ROOT = pathlib.Path(__file__).parents[2]
 FILES = {"config.json", "results.json", "predictions.jsonl", "report.html", "choices.json", "curves.json"}
 METHODS = {
@@ -326,7 +327,6 @@ def test_a_plan_says_how_far_its_tokens_depend_on_the_records_shown(
     assert plan(wanted, machine=here).tokens == (0, 0)
 
 
-@pytest.mark.slow
 def test_a_plan_of_all_folds_counts_what_they_share_once(tmp_path, lamp, config, settings, machine, run, untrained):
     folder = lamp(tmp_path / "data", "LaMP_3", train=5, dev=4)
     wanted = config(folder, "LaMP_3", folds=3, settings=settings(shown=(2,)))

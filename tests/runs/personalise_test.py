@@ -15,6 +15,8 @@ from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError, Record, User
 from tests.runs.conftest import WORDS, features, quiet
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Later:
@@ -86,7 +88,6 @@ def test_who_comes_later_gets_the_heads_and_the_answers_of_who_was_there(finishe
     _check_same(finished, later, calls)
 
 
-@pytest.mark.slow
 def test_also_where_the_adapter_learns_from_reranked_records(finished, tmp_path, run, calls):
     settings = dataclasses.replace(finished.config.settings, adapter_pools="reranked")
     machine = dataclasses.replace(finished.machine, store=str(tmp_path / "own.sqlite"))
@@ -311,7 +312,6 @@ def test_only_a_finished_run_of_real_users_can_be_joined(tmp_path, finished, lat
             personalise.personalise(tmp_path / name, path, command="c", machine=later.machine, say=quiet)
 
 
-@pytest.mark.slow
 def test_a_task_of_ones_own_reads_its_own_records(tmp_path, finished, later, calls):
     """The scorers of another task serve: what is asked and kept is this task's."""
     lines = [

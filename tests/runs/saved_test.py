@@ -28,6 +28,7 @@ def test_scorers_come_back_with_everybodys_head(finished):
     assert "dev2" not in there.adapter.user_rows
 
 
+@pytest.mark.slow
 def test_a_scorer_of_cumulative_logits_comes_back_as_such(tmp_path):
     levels = (1.0, 2.0, 3.0)
 

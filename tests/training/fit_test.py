@@ -217,6 +217,7 @@ def test_scores_repeat_and_dropout_is_off(mlp):
     assert fit.predict(mlp, None, rows[:0], NEW.x[:0], NEW.extras[:0]).shape == (0,)
 
 
+@pytest.mark.slow
 def test_one_perceptron_for_all_learns_and_has_nothing_to_personalise():
     config = dataclasses.replace(MLP, family="shared", pooled_epochs=20, pooled_learning_rate=0.05)
     fitted = fit.pretrain(config, TRAIN, 5)
@@ -332,6 +333,7 @@ def test_groups_of_users_do_not_change_heads(mlp):
     assert_equal(small, fit.personalise(MLP, mlp, NEW, U))
 
 
+@pytest.mark.slow
 def test_without_a_difference_there_is_nothing_to_learn(mlp):
     flat = Examples(**{**vars(NEW), "score": np.zeros(len(NEW.score))})
     config = dataclasses.replace(MLP, loss="pairwise", init="fresh")

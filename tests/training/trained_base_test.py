@@ -48,6 +48,7 @@ def test_an_update_of_micro_batches_is_that_of_the_whole_batch(size, loss):
     assert_close(in_parts.bank, whole.bank, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_layers_that_are_computed_again_give_the_same_update():
     update, state, batch = trained()
     again = trained(compute=blocks.Compute(remat=True))[0]
