@@ -48,13 +48,12 @@ if typing.TYPE_CHECKING:  # what is looked up below, for type checkers
     from hydrajax.training.checks import check_batch
     from hydrajax.training.config import FitConfig
     from hydrajax.training.directory import Directory, add_users, remove_users
-    from hydrajax.training.examples import Batch, Examples
+    from hydrajax.training.examples import Batch, Examples, of_ratings, of_scores
     from hydrajax.training.fit import personalise, personalise_snapshots, predict, pretrain, trained_base
     from hydrajax.training.fitted import Fitted, load_fitted, save_fitted
     from hydrajax.training.head_fits import Setting, fit_heads, product, sweep_heads
     from hydrajax.training.optimizers import adamw
     from hydrajax.training.programs import on_devices
-    from hydrajax.training.ratings import of_ratings, of_scores
     from hydrajax.training.stages import Snapshots
     from hydrajax.training.state import TrainState, init_state, initial, put_users, take_users
     from hydrajax.training.step import make_eval_step, make_train_step
@@ -63,13 +62,12 @@ _NAMES = {
     "checks": ("check_batch",),
     "config": ("FitConfig",),
     "directory": ("Directory", "add_users", "remove_users"),
-    "examples": ("Batch", "Examples"),
+    "examples": ("Batch", "Examples", "of_ratings", "of_scores"),
     "fit": ("personalise", "personalise_snapshots", "predict", "pretrain", "trained_base"),
     "fitted": ("Fitted", "load_fitted", "save_fitted"),
     "head_fits": ("Setting", "fit_heads", "product", "sweep_heads"),
     "optimizers": ("adamw",),
     "programs": ("on_devices",),
-    "ratings": ("of_ratings", "of_scores"),
     "stages": ("Snapshots",),
     "state": ("TrainState", "init_state", "initial", "put_users", "take_users"),
     "step": ("make_eval_step", "make_train_step"),

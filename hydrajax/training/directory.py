@@ -1,23 +1,34 @@
-"""Which user has which row of a bank, and banks that users join and leave."""
+"""Which user has which row of a bank, banks that users join and leave, and one user in one file.
+
+A file holds parameters and optimizer state of a row as safetensors; the metadata say whose they are and what they fit:
+user id, family, its settings, widths. A user can so be moved to another bank, kept, or handed over to the person they
+are about.
+"""
 
 import contextlib
+import dataclasses
+import json
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
+import safetensors
+import safetensors.numpy
 from jaxtyping import Int
 
 from hydrajax import files
+from hydrajax.nn import heads
 from hydrajax.training import checks
 from hydrajax.training import state as states
-from hydrajax.training.out_of_core.row_store import RowStore
 from hydrajax.training.state import TrainState
 from hydrajax.types import DataError
 
 Ids = Iterable[Any]  # strings, checked to be; a list and not one string, which would be as many users as letters
 CHUNK = 1024  # rows by which a full bank grows
 FORMAT = "hydrajax directory 1"
+USER_FORMAT = "hydrajax user row 1"
 
 
 class Directory:
@@ -64,7 +75,7 @@ class Directory:
         Raises:
           DataError: an unknown user, or one twice: a batch has one update for a head.
         """
-        ids = _strings(ids)
+        ids = strings(ids)
         unknown = sorted({user_id for user_id in ids if user_id not in self._rows})
         if unknown:
             raise DataError(f"no head for user {_some(unknown)}: the bank knows {len(self)} users, add them first")
@@ -91,7 +102,7 @@ class Directory:
         Raises:
           DataError: an unknown user, or one twice. Nothing has changed then.
         """
-        ids = _strings(ids)
+        ids = strings(ids)
         rows = self.rows(ids)
         for user_id, row in zip(ids, rows.tolist(), strict=True):
             del self._rows[user_id]
@@ -167,14 +178,14 @@ class Directory:
           DataError: it names a user twice, or one whose id is no string.
         """
         directory = cls(len(note), shards=shards)
-        _strings([user_id for user_id in note if user_id is not None])
+        strings([user_id for user_id in note if user_id is not None])
         directory._set(note)
         if len(directory._rows) + len(directory._free) != len(note):
             raise DataError("the note of a directory names a user twice")
         return directory
 
     def _checked_new(self, ids: Ids) -> list[str]:
-        ids = _strings(ids)
+        ids = strings(ids)
         known = sorted({user_id for user_id in ids if user_id in self._rows})
         if known:
             raise DataError(f"user {_some(known)} has a head already: remove it or give another id")
@@ -204,8 +215,8 @@ def add_users(
     Raises:
       DataError: a user who has a row or comes twice, or `fresh` is not of this bank. Nothing has changed then.
     """
-    _check_same(state.capacity, directory)
-    ids = _strings(ids)
+    check_same(state.capacity, directory)
+    ids = strings(ids)
     larger = directory.room(ids, chunk)
     with directory.undone_on_error():
         if larger > directory.capacity:
@@ -220,50 +231,125 @@ def remove_users(state: TrainState, directory: Directory, ids: Ids, fresh: state
     Raises:
       DataError: an unknown user, or one twice, or `fresh` is not of this bank. Nothing has changed then.
     """
-    _check_same(state.capacity, directory)
-    ids = _strings(ids)
+    check_same(state.capacity, directory)
+    ids = strings(ids)
     state = states.reset(state, directory.rows(ids), fresh)
     directory.remove(ids)
     return state
 
 
-def add_to_store(store: RowStore, directory: Directory, ids: Ids, *, chunk: int = CHUNK) -> None:
-    """Gives new users rows of a store, which grows by whole chunks; a step over it is not compiled anew.
+def export_user(
+    path: str | pathlib.Path,
+    state: TrainState,
+    directory: Directory,
+    user_id: Any,
+    *,
+    family: heads.Family,
+    dims: heads.Dims,
+) -> None:
+    """Writes one user of a bank to one file, which takes the path's place whole or not at all.
 
     Raises:
-      DataError: a user who has a row or comes twice, or the store cannot be written. Nobody has joined then; a store
-        that has grown stays so, and its directory with it.
+      DataError: an unknown user, or the file cannot be written.
     """
-    _check_same(store.capacity, directory)
-    ids = _strings(ids)
-    larger = directory.room(ids, chunk)
-    if larger > directory.capacity:
-        store.grow(larger)
-        directory.grow(larger)
-    with directory.undone_on_error():
-        rows = directory.add(ids)
-        # Rows of a saved directory may be in use that it does not know of: its process was killed before it saved it.
-        store.reset(rows)
+    rows = states.take_users(state, directory.rows([user_id]))
+    save_row(path, user_id, jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows), family=family, dims=dims)
 
 
-def remove_from_store(store: RowStore, directory: Directory, ids: Ids) -> None:
-    """Takes users out of a store: their rows are overwritten at once and free for others.
+def import_user(
+    path: str | pathlib.Path,
+    state: TrainState,
+    directory: Directory,
+    fresh: states.Initial,
+    *,
+    family: heads.Family,
+    dims: heads.Dims,
+    user_id: Any = None,
+    chunk: int = CHUNK,
+) -> TrainState:
+    """The state with the user of a file; a user who has no row yet is added, and the directory changes too.
+
+    Args:
+      path: of `export_user`.
+      state: with the bank.
+      directory: of the bank.
+      fresh: what rows hold before their first update, for a bank that must grow.
+      family: of the bank.
+      dims: of the bank.
+      user_id: whom to take them for; None: whose they were.
+      chunk: see `add_users`.
 
     Raises:
-      DataError: an unknown user, or one twice, or the store cannot be written.
+      DataError: no such file, a damaged one, or one of another family, width or optimizer. Nothing has changed then.
     """
-    _check_same(store.capacity, directory)
-    ids = _strings(ids)
-    store.reset(directory.rows(ids))
-    directory.remove(ids)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state.stored)
+    owner, row = load_row(path, like, family=family, dims=dims)
+    owner = owner if user_id is None else user_id
+    if owner not in directory:
+        state = add_users(state, directory, [owner], fresh, chunk=chunk)
+    return states.put_users(state, directory.rows([owner]), *jax.tree.map(lambda leaf: leaf[None], row))
 
 
-def _check_same(capacity: int, directory: Directory) -> None:
+def save_row(
+    path: str | pathlib.Path, user_id: Any, row: states.Rows, *, family: heads.Family, dims: heads.Dims
+) -> None:
+    """Writes a row (parameters, optimizer state; no leading axis) to one file, whole or not at all.
+
+    Raises:
+      DataError: the id is no string, or the file cannot be written.
+    """
+    if not isinstance(user_id, str):
+        raise DataError(f"the id of a user is {user_id!r}, expected a string")
+    path = pathlib.Path(path).expanduser()
+    metadata = {"format": USER_FORMAT, "user_id": user_id, **_kind(family, dims)}
+    data = safetensors.numpy.save(
+        {name: np.array(leaf, order="C") for name, leaf in checks.leaves(row).items()}, metadata=metadata
+    )
+    with files.in_a_sentence(path, "the user cannot be written"):
+        files.write_bytes(path, data)
+
+
+def load_row(
+    path: str | pathlib.Path, like: states.Rows, *, family: heads.Family, dims: heads.Dims
+) -> tuple[str, states.Rows]:
+    """(user id, row) of a file.
+
+    Args:
+      path: of `save_row`.
+      like: a row of the bank that it is for; shapes and types are read.
+      family: of that bank.
+      dims: of that bank.
+
+    Raises:
+      DataError: no such file, a damaged one, or one of another family, width or optimizer.
+    """
+    path = pathlib.Path(path).expanduser()
+    try:
+        with safetensors.safe_open(str(path), "numpy") as file:
+            metadata = file.metadata() or {}
+            leaves = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise DataError(f"{path}: holds no user's row ({error})") from error
+    if metadata.get("format") != USER_FORMAT:
+        raise DataError(f"{path}: holds no user's row, its format is {metadata.get('format')!r}")
+    if "user_id" not in metadata:
+        raise DataError(f"{path}: does not say whose row it is, expected a user_id in its metadata")
+    for name, wanted in _kind(family, dims).items():
+        # Settings that change no shape (dropout) do not keep a user out; the others are found by the shapes.
+        if name != "settings" and metadata.get(name) != wanted:
+            raise DataError(f"{path}: the row is for {name} {metadata.get(name)}, the bank has {wanted}")
+    checks.check_like(leaves, checks.leaves(like), str(path))
+    checks.check_finite(leaves, str(path))
+    row = jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in checks.leaves(like)])
+    return metadata["user_id"], row
+
+
+def check_same(capacity: int, directory: Directory) -> None:
     if capacity != directory.capacity:
         raise DataError(f"the bank has {capacity} rows and its directory {directory.capacity}")
 
 
-def _strings(ids: Ids) -> list[str]:
+def strings(ids: Ids) -> list[str]:
     if isinstance(ids, (str, bytes)):
         raise DataError(f"ids are the one string {ids!r}, expected a list of strings")
     ids = list(ids)
@@ -276,3 +362,11 @@ def _strings(ids: Ids) -> list[str]:
 def _some(names: Sequence[Any]) -> str:
     shown = ", ".join(repr(name) for name in names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _kind(family: Any, dims: heads.Dims) -> dict[str, str]:
+    return {
+        "family": type(family).__module__.rpartition(".")[2],
+        "settings": json.dumps(dataclasses.asdict(family), sort_keys=True),
+        "dims": json.dumps(dataclasses.asdict(dims), sort_keys=True),
+    }

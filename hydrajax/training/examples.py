@@ -1,11 +1,13 @@
 """What heads learn from: one row an example, many examples a user; and which examples make which mini-batch."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
 import jax
 import numpy as np
+from jaxtyping import Float, Num
 
 from hydrajax.nn import tokens
 from hydrajax.training import checks, losses
@@ -87,6 +89,54 @@ class Examples:
         if len(self.user) and self.user.max() >= num_users:
             row = int(self.user.argmax())
             raise DataError(f"examples: user of row {row} is {self.user[row]}, expected less than {num_users} users")
+
+
+def of_ratings(
+    user: Num[np.ndarray, " N"],
+    x: Float[np.ndarray, "N D"],
+    rating: Num[np.ndarray, " N"],
+    levels: Sequence[Any],
+) -> Examples:
+    """N ratings as N (K - 1) examples, cumulative logits, those of one rating beside each other and in one pool.
+
+        P(rating >= level_j) = sigmoid(s_j),  s_j = head([z; e_j]),  j = 1..K-1
+
+    with e_j the one-hot of the level among the extras: an example for each level but the lowest, and the cross-entropy
+    of all of them is the loss (Cao, Mirjalili and Raschka, arXiv 1901.07884, where levels have intercepts of their own
+    and share all weights).
+
+    Args:
+      user: of each rating.
+      x: features of what is rated.
+      rating: one of the levels.
+      levels: K of them, rising.
+
+    Raises:
+      DataError: levels that do not rise, or a rating that is none of them.
+    """
+    order = np.asarray(levels, np.float64)
+    if order.ndim != 1 or len(order) < 2 or not (np.diff(order) > 0).all():
+        raise DataError(f"levels are {list(levels)}, expected two or more that rise")
+    rating = checks.floats(rating, "rating").astype(np.float64)
+    if len(strange := np.flatnonzero(~np.isin(rating, order))):
+        raise DataError(f"rating of row {strange[0]} is {rating[strange[0]]:g}, expected one of {list(levels)}")
+    thresholds = len(order) - 1
+    reached = (rating[:, None] >= order[1:]).ravel()
+    return Examples(
+        user=np.repeat(user, thresholds),
+        x=np.repeat(x, thresholds, axis=0),
+        extras=np.tile(np.eye(thresholds, dtype=np.float32), (len(rating), 1)),
+        label=reached,
+        score=reached,
+        pool=np.repeat(np.arange(len(rating)), thresholds),
+    )
+
+
+def of_scores(scores: Float[np.ndarray, " M"], levels: Sequence[Any]) -> Float[np.ndarray, " N"]:
+    """The ratings, float64, with the least expected absolute error, from the scores of `of_ratings`' examples: the
+    median, one above as many levels as are more likely reached than not."""
+    reached = (np.asarray(scores).reshape(-1, len(levels) - 1) > 0).sum(axis=1)
+    return np.asarray(levels, np.float64)[reached]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

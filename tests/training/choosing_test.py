@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hydrajax.training import choosing, config, fit, ratings
+from hydrajax.training import choosing, config, examples, fit
 from hydrajax.training.config import FitConfig
 from tests.training.conftest import make_examples
 
@@ -60,11 +60,11 @@ def errors(family, kind, users=64, new_users=128):
     place = np.concatenate([np.arange(n) / n for n in np.bincount(new[0])])
     seen, kept = (tuple(part[rows] for part in new) for rows in (place < 2 / 3, place >= 2 / 3))
     settings = FitConfig(family=family, fit_bank=False)
-    fitted = fit.pretrain(settings, ratings.of_ratings(*train, LEVELS), users)
-    heads = fit.personalise(settings, fitted, ratings.of_ratings(*seen, LEVELS), new_users)
-    asked = ratings.of_ratings(*kept, LEVELS)
+    fitted = fit.pretrain(settings, examples.of_ratings(*train, LEVELS), users)
+    heads = fit.personalise(settings, fitted, examples.of_ratings(*seen, LEVELS), new_users)
+    asked = examples.of_ratings(*kept, LEVELS)
     own, pooled = (
-        np.abs(ratings.of_scores(fit.predict(fitted, who, asked.user, asked.x, asked.extras), LEVELS) - kept[2]).mean()
+        np.abs(examples.of_scores(fit.predict(fitted, who, asked.user, asked.x, asked.extras), LEVELS) - kept[2]).mean()
         for who in (heads, None)
     )
     return own, pooled, ridge_and_offset(train, seen, kept)

@@ -6,6 +6,7 @@ import pytest
 from hydrajax.training import directory as directories
 from hydrajax.training import optimizers, out_of_core, step
 from hydrajax.training import state as states
+from hydrajax.training.out_of_core import row_store
 from hydrajax.types import DataError
 from tests.training.conftest import assert_equal, make_batch
 from tests.training.small_bank import FRESH, IDS, ONE, POOLED, TX, UPDATE, C, fresh_state, row, trained_state
@@ -164,29 +165,29 @@ def test_a_bank_that_rows_do_not_fit_stays_as_it_is_with_its_directory(trained, 
 def test_users_join_and_leave_a_store(store):
     directory = directories.Directory(C, IDS)
     store.write(directory.rows(IDS), learned(IDS, 1.0))
-    directories.remove_from_store(store, directory, ["bob"])
+    row_store.remove_from_store(store, directory, ["bob"])
     assert_equal(store.read(np.array([1])), fresh([1]))
     assert_equal(store.read(np.array([0, 2, 3])), learned([0, 2, 3], 1.0))
-    directories.add_to_store(store, directory, ["eve", "fay", "gus", "hal"], chunk=4)
+    row_store.add_to_store(store, directory, ["eve", "fay", "gus", "hal"], chunk=4)
     assert store.capacity == directory.capacity == C + 4
     np.testing.assert_array_equal(directory.rows(["eve", "fay", "gus", "hal"]), [1, 4, 5, 6])
     assert_equal(store.read(np.arange(1, C + 4)[[0, 3, 4, 5]]), fresh(range(4)))
     for call, message in (
-        (lambda: directories.add_to_store(store, directory, ["ida", "ann"]), "'ann' has a head already"),
-        (lambda: directories.remove_from_store(store, directory, ["ann", "zoe"]), "no head for user 'zoe'"),
+        (lambda: row_store.add_to_store(store, directory, ["ida", "ann"]), "'ann' has a head already"),
+        (lambda: row_store.remove_from_store(store, directory, ["ann", "zoe"]), "no head for user 'zoe'"),
     ):
         with pytest.raises(DataError, match=message):
             call()
     assert_equal(store.read(np.array([0])), learned([0], 1.0))
     with pytest.raises(DataError, match="the bank has 10 rows and its directory 6"):
-        directories.add_to_store(store, directories.Directory(C), ["x"])
+        row_store.add_to_store(store, directories.Directory(C), ["x"])
 
 
 def test_a_new_user_gets_nothing_of_one_whom_the_directory_has_forgotten(store):
     """A process that was killed wrote rows and did not save its directory again."""
     store.write(np.array([4]), learned([4], 9.0))
     directory = directories.Directory(C, IDS)
-    directories.add_to_store(store, directory, ["eve"])
+    row_store.add_to_store(store, directory, ["eve"])
     assert_equal(store.read(directory.rows(["eve"])), fresh([4]))
 
 
@@ -224,10 +225,10 @@ def test_nobody_has_joined_a_store_that_cannot_be_written(store, monkeypatch):
         raise DataError("the disk is full")
 
     monkeypatch.setattr(store, "reset", refuse)
-    for change in (directories.add_to_store, directories.remove_from_store):
+    for change in (row_store.add_to_store, row_store.remove_from_store):
         with pytest.raises(DataError, match="the disk is full"):
-            change(store, directory, ["eve"] if change is directories.add_to_store else ["ann"])
+            change(store, directory, ["eve"] if change is row_store.add_to_store else ["ann"])
         assert directory.to_note() == [*IDS, None, None]
     with pytest.raises(DataError, match="the disk is full"):
-        directories.add_to_store(store, directory, list("abcd"), chunk=4)
+        row_store.add_to_store(store, directory, list("abcd"), chunk=4)
     assert directory.ids == IDS and directory.capacity == store.capacity == C + 4

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hydrajax.training import ratings
+from hydrajax.training import examples
 from hydrajax.types import DataError
 
 LEVELS = (1, 2, 3, 4, 5)
@@ -11,7 +11,7 @@ LEVELS = (1, 2, 3, 4, 5)
 
 def test_a_rating_is_one_example_for_each_level_but_the_lowest():
     x = np.arange(6, dtype=np.float32).reshape(3, 2)
-    made = ratings.of_ratings(np.array([1, 0, 1]), x, np.array([1, 3, 5]), LEVELS)
+    made = examples.of_ratings(np.array([1, 0, 1]), x, np.array([1, 3, 5]), LEVELS)
     np.testing.assert_array_equal(made.label.reshape(3, 4), [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
     np.testing.assert_array_equal(made.extras.reshape(3, 4, 4), np.tile(np.eye(4), (3, 1, 1)))
     np.testing.assert_array_equal(made.x.reshape(3, 4, 2), np.repeat(x[:, None], 4, axis=1))
@@ -28,20 +28,20 @@ def test_what_is_predicted_has_the_least_expected_error(levels):
     share = reach[:, :-1] - reach[:, 1:]
     values = np.array(levels, float)
     error = np.abs(values[None, :] - values[:, None]) @ share.T
-    np.testing.assert_array_equal(ratings.of_scores(scores.ravel(), levels), values[error.argmin(axis=0)])
+    np.testing.assert_array_equal(examples.of_scores(scores.ravel(), levels), values[error.argmin(axis=0)])
 
 
 def test_scores_that_are_certain_give_the_rating_back():
     rating = np.array([1, 2, 3, 4, 5, 5, 1])
-    made = ratings.of_ratings(np.zeros(7, int), np.zeros((7, 1), np.float32), rating, LEVELS)
-    np.testing.assert_array_equal(ratings.of_scores(2 * made.label - 1, LEVELS), rating)
+    made = examples.of_ratings(np.zeros(7, int), np.zeros((7, 1), np.float32), rating, LEVELS)
+    np.testing.assert_array_equal(examples.of_scores(2 * made.label - 1, LEVELS), rating)
 
 
 def test_strange_levels_and_ratings_are_refused():
     x, user = np.zeros((2, 1), np.float32), np.zeros(2, int)
     for levels in ((3,), (1, 1, 2), (2, 1)):
         with pytest.raises(DataError, match="expected two or more that rise"):
-            ratings.of_ratings(user, x, np.array([1, 2]), levels)
+            examples.of_ratings(user, x, np.array([1, 2]), levels)
     for rating, said in itertools.product((2.5, 6), ("rating of row 1 is",)):
         with pytest.raises(DataError, match=said):
-            ratings.of_ratings(user, x, np.array([1, rating]), LEVELS)
+            examples.of_ratings(user, x, np.array([1, rating]), LEVELS)

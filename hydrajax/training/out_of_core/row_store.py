@@ -12,8 +12,8 @@ What is guaranteed of files:
 - After a power failure rows written since the last `flush` may be old, new or mixed: restore a copy.
 - A full disk refuses a user's first write before anything is written (where the system has `posix_fallocate`).
 - No file that exists is ever cut. A folder with files of rows and no `bank.json` is refused; where an older `bank.json`
-  was restored and the bank grows again, the rows behind its capacity come back as they were: `directory.add_to_store`
-  resets those that it gives out.
+  was restored and the bank grows again, the rows behind its capacity come back as they were: `add_to_store` resets
+   those that it gives out.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ from jaxtyping import Int
 
 from hydrajax import files
 from hydrajax.training import checks
+from hydrajax.training import directory as directories
 from hydrajax.training import state as states
 from hydrajax.training.out_of_core import records
 from hydrajax.types import DataError
@@ -241,3 +242,36 @@ def reopen(folder: str | pathlib.Path, fresh: states.Initial) -> RowStore:
     with held.closed_on_error():
         capacity = held.reopen()
     return RowStore(held, layout, capacity, fresh)
+
+
+def add_to_store(
+    store: RowStore, directory: directories.Directory, ids: directories.Ids, *, chunk: int = directories.CHUNK
+) -> None:
+    """Gives new users rows of a store, which grows by whole chunks; a step over it is not compiled anew.
+
+    Raises:
+      DataError: a user who has a row or comes twice, or the store cannot be written. Nobody has joined then; a store
+        that has grown stays so, and its directory with it.
+    """
+    directories.check_same(store.capacity, directory)
+    ids = directories.strings(ids)
+    larger = directory.room(ids, chunk)
+    if larger > directory.capacity:
+        store.grow(larger)
+        directory.grow(larger)
+    with directory.undone_on_error():
+        rows = directory.add(ids)
+        # Rows of a saved directory may be in use that it does not know of: its process was killed before it saved it.
+        store.reset(rows)
+
+
+def remove_from_store(store: RowStore, directory: directories.Directory, ids: directories.Ids) -> None:
+    """Takes users out of a store: their rows are overwritten at once and free for others.
+
+    Raises:
+      DataError: an unknown user, or one twice, or the store cannot be written.
+    """
+    directories.check_same(store.capacity, directory)
+    ids = directories.strings(ids)
+    store.reset(directory.rows(ids))
+    directory.remove(ids)

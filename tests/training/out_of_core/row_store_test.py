@@ -12,8 +12,9 @@ import pytest
 
 from hydrajax.nn import heads, scorer
 from hydrajax.training import directory as directories
-from hydrajax.training import optimizers, out_of_core, row_file
+from hydrajax.training import optimizers, out_of_core
 from hydrajax.training import state as states
+from hydrajax.training.out_of_core import row_store
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_equal
 
@@ -104,8 +105,8 @@ def test_values_that_do_not_fit_are_refused(store):
 def test_a_row_moves_between_a_store_and_a_file(store, tmp_path):
     store.write(rows(4), users(rows(4)))
     one = jax.tree.map(lambda leaf: leaf[0], store.read(rows(4)))
-    row_file.save(tmp_path / "ann", "ann", one, family=LINEAR, dims=DIMS)
-    _, back = row_file.load(tmp_path / "ann", one, family=LINEAR, dims=DIMS)
+    directories.save_row(tmp_path / "ann", "ann", one, family=LINEAR, dims=DIMS)
+    _, back = directories.load_row(tmp_path / "ann", one, family=LINEAR, dims=DIMS)
     store.write(rows(6), jax.tree.map(lambda leaf: leaf[None], back))
     assert_equal(store.read(rows(6)), users(rows(4)))
 
@@ -189,7 +190,7 @@ def test_a_closed_store_refuses_every_use_and_harms_no_file(tmp_path):
             lambda: closed.reset([1]),
             closed.torn,
             closed.flush,
-            lambda: directories.add_to_store(closed, directories.Directory(C), ["ann"]),
+            lambda: row_store.add_to_store(closed, directories.Directory(C), ["ann"]),
         ):
             with pytest.raises(DataError, match="the bank is closed"):
                 use()
