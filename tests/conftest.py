@@ -32,7 +32,7 @@ import pytest  # noqa: E402
 def _check_types() -> None:
     """Every call in hydrajax is checked: shapes where a module has any, types alone in the others, since jaxtyping's
     wrapper, which compares the shapes of a call, costs more than most functions. It can be switched off for a test,
-    which is how the tests of `nn` give wrong types."""
+    which is how the tests of `nn` give wrong types, and it looks at what a jitted function is traced with."""
     package = pathlib.Path(__file__).parents[1] / "hydrajax"
     shapes: list[str] = []
     types: list[str] = []
@@ -40,7 +40,7 @@ def _check_types() -> None:
         if path.name == "__init__.py":  # its name would stand for all that is below
             continue
         name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
-        whole = path.parent in (package, package / "nn") or "jaxtyping" in path.read_text()
+        whole = path.parent in (package, package / "nn") or "training" in path.parts or "jaxtyping" in path.read_text()
         (shapes if whole else types).append(name)
     jaxtyping.install_import_hook(shapes, "beartype.beartype")
     lighter = beartype.BeartypeConf(claw_is_pep526=False, violation_type=jaxtyping.TypeCheckError)

@@ -190,7 +190,7 @@ def sweeps(options: Options) -> dict[str, Any]:
 
         def warm_fits(family=family, arrays=arrays, chosen=chosen, common=common):
             for one in chosen:
-                values = {key: value for key, value in vars(one).items() if key != "dropout"}
+                values = {key: value for key, value in vars(one).items() if key not in ("dropout", "offset_strength")}
                 head_fits.fit_heads(family, **arrays, **common, **values)
 
         before = _programs(family, options)
@@ -214,8 +214,8 @@ def _programs(family: heads.Family, options: Options) -> int:
     dims = heads.Dims(features=options.features)
     over = head_fits.layout(family, dims)
     if not isinstance(family, heads.Convex):
-        return programs.gradient(family, dims, "cross_entropy", False, "float32", None, over)._cache_size()
-    return sum(programs.exact(family, "cross_entropy", few, over)._cache_size() for few in (True, False))
+        return programs.gradient(family, dims, "cross_entropy", False, "float32", 1.0, None, over, None)._cache_size()
+    return sum(programs.exact(family, "cross_entropy", few, over, None, None)._cache_size() for few in (True, False))
 
 
 def fits(options: Options) -> dict[str, Any]:

@@ -123,6 +123,8 @@ PAPER_FITS: dict[str, Any] = {
         init="fresh",
         epochs=2,
         learning_rate=2e-5,
+        decays=True,
+        clip=1.0,
         weight_decay=0.01,
         dropout=0.1,
         batch_examples=8,
@@ -453,12 +455,13 @@ class Authorship(Configuration):
         }
 
 
-# Settings that runs did not have at first. As they were then they are not kept, so that folders are found again.
+# Settings that runs did not have at first. As they were then they are not kept, so that folders are found again; all
+# are beside a trained base, which no run had then.
 NEWER: dict[str, Any] = {
     "train_base": False,
     "micro_batch": None,
     "remat": False,
-    "scorer": {"moments": "float32", "base_batch_examples": 64, "micro_batch": None},
+    "scorer": {"moments": "float32", "base_batch_examples": 64, "micro_batch": None, "decays": False, "clip": 1.0},
 }
 KINDS: dict[str, type[Configuration]] = {kind.experiment: kind for kind in (Demo, Lamp, Custom, Authorship)}
 
@@ -467,7 +470,8 @@ def to_json(config: Configuration) -> dict[str, Any]:
     """What the run is, as JSON values."""
     kept = [field.name for field in dataclasses.fields(config) if field.compare]
     values = {name: value for name, value in dataclasses.asdict(config).items() if name in kept}
-    return json.loads(json.dumps({"experiment": config.experiment, **_without(values, NEWER)}))
+    newer = {} if values.get("train_base") else NEWER
+    return json.loads(json.dumps({"experiment": config.experiment, **_without(values, newer)}))
 
 
 def _without(values: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:

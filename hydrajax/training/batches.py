@@ -12,6 +12,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from jaxtyping import Integer
 
 from hydrajax.nn import tokens
 from hydrajax.training import examples as examples_
@@ -47,6 +48,11 @@ class Plan:
     def ends(self) -> list[int]:
         """Batches before the first epoch, and up to the end of each."""
         return list(itertools.accumulate(map(len, self.epochs), initial=0))
+
+    def updates(self) -> Integer[np.ndarray, " U"]:
+        """How many updates the heads of users 0..num_users-1 get."""
+        users = [slots.users for epoch in self.epochs for slots in epoch]
+        return np.bincount(np.concatenate([np.zeros(0, np.int32), *users]), minlength=len(self.pull))[:-1]
 
     def batch(self, slots: Slots) -> examples_.Batch:
         """The arrays of one batch."""

@@ -26,6 +26,7 @@ from hydrajax.training.fitted import Fitted
 from hydrajax.training.head_fits import Progress, Setting
 
 LEAST_USERS = 4  # with examples; of fewer nothing is chosen
+LEAST_JUDGING = 2  # new users of whom what is kept aside has a loss
 MOST_USERS = 64
 MOST_LARGE = 48
 LARGE_HEAD = 2**15  # bytes, from which on fewer users choose
@@ -61,8 +62,9 @@ class Fold:
 def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: Progress | None = None) -> FitConfig:
     """The configuration with numbers in the place of what is None.
 
-    With fewer than `LEAST_USERS` users who have two pools (or two examples, where the loss does not look at pools)
-    nothing can be chosen: `configs.CHOSEN` is taken.
+    With fewer than `LEAST_USERS` users who have two pools (or two examples, where the loss does not look at pools), or
+    where what is kept aside has no loss (no two candidates of a pool differ), nothing can be chosen: `configs.CHOSEN`
+    is taken.
 
     Args:
       config: numbers that are given stay.
@@ -74,7 +76,7 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
     most = MOST_USERS if _bytes(family, dims) < LARGE_HEAD else MOST_LARGE
     folds = _folds(config, examples, num_users, most) if names else []
-    if not folds:
+    if sum(_judging(config, fold) for fold in folds) < LEAST_JUDGING:
         return configs.resolved(config)
     shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
     stores = heads.stores_users(family, dims)
@@ -224,6 +226,12 @@ def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> 
             )
         )
     return made
+
+
+def _judging(config: FitConfig, fold: Fold) -> int:
+    """How many new users' examples that are kept aside have a loss at all."""
+    zeros = np.zeros(len(fold.kept.user), np.float32)
+    return int((programs.user_losses(config.loss, zeros, fold.kept, fold.num_new)[1] > 0).sum())
 
 
 def _groups(config: FitConfig, examples: Examples, rows: np.ndarray) -> list[np.ndarray]:

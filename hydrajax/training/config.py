@@ -37,7 +37,10 @@ class FitConfig:
       family: of the heads, by name, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
       loss: what is minimised: cross_entropy, pairwise, regression or listwise.
       epochs: passes over a user's examples; 0 leaves everybody the pooled head.
-      learning_rate: of the heads, constant in personalisation; times the factor of a family that has one.
+      learning_rate: of the heads; times the factor of a family that has one.
+      decays: the rate of a user's own head falls to 0 in a line over the user's updates, beside a base or shared
+        parameters over those of the user who has most; else heads after fewer epochs are those of a shorter fit.
+      clip: largest norm of the gradient of base and shared parameters, and of each user's head apart.
       weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
       dropout: in the heads that have it.
       batch_examples: most examples of a user in one update.
@@ -68,6 +71,8 @@ class FitConfig:
     loss: str = "cross_entropy"
     epochs: int | None = None
     learning_rate: float | None = None
+    decays: bool = False
+    clip: float = 1.0
     weight_decay: float = 0.01
     dropout: float = 0.1
     batch_examples: int = 32
@@ -99,6 +104,7 @@ _RANGES: tuple[tuple[tuple[str, ...], tuple[bool, Callable[[Any], bool], str]], 
     ),
     (("epochs",), (True, lambda value: value >= 0, "0 or more")),
     (("learning_rate",), (False, lambda value: 0 < value < LARGEST_RATE, f"more than 0 and less than {LARGEST_RATE}")),
+    (("clip",), (False, lambda value: 0 < value < math.inf, "a finite number of more than 0")),
     (("dropout",), (False, lambda value: 0 <= value < 1, "0 or more and less than 1")),
     (("",), (False, lambda value: 0 <= value < math.inf, "a finite number of 0 or more")),
 )

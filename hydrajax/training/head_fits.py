@@ -82,12 +82,13 @@ class Problem:
       generic: the head of users without examples; None: the anchor.
       epochs: numbers of passes after which heads are returned; 0 is the generic head.
       batch_examples: most examples of a mini-batch.
-      decays: the learning rate falls to 0 over the fit.
+      decays: the learning rate falls to 0 in a line over each user's updates.
       moments: type of AdamW's moments.
+      clip: largest norm of a head's gradient.
       margin: float32 [N], added to the examples' scores; None: 0.
       scaled: whether `units` are those of the family; else all scales are 1, and offsets have the prior of weights.
 
-    Convex families look at none of the last four but for the 0 in `epochs`.
+    Convex families look at none of `epochs`, `decays`, `moments` and `clip` but for the 0 in `epochs`.
     """
 
     family: heads.Family
@@ -103,6 +104,7 @@ class Problem:
     batch_examples: int
     decays: bool = False
     moments: str = "float32"
+    clip: float = 1.0
     margin: np.ndarray | None = None
     scaled: bool = True
 
@@ -416,9 +418,9 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> I
         )
         for seed in seeds
     ]
-    total = max(1, int((orders[0].stop - orders[0].start).sum(axis=0).max(initial=0))) if problem.decays else np.inf
     fresh = problem.anchor is None
-    run = programs.gradient(problem.family, problem.dims, problem.loss, fresh, problem.moments, parallel, over, mesh)
+    how = (problem.loss, fresh, problem.moments, problem.clip)
+    run = programs.gradient(problem.family, problem.dims, *how, parallel, over, mesh)
     table = programs.Table.of(examples, problem.keys, orders, problem.margin)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
@@ -431,7 +433,7 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> I
         rates,
         keys,
         bounds,
-        jnp.float32(total),
+        jnp.bool_(problem.decays),
     )
     yield functools.partial(run, *backends.everywhere(arguments, mesh)), np.arange(problem.num_users, dtype=np.int32)
 

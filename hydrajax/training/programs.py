@@ -127,6 +127,7 @@ def gradient(
     loss: str,
     fresh: bool,
     moments: str,
+    clip: float,
     parallel: int | None,
     over: Over | None,
     mesh: jax.sharding.Mesh | None = None,
@@ -139,20 +140,21 @@ def gradient(
       loss: a name of `losses.LOSSES`.
       fresh: heads start at initialisations of their own, else at the anchor.
       moments: type of AdamW's moments.
+      clip: largest norm of a head's gradient.
       parallel: users side by side; None: one after another.
       over: how settings are fitted; None: there is one.
       mesh: devices among which the users are divided; None: there is one.
 
     Returns:
-      run(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, total, rows) -> (heads, every leaf
+      run(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, decays, rows) -> (heads, every leaf
       [G, K, R, n, ...]; (loss sum, weight) float32 [G, K, R, epochs, 2]; None). `units` are those of `heads.units`,
       `fallback` the head of users of whom nothing is learned, `keys` [K] are typed keys, `bounds` int32 [n, 2] the
-      first epoch and the one behind the last of each of n snapshots, `total` the updates over which the rate falls to
-      0, `rows` int32 [G] the users, -1 = nobody.
+      first epoch and the one behind the last of each of n snapshots, `decays` whether the rate falls to 0 in a line
+      over the user's updates, `rows` int32 [G] the users, -1 = nobody.
     """
     loss_fn = losses.get(loss)
 
-    def fit_by_gradient(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, total, rows):
+    def fit_by_gradient(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, decays, rows):
         def fit_user(row, key, order, rates):
             used = family if rates.dropout is None else heads.at_dropout(family, rates.dropout)
             here = jnp.maximum(row, 0)
@@ -166,7 +168,8 @@ def gradient(
             stops = jnp.where(row >= 0, table.stop[turn, :, here], starts)
             dropout = jax.random.fold_in(jax.random.fold_in(key, 3), table.key[here])
 
-            head_tx = optimizers.adamw(rates.learning_rate, rates.weight_decay, total=total, moments=moments)
+            total = jnp.where(decays, jnp.maximum(jnp.sum(stops - starts), 1).astype(jnp.float32), jnp.inf)
+            head_tx = optimizers.adamw(rates.learning_rate, rates.weight_decay, clip=clip, total=total, moments=moments)
 
             def summed(user, x, targets, key):
                 return loss_fn(scorers.logits(used, shared, user, x, key=key), targets)

@@ -178,15 +178,16 @@ def train_jointly(
         whole_pools=config.loss in losses.WITHIN_POOL or encodes,
     )
     decay, updates = config.weight_decay, plan.ends[-1]
-    base_tx = optimizers.adamw(numbers.pooled_learning_rate, decay, total=float(updates))
+    base_tx = optimizers.adamw(numbers.pooled_learning_rate, decay, clip=config.clip, total=float(updates))
     if base is not None:
         rates = config.base_learning_rate, numbers.pooled_learning_rate
-        base_tx = optimizers.base_adamw(*rates, decay, total=float(updates))
+        base_tx = optimizers.base_adamw(*rates, decay, clip=config.clip, total=float(updates))
     units = heads.units(family, fitted.dims, scaled=config.scaled)
     if numbers.prior_strength and config.scaled:
         units = dataclasses.replace(units, offset_prior=numbers.offset_strength / numbers.prior_strength)
     head_rate = numbers.learning_rate * heads.rate(family, units.scale)
-    head_tx = optimizers.adamw(head_rate, config.weight_decay, moments=config.moments)
+    most_updates = float(plan.updates().max(initial=1)) if config.decays else None
+    head_tx = optimizers.adamw(head_rate, decay, clip=config.clip, total=most_updates, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
     if base is not None and isinstance(examples.x, tokens.Tokens):
         at_once = config.micro_batch or rows.texts_at_once(examples.x.ids.shape[1])
@@ -329,6 +330,7 @@ def _solve(
         generic=generic,
         epochs=tuple(epochs),
         batch_examples=config.batch_examples,
+        decays=config.decays,
         moments=config.moments,
     )
     group = config.users_per_batch
@@ -346,6 +348,7 @@ def _problem(fitted: Fitted, examples: Examples, num_users: int, **fields: Any) 
         normaliser=fitted.normaliser,
         shared=fitted.shared,
         scaled=fitted.config.scaled,
+        clip=fitted.config.clip,
         **fields,
     )
 

@@ -12,6 +12,16 @@ from hydrajax.runs import workbench
 from tests.runs import conftest
 
 LONGFORMER = pathlib.Path(__file__).parents[1] / "fixtures" / "bases" / "longformer"
+# N, k, b and the temperature; the reranker's random records; all records for the adapter; what the adapter reads.
+PAPER_SETTINGS = {
+    "retriever": "bm25", "retrieved": 10, "shown": [4], "samples": 8, "temperature": 1.0, "greedy": False,
+    "trial_queries": 10, "pseudo_queries": None, "identity": False, "votes": False, "surface": False,
+}  # fmt: skip
+PAPER_TRAINING = {
+    "family": "mlp", "loss": "cross_entropy", "init": "fresh", "dropout": 0.1, "weight_decay": 0.01, "clip": 1.0,
+    "epochs": 2, "learning_rate": 2e-5, "decays": True, "prior_strength": 0.0, "scaled": False, "standardise": False,
+    "base_epochs": 2, "base_learning_rate": 2e-5, "base_batch_examples": 64,
+}  # fmt: skip
 ENCODERS = workbench.encoders  # before anything stands in for them
 
 
@@ -51,7 +61,15 @@ def test_the_papers_preset_runs_on_a_longformer(tmp_path, monkeypatch, capfd):
     capfd.readouterr()
     assert set(seen) == {68}  # its positions but for the two that are padding's
     kept = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert (kept["settings"]["trial_queries"], kept["scorer"]["learning_rate"], kept["epochs"]) == (10, 2e-5, [2])
+    # N, k, b, the random records of the reranker, the temperature; what the paper says of its training.
+    assert [kept["settings"][name] for name in PAPER_SETTINGS] == list(PAPER_SETTINGS.values())
+    assert {name: kept["scorer"][name] for name in PAPER_TRAINING} == PAPER_TRAINING
+    assert (kept["pooling"], kept["train_base"], kept["losses"], kept["epochs"]) == (
+        "cls",
+        True,
+        ["cross_entropy"],
+        [2],
+    )
     choices = json.loads((tmp_path / "run" / "choices.json").read_text())
     assert {chosen["loss"] for chosen in choices["scorers"].values()} == {"cross_entropy"}
     assert choices["validation_users"] == 0 and choices["best_source"] is None

@@ -131,6 +131,12 @@ def test_of_too_few_users_nothing_is_chosen():
     assert {name: getattr(few, name) for name in config.CHOSEN} == config.CHOSEN
 
 
+def test_where_no_two_candidates_differ_nothing_is_chosen():
+    alike = dataclasses.replace(EXAMPLES, score=np.ones_like(EXAMPLES.score))
+    settings = FitConfig(family="linear", loss="pairwise")
+    assert choosing.choose(settings, alike, 6) == config.resolved(settings)
+
+
 def test_nobody_is_judged_by_what_their_head_has_seen():
     for fold in choosing._folds(FitConfig(family="linear"), EXAMPLES, 6, 64):
         assert 0 < fold.num_new < fold.num_users < fold.num_users + fold.num_new == 6

@@ -47,9 +47,9 @@ def test_a_user_without_examples_gets_the_pooled_head_exactly(mlp, linear):
     assert_equal(head(fit.personalise(fresh, mlp, NEW, U), 1), mlp.generic)
 
 
-@pytest.mark.parametrize("init", ["pooled", "fresh"])
-def test_a_users_head_depends_on_that_users_examples_alone(mlp, init):
-    config = dataclasses.replace(MLP, init=init, dropout=0.4, batch_examples=8)
+@pytest.mark.parametrize("init, decays", [("pooled", False), ("fresh", True)])
+def test_a_users_head_depends_on_that_users_examples_alone(mlp, init, decays):
+    config = dataclasses.replace(MLP, init=init, dropout=0.4, batch_examples=8, decays=decays)
     fitted = dataclasses.replace(mlp, config=config)
     among = fit.personalise(config, fitted, NEW, U)
     alone = fit.personalise(config, fitted, only(NEW, NEW.user == 2), U)
@@ -94,6 +94,19 @@ def test_snapshots_are_the_fits_of_so_many_epochs(mlp):
     assert found.curve[-1] < found.curve[0]
 
 
+def test_a_clip_far_below_adams_epsilon_stops_heads(mlp):
+    """Adam's steps are of any gradient's sign but where the gradient is small beside its epsilon of 1e-8."""
+    still = dataclasses.replace(mlp, config=dataclasses.replace(MLP, clip=1e-12))
+    moved = [
+        max(
+            np.abs(head(fit.personalise(fitted.config, fitted, NEW, U), 0)[name] - mlp.generic[name]).max()
+            for name in mlp.generic
+        )
+        for fitted in (mlp, still)
+    ]
+    assert moved[0] > MLP.learning_rate > 1e3 * moved[1] > 0
+
+
 def test_snapshots_of_a_convex_family(linear):
     found = fit.personalise_snapshots(LINEAR, linear, NEW, U, epochs=(0, 3, 7))
     assert_equal(found.heads[3], found.heads[7])
@@ -103,9 +116,10 @@ def test_snapshots_of_a_convex_family(linear):
 
 
 @pytest.mark.slow
-def test_one_user_after_another_equals_the_step_over_all(mlp):
+@pytest.mark.parametrize("decays", [False, True])
+def test_one_user_after_another_equals_the_step_over_all(mlp, decays):
     """With one mini-batch a user and epoch, the order of mini-batches is the same in both."""
-    config = dataclasses.replace(MLP, prior_strength=2.0, weight_decay=0.1)
+    config = dataclasses.replace(MLP, prior_strength=2.0, weight_decay=0.1, decays=decays)
     begun = dataclasses.replace(mlp, config=config)
     state, curve = stages.train_jointly(begun, NEW, U, epochs=MLP.epochs, head=mlp.generic)
     found = fit.personalise_snapshots(config, mlp, NEW, U, epochs=(MLP.epochs,))
@@ -117,7 +131,7 @@ def test_one_user_after_another_equals_the_step_over_all(mlp):
 @pytest.mark.parametrize("loss", ["cross_entropy", "pairwise", "regression"])
 def test_own_heads_serve_users_of_different_tastes_better(loss):
     for config in (MLP, LINEAR) if loss == "pairwise" else (LINEAR,):
-        config = dataclasses.replace(config, loss=loss)
+        config = dataclasses.replace(config, loss=loss, prior_strength=0.1)
         if config.family == "mlp":
             config = dataclasses.replace(config, epochs=40, init="fresh")
         fitted = fit.pretrain(config, TRAIN, 5)
@@ -165,7 +179,7 @@ def test_several_users_at_once_equal_one_after_another(mlp):
 
 def test_other_rates_and_seeds_compile_nothing_new(mlp):
     fit.personalise(MLP, mlp, NEW, U)
-    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "float32", None, None, None)
+    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "float32", 1.0, None, None, None)
     before = program._cache_size()
     assert before > 0
     other = dataclasses.replace(MLP, learning_rate=0.3, weight_decay=0.2, prior_strength=5.0, seed=4)
@@ -181,7 +195,7 @@ def test_moments_of_half_the_memory_give_nearly_the_same_heads(mlp):
     assert_close(small, whole, atol=0.01)
     assert np.abs(whole["w1"][0] - mlp.generic["w1"]).max() > 0.05
     assert_equal(head(small, 1), mlp.generic)
-    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "bfloat16", None, None, None)
+    program = programs.gradient(mlp.family, mlp.dims, "cross_entropy", False, "bfloat16", 1.0, None, None, None)
     assert program._cache_size() == 1
 
 

@@ -78,7 +78,7 @@ def test_users_without_examples_get_the_start_or_zeros(family):
 @pytest.mark.slow
 def test_one_program_whatever_the_numbers():
     dims = heads.Dims(features=D, extras=2)
-    program = programs.gradient(heads.get(MLP["family"]), dims, "cross_entropy", True, "float32", None, None, None)
+    program = programs.gradient(heads.get(MLP["family"]), dims, "cross_entropy", True, "float32", 1.0, None, None, None)
     fitted()
     before = program._cache_size()
     assert before > 0
@@ -226,7 +226,7 @@ def family_parts(name):
 def test_every_setting_is_the_single_fit(family, loss, over):
     shared, start = family_parts(family)
     options = {"start": start, "shared": shared, "epochs": 3, "batch_examples": 4, "loss": loss}
-    program = programs.gradient(heads.get(family), DIMS, loss, False, "float32", None, over or "vmap", None)
+    program = programs.gradient(heads.get(family), DIMS, loss, False, "float32", 1.0, None, over or "vmap", None)
     swept = head_fits.sweep_heads(family, SWEPT, SEVERAL, num_users=4, over=over, **options)
     assert program._cache_size() == 1
     for s, setting in enumerate(SEVERAL):
