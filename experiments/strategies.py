@@ -10,7 +10,7 @@ from experiments import data, kinds
 from experiments.reports import page
 from experiments.reports import strategies as report
 from hydrajax.methods import controls, lab, sampling, settings, stages
-from hydrajax.prompting import contract, library
+from hydrajax.prompting import library
 from hydrajax.runs import accounts, workbench
 from hydrajax.types import Query, User
 
@@ -18,7 +18,7 @@ SHOWN = 2  # records, for all strategies alike: so nothing is chosen on anybody
 SETTINGS = dataclasses.replace(
     settings.SMALL,
     shown=(SHOWN,),
-    prompts=contract.PromptSettings(max_record_tokens=80, compared_records=2, summary_records=6),
+    prompts=dataclasses.replace(settings.SMALL.prompts, compared_records=2, summary_records=6),
 )
 
 together, write_report, text_table, verdicts = page.together, page.write_report, page.text_table, page.verdicts

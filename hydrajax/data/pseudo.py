@@ -48,14 +48,17 @@ def pseudo_queries(
     """
     if count is not None and count < 0:
         raise ValueError(f"count is {count}, expected None or a number of pseudo-queries from 0 up")
-    texts = collections.Counter(same_text(input_text(task, record)) for record in user.profile)
-    drawable = [
-        record for record in user.profile if _complete(task, record) and texts[same_text(input_text(task, record))] == 1
-    ]
-    order = draws.shuffled(drawable, seed=draws.number(seed, user.id), name=lambda record: record.id)
+    order = draws.shuffled(askable(task, user.profile), seed=draws.number(seed, user.id), name=lambda record: record.id)
     if task.pseudo_query == "citation":
         return _citations(task, user, order, count, seed, population)
     return tuple(from_record(task, user, record) for record in order[:count])
+
+
+def askable(task: tasks.Task, profile: Iterable[Record]) -> list[Record]:
+    """The records with an input and an answer whose input no other record of the profile has."""
+    records = list(profile)
+    texts = collections.Counter(same_text(input_text(task, record)) for record in records)
+    return [record for record in records if _complete(task, record) and texts[same_text(input_text(task, record))] == 1]
 
 
 def pseudo_id(user_id: str, record_id: str) -> str:

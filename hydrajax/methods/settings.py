@@ -122,7 +122,9 @@ SMALL = Settings(
     label_queries=1,
     adapter_pools="shared",
     surface=True,
-    prompts=contract.PromptSettings(max_record_tokens=80),
+    prompts=contract.PromptSettings(
+        max_record_tokens=80, persona_records=10, max_reasoning_tokens=60, trials=2, demonstrations=2
+    ),
 )
 DEMO = Settings(
     retrieved=2,
@@ -141,7 +143,14 @@ DEMO = Settings(
         "Use vivid images of colours, sounds and smells.",
     ),
     prompts=contract.PromptSettings(
-        max_record_tokens=80, max_answer_tokens=16, summary_records=2, max_summary_tokens=16
+        max_record_tokens=80,
+        max_answer_tokens=16,
+        summary_records=2,
+        max_summary_tokens=16,
+        persona_records=6,
+        max_reasoning_tokens=30,
+        trials=2,
+        demonstrations=2,
     ),
 )
 

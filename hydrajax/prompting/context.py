@@ -68,8 +68,10 @@ class PromptSettings:
       peers: other users that `cfrag` and `peer_difference` look at, for each query.
       peer_weight: lambda of `cfrag`, what likeness to the user weighs against likeness to the query, 0 to 1.
       compared_records: records of a user that `peer_difference` compares with those of others, one call each.
-      trials: sets of demonstrations that `persona` tries, and records that it tries each of them on.
-      demonstrations: records in such a set.
+      persona_records: the newest records that `persona` reasons about; the last three tenths of them are held out.
+      max_reasoning_tokens: limit of the reasoning about one of them.
+      trials: sets of reasoning, and then sets of demonstrations, that `persona` tries on each record held out.
+      demonstrations: records in such a set of demonstrations, and beside those that are reasoned about.
     """
 
     max_prompt_tokens: int = 3000
@@ -84,8 +86,10 @@ class PromptSettings:
     peers: int = 4
     peer_weight: float = 0.5
     compared_records: int = 8
-    trials: int = 2
-    demonstrations: int = 2
+    persona_records: int = 20
+    max_reasoning_tokens: int = 100
+    trials: int = 10
+    demonstrations: int = 4
 
     def __post_init__(self):
         check_types(self)

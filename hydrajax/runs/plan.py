@@ -18,8 +18,8 @@ from hydrajax.methods.answers import Pool
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.methods.union import union
-from hydrajax.prompting import contract, registry
-from hydrajax.prompting.strategies import hypotheses, hypothesis_bank
+from hydrajax.prompting import contract, reasoning, registry
+from hydrajax.prompting.strategies import hypotheses, hypothesis_bank, persona
 from hydrajax.types import Candidate, Query, Split
 
 _log = logging.getLogger(__name__)
@@ -97,7 +97,8 @@ def _ask_union(lab: Lab, asked: union.Questions, ks: dict[str, int]) -> None:
 
 def strategy(name: str) -> contract.Strategy:
     """The prompt strategy, or what stands in for one that asks on by what the LLM says: for `Lab.strategy`."""
-    return GuessingBank() if name == hypothesis_bank.HypothesisBank.name else registry.get(name)
+    guessing = {guess.name: guess for guess in (GuessingBank, GuessingPersona)}
+    return guessing[name]() if name in guessing else registry.get(name)
 
 
 class GuessingBank(hypothesis_bank.HypothesisBank):
@@ -111,6 +112,22 @@ class GuessingBank(hypothesis_bank.HypothesisBank):
             return super().read(answer)
         words = " ".join(answer.split()[:HYPOTHESIS_WORDS])
         return hypotheses.Parsed(lines=tuple(f"{kind}: {words}" for kind in hypotheses.KINDS))
+
+
+class GuessingPersona(persona.Persona):
+    """Takes reasoning that is not there yet to hold, so that every set of it that may be tried is counted."""
+
+    name = persona.Persona.name
+
+    def read(self, answer: str) -> reasoning.Prediction | None:
+        """See `Persona.read`."""
+        if not planner.is_placeholder(answer):
+            return super().read(answer)
+        return reasoning.Prediction(reasoning=answer, answer=answer)
+
+    def holds(self, prediction: str, gold: str, without: str, ctx: contract.Context) -> bool:
+        """See `Persona.holds`."""
+        return planner.is_placeholder(prediction) or super().holds(prediction, gold, without, ctx)
 
 
 @dataclasses.dataclass(frozen=True)

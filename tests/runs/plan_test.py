@@ -6,7 +6,7 @@ from hydrajax.data import tasks
 from hydrajax.llm import planner, store
 from hydrajax.methods import scorers
 from hydrajax.methods.rows import Row
-from hydrajax.prompting import contract, registry
+from hydrajax.prompting import contract, reasoning, registry
 from hydrajax.prompting.strategies import hypotheses
 from hydrajax.runs import plan
 from hydrajax.types import Record, User
@@ -87,8 +87,27 @@ def test_what_is_tried_on_pairs_is_counted_at_its_most():
     assert all(model.text for model in found.values())
 
 
+def test_a_persona_is_counted_at_its_most():
+    counting = planner.Planner("scripted", store.Store.without_making())
+    ctx = contract.Context(task=tasks.LAMP["LaMP_4"], llm=counting)
+    found = plan.strategy("persona").learn([person("a", 30), person("b", 2)], ctx)
+    assert {stage: planned.calls for stage, planned in counting.stages.items() if planned.calls} == {
+        "personas: reasoning": 14,
+        "personas: without reasoning": 14,
+        "personas: reasoning tried": 6 * 10,
+        "personas": 2,
+        "personas: demonstrations tried": 6 * 10,
+    }
+    assert all(model.text and not model.fault for model in found.values())
+
+
 def test_only_what_is_not_there_yet_is_guessed():
-    bank = plan.strategy("hypothesis_bank")
+    bank, persona = plan.strategy("hypothesis_bank"), plan.strategy("persona")
     assert bank.read("style: calm") == hypotheses.parse("style: calm")
+    assert persona.read("Reasoning: dry\nAnswer: 4") == reasoning.Prediction(reasoning="dry", answer="4")
+    assert persona.read("dry") is None
+    ctx = contract.Context(task=tasks.LAMP["LaMP_3"], llm=planner.Planner("scripted", store.Store.without_making()))
+    assert [persona.holds(answer, "4", "", ctx) for answer in ("4", "5", "0a1b2c-3 the word.")] == [True, False, True]
     assert planner.is_placeholder("0a1b2c-3 the word.") and not planner.is_placeholder("word 0a1b2c-3")
-    assert all(plan.strategy(name) is registry.get(name) for name in registry.names() if name != "hypothesis_bank")
+    guessed = {"hypothesis_bank", "persona"}
+    assert all(plan.strategy(name) is registry.get(name) for name in registry.names() if name not in guessed)
