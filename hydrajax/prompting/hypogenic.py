@@ -2,9 +2,10 @@
 
     reward(h) = right / n + alpha sqrt(log t / n)        n examples were tried with h, t examples were seen
 
-Each example i of N is tried with the k best hypotheses (all, where there are fewer). Where at least .8 k i / N of them
-are wrong it goes to a list; at 10 of these, 5 new hypotheses are made of them, and the best 20 of all stay. A new
-hypothesis is tried on the examples that it was made of, which gives it a first reward.
+A hypothesis is tried on the examples that it was made of, the first ones too, which gives it a first reward. Each
+further example i of N, those counted, is tried with the k best hypotheses (all, where there are fewer). Where at least
+.8 k i / N of them are wrong it goes to a list; at 10 of these, 5 new hypotheses are made of them, and the best 20 of
+all stay.
 
 The banks of all users are made side by side, so that what they ask the LLM goes out together.
 """
@@ -80,11 +81,13 @@ def refine(
     predict: Predict[Example],
     propose: Propose[Example],
     settings: BankSettings = BankSettings(),  # noqa: B008 (frozen)
+    made_of: Mapping[str, Sequence[Example]] | None = None,
 ) -> dict[str, tuple[Hypothesis, ...]]:
     """The bank of every user after all examples, the hypothesis of the highest reward first.
 
-    Each step asks `predict` once and, where somebody has enough failed examples, `propose` and `predict` once more,
-    whatever the number of users; a user's bank depends on nobody else's.
+    First `predict` is asked about what the hypotheses were made of. Each step asks it once more and, where somebody has
+    enough failed examples, `propose` and `predict` once more, whatever the number of users; a user's bank depends on
+    nobody else's.
 
     Args:
       hypotheses: to begin with, by user.
@@ -92,21 +95,27 @@ def refine(
       predict, propose: ask the LLM. Of what is proposed, empty texts, known ones and those beyond the settings' number
         are left out.
       settings: the numbers.
+      made_of: examples that the first hypotheses were made of, by user; a user without any begins with hypotheses that
+        were never tried.
     """
     banks = {
         user: [Hypothesis(text=text) for text in dict.fromkeys(texts)][: settings.size]
         for user, texts in hypotheses.items()
     }
+    first = {user: list(of_user) for user, of_user in (made_of or {}).items() if of_user and banks.get(user)}
+    banks |= _tried({user: banks[user] for user in first}, first, predict)
+    before = {user: len(first.get(user, ())) for user in banks}
     failed: dict[str, list[Example]] = {user: [] for user in banks}
     for seen in range(1, 1 + max(map(len, examples.values()), default=0)):
         here = {user: examples[user][seen - 1] for user in banks if seen <= len(examples[user])}
         for user in here:
-            banks[user] = _ranked(banks[user], seen - 1, settings)
+            banks[user] = _ranked(banks[user], before[user] + seen - 1, settings)
         chosen = {user: banks[user][: settings.tried] for user in here}
         tried = _tried(chosen, {user: [example] for user, example in here.items()}, predict)
         for user, example in here.items():
             wrong = sum(new.right == old.right for new, old in zip(tried[user], chosen[user], strict=True))
-            if wrong and wrong >= settings.wrong_share * len(chosen[user]) * seen / len(examples[user]):
+            progress = (before[user] + seen) / (before[user] + len(examples[user]))
+            if wrong and wrong >= settings.wrong_share * len(chosen[user]) * progress:
                 failed[user].append(example)
             banks[user] = [*tried[user], *banks[user][settings.tried :]]
         full = {user: failed[user] for user in here if len(failed[user]) == settings.wrong}
@@ -114,9 +123,9 @@ def refine(
             proposed = propose(full)
             new = {user: _unknown(proposed[user], banks[user])[: settings.proposed] for user in full}
             for user, made in _tried({user: made for user, made in new.items() if made}, full, predict).items():
-                banks[user] = _ranked([*banks[user], *made], seen, settings)[: settings.size]
+                banks[user] = _ranked([*banks[user], *made], before[user] + seen, settings)[: settings.size]
             failed |= {user: [] for user in full}
-    return {user: tuple(_ranked(bank, len(examples[user]), settings)) for user, bank in banks.items()}
+    return {user: tuple(_ranked(bank, before[user] + len(examples[user]), settings)) for user, bank in banks.items()}
 
 
 def _tried(

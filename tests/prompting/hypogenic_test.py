@@ -51,6 +51,40 @@ def test_each_example_is_tried_with_the_k_best():
     assert found[0].text == "good" and found[0].right == found[0].tried > 12 / 2
 
 
+def test_first_hypotheses_are_scored_on_what_they_were_made_of():
+    """reward = accuracy + alpha sqrt(log t / n) with t = n = 4 before the first of the other examples is seen."""
+    asked = []
+
+    def tried(questions):
+        ((texts, examples),) = questions.values()
+        asked.append((tuple(texts), tuple(examples)))
+        return {"": [[int(text) > example for text in texts] for example in examples]}
+
+    made_of = [1, 1, 3, 3]
+    settings = dataclasses.replace(NONE, tried=1)
+    (bank_of,) = bank.refine({"": ["1", "4", "2"]}, {"": [9]}, tried, never, settings, {"": made_of}).values()
+    assert asked == [(("1", "4", "2"), (1, 1, 3, 3)), (("4",), (9,))]
+    assert {h.text: (h.right, h.tried) for h in bank_of} == {"4": (4, 5), "2": (2, 4), "1": (0, 4)}
+    # At the end t is 5: examples that hypotheses were made of count as seen.
+    rewards = {"4": 4 / 5 + 0.5 * math.sqrt(math.log(5) / 5), "2": 2 / 4 + 0.5 * math.sqrt(math.log(5) / 4)}
+    assert [bank.reward(h, 5) for h in bank_of[:2]] == [rewards["4"], rewards["2"]]
+
+
+def test_examples_that_hypotheses_were_made_of_count_in_how_many_must_be_wrong():
+    # .8 k i / N of k = 5: with 8 of 10 seen before, 3.6 at the next one and 4 at the last one.
+    for misses, listed in ((3, []), (4, [0, 1]), (5, [0, 1])):
+        went = []
+        bank.refine(
+            {"": [str(i) for i in range(5)]},
+            {"": [0, 1]},
+            lambda asked, misses=misses: {"": [[p >= misses for p in range(5)] for _ in asked[""][1]]},
+            lambda failed, went=went: went.extend(failed[""]) or {"": ()},
+            bank.BankSettings(wrong=1),
+            {"": list(range(8))},
+        )
+        assert went == listed
+
+
 def test_counts_are_those_of_the_answers():
     found = refine(
         ["even", "all"],

@@ -1,8 +1,9 @@
 """Hypotheses that tell the user's records from other people's (HypoGeniC, arXiv 2404.04326).
 
-The hypotheses of `hypotheses`, inferred from the older records, are tried on pairs: one of the newer records, and a
+The hypotheses of `hypotheses`, inferred from the older records, are tried on pairs: one of the user's records, and a
 record of another user about something else. The LLM is given one hypothesis and has to say which of the two is the
-user's. Where most hypotheses are wrong, new ones are made of the pairs that failed (`hypogenic`). The best ones stand
+user's. All are tried on the records that they were inferred from, and then the best of them on the newer ones. Where
+most hypotheses are wrong, new ones are made of the pairs that failed (`hypogenic`). The best ones stand
 before the query, as those of `hypotheses` do.
 
 A user with fewer than four records gets what `hypotheses` makes of all of them, and so does everybody where there are
@@ -22,9 +23,9 @@ from hydrajax.prompting.strategies import hypotheses
 from hydrajax.types import Record, User
 
 # A profile of 7 records leaves 3 pairs, one of 20 leaves 10. The bank begins with all that a first answer may hold, 12
-# lines; 3 pairs tried with 4 each are just enough to try all of them once. The paper's 10 failed examples (of 200)
-# would never come together: 2 pairs are 4 texts, which say something already. An answer has a line of each of 4 kinds.
-# Besides the first answer this is at most 12 + 9 calls for 3 pairs and 40 + 45 for 10, most of them for one letter.
+# lines. The paper's 10 failed examples (of 200) would never come together: 2 pairs are 4 texts, which say something
+# already. An answer has a line of each of 4 kinds. Besides the first answer this is at most 48 + 12 + 9 calls for 4
+# records that are inferred from and 3 pairs, and 120 + 40 + 45 for 10 of both, most of them for one letter.
 SETTINGS = hypogenic.BankSettings(size=12, tried=4, wrong=2, proposed=len(hypotheses.KINDS))
 LEAST_RECORDS = 4  # two to infer from, two to try on
 MOST_PAIRS = 10  # more records say little more, and every pair costs four calls
@@ -41,11 +42,16 @@ class HypothesisBank(hypotheses.Hypotheses):
 
     def learn(self, users: Sequence[User], ctx: Context) -> dict[str, UserModel]:
         parts = {user.id: _split(user, ctx) for user in users if user.profile}
-        first = super().learn([rest for rest, _ in parts.values()], ctx)
-        pairs = {user_id: pairs for user_id, (_, pairs) in parts.items() if pairs and first[user_id].text}
+        first = super().learn([part.inferred_from for part in parts.values()], ctx)
+        pairs = {user_id: part.pairs for user_id, part in parts.items() if part.pairs and first[user_id].text}
         trials = _Trials(ctx, self)
         banks = hypogenic.refine(
-            {user_id: first[user_id].text.splitlines() for user_id in pairs}, pairs, trials.tried, trials.more, SETTINGS
+            {user_id: first[user_id].text.splitlines() for user_id in pairs},
+            pairs,
+            trials.tried,
+            trials.more,
+            SETTINGS,
+            {user_id: parts[user_id].made_of for user_id in pairs},
         )
         return first | {
             user_id: dataclasses.replace(
@@ -73,6 +79,21 @@ class Pair:
     own: str
     other: str
     first: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A user's records, divided.
+
+    Attributes:
+      inferred_from: the user with the records that hypotheses are inferred from.
+      made_of: pairs of those, which they are tried on first.
+      pairs: of the other records, which they are tried on then.
+    """
+
+    inferred_from: User
+    made_of: tuple[Pair, ...] = ()
+    pairs: tuple[Pair, ...] = ()
 
 
 def best(bank: Sequence[hypogenic.Hypothesis]) -> tuple[hypogenic.Hypothesis, ...]:
@@ -127,17 +148,25 @@ def _one_of_each_kind(lines: Sequence[str]) -> list[str]:
     return list(firsts.values())
 
 
-def _split(user: User, ctx: Context) -> tuple[User, tuple[Pair, ...]]:
-    """The user with the records that are inferred from, and pairs to try that on; the whole user where none are."""
+def _split(user: User, ctx: Context) -> Parts:
+    """Where there are no pairs to try hypotheses on, they are inferred from all records."""
     held = min(len(user.profile) // 2, MOST_PAIRS)
     if len(user.profile) < LEAST_RECORDS:
-        return user, ()
+        return Parts(inferred_from=user)
+    older, newer = user.profile[:-held], user.profile[-held:]
+    pairs = _pairs(newer, user, ctx)
+    if not pairs:
+        return Parts(inferred_from=user)
+    read = older[-ctx.settings.summary_records :]
+    return Parts(inferred_from=dataclasses.replace(user, profile=older), made_of=_pairs(read, user, ctx), pairs=pairs)
+
+
+def _pairs(records: Sequence[Record], user: User, ctx: Context) -> tuple[Pair, ...]:
     # A proposal quotes as many pairs as failed, and these share the budget of a prompt.
     share = max(1, ctx.settings.max_prompt_tokens // SETTINGS.wrong)
     within = dataclasses.replace(ctx, settings=dataclasses.replace(ctx.settings, max_prompt_tokens=share))
-    drawn = [(record, _other(record, user, ctx)) for record in user.profile[-held:]]
-    pairs = tuple(_pair(record, other, user, within) for record, other in drawn if other is not None)
-    return (dataclasses.replace(user, profile=user.profile[:-held]), pairs) if pairs else (user, ())
+    drawn = [(record, _other(record, user, ctx)) for record in records]
+    return tuple(_pair(record, other, user, within) for record, other in drawn if other is not None)
 
 
 def _pair(record: Record, other: Record, user: User, ctx: Context) -> Pair:
