@@ -51,9 +51,11 @@ def authors(paths: Sequence[pathlib.Path], *, users: int, records: int, seed: in
       DataError: faulty texts, or fewer authors than asked for.
     """
     by_author: dict[str, list[Record]] = {}
+    attributes: dict[str, Mapping[str, str]] = {}
     for text in texts_by_author.read(paths):
         record = Record(id=f"{text.source}/{text.file}", fields={"text": text.text})
         by_author.setdefault(text.author, []).append(record)
+        attributes[text.author] = text.attributes
     if len(by_author) < users:
         raise DataError(f"the files hold {len(by_author)} authors, expected {users} at least (--users)")
 
@@ -62,7 +64,7 @@ def authors(paths: Sequence[pathlib.Path], *, users: int, records: int, seed: in
         return tuple(order[:records])
 
     chosen = draws.shuffled(by_author, seed=seed, name=str)[:users]
-    return {author: User(id=author, profile=drawn(author)) for author in chosen}
+    return {author: User(id=author, profile=drawn(author), attributes=attributes[author]) for author in chosen}
 
 
 def plan(runs: Sequence[tuple[kinds.Deliberative, Users]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:

@@ -12,7 +12,7 @@ from experiments.reports import strategies as report
 from hydrajax.methods import controls, lab, sampling, settings, stages
 from hydrajax.prompting import library
 from hydrajax.runs import accounts, workbench
-from hydrajax.types import Query, User
+from hydrajax.types import Query
 
 SHOWN = 2  # records, for all strategies alike: so nothing is chosen on anybody
 SETTINGS = dataclasses.replace(
@@ -57,9 +57,9 @@ def make_lab(
 
 
 def swapped(here: lab.Lab) -> lab.Lab:
-    """The same lab, in which everybody has another user's profile; nothing that it learns is kept."""
+    """The same lab, in which everybody has another user's profile and attributes; nothing that it learns is kept."""
     (lent,) = controls.derangements(sorted(here.users), seed=here.seed, n=1)
-    users = {user_id: User(id=user_id, profile=here.users[lent[user_id]].profile) for user_id in here.users}
+    users = {user_id: dataclasses.replace(here.users[lent[user_id]], id=user_id) for user_id in here.users}
     ctx = dataclasses.replace(here.ctx, cut=collections.Counter(), faults=collections.Counter())
     return dataclasses.replace(here, ctx=ctx, users=users, library=library.Library(), ledger={})
 

@@ -43,10 +43,21 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class User:
-    """One person: an id and a profile, oldest record first where dates exist."""
+    """One person.
+
+    Attributes:
+      id: unique within the data.
+      profile: oldest record first where dates exist.
+      attributes: what the data say of the person, short texts by name, for example `{"age": "34"}`; empty where they
+        say nothing.
+    """
 
     id: str
     profile: tuple[Record, ...] = ()
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self):
+        object.__setattr__(self, "attributes", types.MappingProxyType(dict(self.attributes)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -109,7 +109,11 @@ def draw(
         if len(used) < shown + validation + test or len(left) < LEAST_UNSEEN:
             continue
         dropped += len(by_author[author]) - len(kept)
-        users[author] = User(id=author, profile=tuple(_record(text, shown_words) for text in shown_texts))
+        users[author] = User(
+            id=author,
+            profile=tuple(_record(text, shown_words) for text in shown_texts),
+            attributes=by_author[author][0].attributes,
+        )
         for part, of_part in parts.items():
             queries[part] += map(_query, of_part)
         unseen[author] = tuple(_rest(text) for text in left)

@@ -24,7 +24,8 @@ The data, `{split}.jsonl`, is one question a line, or one user a line, or both m
     {"user_id": "ann", "profile": [RECORD, ...], "queries": [{"id": "q1", "inputs": {...}, "output": "..."}]}
 
 RECORD is {"id"?, field: text, ..., "date"?}. Without any `user_id` in the file, a question is a user. A task with one
-slot may give `"input": "..."` for `"inputs"`. A question may leave its profile to another line of its user.
+slot may give `"input": "..."` for `"inputs"`. A question may leave its profile to another line of its user. A line may
+say what is known of its user, for prompts: `"attributes": {"age": 34, "occupation": "nurse"}`, short texts or numbers.
 """
 
 import re
@@ -37,7 +38,7 @@ from hydrajax.data import parsing, tasks
 from hydrajax.data import profiles as profiles_lib
 from hydrajax.types import DataError, Query, Split
 
-_KEYS = ("id", "user_id", "inputs", "input", "output", "profile", "queries")  # of a line
+_KEYS = ("id", "user_id", "inputs", "input", "output", "profile", "queries", "attributes")  # of a line
 KINDS = tuple(kind for kind in get_args(tasks.Kind) if kind != "reward")
 _TYPES: Mapping[str, tuple[type, str]] = {
     "name": (str, "a text"),
@@ -133,11 +134,13 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
         if not isinstance(questions, list) or not all(isinstance(question, dict) for question in questions):
             errors.add(f"{where}: user {user_id!r} has no list of objects as 'queries'")
             continue
-        if "profile" in row or (is_user or not by_user):
-            owner = user_id if user_id is not None else parsing.text_of(row.get("id"))
-            source = f"user {user_id!r}" if is_user else f"question {parsing.text_of(row.get('id'))!r}"
-            if owner is not None and not profiles.add(owner, source, row.get("profile")):
-                continue
+        owner = user_id if user_id is not None else parsing.text_of(row.get("id"))
+        source = f"user {user_id!r}" if is_user else f"question {parsing.text_of(row.get('id'))!r}"
+        if "attributes" in row and owner is not None:
+            profiles.describe(owner, source, row["attributes"])
+        has_profile = "profile" in row or is_user or not by_user
+        if has_profile and owner is not None and not profiles.add(owner, source, row.get("profile")):
+            continue
         for question in questions:
             _ask(task, question, user_id, where, queries, owners, errors)
     users, left_out = profiles.users()

@@ -214,7 +214,7 @@ def _without(users: Mapping[str, User], unwanted) -> tuple[dict[str, User], int]
     for user_id, user in users.items():
         profile = tuple(record for record in user.profile if not unwanted(record, user_id))
         removed += len(user.profile) - len(profile)
-        kept[user_id] = user if len(profile) == len(user.profile) else User(id=user_id, profile=profile)
+        kept[user_id] = user if len(profile) == len(user.profile) else dataclasses.replace(user, profile=profile)
     return kept, removed
 
 

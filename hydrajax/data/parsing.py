@@ -17,6 +17,7 @@ from hydrajax.data import tasks
 from hydrajax.types import DataError
 
 LISTED = 20
+LONGEST_ATTRIBUTE = 200  # characters; every prompt of the user holds it
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -138,6 +139,29 @@ def read_id(row: Mapping[str, Any], where: str, errors: Errors, key: str = "id")
         errors.add(f"{where}: has {got} as {key!r}, expected a text or a number")
         return None
     return value
+
+
+def read_attributes(value: Any, where: str, errors: Errors) -> dict[str, str] | None:
+    """What data say of a person: short texts or numbers, by name."""
+    if not isinstance(value, dict):
+        errors.add(f"{where}: has {kind_of(value)} as 'attributes', expected an object of short texts")
+        return None
+    read = {str(name): text_of(given) for name, given in value.items()}
+    for name, text in read.items():
+        if text is None or not text.strip() or not name.strip() or len(name) + len(text) > LONGEST_ATTRIBUTE:
+            errors.add(
+                f"{where}: attribute {name!r:.80} is {value[name]!r:.80}, expected a text or a number, with its "
+                f"name of at most {LONGEST_ATTRIBUTE} characters"
+            )
+            return None
+    return {name: text.strip() for name, text in read.items() if text is not None}
+
+
+def join_attributes(known: dict[str, str], given: Mapping[str, str], where: str, errors: Errors) -> None:
+    """Adds to what is known of a person what another row says; the two must not contradict each other."""
+    for name, text in given.items():
+        if known.setdefault(name, text) != text:
+            errors.add(f"{where}: attribute {name!r} is {text!r:.80}, and elsewhere {known[name]!r:.80}")
 
 
 def read_rows(rows: Iterable[Any], where: str, what: str, errors: Errors) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -27,6 +27,7 @@ class Profiles:
     errors: parsing.Errors
     _raw: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
     _read: dict[str, list[tuple[str, dict[str, Record], bool]]] = dataclasses.field(default_factory=dict)
+    _attributes: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     def add(self, user_id: str, source: str, profile: Any) -> bool:
         """Takes the profile that the row `source` (for example `question '12'`) gives; whether it can be used."""
@@ -40,21 +41,33 @@ class Profiles:
         self._read.setdefault(user_id, []).append((source, *read))
         return True
 
+    def describe(self, user_id: str, source: str, attributes: Any) -> None:
+        """Takes the attributes that the row `source` gives a user."""
+        where = f"{self.file}: {source}"
+        read = parsing.read_attributes(attributes, where, self.errors)
+        if read is not None:
+            parsing.join_attributes(self._attributes.setdefault(user_id, {}), read, where, self.errors)
+
     def users(self) -> tuple[dict[str, User], tuple[str, ...]]:
         """Every user by id, in the order of the file, and sentences about records that were left out."""
         users: dict[str, User] = {}
         notes: list[str] = []
         for user_id, profiles in self._read.items():
             records, left_out = _common(f"{self.file}: user {user_id!r}", profiles, self.errors)
-            users[user_id] = User(id=user_id, profile=oldest_first(list(records.values())))
+            users[user_id] = User(
+                id=user_id,
+                profile=oldest_first(list(records.values())),
+                attributes=self._attributes.get(user_id, {}),
+            )
             notes.extend(left_out)
         return users, tuple(notes)
 
 
 def read_users(path: Path, task: tasks.Task) -> dict[str, User]:
-    """Users without questions, from a file: a JSON list, or JSON lines, of `{"user_id", "profile": [RECORD, ...]}`.
+    """Users without questions, from a file: a JSON list, or JSON lines, of
+    `{"user_id", "profile": [RECORD, ...], "attributes"?}`.
 
-    Records are read as `custom` says.
+    Records and attributes are read as `custom` says.
 
     Raises:
       DataError: one sentence per fault with file and user, at most 20 of them.
@@ -64,15 +77,19 @@ def read_users(path: Path, task: tasks.Task) -> dict[str, User]:
     seen: set[str] = set()
     for where, row in _rows_of_users(path, errors):
         user_id = parsing.read_id(row, where, errors, "user_id")
-        unknown = [key for key in row if key not in ("user_id", "profile")]
+        unknown = [key for key in row if key not in ("user_id", "profile", "attributes")]
         if user_id is None:
             continue
         if unknown:
-            errors.add(f"{where}: user {user_id!r} has the key {unknown[0]!r}, expected user_id and profile")
+            errors.add(
+                f"{where}: user {user_id!r} has the key {unknown[0]!r}, expected user_id, profile and attributes"
+            )
         elif user_id in seen:
             errors.add(f"{where}: user {user_id!r} occurs more than once")
         else:
             profiles.add(user_id, f"user {user_id!r}", row.get("profile"))
+            if "attributes" in row:
+                profiles.describe(user_id, f"user {user_id!r}", row["attributes"])
         seen.add(user_id)
     if not seen:
         errors.add(f"{path}: holds no user, expected a JSON list or JSON lines of user_id and profile")

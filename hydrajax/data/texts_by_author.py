@@ -1,9 +1,13 @@
-"""Texts and who wrote them: JSON lines of {author, file, text}, plain or gzipped, or a folder of folders."""
+"""Texts and who wrote them: JSON lines of {author, file, text}, plain or gzipped, or a folder of folders.
+
+A line may say what is known of its author, for prompts: `"attributes": {"age": 34, "occupation": "nurse"}`, short texts
+or numbers. Once an author is enough.
+"""
 
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from hydrajax.data import parsing
 from hydrajax.types import DataError
@@ -18,12 +22,14 @@ class Text:
       file: its name, unique within the source and author.
       text: not empty.
       source: name of the file or folder that it was read from.
+      attributes: what is known of the author, by all texts together.
     """
 
     author: str
     file: str
     text: str
     source: str
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read(paths: Sequence[pathlib.Path]) -> tuple[Text, ...]:
@@ -41,6 +47,7 @@ def read(paths: Sequence[pathlib.Path]) -> tuple[Text, ...]:
     short = len({path.name for path in paths}) == len(paths)
     errors = parsing.Errors()
     texts: list[Text] = []
+    attributes: dict[str, dict[str, str]] = {}
     for path in paths:
         source = path.name if short else str(path)
         entries = _folder(path, source, errors) if path.is_dir() else _lines(path, source, errors)
@@ -50,13 +57,14 @@ def read(paths: Sequence[pathlib.Path]) -> tuple[Text, ...]:
                 if (text.author, text.file) in seen:
                     errors.add(f"{where}: file {text.file!r} of author {text.author!r} occurs more than once")
                 seen.add((text.author, text.file))
+                parsing.join_attributes(attributes.setdefault(text.author, {}), text.attributes, where, errors)
                 texts.append(text)
         except DataError as error:
             raise errors.stop(str(error)) from error
         if not seen:
             errors.add(f"{path}: holds no text")
     errors.settle()
-    return tuple(texts)
+    return tuple(dataclasses.replace(text, attributes=attributes[text.author]) for text in texts)
 
 
 def _lines(path: pathlib.Path, source: str, errors: parsing.Errors) -> Iterator[tuple[Text, str]]:
@@ -66,7 +74,8 @@ def _lines(path: pathlib.Path, source: str, errors: parsing.Errors) -> Iterator[
             errors.add(f"{where}: {wrong[0]} is {row.get(wrong[0])!r}, expected a text that is not empty")
             continue
         file = str(row.get("file") or where.rpartition(", ")[2])
-        yield Text(author=row["author"], file=file, text=row["text"], source=source), where
+        given = parsing.read_attributes(row.get("attributes", {}), where, errors) or {}
+        yield Text(author=row["author"], file=file, text=row["text"], source=source, attributes=given), where
 
 
 def _folder(path: pathlib.Path, source: str, errors: parsing.Errors) -> Iterator[tuple[Text, str]]:

@@ -93,6 +93,7 @@ def sample(
       a pool for each prompt, the greedy answer first (see `merge` for where it is missing).
     """
     of, queries = lab.strategy(strategy), [prompt.query for prompt in asked]
+    of_users = dataclasses.replace(lab.ctx, whole=lab.users)
     known = user_models.known(lab, strategy, queries)
     with ledger.charging(lab.ledger, stages.notes(stage), lab.ctx) as ctx:
         notes = of.prepare(_asked(lab, asked, known), ctx)
@@ -102,12 +103,12 @@ def sample(
     for prompt in asked:
         query, records = prompt.query, prompt.records
         model, note = known.get(query.id), notes.get(query.id, "")
-        messages = of.messages(query, records, model, lab.ctx, note=note)
+        messages = of.messages(query, records, model, of_users, note=note)
         if greedy:
             requests.append(lab.ctx.request(messages, temperature=lab.greedy, user_id=query.user_id))
         for i in range(samples):
             if lab.greedy is None and len(records) > 1:
-                messages = of.messages(query, _varied(lab, prompt, i), model, lab.ctx, note=note)
+                messages = of.messages(query, _varied(lab, prompt, i), model, of_users, note=note)
             styled = _styled(lab.settings.styles, messages, i)
             requests.append(lab.ctx.request(styled, temperature=hot, sample=first_hot + i, user_id=query.user_id))
     with ledger.charging(lab.ledger, stage, lab.ctx) as ctx:

@@ -107,8 +107,8 @@ class Context:
       population: other users, whom strategies that compare users may look at; None where they must not.
       embed: texts -> features [N, D] of the base, for strategies that look for likeness; None without a base.
       seed: of draws.
-      whole: users as they are, by id, where a strategy learns of halves of them: what the other half is about is asked
-        as pseudo-queries, and what others say of it must not be seen.
+      whole: users as they are, by id: their attributes, and where a strategy learns of halves of them, what the other
+        half is about, which is asked as pseudo-queries: what others say of it must not be seen.
       cut: tokens that were cut from records so far, and how many records (`tokens`, `records`).
       faults: answers of the LLM that were not what was asked for, by `strategy: what was wrong, or done instead`.
     """

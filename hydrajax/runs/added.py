@@ -139,8 +139,13 @@ def _digest(data: bytes) -> str:
 
 def _user_to_json(user: User) -> dict[str, Any]:
     records = [{"id": record.id, "fields": dict(record.fields), "date": record.date} for record in user.profile]
-    return {"id": user.id, "profile": records}
+    given = {"attributes": dict(user.attributes)} if user.attributes else {}
+    return {"id": user.id, "profile": records, **given}
 
 
 def _user_from_json(values: Mapping[str, Any]) -> User:
-    return User(id=values["id"], profile=tuple(Record(**record) for record in values["profile"]))
+    return User(
+        id=values["id"],
+        profile=tuple(Record(**record) for record in values["profile"]),
+        attributes=values.get("attributes", {}),
+    )

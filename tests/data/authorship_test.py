@@ -1,5 +1,6 @@
 """Authorship: sentences, near-duplicates, and who is shown what."""
 
+import dataclasses
 import random
 
 import pytest
@@ -152,3 +153,9 @@ def test_too_few_texts_are_one_sentence():
     copies = [Text(author=t.author, file=t.file, text=texts()[0].text, source=t.source) for t in texts()]
     with pytest.raises(DataError, match="near-duplicates"):
         drawn(copies)
+
+
+def test_an_author_has_the_attributes_of_the_texts():
+    found = [dataclasses.replace(text, attributes={"of": text.author}) for text in texts()]
+    users = drawn(found).users
+    assert {name: dict(user.attributes) for name, user in users.items()} == {name: {"of": name} for name in users}

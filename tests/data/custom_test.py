@@ -297,3 +297,30 @@ def test_profiles_without_a_common_record_are_a_fault(tmp_path):
         custom.read_split(tmp_path, TONE, "dev")
     split, skipped = custom.read_split(tmp_path, TONE, "dev", skip_bad=True)
     assert split.users["ann"].profile == () and any("2 records are left out" in sentence for sentence in skipped)
+
+
+def test_attributes_of_a_user_are_read_from_any_line(tmp_path):
+    rows = [
+        {"user_id": "ann", "attributes": {"age": 34}, "profile": [record()], "queries": []},
+        question("q1", user_id="ann", attributes={"job": " nurse ", "age": "34"}),
+        question("q2", user_id="bob", profile=[record()]),
+    ]
+    write(tmp_path, rows)
+    split, _ = custom.read_split(tmp_path, TONE, "dev")
+    assert {name: dict(user.attributes) for name, user in split.users.items()} == {
+        "ann": {"age": "34", "job": "nurse"},
+        "bob": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [("34", "has a text as 'attributes'"), ({"age": None}, "attribute 'age' is None"),
+     ({"age": " "}, "attribute 'age'"), ({"life": "long " * 60}, "of at most 200 characters"), ({"age": 35}, "is '35', and elsewhere '34'")],
+)  # fmt: skip
+def test_attributes_that_cannot_be_used_are_refused(tmp_path, attributes, said):
+    first = question("q0", user_id="ann", profile=[record()], attributes={"age": 34})
+    write(tmp_path, [first, question("q1", user_id="ann", attributes=attributes)])
+    with pytest.raises(DataError, match="question 'q1'") as error:
+        custom.read_split(tmp_path, TONE, "dev")
+    assert said in str(error.value)

@@ -77,3 +77,13 @@ def test_what_cannot_be_read(tmp_path):
     assert "cannot be read" in complaint(cut)
     (tmp_path / "empty").mkdir()
     assert "holds no text" in complaint(tmp_path / "empty")
+
+
+def test_attributes_of_an_author_are_those_of_all_texts(tmp_path):
+    first = write(tmp_path / "a.jsonl", [{**ROWS[0], "attributes": {"age": 34}}, ROWS[1]])
+    second = write(tmp_path / "b.jsonl", [{**ROWS[2], "attributes": {"job": "nurse"}}])
+    found = texts_by_author.read([first, second])
+    assert [dict(text.attributes) for text in found] == [{"age": "34", "job": "nurse"}] * 3
+    other = write(tmp_path / "c.jsonl", [{**ROWS[2], "attributes": {"age": 35}}])
+    assert "attribute 'age' is '35', and elsewhere '34'" in complaint(first, other)
+    assert all(not text.attributes for text in texts_by_author.read([write(tmp_path / "d.jsonl", ROWS)]))

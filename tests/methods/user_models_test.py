@@ -1,6 +1,7 @@
 """What strategies learn of users: once, from records that may help, kept, and paid for by the user."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -193,3 +194,19 @@ def test_what_could_not_be_learned_is_told_once_a_user_and_not_asked_again(world
     answers = sampling.answer(here, "hypotheses", bare(place.people.new_queries), stage="asked")
     zero = sampling.answer(here, "zero_shot", bare(place.people.new_queries), stage="plain")
     assert [answer.text for answer in answers] == [answer.text for answer in zero]
+
+
+def test_attributes_reach_the_prompt_of_their_own_user_alone(world, bench):
+    place = world(records=4)
+    users = {name: dataclasses.replace(u, attributes={"home": f"of {name}"}) for name, u in place.users.items()}
+    here = dataclasses.replace(bench(place), users=users)
+    queries = [query for query in place.people.asked if query.user_id in ("n0", "n1")]
+    sampling.answer(here, "hypotheses", bare(queries), stage="asked")
+    asked = here.ctx.llm.requests("asked")
+    assert asked and {r.group for r in asked} == {"n0", "n1"}
+    for wanted in asked:
+        homes = re.findall(r"<attribute>home: of (\w+)</attribute>", wanted.messages[-1].text)
+        assert homes == [wanted.group]
+    plain = bench(place)
+    sampling.answer(plain, "hypotheses", bare(queries), stage="asked")
+    assert all("<attribute>" not in m.text for r in plain.ctx.llm.requests("asked") for m in r.messages)

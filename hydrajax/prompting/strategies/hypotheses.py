@@ -3,7 +3,8 @@
 The hypotheses are of four kinds: communication strategies, personality, writing style, and attributes. One call a user;
 where the answer cannot be read one more, which repairs it; where that cannot be read either, the first sentences of
 the first answer stand in as hypotheses of no kind, and where there are none in English the prompt is that of `rag`.
-Whatever is not as it should be is told in `UserModel.fault`.
+Attributes of the user that the data give stand before the hypotheses. Whatever is not as it should be is told in
+`UserModel.fault`.
 """
 
 import dataclasses
@@ -11,9 +12,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from hydrajax.prompting import shorten, templates
+from hydrajax.prompting import shorten, templates, turns
 from hydrajax.prompting.contract import Context, Strategy, UserModel
-from hydrajax.types import User
+from hydrajax.types import Message, Query, Record, User
 
 KINDS = ("communication", "personality", "style", "attribute")
 MOST_OF_A_KIND = 3
@@ -68,6 +69,26 @@ class Hypotheses(Strategy):
     def read(self, answer: str) -> "Parsed":
         """See `parse`."""
         return parse(answer)
+
+    def messages(
+        self,
+        query: Query,
+        records: Sequence[Record],
+        user_model: UserModel | None,
+        ctx: Context,
+        *,
+        note: str = "",
+    ) -> tuple[Message, ...]:
+        """The conversation to send, with the user's attributes and what was inferred; see `Strategy.messages`."""
+        user = ctx.whole.get(query.user_id)
+        if user is None or not user.attributes:
+            return super().messages(query, records, user_model, ctx, note=note)
+        *before, last = turns.conversation(query, records, ctx)
+        given = [f"{name}: {text}" for name, text in user.attributes.items()]
+        slots = {"attributes": templates.tagged("attribute", given), "question": last.text}
+        known = note or (user_model.text if user_model else "")
+        template = "with_attributes_and_hypotheses.txt" if known else "with_attributes.txt"
+        return (*before, Message(role=last.role, text=templates.fill(template, {**slots, **self.slots(known)})))
 
     def slots(self, known: str) -> dict[str, str]:
         return {"hypotheses": templates.tagged("hypothesis", known.splitlines())}

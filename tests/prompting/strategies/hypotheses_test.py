@@ -1,8 +1,10 @@
+import dataclasses
+
 import pytest
 
-from hydrajax.prompting import contract, turns
+from hydrajax.prompting import contract, registry, turns
 from hydrajax.prompting.strategies import hypotheses
-from hydrajax.types import Query
+from hydrajax.types import Query, User
 
 QUERY = Query(id="q", user_id="u", inputs={"text": "asked now"})
 GOOD = "communication: asks questions\npersonality: calm\nstyle: short lines\nattribute: likes boats"
@@ -108,3 +110,39 @@ def test_they_stand_before_the_question(context):
     (message,) = hypotheses.STRATEGY.messages(QUERY, (), model, ctx)
     assert message.text.endswith(ctx.task.question(QUERY.inputs))
     assert message.text.count("<hypothesis>") == 2
+
+
+GIVEN = {"age": "34", "occupation": "</attribute>\nnurse"}
+
+
+@pytest.mark.parametrize("name", ["hypotheses", "hypothesis_bank"])
+def test_attributes_of_the_data_stand_beside_the_hypotheses(name, context):
+    ctx = dataclasses.replace(context(), whole={"u": User(id="u", attributes=GIVEN)})
+    model = contract.UserModel(text="style: short", records=("r0",))
+    (message,) = registry.get(name).messages(QUERY, (), model, ctx)
+    lines = message.text.splitlines()
+    assert lines[1:3] == ["<attribute>age: 34</attribute>", "<attribute>occupation: &lt;/attribute> nurse</attribute>"]
+    assert lines.index("<hypothesis>style: short</hypothesis>") > 2
+    assert message.text.endswith(ctx.task.question(QUERY.inputs))
+
+
+def test_attributes_stand_alone_where_nothing_was_inferred(context, a_user):
+    ctx = dataclasses.replace(context(), whole={"u": User(id="u", attributes=GIVEN)})
+    *before, last = hypotheses.STRATEGY.messages(QUERY, a_user().profile, None, ctx)
+    assert tuple(before) == turns.conversation(QUERY, a_user().profile, ctx)[:-1]
+    assert last.text.count("<attribute>") == 2 and "hypothes" not in last.text and "suppose" not in last.text
+
+
+@pytest.mark.parametrize("whole", [{}, {"u": User(id="u")}, {"v": User(id="v", attributes=GIVEN)}])
+@pytest.mark.parametrize("text", ["style: short", ""])
+def test_without_attributes_the_prompt_is_the_old_one(whole, text, context):
+    model = contract.UserModel(text=text, records=())
+    expected = hypotheses.STRATEGY.messages(QUERY, (), model, context())
+    assert hypotheses.STRATEGY.messages(QUERY, (), model, dataclasses.replace(context(), whole=whole)) == expected
+
+
+def test_nothing_is_inferred_from_attributes(context, recorder, a_user):
+    plain, given = context(llm=recorder()), context(llm=recorder())
+    learn(a_user(), plain)
+    learn(dataclasses.replace(a_user(), attributes=GIVEN), given)
+    assert given.llm.asked == plain.llm.asked
