@@ -22,7 +22,7 @@ from hydrajax.types import DataError, Query, Record, User
 
 NEAR_DUPLICATE = 0.6  # share of a text's 8-grams
 LEAST_WORDS = 30  # of a text without its first sentence, to be shown or judged
-LEAST_UNSEEN = 3  # texts of an author that are left for the judge
+LEAST_UNSEEN = 3  # texts of an author that are left for a judge that is trained
 
 TASK = tasks.Task(
     name="authorship",
@@ -70,6 +70,7 @@ def draw(
     validation: int = 2,
     test: int = 2,
     shown_words: int | None = None,
+    least_unseen: int = LEAST_UNSEEN,
     seed: int = 0,
 ) -> Authorship:
     """Draws authors, and of each the texts that are shown, validate, test and train the judge.
@@ -81,6 +82,7 @@ def draw(
       authors: how many; only those with enough texts are drawn.
       shown, validation, test: texts of each author; no text has two parts.
       shown_words: of a shown text at most its beginning; None for all of it.
+      least_unseen: texts of each author that are left for the judge; 0 for a judge that is not trained.
       seed: of the draws.
 
     Raises:
@@ -106,7 +108,7 @@ def draw(
         parts = {"test": judged[0::2][:test], "validation": judged[1::2][:validation]}
         used = {_id(text) for text in (*shown_texts, *parts["test"], *parts["validation"])}
         left = [text for text in order if _id(text) not in used]
-        if len(used) < shown + validation + test or len(left) < LEAST_UNSEEN:
+        if len(used) < shown + validation + test or len(left) < least_unseen:
             continue
         dropped += len(by_author[author]) - len(kept)
         users[author] = User(
@@ -119,10 +121,12 @@ def draw(
         unseen[author] = tuple(_rest(text) for text in left)
     if len(users) < authors:
         apart = "" if len(sources) == 1 else f", shown ones in {sources[0]} and the others elsewhere"
+        parts = [f"{shown} to show", f"{validation} to validate", f"{test} to test"]
+        parts += [f"{least_unseen} for the judge"] if least_unseen else []
         raise DataError(
-            f"{len(users)} of {len(by_author)} authors have enough texts, expected {authors} with {shown} to show, "
-            f"{validation} to validate, {test} to test and {LEAST_UNSEEN} for the judge{apart}; near-duplicates and "
-            f"texts of fewer than {LEAST_WORDS} words after the first sentence do not count"
+            f"{len(users)} of {len(by_author)} authors have enough texts, expected {authors} with "
+            f"{', '.join(parts[:-1])} and {parts[-1]}{apart}; near-duplicates and texts of fewer than {LEAST_WORDS} "
+            "words after the first sentence do not count"
         )
     return Authorship(
         users=users,

@@ -24,6 +24,7 @@ def load(config: Authorship, say: Callable[[str], None]) -> authorship.Authorshi
         validation=config.validation,
         test=config.test,
         shown_words=config.shown_words,
+        least_unseen=authorship.LEAST_UNSEEN if config.judge == "classifier" else 0,
         seed=config.seed,
     )
     for sentence in data.notes:

@@ -155,6 +155,15 @@ def test_too_few_texts_are_one_sentence():
         drawn(copies)
 
 
+def test_a_judge_that_is_not_trained_needs_no_texts():
+    found = texts(each=4)
+    assert len(drawn(found, least_unseen=0).users) == 3
+    with pytest.raises(DataError, match="0 of 4 .* 2 to test and 3 for the judge, shown"):
+        drawn(found)
+    with pytest.raises(DataError, match="4 to show, 2 to validate and 2 to test, shown"):
+        drawn(texts(each=3), least_unseen=0)
+
+
 def test_an_author_has_the_attributes_of_the_texts():
     found = [dataclasses.replace(text, attributes={"of": text.author}) for text in texts()]
     users = drawn(found).users

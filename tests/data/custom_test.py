@@ -315,9 +315,14 @@ def test_attributes_of_a_user_are_read_from_any_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("attributes", "said"),
-    [("34", "has a text as 'attributes'"), ({"age": None}, "attribute 'age' is None"),
-     ({"age": " "}, "attribute 'age'"), ({"life": "long " * 60}, "of at most 200 characters"), ({"age": 35}, "is '35', and elsewhere '34'")],
-)  # fmt: skip
+    [
+        ("34", "has a text as 'attributes'"),
+        ({"age": None}, "attribute 'age' is None"),
+        ({"age": " "}, "attribute 'age'"),
+        ({"life": "long " * 60}, "of at most 200 characters"),
+        ({"age": 35}, "is '35', and elsewhere '34'"),
+    ],
+)
 def test_attributes_that_cannot_be_used_are_refused(tmp_path, attributes, said):
     first = question("q0", user_id="ann", profile=[record()], attributes={"age": 34})
     write(tmp_path, [first, question("q1", user_id="ann", attributes=attributes)])
