@@ -33,6 +33,8 @@ class Task:
       kind: decides labels and metrics.
       template: the question with `{slot}`s that a query's `inputs` fill. `{labels}` is the list of labels.
       inputs: slot -> record field, how a record becomes a pseudo-query. Empty where records hold no input.
+      searched: the slots that a retriever reads of a query, where that is not all of them (LaMP_1: the references, not
+        the paper that cites one of them).
       answer: the record field that the user wrote; None where records hold no answer (LaMP_1).
       corpus: record fields that the retriever searches, joined by a blank.
       optional: record fields that may be missing and then read as empty.
@@ -51,6 +53,7 @@ class Task:
     kind: Kind
     template: str
     inputs: Mapping[str, str]
+    searched: tuple[str, ...] = ()
     answer: str | None = None
     corpus: tuple[str, ...]
     optional: tuple[str, ...] = ()
@@ -105,8 +108,13 @@ class Task:
         return fill(self.template[self.template.index(self.marker) :], inputs)
 
     def query_text(self, query: Query) -> str:
-        """The bare input without the template's words: what the retriever and the encoder read."""
+        """The bare input without the template's words: what the encoder reads."""
         return " ".join(query.inputs[slot] for slot in self.slots if query.inputs.get(slot))
+
+    def retrieval_text(self, query: Query) -> str:
+        """What the retriever reads of a query: all that the encoder reads, or the slots that are searched for."""
+        slots = self.searched or self.slots
+        return " ".join(query.inputs[slot] for slot in slots if query.inputs.get(slot))
 
     def corpus_text(self, record: Record) -> str:
         """What the retriever searches of a record."""

@@ -24,7 +24,7 @@ class Rank(Protocol):
         """All indices of `records`, best first.
 
         Args:
-          query_text: the bare input without the template's words.
+          query_text: of `Task.retrieval_text`, the bare input without the template's words.
           records: the profile, oldest first.
           corpus: what is searched of each record, in the order of `records`.
           query_id: with `seed`, what a retriever that draws may depend on.
@@ -75,11 +75,11 @@ def retrieve(name: str | Rank, task: tasks.Task, query: Query, user: User, n: in
     records = profile_for(query, user)
     corpus = [task.corpus_text(record) for record in records]
     if plugins.is_own(rank):
-        order = rank(task.query_text(query), records, corpus, query_id=query.draw_name, seed=seed)
+        order = rank(task.retrieval_text(query), records, corpus, query_id=query.draw_name, seed=seed)
     else:
         what = f"retriever {name if isinstance(name, str) else rank!r:.80}"
         with plugins.blamed(f"{what}: rank"):
-            given = rank(task.query_text(query), records, corpus, query_id=query.draw_name, seed=seed)
+            given = rank(task.retrieval_text(query), records, corpus, query_id=query.draw_name, seed=seed)
         try:
             order = [operator.index(index) for index in given]
         except TypeError:  # no list, or one of other things than numbers

@@ -63,6 +63,14 @@ def test_the_three_titles_are_found_in_a_citation_question(inputs):
     assert task.parse_input(task.question(inputs)) == inputs
 
 
+@pytest.mark.parametrize("name", tasks.LAMP)
+def test_the_retriever_reads_what_the_encoder_reads_but_in_citations_the_references_alone(name):
+    task = tasks.LAMP[name]
+    query = Query(id="q", user_id="u", inputs={slot: f"the {slot}" for slot in task.slots})
+    assert task.retrieval_text(query) == ("the a the b" if name == "LaMP_1" else task.query_text(query))
+    assert "the title" in task.query_text(query) or name != "LaMP_1"
+
+
 def test_an_input_of_another_template_is_refused():
     with pytest.raises(DataError, match="does not name a paper and two references"):
         tasks.LAMP["LaMP_1"].parse_input("Which paper?")

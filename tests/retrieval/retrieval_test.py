@@ -97,3 +97,17 @@ def test_faults_are_named():
         retrieval.retrieve("bm52", TASK, _query("a"), USER, 1)
     with pytest.raises(DataError, match=r"cannot retrieve -1 records for query 'q', expected 0 or more"):
         retrieval.retrieve("bm25", TASK, _query("a"), USER, -1)
+
+
+def test_a_citation_question_finds_records_by_its_references_not_by_the_paper_that_asks():
+    """LaMP's input as it stands in its files; one record has the asking paper's words, another those of a reference."""
+    task = tasks.LAMP["LaMP_1"]
+    text = (
+        'For an author who has written the paper with the title "Sparse Codes for Deep Ponds", which reference is '
+        'related? Just answer with [1] or [2] without explanation. [1]: "Ducks in Winter, a Survey" [2]: "Wet Webs"'
+    )
+    titles = ("Sparse Codes for Deep Ponds Revisited", "How Ducks Live in Winter", "Bread", "Kites", "Trains")
+    profile = tuple(Record(id=title, fields={"title": title, "abstract": ""}) for title in titles)
+    query = Query(id="q", user_id="u", inputs=task.parse_input(text))
+    (best,) = retrieval.retrieve("bm25", task, query, User(id="u", profile=profile), 1)
+    assert best.id == "How Ducks Live in Winter"
