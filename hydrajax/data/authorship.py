@@ -121,11 +121,11 @@ def draw(
         unseen[author] = tuple(_rest(text) for text in left)
     if len(users) < authors:
         apart = "" if len(sources) == 1 else f", shown ones in {sources[0]} and the others elsewhere"
-        parts = [f"{shown} to show", f"{validation} to validate", f"{test} to test"]
-        parts += [f"{least_unseen} for the judge"] if least_unseen else []
+        needed = [f"{shown} to show", f"{validation} to validate", f"{test} to test"]
+        needed += [f"{least_unseen} for the judge"] if least_unseen else []
         raise DataError(
             f"{len(users)} of {len(by_author)} authors have enough texts, expected {authors} with "
-            f"{', '.join(parts[:-1])} and {parts[-1]}{apart}; near-duplicates and texts of fewer than {LEAST_WORDS} "
+            f"{', '.join(needed[:-1])} and {needed[-1]}{apart}; near-duplicates and texts of fewer than {LEAST_WORDS} "
             "words after the first sentence do not count"
         )
     return Authorship(

@@ -52,7 +52,10 @@ def test_a_plan_counts_the_calls_of_a_run_with_the_union(tmp_path, lamp, config,
     here = machine(tmp_path)
     planned = run_lib.plan(wanted, machine=here)[0].stages
     sent = run(wanted, tmp_path / "run", here)["llm"]["calls"]
-    assert sum(stage.calls for stage in planned.values()) == pytest.approx(sent, rel=0.1)
+    # Sets of reasoning are counted as if all of it held, of which the scripted LLM writes none.
+    counted = sum(stage.calls for name, stage in planned.items() if name != "personas: reasoning tried")
+    assert counted == pytest.approx(sent, rel=0.1)
+    assert ("personas: reasoning tried" in planned) == (task == "LaMP_2M")
     assert "choice among the candidates" in planned and "rag: candidates to learn from" in planned
 
 
