@@ -33,6 +33,8 @@ class Task:
       kind: decides labels and metrics.
       template: the question with `{slot}`s that a query's `inputs` fill. `{labels}` is the list of labels.
       inputs: slot -> record field, how a record becomes a pseudo-query. Empty where records hold no input.
+      item: those of the inputs' fields that say what a record is on, where others vary (a rating that is given):
+        records that agree in them are on the same item. Empty: all of them.
       answer: the record field that the user wrote; None where records hold no answer (LaMP_1).
       corpus: record fields that the retriever searches, joined by a blank.
       optional: record fields that may be missing and then read as empty.
@@ -51,6 +53,7 @@ class Task:
     kind: Kind
     template: str
     inputs: Mapping[str, str]
+    item: tuple[str, ...] = ()
     answer: str | None = None
     corpus: tuple[str, ...]
     optional: tuple[str, ...] = ()

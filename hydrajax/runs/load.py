@@ -63,16 +63,28 @@ def load(config: RunConfig, say: Callable[[str], None]) -> Data:
         say(f"skipped: {sentence}")
     for sentence in data.notes:
         say(f"note: {sentence}")
+    for name, sentence in _lacking(config, data).items():
+        say(f"note: {name} {sentence}: it is left out")
     return data
 
 
-def strategies(config: RunConfig) -> tuple[str, ...]:
-    """The strategies of the union without those that look at other users' records where that is switched off.
+def strategies(config: RunConfig, data: Data) -> tuple[str, ...]:
+    """The strategies of the union without those that look at other users' records where that is switched off, and
+    without those that need what the data lack.
 
     Raises:
       DataError: one of them does not exist.
     """
+    lacking = _lacking(config, data)
+    return tuple(name for name in _permitted(config) if name not in lacking)
+
+
+def _permitted(config: RunConfig) -> tuple[str, ...]:
     return registry.permitted(config.settings.strategies, cross_user=config.settings.cross_user)
+
+
+def _lacking(config: RunConfig, data: Data) -> dict[str, str]:
+    return registry.lacking(_permitted(config), data.task, data.train.users, config.settings.prompts)
 
 
 def read(config: RunConfig) -> Data:
