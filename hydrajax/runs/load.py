@@ -59,12 +59,12 @@ def load(config: RunConfig, say: Callable[[str], None]) -> Data:
         raise DataError(f"the only loss is 'ordinal', for ratings, but task {data.task.name} is of {data.task.kind}")
     if config.settings.adapter_pools == "feedback" and not data.feedback:
         raise DataError("adapter_pools is 'feedback', but nobody has said anything of answers in these data")
+    left_out = (f"{name} {sentence}: it is left out" for name, sentence in _lacking(config, data).items())
+    data = dataclasses.replace(data, notes=(*data.notes, *left_out))
     for sentence in data.skipped:
         say(f"skipped: {sentence}")
     for sentence in data.notes:
         say(f"note: {sentence}")
-    for name, sentence in _lacking(config, data).items():
-        say(f"note: {name} {sentence}: it is left out")
     return data
 
 
@@ -84,6 +84,7 @@ def _permitted(config: RunConfig) -> tuple[str, ...]:
 
 
 def _lacking(config: RunConfig, data: Data) -> dict[str, str]:
+    """What the data lack that strategies need, by strategy."""
     return registry.lacking(_permitted(config), data.task, data.train.users, config.settings.prompts)
 
 
