@@ -101,7 +101,7 @@ def representatives(own: np.ndarray, others: np.ndarray, clusters: int, seed: in
 
     texts = np.concatenate([own[None], others])
     different = len(np.unique(texts.round(6), axis=0))
-    fitted = cluster.KMeans(n_clusters=min(clusters + 1, different), n_init=4, random_state=seed % 2**32).fit(texts)
+    fitted = cluster.KMeans(n_clusters=min(clusters + 1, different), n_init=1, random_state=seed % 2**32).fit(texts)
     home, *labels = fitted.labels_
     away = np.linalg.norm(others - fitted.cluster_centers_[labels], axis=1)
     groups = [np.flatnonzero(np.array(labels) == label) for label in set(labels) - {home}]
