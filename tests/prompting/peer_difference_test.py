@@ -138,6 +138,13 @@ def test_clusters_are_at_most_as_many_as_asked_for():
         assert chosen == peer_difference.representatives(texts[0], texts[1:], clusters, 0)
 
 
+def test_of_two_texts_equally_near_to_their_centre_the_first_stands_for_it():
+    texts = np.array([[1.0, 0.1, 0.0], [0.0, 0.3, 1.0], [0.1, 0.1, 1.0]])
+    for order in ([0, 1, 2], [0, 2, 1]):
+        own, *others = texts[order]
+        assert peer_difference.representatives(own, np.array(others), 1, 0) == [0]
+
+
 def test_where_nobody_shares_an_item_it_is_rag_and_counted(ctx):
     here = ctx(others=[user("n", w="trains")])
     assert STRATEGY.prepare([asked()], here) == {} and here.llm.asked == []

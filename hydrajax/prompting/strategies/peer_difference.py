@@ -103,7 +103,8 @@ def representatives(own: np.ndarray, others: np.ndarray, clusters: int, seed: in
     different = len(np.unique(texts.round(6), axis=0))
     fitted = cluster.KMeans(n_clusters=min(clusters + 1, different), n_init=1, random_state=seed % 2**32).fit(texts)
     home, *labels = fitted.labels_
-    away = np.linalg.norm(others - fitted.cluster_centers_[labels], axis=1)
+    # Two texts alone in a cluster are equally near to its centre: the first one counts, not the rounding.
+    away = np.linalg.norm(others - fitted.cluster_centers_[labels], axis=1).round(9)
     groups = [np.flatnonzero(np.array(labels) == label) for label in set(labels) - {home}]
     return sorted(int(group[np.argmin(away[group])]) for group in groups)
 
