@@ -10,7 +10,7 @@ from experiments import data, kinds
 from experiments.reports import page
 from experiments.reports import strategies as report
 from hydrajax.methods import controls, lab, sampling, settings, stages
-from hydrajax.prompting import library
+from hydrajax.prompting import library, registry
 from hydrajax.runs import accounts, workbench
 from hydrajax.types import Query
 
@@ -28,7 +28,10 @@ def plan(runs: Sequence[tuple[kinds.Strategies, data.Data]], bench: workbench.Wo
     """See `run.Kind.plan`."""
     for config, asked in runs:
         answer(
-            make_lab(config, asked, bench), asked.held_out.queries, config.compared, accounts.Clock(lambda line: None)
+            make_lab(config, asked, bench),
+            asked.held_out.queries,
+            compared(config, asked),
+            accounts.Clock(lambda line: None),
         )
     return bench.plans()
 
@@ -38,13 +41,26 @@ def compute(
 ) -> tuple[page.Rows, dict[str, Any]]:
     """See `run.Kind.compute`."""
     here, queries = make_lab(config, asked, bench, out), asked.held_out.queries
-    texts = answer(here, queries, config.compared, clock)
+    names = compared(config, asked)
+    texts = answer(here, queries, names, clock)
     rows = [
         page.row(config.lamp_task, query, {method: [of_method[i]] for method, of_method in texts.items()})
         for i, query in enumerate(queries)
     ]
-    costs = {name: cost(here, name) for name in config.compared}
-    return page.part(config, rows, bench, costs=costs, faults=dict(here.ctx.faults))
+    costs = {name: cost(here, name) for name in names}
+    left_out = lacking(config, asked)
+    return page.part(config, rows, bench, costs=costs, faults=dict(here.ctx.faults), left_out=left_out)
+
+
+def lacking(config: kinds.Strategies, asked: data.Data) -> dict[str, str]:
+    """What the task's data lack that strategies need, by strategy."""
+    return registry.lacking(config.compared, config.lamp_task, asked.train.users, SETTINGS.prompts)
+
+
+def compared(config: kinds.Strategies, asked: data.Data) -> tuple[str, ...]:
+    """The strategies that the task's data allow."""
+    without = lacking(config, asked)
+    return tuple(name for name in config.compared if name not in without)
 
 
 def make_lab(

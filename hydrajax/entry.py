@@ -11,3 +11,7 @@ def main() -> None:
         print("hydrajax: interrupted before anything began", file=sys.stderr)
         raise SystemExit(130) from None
     command.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,13 +7,13 @@ import hydrajax
 
 ORDER = (
     "types", "files", "plugins", "progress", "data", "metrics", "retrieval", "llm", "prompting", "nn", "training",
-    "methods", "evaluation", "runs", "cli", "entry",
+    "methods", "evaluation", "runs", "cli", "entry", "__main__",
 )  # fmt: skip
 ROOT = pathlib.Path(hydrajax.__file__).parent
 
 
 def place(name):
-    return ORDER.index("cli" if name.startswith("cli") else name)
+    return ORDER.index(name)
 
 
 def imported(path):
@@ -27,9 +27,13 @@ def imported(path):
 
 def test_every_part_has_a_place():
     found = {
-        path.stem for path in ROOT.iterdir() if path.name[0] not in "_." and (path.is_dir() or path.suffix == ".py")
+        path.stem
+        for path in ROOT.iterdir()
+        if path.name[0] not in "."
+        and path.stem not in ("__init__", "__pycache__")
+        and (path.is_dir() or path.suffix == ".py")
     }
-    assert {("cli" if name.startswith("cli") else name) for name in found} == set(ORDER)
+    assert found == set(ORDER)
 
 
 def test_imports_run_one_way():

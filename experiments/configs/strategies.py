@@ -11,6 +11,7 @@ Smoke     hydrajax run --config experiments/configs/strategies.py --smoke --task
 
 Each strategy answers the dev users' questions twice: with the user's own profile, and with another user's (a
 derangement). One that does not beat its own shuffled profile may format answers well, but knows nothing of the user.
+peer_difference runs where users wrote on the same items, which of these tasks are LaMP_2M and LaMP_2N.
 hypothesis_bank, whose trials are as many calls as all the others together, runs only by name.
 """
 

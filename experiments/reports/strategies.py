@@ -22,8 +22,9 @@ def tables(config: kinds.Strategies, rows: page.Rows, parts: page.Parts) -> str:
         title = f"{name}: {summary.title(metric)}, {len(measured.users)} users, {measured.queries} questions"
         costs = part["costs"]
         lines += ["", f"### {title}", ""]
-        cells = ((f"`{s}`", *_cells(measured, s, costs[s])) for s in config.compared)
+        cells = ((f"`{s}`", *_cells(measured, s, costs[s])) for s in config.compared if s in costs)
         lines += [markdown_tables.markdown(COLUMNS, cells)]
+        lines += [f"\n`{s}` {why}: left out" for s, why in part.get("left_out", {}).items()]
         lines += [f"\n{what}: {count}" for what, count in sorted(part["faults"].items())]
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ import tyro
 from hydrajax.cli import console
 from hydrajax.cli import run as run_command
 from hydrajax.runs.machine import Machine
+from hydrajax.types import DataError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class Report:
         from hydrajax.runs import folder
 
         module = folder.read(self.run)["module"]
+        if not (self.run / "results.json").exists():
+            raise DataError(f"{self.run}: the run is not finished; repeat its command to finish it")
         results = files.read_json(self.run / "results.json")
         from hydrajax.runs import run
 
@@ -112,5 +115,7 @@ class Personalise:
         cost = "" if not done.cost_usd else f", {done.cost_usd:,.2f} USD"
         print(f"{len(done.fitted):,} users personalised, {len(done.kept):,} before", end=" ")
         print(f"({done.calls:,} calls, {done.cached:,} answers from the store{cost})")
+        if done.without_records:
+            print(f"{done.without_records:,} of them have no records: they are answered by the pooled head")
         if "adapter" not in done.headed:
             print("the run's adapter has no heads of users, since its validation users were served best without")

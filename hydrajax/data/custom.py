@@ -7,6 +7,7 @@ The file of the task, with every key that it may have:
     template = "Answer this message: {message}"
     answer = "reply"                       # the record field that the user wrote; default: output
     inputs = {message = "message"}         # slot = record field; default: every slot has the field of its name
+    item = ["message"]                     # the inputs' fields that say what a record is on; default: all of them
     corpus = ["message", "reply"]          # what the retriever searches; default: the inputs' fields
     optional = []                          # record fields that may be missing
     labels = []                            # the valid answers, of classification and rating; {labels} quotes them
@@ -46,6 +47,7 @@ _TYPES: Mapping[str, tuple[type, str]] = {
     "template": (str, "a text"),
     "answer": (str, "a text"),
     "inputs": (dict, "a table of slot = record field"),
+    "item": (list, "a list of record fields"),
     "corpus": (list, "a list of record fields"),
     "optional": (list, "a list of record fields"),
     "labels": (list, "a list of labels"),
@@ -80,6 +82,7 @@ def read_task(path: Path) -> tasks.Task:
         "inputs": inputs,
         "answer": answer,
         "corpus": tuple(declared.get("corpus", inputs.values() or [answer])),
+        "item": tuple(declared.get("item", ())),
         "optional": tuple(declared.get("optional", ())),
         "labels": labels,
         "pseudo_query": "record" if inputs else "paraphrase",
@@ -271,9 +274,13 @@ def _wrong_values(
     missing = [slot for slot in slots if inputs and slot not in inputs]
     if missing:
         yield f"inputs says of slot {missing[0]!r} nothing, expected the record field that fills it"
-    for key in ("corpus", "optional"):
+    for key in ("corpus", "optional", "item"):
         if not all(isinstance(field, str) for field in declared.get(key, ())):
             yield f"{key} is {declared[key]!r}, expected a list of record fields"
+    unknown = [field for field in declared.get("item", ()) if field not in inputs.values()]
+    if unknown:
+        valid = ", ".join(map(str, inputs.values())) or "none"
+        yield f"item names the field {unknown[0]!r}, expected some of the inputs' fields, {valid}"
     if declared.get("corpus") == []:
         yield "corpus is empty, expected at least one record field"
     if slots and not inputs and "demonstration" not in declared:

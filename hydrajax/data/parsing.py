@@ -135,7 +135,7 @@ def read_id(row: Mapping[str, Any], where: str, errors: Errors, key: str = "id")
     """The id of a row as text."""
     value = text_of(row.get(key))
     if value is None or not value.strip():
-        got = f"{kind_of(row[key])}" if key in row and value is None else "nothing"
+        got = "nothing" if key not in row else kind_of(row[key]) if value is None else "an empty text"
         errors.add(f"{where}: has {got} as {key!r}, expected a text or a number")
         return None
     return value

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydrajax.data import parsing, tasks
-from hydrajax.types import Record, User
+from hydrajax.types import DataError, Record, User
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -75,7 +75,9 @@ def read_users(path: Path, task: tasks.Task) -> dict[str, User]:
     errors = parsing.Errors()
     profiles = Profiles(task=task, file=str(path), errors=errors)
     seen: set[str] = set()
+    nothing = True
     for where, row in _rows_of_users(path, errors):
+        nothing = False
         user_id = parsing.read_id(row, where, errors, "user_id")
         unknown = [key for key in row if key not in ("user_id", "profile", "attributes")]
         if user_id is None:
@@ -91,7 +93,7 @@ def read_users(path: Path, task: tasks.Task) -> dict[str, User]:
             if "attributes" in row:
                 profiles.describe(user_id, f"user {user_id!r}", row["attributes"])
         seen.add(user_id)
-    if not seen:
+    if nothing and not errors.sentences:
         errors.add(f"{path}: holds no user, expected a JSON list or JSON lines of user_id and profile")
     users, _ = profiles.users()
     errors.settle()
@@ -102,6 +104,8 @@ def _rows_of_users(path: Path, errors: parsing.Errors) -> Iterator[tuple[str, di
     """The objects of a list or of lines, each with its place; a DataError where it is neither."""
     text = parsing.load_text(path)
     if not text.lstrip().startswith("["):
+        if text.lstrip().startswith("{") and _is_json(text) and "\n" in text.strip():
+            raise DataError(f"{path}: holds one object over several lines, expected a list of them, or one a line")
         yield from parsing.read_lines(path, errors)
         return
     for number, row in enumerate(parsing.parse_json(text, str(path))):
@@ -109,6 +113,14 @@ def _rows_of_users(path: Path, errors: parsing.Errors) -> Iterator[tuple[str, di
             yield f"{path}: user number {number}", row
         else:
             errors.add(f"{path}: user number {number} is {parsing.kind_of(row)}, expected an object")
+
+
+def _is_json(text: str) -> bool:
+    try:
+        parsing.parse_json(text, "")
+    except DataError:
+        return False
+    return True
 
 
 def read_profile(

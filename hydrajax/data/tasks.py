@@ -35,6 +35,8 @@ class Task:
       inputs: slot -> record field, how a record becomes a pseudo-query. Empty where records hold no input.
       searched: the slots that a retriever reads of a query, where that is not all of them (LaMP_1: the references, not
         the paper that cites one of them).
+      item: those of the inputs' fields that say what a record is on, where others vary (a rating that is given):
+        records that agree in them are on the same item. Empty: all of them.
       answer: the record field that the user wrote; None where records hold no answer (LaMP_1).
       corpus: record fields that the retriever searches, joined by a blank.
       optional: record fields that may be missing and then read as empty.
@@ -54,6 +56,7 @@ class Task:
     template: str
     inputs: Mapping[str, str]
     searched: tuple[str, ...] = ()
+    item: tuple[str, ...] = ()
     answer: str | None = None
     corpus: tuple[str, ...]
     optional: tuple[str, ...] = ()

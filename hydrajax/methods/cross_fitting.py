@@ -78,17 +78,17 @@ def cross_fit(
     by_query: dict[str, int] = {}
     by_user: dict[str, int] = {}
 
-    def add(pooled: PersonalScorer | Untrained, rows: Sequence[Row]) -> int:
-        if isinstance(pooled, PersonalScorer):
-            fitted.append(scorers.personalise(pooled, config, rows, epochs=epochs))
+    def add(pretrained: PersonalScorer | Untrained, rows: Sequence[Row]) -> int:
+        if isinstance(pretrained, PersonalScorer):
+            fitted.append(scorers.personalise(pretrained, config, rows, epochs=epochs))
         else:
-            fitted.append(pooled)
+            fitted.append(pretrained)
         advance(len(fitted) - 1, 2 + 3 * len(folds))
         return len(fitted) - 1
 
-    def add_halves(pooled: PersonalScorer | Untrained, rows: Sequence[Row]) -> None:
+    def add_halves(pretrained: PersonalScorer | Untrained, rows: Sequence[Row]) -> None:
         for learned, asked in halves(rows):
-            by_query.update(dict.fromkeys((row.query_id for row in asked), add(pooled, learned)))
+            by_query.update(dict.fromkeys((row.query_id for row in asked), add(pretrained, learned)))
 
     for number, (others, own) in enumerate(folds):
         taught: PersonalScorer | Untrained = Untrained()

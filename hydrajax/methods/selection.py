@@ -46,14 +46,14 @@ class Choice:
       epochs: of personalisation; 0 leaves everybody the pooled head.
       loss: of pretraining and personalisation.
       family: of the heads.
-      quality: (loss, epochs) as `loss/epochs` -> mean quality of the validation users' chosen rows.
+      quality: (loss, epochs) as `loss/epochs` -> mean quality of the validation users' chosen rows; None without any.
       curves: mean training loss per epoch by stage, of the chosen loss.
     """
 
     epochs: int
     loss: str
     family: str
-    quality: dict[str, float]
+    quality: dict[str, float | None]
     curves: dict[str, list[float]]
 
 
@@ -150,7 +150,7 @@ class ValidatedLearner:
             epochs=best.epochs,
             loss=best.config.loss,
             family=best.config.family,
-            quality={f"{setting.config.loss}/{setting.epochs}": setting.quality for setting in tried},
+            quality={f"{one.config.loss}/{one.epochs}": one.quality if judged else None for one in tried},
             curves=curves | ({"new users": best.curve} if best.epochs else {}),
         )
         self.fitted[name] = best, train

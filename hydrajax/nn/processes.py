@@ -143,7 +143,8 @@ def of_first(value: Any) -> Any:
     if count() == 1:
         return value
     data = np.frombuffer(pickle.dumps(value) if first() else b"", np.uint8)
-    size = int(multihost_utils.broadcast_one_to_all(np.int32(data.size)))
+    high, low = multihost_utils.broadcast_one_to_all(np.array(divmod(data.size, 2**31), np.int32)).tolist()
+    size = high * 2**31 + low
     return pickle.loads(_sent(data, size))
 
 

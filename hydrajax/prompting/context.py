@@ -65,9 +65,14 @@ class PromptSettings:
         not fit a small model's attention.
       max_summary_tokens: limit of a summary or persona.
       max_hypotheses_tokens: limit of a list of hypotheses.
-      peers: other users that `cfrag` and `peer_difference` look at, for each query.
+      peers: other users that `cfrag` looks at for each query, and `peer_difference` for each record; None for as many
+        as their papers do, 5 and 4.
       peer_weight: lambda of `cfrag`, what likeness to the user weighs against likeness to the query, 0 to 1.
+      peer_records: records of each user that `cfrag` chooses among, None for as many as are shown.
       compared_records: records of a user that `peer_difference` compares with those of others, one call each.
+      compare_on: what `peer_difference` compares a record with: what others wrote on the same item, or, for data whose
+        users share none, on the most similar things.
+      least_writers: other users who must have written on the same for `peer_difference` to compare it.
       persona_records: the newest records that `persona` reasons about; the last three tenths of them are held out.
       max_reasoning_tokens: limit of the reasoning about one of them.
       trials: sets of reasoning, and then sets of demonstrations, that `persona` tries on each record held out.
@@ -83,9 +88,12 @@ class PromptSettings:
     summary_records: int = 10
     max_summary_tokens: int = 80
     max_hypotheses_tokens: int = 250
-    peers: int = 4
-    peer_weight: float = 0.5
+    peers: int | None = None
+    peer_weight: float = 0.1
+    peer_records: int | None = None
     compared_records: int = 8
+    compare_on: Literal["item", "nearest"] = "item"
+    least_writers: int = 4
     persona_records: int = 20
     max_reasoning_tokens: int = 100
     trials: int = 10

@@ -6,6 +6,7 @@ The first line of the file's docstring is what the command line says of it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydrajax.data import tasks
 from hydrajax.prompting import templates, turns
 from hydrajax.prompting.context import Asked, Context, Embed, PromptSettings, UserModel
 from hydrajax.types import Message, Query, Record, User
@@ -42,6 +43,16 @@ class Strategy:
     def learns(self) -> bool:
         """Whether it learns anything of users."""
         return type(self).learn is not Strategy.learn
+
+    def lacking(self, task: tasks.Task, population: Mapping[str, User], settings: PromptSettings) -> str:
+        """What data lack that the strategy needs, as what can be said of it; empty where they lack nothing.
+
+        Args:
+          task: of the data.
+          population: whom it may look at, where it compares.
+          settings: of its prompts.
+        """
+        return ""
 
     def learn(self, users: Sequence[User], ctx: Context) -> Mapping[str, UserModel]:
         """What the strategy wants to know of users, once a user, by user id. Batched, so that an API works in

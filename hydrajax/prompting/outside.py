@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydrajax import plugins, retrieval
+from hydrajax.data import tasks
 from hydrajax.llm import request
 from hydrajax.prompting import contract
 from hydrajax.types import DataError, Message, Query, Record, User
@@ -42,6 +43,12 @@ class Outside(contract.Strategy):
     @property
     def learns(self) -> bool:
         return self.inner.learns
+
+    def lacking(self, task: tasks.Task, population: Mapping[str, User], settings: contract.PromptSettings) -> str:
+        found = self._called("lacking", task, population, settings)
+        if not isinstance(found, str):
+            raise DataError(f"{self._what}: lacking gives {found!r:.80}, expected a text")
+        return found
 
     def learn(self, users: Sequence[User], ctx: contract.Context) -> Mapping[str, contract.UserModel]:
         return self._by_id("learn", contract.UserModel, users, ctx)

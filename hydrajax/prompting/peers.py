@@ -1,13 +1,13 @@
-"""Other users, as strategies that compare see them: features of users and of their records."""
+"""Other users, as strategies that compare see them: features of users and of their records, and what they wrote on."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hydrajax.data import pseudo
+from hydrajax.data import pseudo, tasks
 from hydrajax.prompting.context import Context
-from hydrajax.types import DataError, Query, Record
+from hydrajax.types import DataError, Query, Record, User
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class Peers:
     means: np.ndarray
 
 
-def population(ctx: Context, strategy: str) -> Peers:
-    """The users that a strategy may look at.
+def others(ctx: Context, strategy: str) -> list[User]:
+    """The users that a strategy may look at and who have a record.
 
     Raises:
       DataError: it may look at nobody, or there is no base to compare with.
@@ -36,7 +36,16 @@ def population(ctx: Context, strategy: str) -> Peers:
     if ctx.population is None or ctx.embed is None:
         missing = "other users (they are switched off)" if ctx.population is None else "a base encoder"
         raise DataError(f"strategy {strategy!r} compares users and needs {missing}; leave it out")
-    users = [user for user in ctx.population.values() if user.profile]
+    return [user for user in ctx.population.values() if user.profile]
+
+
+def population(ctx: Context, strategy: str) -> Peers:
+    """The users that a strategy may look at, with the features of all their records.
+
+    Raises:
+      DataError: see `others`.
+    """
+    users = others(ctx, strategy)
     together = record_features([record for user in users for record in user.profile], ctx)
     features = np.split(together, np.cumsum([len(user.profile) for user in users])[:-1])
     return Peers(
@@ -79,3 +88,33 @@ def items(query: Query, ctx: Context) -> frozenset[str]:
 def about(record: Record, ctx: Context) -> str:
     """What a record is about, comparable with `items`."""
     return pseudo.same_text(pseudo.input_text(ctx.task, record))
+
+
+def item(task: tasks.Task, record: Record) -> str:
+    """What `item_text` is compared by: records with the same are on the same item."""
+    return pseudo.same_text(item_text(task, record))
+
+
+def item_text(task: tasks.Task, record: Record) -> str:
+    """The item that a record is on; empty where records hold nothing but what was written."""
+    return _of_item(task, task.record_inputs(record))
+
+
+def asked_item(task: tasks.Task, query: Query) -> str:
+    """The item that a query is on, comparable with `item`."""
+    return pseudo.same_text(_of_item(task, query.inputs))
+
+
+def by_item(users: Sequence[User], task: tasks.Task) -> dict[str, dict[str, Record]]:
+    """What users wrote on each item, by item and user; of several records of a user on one item the first."""
+    found: dict[str, dict[str, Record]] = {}
+    for user in users:
+        for record in user.profile:
+            if name := item(task, record):
+                found.setdefault(name, {}).setdefault(user.id, record)
+    return found
+
+
+def _of_item(task: tasks.Task, inputs: Mapping[str, str]) -> str:
+    named = task.item or tuple(task.inputs.values())
+    return " ".join(filter(None, (inputs.get(slot, "") for slot, field in task.inputs.items() if field in named)))

@@ -1,11 +1,12 @@
 """Prompt strategies by name: files of the folder `strategies`, or modules and files of one's own (see `plugins`)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hydrajax import plugins
+from hydrajax.data import tasks
 from hydrajax.prompting import outside
-from hydrajax.prompting.contract import Strategy
-from hydrajax.types import DataError
+from hydrajax.prompting.contract import PromptSettings, Strategy
+from hydrajax.types import DataError, User
 
 _KIND = plugins.Kind(what="prompt strategy", package="hydrajax.prompting.strategies", attribute="STRATEGY")
 _own: dict[str, outside.Outside] = {}  # what was found outside of the folder, by the last part of its name
@@ -49,6 +50,14 @@ def permitted(chosen: Sequence[str], *, cross_user: bool) -> tuple[str, ...]:
       DataError: one of them does not exist.
     """
     return tuple(plugins.last_part(name) for name in chosen if not get(name).compares or cross_user)
+
+
+def lacking(
+    chosen: Sequence[str], task: tasks.Task, population: Mapping[str, User], settings: PromptSettings
+) -> dict[str, str]:
+    """What data lack that these strategies need, by what the strategies are called; without those that lack nothing."""
+    said = {plugins.last_part(name): get(name).lacking(task, population, settings) for name in chosen}
+    return {name: sentence for name, sentence in said.items() if sentence}
 
 
 def left_out(chosen: Sequence[str], *, cross_user: bool) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from hydrajax import files
 from hydrajax.methods import hydra, scorers
+from hydrajax.runs import saved
 from hydrajax.training import checks
 from hydrajax.types import DataError, Record, User
 
@@ -119,9 +120,11 @@ def find(run: pathlib.Path, user_id: str) -> Added | None:
 
 
 def digest_of_system(run: pathlib.Path) -> str:
-    """Changes with everything that the run's scorers are."""
-    parts = [run / "scorers" / "users.json", *(run / "scorers" / name / "scorer.json" for name in NAMES)]
-    return _digest(b"\x00".join(path.read_bytes() for path in parts if path.exists()))
+    """Changes with everything that the run's scorers are, trained bases too."""
+    folder = run / "scorers"
+    parts = [folder / "users.json", *(folder / name / "scorer.json" for name in NAMES)]
+    parts += [folder / name / saved.BASE / "model.safetensors" for name in NAMES]
+    return _digest(b"\x00".join(hashlib.sha256(path.read_bytes()).digest() for path in parts if path.exists()))
 
 
 def made_of(user: User, system: str, llm: str) -> str:

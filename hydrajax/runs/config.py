@@ -232,6 +232,11 @@ class RunConfig(Configuration):
         for name in ("train_base", "micro_batch"):
             if (given := getattr(self.scorer, name)) != getattr(fit_config.FitConfig, name):
                 raise ValueError(f"scorer.{name} is {given}, in a run it is --{name.replace('_', '-')}")
+        if self.scorer.loss != fit_config.FitConfig.loss:
+            raise ValueError(f"scorer.loss is {self.scorer.loss}, in a run it is --losses")
+        of_presets = {None, *(fits["scorer"].epochs for fits in PRESETS.values())}
+        if self.scorer.epochs not in of_presets and self.epochs != (self.scorer.epochs,):
+            raise ValueError(f"scorer.epochs is {self.scorer.epochs}, in a run it is --epochs")
         if self.remat and not self.train_base:
             raise ValueError("remat is True, but the base is frozen: it is of a base that is trained")
         for loss in self.losses:
@@ -471,6 +476,8 @@ def to_json(config: Configuration) -> dict[str, Any]:
     kept = [field.name for field in dataclasses.fields(config) if field.compare]
     values = {name: value for name, value in dataclasses.asdict(config).items() if name in kept}
     newer = {} if values.get("train_base") else NEWER
+    if not newer:  # these two are the run's own fields
+        values["scorer"] = {k: v for k, v in values["scorer"].items() if k not in ("train_base", "micro_batch")}
     return json.loads(json.dumps({"experiment": config.experiment, **_without(values, newer)}))
 
 

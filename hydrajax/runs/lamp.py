@@ -30,7 +30,8 @@ def compute(
     people = people_of(config, data)
     with clock.stage("prompt baselines"):
         prompts = {
-            name: baselines.answer(lab, name, people.validation_queries, people.asked) for name in strategies(config)
+            name: baselines.answer(lab, name, people.validation_queries, people.asked)
+            for name in strategies(config, data)
         }
     learns = _learner(config, bench, out / "checkpoints")
     with clock.stage("hydra"):
@@ -99,7 +100,7 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
             plan_lib.ask(
                 _lab(config, data, counting),
                 people_of(config, data),
-                strategies(config),
+                strategies(config, data),
                 (data.train, data.validation),
                 functools.partial(_learner, config, counting, None) if not config.train_base else lambda: None,
                 guess_k,
@@ -115,9 +116,9 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
     return [planned]
 
 
-def strategies(config: RunConfig) -> tuple[str, ...]:
+def strategies(config: RunConfig, data: load.Data) -> tuple[str, ...]:
     """The prompt strategies that a run compares."""
-    return tuple(dict.fromkeys((*baselines.STRATEGIES, *load.strategies(config))))
+    return tuple(dict.fromkeys((*baselines.STRATEGIES, *load.strategies(config, data))))
 
 
 def people_of(config: RunConfig, data: load.Data) -> hydra.People:
@@ -144,7 +145,7 @@ def _lab(
     return bench.lab(
         data.task,
         data.users,
-        dataclasses.replace(config.settings, strategies=load.strategies(config)),
+        dataclasses.replace(config.settings, strategies=load.strategies(config, data)),
         seed=config.seed,
         population=data.train.users,
         reward=data.reward,

@@ -59,6 +59,8 @@ def load(config: RunConfig, say: Callable[[str], None]) -> Data:
         raise DataError(f"the only loss is 'ordinal', for ratings, but task {data.task.name} is of {data.task.kind}")
     if config.settings.adapter_pools == "feedback" and not data.feedback:
         raise DataError("adapter_pools is 'feedback', but nobody has said anything of answers in these data")
+    left_out = (f"{name} {sentence}: it is left out" for name, sentence in _lacking(config, data).items())
+    data = dataclasses.replace(data, notes=(*data.notes, *left_out))
     for sentence in data.skipped:
         say(f"skipped: {sentence}")
     for sentence in data.notes:
@@ -66,13 +68,24 @@ def load(config: RunConfig, say: Callable[[str], None]) -> Data:
     return data
 
 
-def strategies(config: RunConfig) -> tuple[str, ...]:
-    """The strategies of the union without those that look at other users' records where that is switched off.
+def strategies(config: RunConfig, data: Data) -> tuple[str, ...]:
+    """The strategies of the union without those that look at other users' records where that is switched off, and
+    without those that need what the data lack.
 
     Raises:
       DataError: one of them does not exist.
     """
+    lacking = _lacking(config, data)
+    return tuple(name for name in _permitted(config) if name not in lacking)
+
+
+def _permitted(config: RunConfig) -> tuple[str, ...]:
     return registry.permitted(config.settings.strategies, cross_user=config.settings.cross_user)
+
+
+def _lacking(config: RunConfig, data: Data) -> dict[str, str]:
+    """What the data lack that strategies need, by strategy."""
+    return registry.lacking(_permitted(config), data.task, data.train.users, config.settings.prompts)
 
 
 def read(config: RunConfig) -> Data:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from hydrajax.data import authorship, texts_by_author
 from hydrajax.prompting import registry
 from hydrajax.runs.config import Authorship
+from hydrajax.types import DataError
 
 
 def load(config: Authorship, say: Callable[[str], None]) -> authorship.Authorship:
     """See `run.Loader`.
 
     Raises:
-      DataError: an unknown strategy; faulty texts, or too few of them.
+      DataError: an unknown strategy, or one that needs what the texts lack; faulty texts, or too few of them.
     """
     for name in registry.left_out(config.strategies, cross_user=config.cross_user):
         say(f"note: {name} looks at other authors' texts, which is switched off: it is left out")
@@ -29,4 +30,6 @@ def load(config: Authorship, say: Callable[[str], None]) -> authorship.Authorshi
     )
     for sentence in data.notes:
         say(f"note: {sentence}")
+    for name, sentence in registry.lacking(config.compared, authorship.TASK, data.users, config.prompts).items():
+        raise DataError(f"{name} {sentence}: leave it out")
     return data

@@ -36,6 +36,7 @@ class Done:
       fitted: ids of those who were fitted now.
       kept: ids of those who had been before, from the same profile.
       headed: scorers whose heads they have; for the others the run's validation users chose the pooled head.
+      without_records: how many of `fitted` have none, and so no head.
       calls, cached: of the LLM, and answers from the store.
       cost_usd: of the calls; None where the price is unknown.
     """
@@ -43,6 +44,7 @@ class Done:
     fitted: Sequence[str]
     kept: Sequence[str]
     headed: Sequence[str]
+    without_records: int = 0
     calls: int = 0
     cached: int = 0
     cost_usd: float | None = 0.0
@@ -74,7 +76,8 @@ def personalise(
     newcomers = _read(run, profile, llm)
     pending = list(newcomers.pending)
     kept = [user_id for user_id in newcomers.users if user_id not in newcomers.pending]
-    done = Done(fitted=pending, kept=kept, headed=newcomers.headed)
+    empty = sum(not newcomers.users[user_id].profile for user_id in pending)
+    done = Done(fitted=pending, kept=kept, headed=newcomers.headed, without_records=empty)
     if not newcomers.headed:
         for user_id in pending:
             newcomers.keep(user_id, {})

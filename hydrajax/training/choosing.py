@@ -1,10 +1,10 @@
 """Choosing what a configuration leaves open: rates, epochs and priors of the pooled head and of users' own heads.
 
-Twice a quarter of the training users is new: what all users share and the pooled head are learned from the others,
-heads of the new ones are fitted on most of their pools and judged by the mean loss of the rest. The pooled head
-itself, 0 epochs, is always among the choices. Users' own heads are taken where they are better by more than two
-standard errors over users, than the pooled head and than the head of another user: what was learned from fewer users
-than there are leaves something to be learned from any user, whoever it is.
+Twice a quarter of the training users (of few users a half) is new: what all users share and the pooled head are learned
+from the others, heads of the new ones are fitted on most of their pools and judged by the mean loss of the rest. The
+pooled head itself, 0 epochs, is always among the choices. Users' own heads are taken where they are better by more than
+two standard errors over users, than the pooled head and than the head of another user: what was learned from fewer
+users than there are leaves something to be learned from any user, whoever it is.
 """
 
 import dataclasses
@@ -101,20 +101,25 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
         return configs.resolved(min(pooled, key=pooled.__getitem__))
     # Beside shared parameters the pooled head says little of what they are worth to users: all are tried.
     candidates = trials if shares else [min(pooled, key=pooled.__getitem__)]
-    quality: dict[FitConfig, np.ndarray] = {}
-    by_full: dict[FitConfig, FitConfig] = {}
+    user_losses: dict[FitConfig, np.ndarray] = {}
+    scorers_of: dict[FitConfig, list[Fitted]] = {}
     for trial in candidates:
-        for setting, epochs, loss in _personal_losses(trial, learned[trial], folds):
+        for setting, epochs, losses_ in _personal_losses(trial, learned[trial], folds):
             chosen = {name: getattr(setting, name) for name in ("learning_rate", "prior_strength", "offset_strength")}
             full = dataclasses.replace(configs.resolved(trial, **chosen), epochs=epochs)
-            quality[full], by_full[full] = loss, trial
-    best = min(quality, key=lambda full: (round(float(quality[full].mean()), 6), full.epochs))
-    generic = [full for full in quality if full.epochs == 0]
-    if generic and best.epochs:
-        nobody = min(generic, key=lambda full: float(quality[full].mean()))
-        lent = _lent_losses(best, learned[by_full[best]], folds)
-        if not all(_better(quality[best], others) for others in (quality[nobody], lent)):
-            best = nobody
+            user_losses[full], scorers_of[full] = losses_, learned[trial]
+
+    def rank(full: FitConfig) -> tuple[float, int | None]:
+        mean = float(user_losses[full].mean())
+        return round(mean, 6) if math.isfinite(mean) else math.inf, full.epochs
+
+    best = min(user_losses, key=rank)
+    without_own = [full for full in user_losses if full.epochs == 0]
+    if without_own and best.epochs:
+        pooled_best = min(without_own, key=rank)
+        lent = _lent_losses(best, scorers_of[best], folds)
+        if not all(_better(user_losses[best], others) for others in (user_losses[pooled_best], lent)):
+            best = pooled_best
     return dataclasses.replace(best, fit_bank=config.fit_bank)
 
 
@@ -176,7 +181,7 @@ def _personal_losses(
 
 
 def _lent_losses(best: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]) -> np.ndarray:
-    """Each new user's mean loss by the head that another of them got."""
+    """Each new user's mean loss by the head that another of the fold's new users got, who are two or more."""
     numbers = configs.numbers_of(best)
     setting = Setting(
         learning_rate=numbers.learning_rate,
@@ -211,7 +216,8 @@ def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> 
         every = min(KEPT_ASIDE, len(groups[user]))
         aside[np.concatenate(groups[user][every - 1 :: every])] = True
     made = []
-    for new in (users[::4], users[2::4]):
+    share = 4 if len(users) >= 2 * LEAST_USERS else 2  # two new users at least: one is lent the other's head
+    for new in (users[::share], users[share // 2 :: share]):
         teachers = np.setdiff1d(users, new)
         learned = _of(examples, np.isin(examples.user, teachers), teachers)
         is_new = np.isin(examples.user, new)

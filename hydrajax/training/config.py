@@ -35,7 +35,8 @@ class FitConfig:
 
     Attributes:
       family: of the heads, by name, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
-      loss: what is minimised: cross_entropy, pairwise, regression or listwise.
+      loss: what is minimised: cross_entropy, pairwise, regression or listwise; ordinal, the cross-entropy of
+        which levels a rating reaches.
       epochs: passes over a user's examples; 0 leaves everybody the pooled head.
       learning_rate: of the heads; times the factor of a family that has one.
       decays: the rate of a user's own head falls to 0 in a line over the user's updates, beside a base or shared
@@ -100,9 +101,9 @@ _RANGES: tuple[tuple[tuple[str, ...], tuple[bool, Callable[[Any], bool], str]], 
     (("seed",), (True, lambda value: 0 <= value < 2**31, "a whole number, 0 or more")),
     (
         ("pooled_epochs", "base_epochs", "batch_examples", "users_per_batch", "micro_batch"),
-        (True, lambda value: value >= 1, "1 or more"),
+        (True, lambda value: 1 <= value < 2**31, "1 or more and less than 2^31"),
     ),
-    (("epochs",), (True, lambda value: value >= 0, "0 or more")),
+    (("epochs",), (True, lambda value: 0 <= value < 2**31, "0 or more and less than 2^31")),
     (("learning_rate",), (False, lambda value: 0 < value < LARGEST_RATE, f"more than 0 and less than {LARGEST_RATE}")),
     (("clip",), (False, lambda value: 0 < value < math.inf, "a finite number of more than 0")),
     (("dropout",), (False, lambda value: 0 <= value < 1, "0 or more and less than 1")),
@@ -125,6 +126,10 @@ def check(config: FitConfig) -> None:
     check_numbers(**{name: values[name] for name in values if name in numbers_ and values[name] is not None})
     if config.micro_batch is not None and not config.train_base:
         raise DataError(f"micro_batch is {config.micro_batch}, but the base is frozen: it is of a base that is trained")
+    _check_family(config)
+
+
+def _check_family(config: FitConfig) -> None:
     plain, settings = families.parse(config.family)
     # The plain name of a family needs no look into its file, which imports JAX; nor does a name that there is not.
     if settings or plain not in families.names():
@@ -132,6 +137,13 @@ def check(config: FitConfig) -> None:
         from hydrajax.nn import heads
 
         heads.get(config.family)
+    # Nor does mlp, which the paper fits without a prior.
+    if config.prior_strength == 0 and plain != "mlp":
+        from hydrajax.nn import heads
+        from hydrajax.training import newton
+
+        if isinstance(family := heads.get(config.family), heads.Convex):
+            newton.check(family, 0.0)
 
 
 def resolved(config: FitConfig, **chosen: Any) -> FitConfig:

@@ -7,11 +7,14 @@ from typing import Any
 import flax.struct
 import jax
 import numpy as np
+import scipy.special
 from jaxtyping import Float, Num
 
 from hydrajax.nn import tokens
 from hydrajax.training import checks, losses
 from hydrajax.types import DataError
+
+ROUNDING = 1e-3  # of the smallest step between levels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,14 +117,14 @@ def of_ratings(
     Raises:
       DataError: levels that do not rise, or a rating that is none of them.
     """
-    order = np.asarray(levels, np.float64)
-    if order.ndim != 1 or len(order) < 2 or not (np.diff(order) > 0).all():
-        raise DataError(f"levels are {list(levels)}, expected two or more that rise")
+    order = _levels(levels)
     rating = checks.floats(rating, "rating").astype(np.float64)
-    if len(strange := np.flatnonzero(~np.isin(rating, order))):
+    away = np.abs(rating[:, None] - order)
+    # A float32 need not be the very number that a level is.
+    if len(strange := np.flatnonzero(away.min(axis=1) > ROUNDING * np.diff(order).min())):
         raise DataError(f"rating of row {strange[0]} is {rating[strange[0]]:g}, expected one of {list(levels)}")
     thresholds = len(order) - 1
-    reached = (rating[:, None] >= order[1:]).ravel()
+    reached = (away.argmin(axis=1)[:, None] > np.arange(thresholds)).ravel()
     return Examples(
         user=np.repeat(user, thresholds),
         x=np.repeat(x, thresholds, axis=0),
@@ -133,10 +136,35 @@ def of_ratings(
 
 
 def of_scores(scores: Float[np.ndarray, " M"], levels: Sequence[Any]) -> Float[np.ndarray, " N"]:
-    """The ratings, float64, with the least expected absolute error, from the scores of `of_ratings`' examples: the
-    median, one above as many levels as are more likely reached than not."""
-    reached = (np.asarray(scores).reshape(-1, len(levels) - 1) > 0).sum(axis=1)
-    return np.asarray(levels, np.float64)[reached]
+    """The ratings, float64, with the least expected absolute error, from the scores of `of_ratings`' examples.
+
+        E|level_k - rating| = sum over j of (level_j+1 - level_j) (P(rating >= level_j+1) if j >= k, else 1 minus that)
+
+    Scores are not bound to fall from level to level; where they do, it is one above as many levels as are more likely
+    reached than not.
+
+    Raises:
+      DataError: levels that do not rise, or scores that are not finite or not so many for each rating.
+    """
+    order = _levels(levels)
+    scores = checks.floats(scores, "scores")
+    if not np.isfinite(scores).all():
+        raise DataError(f"scores: {int((~np.isfinite(scores)).sum())} are NaN or infinite")
+    if scores.ndim != 1 or len(scores) % (len(order) - 1):
+        raise DataError(f"scores have the shape {scores.shape}, expected {len(order) - 1} of each rating in one row")
+    reach = scipy.special.expit(scores.astype(np.float64)).reshape(-1, len(order) - 1)
+    gaps = np.diff(order)
+    above = np.cumsum((gaps * reach)[:, ::-1], axis=1)[:, ::-1]  # where the rating is higher than level k
+    below = np.cumsum(gaps * (1.0 - reach), axis=1)
+    error = np.pad(above, ((0, 0), (0, 1))) + np.pad(below, ((0, 0), (1, 0)))
+    return order[error.argmin(axis=1)]
+
+
+def _levels(levels: Sequence[Any]) -> Float[np.ndarray, " K"]:
+    order = np.asarray(levels, np.float64)
+    if order.ndim != 1 or len(order) < 2 or not (np.diff(order) > 0).all():
+        raise DataError(f"levels are {list(levels)}, expected two or more that rise")
+    return order
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

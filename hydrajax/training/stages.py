@@ -24,7 +24,7 @@ from hydrajax.training.head_fits import Progress
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
-CHECKPOINTS = 20  # while a base is trained: what a killed run loses is one part in so many of it
+CHECKPOINTS = 20  # at most, while a base is trained: a killed run loses one part in so many of it, or an update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,11 +160,12 @@ def train_jointly(
     """
     config, numbers, family = fitted.config, configs.numbers_of(fitted.config), fitted.family
     encodes = isinstance(family, heads.Encoded)
-    most, size, total = min(config.users_per_batch, rows.frozen_users(num_users)), config.batch_examples, None
-    if base is not None:
+    if base is None:
+        most, size, total = min(config.users_per_batch, rows.frozen_users(num_users)), config.batch_examples, None
+    else:
         # As many users as fill a batch with the fewest examples each that leave no padding, so that they are mixed.
         most, total = config.users_per_batch, config.base_batch_examples
-        size = min(size, total, max(batches.SMALLEST, -(-total // max(num_users, 1))))
+        size = min(config.batch_examples, total, max(batches.SMALLEST, -(-total // max(num_users, 1))))
     plan = batches.plan(
         examples,
         num_users,
@@ -178,10 +179,11 @@ def train_jointly(
         whole_pools=config.loss in losses.WITHIN_POOL or encodes,
     )
     decay, updates = config.weight_decay, plan.ends[-1]
-    base_tx = optimizers.adamw(numbers.pooled_learning_rate, decay, clip=config.clip, total=float(updates))
-    if base is not None:
-        rates = config.base_learning_rate, numbers.pooled_learning_rate
-        base_tx = optimizers.base_adamw(*rates, decay, clip=config.clip, total=float(updates))
+    shared_rate, until = numbers.pooled_learning_rate, {"clip": config.clip, "total": float(updates)}
+    if base is None:
+        base_tx = optimizers.adamw(shared_rate, decay, **until)
+    else:
+        base_tx = optimizers.base_adamw(config.base_learning_rate, shared_rate, decay, **until)
     units = heads.units(family, fitted.dims, scaled=config.scaled)
     if numbers.prior_strength and config.scaled:
         units = dataclasses.replace(units, offset_prior=numbers.offset_strength / numbers.prior_strength)
@@ -211,7 +213,7 @@ def train_jointly(
         state,
         plan,
         checkpoint=checkpoint,
-        save_every=None if base is None else max(1, updates // CHECKPOINTS),
+        save_every=None if base is None else max(1, -(-updates // CHECKPOINTS)),
         run_id="" if checkpoint is None else _run_id(config, examples, num_users, base),
         mesh=mesh,
         progress=progress,

@@ -317,7 +317,7 @@ def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, c
     ("config", "name"),
     [
         (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-38e73528"),
-        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-b8381798"),
+        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-9b9b70ad"),
         (config_lib.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")), "hyperalign-300623c8"),
     ],
 )

@@ -100,6 +100,7 @@ RUNS = (
         name="text",
         command=_lamp(
             "LaMP_7", "--strategies", "zero_shot,pag,peer_difference,full_profile", "--candidates", "4",
+            "--settings.prompts.compare-on", "nearest", "--settings.prompts.least-writers", "3",
             "--settings.adapter-pools", "zero_shot", "--adapter-family", "linear",
         ),
     ),

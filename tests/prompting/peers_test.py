@@ -1,5 +1,7 @@
 """`cfrag` and `peer_difference`: the strategies that look at other users."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,12 +17,20 @@ def embed(texts):
     return np.array([[text.count(word) + 0.01 for word in WORDS] for text in texts], np.float32)
 
 
+def embed_letters(texts):
+    """Tells titles apart, too, which hold none of the words."""
+    return np.concatenate([embed(texts), [[text.count(letter) for letter in "afns01"] for text in texts]], axis=1)
+
+
 def record(name, text, title="t"):
     return Record(id=name, fields={"text": text, "title": title})
 
 
 def person(name, *texts):
-    return User(id=name, profile=tuple(record(f"{name}{i}", text, f"{name} says {i}") for i, text in enumerate(texts)))
+    return User(
+        id=name,
+        profile=tuple(record(f"{name}{i}", text, f"{name} says {i}") for i, text in enumerate(texts)),
+    )
 
 
 ASKER = person("a", "boats boats", "boats soups", "boats one", "boats two")
@@ -66,8 +76,11 @@ def test_what_is_asked_is_never_shown_whoever_has_it(ctx):
                             population={**POPULATION, "s": same})  # fmt: skip
     found = chosen(here, asked("boats two", without="a3"), k=20)
     assert "s0" not in found and "a3" not in found and "s1" in found
+    settings = contract.PromptSettings(compare_on="nearest", least_writers=1)
+    here = dataclasses.replace(here, settings=settings, embed=embed_letters)
     registry.get("peer_difference").prepare([asked("boats two", without="a3")], here)
-    assert all("s says 0" not in m.text for r in here.llm.asked for m in r.messages)
+    texts = [m.text for r in here.llm.asked for m in r.messages]
+    assert all("s says 0" not in text for text in texts) and any("s says 1" in text for text in texts)
 
 
 def test_a_copy_of_what_was_paraphrased_is_never_shown(context, recorder):
@@ -97,36 +110,32 @@ def test_without_others_or_a_base_it_says_so(name, missing, context, recorder):
         (strategy.choose([asked("boats")], 2, here) if name == "cfrag" else strategy.prepare([asked("boats")], here))
 
 
-def test_differences_cost_a_call_a_record_and_one(ctx):
-    here = ctx(peers=1, compared_records=2)
-    notes = registry.get("peer_difference").prepare([asked("boats soups now")], here)
-    assert len(here.llm.asked) == 2 + 1
-    assert notes == {"q": "answer 2"}
-    compared = [r.messages[0].text for r in here.llm.asked[:2]]
-    assert all("a says" in text and "f says" in text and "n says" not in text for text in compared)
-    assert "answer 0" in here.llm.asked[2].messages[0].text and "answer 1" in here.llm.asked[2].messages[0].text
-
-
 def test_a_pseudo_querys_record_is_in_no_call(ctx):
-    here = ctx(peers=1, compared_records=4)
+    here = ctx(peers=1, compared_records=4, compare_on="nearest", least_writers=1)
+    here = dataclasses.replace(here, embed=embed_letters)
     registry.get("peer_difference").prepare([asked("boats one", without="a2")], here)
     assert here.llm.asked and all("a says 2" not in m.text for r in here.llm.asked for m in r.messages)
 
 
-def test_without_a_difference_it_is_rag_and_counted(context, recorder):
-    here = context(llm=recorder(answers=lambda wanted: " "), population=POPULATION, embed=embed)
-    strategy = registry.get("peer_difference")
-    assert strategy.prepare([asked("boats now")], here) == {}
-    assert here.faults == {"peer_difference: no difference": 1}
-    query = asked("boats now").query
-    assert strategy.messages(query, ASKER.profile, None, here) == registry.get("rag").messages(
-        query, ASKER.profile, None, here
-    )
+def test_by_default_five_others_and_mostly_the_query_decide(context, recorder):
+    """The paper's numbers: the six nearest users, the asker among them, and lambda = .1."""
+    others = [person(f"o{i}", "boats " * (i + 1) + "soups", "trains") for i in range(8)]
+    here = context(llm=recorder(), population={user.id: user for user in (*others, ASKER)}, embed=embed)
+    found = registry.get("cfrag").choose([asked("trains now")], 99, here)["q"]
+    users = {record.id.rstrip("0123456789") if record.id[0] == "a" else record.id[:2] for record in found}
+    assert len(users) == 6 and "a" in users
+    assert [record.fields["text"] for record in found[:5]] == ["trains"] * 5
+
+
+def test_of_each_user_so_many_records_are_chosen_among(ctx):
+    few = chosen(ctx(peers=2, peer_weight=0.0, peer_records=1), asked("trains stars now"), k=9)
+    assert sorted(name[0] for name in few) == ["a", "f", "n"] and few[0][0] == "f"
+    # The best k of all are among the k best of each.
+    assert chosen(ctx(peers=2), asked("soups"), k=3) == chosen(ctx(peers=2, peer_records=3), asked("soups"), k=3)
+    assert chosen(ctx(peers=2), asked("soups"), k=3) == chosen(ctx(peers=2, peer_records=99), asked("soups"), k=3)
 
 
 def test_a_user_without_a_profile_compares_nothing(ctx):
     here = ctx()
     empty = contract.Asked(query=Query(id="q", user_id="e", inputs={"text": "boats"}), profile=())
     assert registry.get("cfrag").choose([empty], 2, here) == {}
-    assert registry.get("peer_difference").prepare([empty], here) == {}
-    assert here.llm.asked == []

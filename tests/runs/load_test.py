@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 
+from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import lamp as lamp_lib
-from hydrajax.runs import load
+from hydrajax.runs import load, load_authors
 from hydrajax.types import DataError, Query, Split, User
 
 
@@ -191,3 +192,34 @@ def test_a_user_or_question_on_both_sides_is_refused():
 def test_feedback_of_nobody_is_refused_with_the_data(tmp_path, lamp, config, settings):
     with pytest.raises(DataError, match="nobody has said anything"):
         load.load(config(lamp(tmp_path), settings=settings(adapter_pools="feedback")), print)
+
+
+def test_a_strategy_that_needs_what_the_data_lack_is_left_out_and_said(tmp_path, lamp, config, settings):
+    """No two users of these data share an article: what they wrote on it cannot be compared."""
+    told = settings(strategies=("rag", "peer_difference"), candidates=3)
+    wanted, said = config(lamp(tmp_path, "LaMP_4"), "LaMP_4", settings=told), []
+    data = load.load(wanted, said.append)
+    (note,) = [line for line in said if "peer_difference" in line]
+    assert note.startswith("note: ") and note.endswith("it is left out") and note.removeprefix("note: ") in data.notes
+    assert load.strategies(wanted, data) == ("rag",)
+    similar = contract.PromptSettings(compare_on="nearest")
+    wanted = dataclasses.replace(wanted, settings=dataclasses.replace(told, prompts=similar))
+    assert load.strategies(wanted, load.load(wanted, said.append)) == ("rag", "peer_difference")
+
+
+def test_texts_of_authors_share_no_item(tmp_path):
+    lines = (
+        {
+            "author": f"a{i}",
+            "file": f"{j}.txt",
+            "text": f"Day {i} {j} began. Then " + " ".join(f"w{i}{j}{n}" for n in range(60)),
+        }
+        for i in range(3)
+        for j in range(8)
+    )
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    wanted = config_lib.Authorship(
+        data=(str(tmp_path / "texts.jsonl"),), authors=3, shown=2, validation=1, test=1, strategies=("peer_difference",)
+    )
+    with pytest.raises(DataError, match="no item of authorship has 4 writers .*: leave it out"):
+        load_authors.load(wanted, str)

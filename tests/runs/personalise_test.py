@@ -315,22 +315,23 @@ def test_only_a_finished_run_of_real_users_can_be_joined(tmp_path, finished, lat
 def test_a_task_of_ones_own_reads_its_own_records(tmp_path, finished, later, calls):
     """The scorers of another task serve: what is asked and kept is this task's."""
     lines = [
-        {"user_id": f"{split[0]}{i}", "profile": [{"id": "1", "message": f"of {split} {i}", "reply": "yes"}],
-         "queries": [{"id": f"{split}{i}-q", "inputs": {"message": f"{split} {i} asks"}, "output": "no"}]}
+        {"user_id": f"{split[0]}{i}", "profile": [{"id": "1", "message": f"of {split} {i}", "reply": "4"}],
+         "queries": [{"id": f"{split}{i}-q", "inputs": {"message": f"{split} {i} asks"}, "output": "2"}]}
         for split in ("train", "dev") for i in range(3)
     ]  # fmt: skip
     for split in ("train", "dev"):
         own = [json.dumps(line) for line in lines if line["user_id"][0] == split[0]]
         (tmp_path / f"{split}.jsonl").write_text("\n".join(own))
     (tmp_path / "tone.toml").write_text(
-        'name = "tone"\nkind = "generation"\ntemplate = "Answer: {message}"\nanswer = "reply"\n'
+        'name = "tone"\nkind = "rating"\nlabels = ["1", "2", "3", "4", "5"]\ntemplate = "Answer: {message}"\n'
+        'answer = "reply"\n'
         'inputs = {message = "message"}\ncorpus = ["message", "reply"]\n'
     )
     values = {f.name: getattr(finished.config, f.name) for f in dataclasses.fields(finished.config)}
     config = config_lib.Custom(**values | {"task": str(tmp_path / "tone.toml"), "data_dir": str(tmp_path)})
     (later.out / "config.json").unlink()
     files.write_json(later.out / "config.json", {**config_lib.to_json(config), "command": "c"})
-    profile = [{"message": f"message {i} of ann", "reply": f"reply {i}"} for i in range(4)]
+    profile = [{"message": f"message {i} of ann", "reply": str(i + 1)} for i in range(4)]
     assert later.come([{"user_id": "ann", "profile": profile}]).calls > 0
     asked = [request.messages[-1].text for request in calls]
     assert asked and all("Answer: message" in text and "of ann" in text for text in asked)

@@ -131,6 +131,20 @@ def test_of_too_few_users_nothing_is_chosen():
     assert {name: getattr(few, name) for name in config.CHOSEN} == config.CHOSEN
 
 
+@pytest.mark.parametrize("users", [4, 5, 7, 8, 9])
+def test_each_fold_has_two_new_users_at_least(users):
+    examples_ = make_examples((6,) * users)
+    folds = choosing._folds(FitConfig(family="linear"), examples_, users, 64)
+    assert all(fold.num_new >= 2 and fold.num_users >= 2 for fold in folds) and len(folds) == 2
+
+
+def test_few_users_who_differ_get_heads_of_their_own():
+    """Severity alone: each of four users gives one rating always."""
+    user, rng = np.repeat(np.arange(4), 18), np.random.default_rng(0)
+    taught = examples.of_ratings(user, rng.normal(size=(72, 3)).astype(np.float32), 1 + user % 4, (1, 2, 3, 4))
+    assert choosing.choose(FitConfig(family="linear"), taught, 4).epochs > 0
+
+
 def test_where_no_two_candidates_differ_nothing_is_chosen():
     alike = dataclasses.replace(EXAMPLES, score=np.ones_like(EXAMPLES.score))
     settings = FitConfig(family="linear", loss="pairwise")
@@ -139,7 +153,7 @@ def test_where_no_two_candidates_differ_nothing_is_chosen():
 
 def test_nobody_is_judged_by_what_their_head_has_seen():
     for fold in choosing._folds(FitConfig(family="linear"), EXAMPLES, 6, 64):
-        assert 0 < fold.num_new < fold.num_users < fold.num_users + fold.num_new == 6
+        assert 0 < fold.num_new <= fold.num_users < fold.num_users + fold.num_new == 6
         rows = {name: {tuple(row) for row in getattr(fold, name).x} for name in ("learned", "seen", "kept")}
         assert all(rows.values())
         assert not rows["learned"] & (rows["seen"] | rows["kept"]) and not rows["seen"] & rows["kept"]

@@ -31,6 +31,26 @@ def test_what_is_predicted_has_the_least_expected_error(levels):
     np.testing.assert_array_equal(examples.of_scores(scores.ravel(), levels), values[error.argmin(axis=0)])
 
 
+def test_scores_that_do_not_fall_are_weighed_all_the_same():
+    reach = np.array([0.1, 0.9, 0.9, 0.9])
+    error = [reach[k:].sum() + (1 - reach[:k]).sum() for k in range(5)]
+    assert np.argmin(error) == 4
+    assert examples.of_scores(np.log(reach / (1 - reach)).astype(np.float32), LEVELS) == [5]
+
+
+def test_levels_need_not_be_numbers_of_float32():
+    levels = (0.1, 0.2, 0.3)
+    for rating in (np.array([0.1, 0.3, 0.2]), np.array([0.1, 0.3, 0.2], np.float32)):
+        made = examples.of_ratings(np.zeros(3, int), np.zeros((3, 1), np.float32), rating, levels)
+        np.testing.assert_array_equal(made.label.reshape(3, 2), [[0, 0], [1, 1], [1, 0]])
+
+
+@pytest.mark.parametrize("scores, says", [(np.zeros(5), "expected 4 of each rating"), (np.full(4, np.nan), "scores")])
+def test_strange_scores_are_refused(scores, says):
+    with pytest.raises(DataError, match=says):
+        examples.of_scores(scores, LEVELS)
+
+
 def test_scores_that_are_certain_give_the_rating_back():
     rating = np.array([1, 2, 3, 4, 5, 5, 1])
     made = examples.of_ratings(np.zeros(7, int), np.zeros((7, 1), np.float32), rating, LEVELS)

@@ -1,0 +1,5 @@
+"""`python -m hydrajax` is `hydrajax`."""
+
+from hydrajax import entry
+
+entry.main()
