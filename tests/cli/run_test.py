@@ -316,12 +316,12 @@ def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, c
 @pytest.mark.parametrize(
     ("config", "name"),
     [
-        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-38e73528"),
-        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-9b9b70ad"),
-        (config_lib.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")), "hyperalign-300623c8"),
+        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-419cda5b"),
+        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-d5ecbe4a"),
+        (config_lib.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")), "hyperalign-72b89ef2"),
     ],
 )
-def test_folders_are_called_as_they_always_were(config, name):
+def test_folders_are_called_by_what_the_run_is(config, name):
     assert run_command.default_folder(config) == pathlib.Path("runs") / name
 
 

@@ -240,6 +240,7 @@ def test_two_processes_over_one_store_pay_for_nothing_twice(ask, answers):
     assert min(calls for calls, _ in said) > 0  # they really shared the work
 
 
+@pytest.mark.slow
 def test_after_a_kill_at_most_what_was_under_way_is_repeated(make, ask, answers):
     wanted = _asked(ask, 40, samples=2)
     with FaultServer(latency=0.03) as server:

@@ -155,6 +155,7 @@ def test_what_always_expires_is_given_up(make, ask):
 # --- after a crash ---
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_it_submitted_takes_its_batches_up_again(make, ask, answers):
     wanted = _asked(ask, 25)
     with FaultServer(batch_seconds=0.6) as server:

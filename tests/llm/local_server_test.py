@@ -146,6 +146,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 def test_the_server_ends_with_a_process_that_was_killed(weights, tmp_path):
     command = [sys.executable, "-c", PARENT, str(weights), str(tmp_path / "answers.sqlite")]
     run = subprocess.run(command, capture_output=True, text=True)
@@ -172,6 +173,7 @@ def test_a_server_that_was_killed_is_started_again_and_nothing_is_lost(llm):
     assert _ask(llm, "once more")["pid"] != said["pid"]
 
 
+@pytest.mark.slow
 def test_two_runs_share_a_server_which_ends_with_the_last(llm, weights, tmp_path):
     said = _ask(llm)
     answers = store.Store(tmp_path / "another.sqlite")
@@ -185,6 +187,7 @@ def test_two_runs_share_a_server_which_ends_with_the_last(llm, weights, tmp_path
     assert _ends(said["port"])
 
 
+@pytest.mark.slow
 def test_never_two_servers_whoever_wants_another_model_waits(llm, weights, tmp_path, caplog):
     said = _ask(llm)
     weights.with_name("Other.gguf").write_bytes(b"other weights")
@@ -205,6 +208,7 @@ def test_never_two_servers_whoever_wants_another_model_waits(llm, weights, tmp_p
     assert not _is_served(said["port"])
 
 
+@pytest.mark.slow
 def test_a_lease_holds_the_server_and_only_while_its_process_lives(llm):
     _ask(llm)
     port = local_shared.read().port

@@ -228,6 +228,7 @@ def _outcome(run):
     return json.loads(out)
 
 
+@pytest.mark.slow
 def test_a_killed_run_pays_for_nothing_twice(server, reply, make, ask, answers):
     reached, release = threading.Event(), threading.Event()
 
@@ -253,6 +254,7 @@ def test_a_killed_run_pays_for_nothing_twice(server, reply, make, ask, answers):
     assert len(server.bodies) - sent == 12 - stored
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_give_the_same_answers(server, reply, make, ask, answers):
     """The server never says the same twice, so agreement can only come from the store."""
     server.answer = lambda number, body: reply(f"answer number {number}")

@@ -122,6 +122,7 @@ def test_a_training_user_is_scored_by_a_pretraining_without_the_user(encode, lea
     assert len(moved - {"t3"}) == 4
 
 
+@pytest.mark.slow
 def test_a_query_that_taught_nothing_is_scored_by_all_that_its_user_taught(encode, learned):
     train, heads = learned
     scorer, crossed = fitted(train, heads, encode)

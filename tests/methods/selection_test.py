@@ -196,6 +196,7 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
     assert (first != other).any()
 
 
+@pytest.mark.slow
 def test_training_users_have_heads_in_what_is_kept_and_none_while_others_learn(encode):
     train = [row(user_id, f"{user_id} p", q, label=q) for user_id in ("t0", "t1") for q in (0.0, 0.5, 1.0)]
     config = training.FitConfig(family="linear", fit_bank=False)

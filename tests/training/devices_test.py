@@ -143,6 +143,7 @@ def test_scores_are_of_the_same_heads_on_every_device():
         np.testing.assert_allclose(scored(stack), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_rows_of_a_batch_are_divided():
     base, rng = make_base(), np.random.default_rng(0)
     encodings = [tokens.Encoding(tuple(rng.integers(0, 20, n).tolist()), (0,) * n) for n in rng.integers(1, 30, 23)]
@@ -174,6 +175,7 @@ def test_more_devices_than_there_are_is_one_sentence():
         backends.use(5)
 
 
+@pytest.mark.slow
 def test_what_an_accelerator_does_changes_nothing_but_rounding(monkeypatch):
     base, rng = make_base(), np.random.default_rng(0)
     encodings = [tokens.Encoding(tuple(rng.integers(0, 20, n).tolist()), (0,) * n) for n in rng.integers(1, 30, 23)]

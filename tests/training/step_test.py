@@ -193,6 +193,7 @@ def test_inputs_are_normalised_where_statistics_are_given():
     assert_close(run(update, state, batch).bank, run(plain_step, state, by_hand).bank)
 
 
+@pytest.mark.slow
 def test_a_trained_base_learns_and_padding_does_not_teach_it(tiny_base):
     dims = heads.Dims(features=D - 1, extras=X)
     one = scorer.Scorer(family=heads.get("linear"), dims=dims, module=tiny_base.module, pooling="mean")
