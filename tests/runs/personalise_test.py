@@ -274,7 +274,7 @@ def test_a_damaged_file_is_named_and_made_anew(later):
         ([1], ["user number 0 is a number"]),
         ([{"profile": []}], ["user number 0", "nothing as 'user_id'"]),
         ([{"user_id": "ann"}], ["user 'ann'", "no 'profile'"]),
-        ([person("ann") | {"queries": []}], ["user 'ann'", "'queries'", "user_id and profile"]),
+        ([person("ann") | {"queries": []}], ["user 'ann'", "'queries'", "user_id, profile"]),
         ([person("ann"), person("ann")], ["user 'ann'", "more than once"]),
         ([{"user_id": "ann", "profile": [{"id": "1", "text": "t"}]}], ["user 'ann'", "record '1'", "'score'"]),
         ([{"user_id": "ann", "profile": [{"id": "1", "text": "t", "score": "9"}]}], ["'9'", "1, 2, 3, 4, 5"]),

@@ -198,7 +198,7 @@ SEVERAL = [
 
 
 def one_by_one(family, setting, **options):
-    values = {k: v for k, v in vars(setting).items() if k != "dropout"}
+    values = {k: v for k, v in vars(setting).items() if k not in ("dropout", "offset_strength")}  # not `scaled`
     chosen = heads.get(family)
     if setting.dropout is not None:
         chosen = dataclasses.replace(chosen, dropout=setting.dropout)
@@ -231,7 +231,10 @@ def test_every_setting_is_the_single_fit(family, loss, over):
     assert program._cache_size() == 1
     for s, setting in enumerate(SEVERAL):
         single = one_by_one(family, setting, **options)
-        assert_close(jax.tree.map(lambda leaf, s=s: leaf[s], swept), single, atol=1e-5)
+        both = jax.tree.map(lambda leaf, s=s: leaf[s], swept), single
+        if loss == "pairwise":  # an intercept cancels in pairs, and Adam makes steps of rounding
+            both = tuple({name: leaf for name, leaf in heads_.items() if name != "c"} for heads_ in both)
+        assert_close(*both, atol=1e-5)
         assert_equal(jax.tree.map(lambda leaf: leaf[1], single), start)  # nobody's examples
     assert len({leaf[s, 2].sum() for leaf in [jax.tree.leaves(swept)[0]] for s in range(3)}) == 3
 
