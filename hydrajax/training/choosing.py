@@ -161,7 +161,8 @@ def _personal_losses(
         weight_decay=(trial.weight_decay,),
         seed=(trial.seed,),
     )
-    if trial.epochs is None:
+    # A base that is yet to learn from users' own heads says nothing of what these will be worth.
+    if trial.epochs is None and not trial.train_base:
         first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])
         yield first, 0, _means(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
     users = max(fold.num_new for fold in folds)
