@@ -61,6 +61,7 @@ def killed(folder: pathlib.Path, kills: int, seed: int = 0) -> tuple[dict[str, n
         time.sleep(rng.random() / 20)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
         at.append(seen)
     assert not (folder / "killed.npz").exists()
     _started(folder / "killed", folder / "killed.npz").communicate()
