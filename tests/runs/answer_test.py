@@ -13,6 +13,8 @@ from hydrajax.runs import answer, folder, run
 from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
+pytestmark = pytest.mark.slow  # whole runs
+
 
 @pytest.fixture
 def ask(finished, tmp_path):
@@ -47,7 +49,6 @@ def test_the_answer_is_the_candidate_of_the_highest_score(ask):
     assert sum(c.votes for c in found.candidates) == 3 and found.personal
 
 
-@pytest.mark.slow
 def test_a_run_with_numbers_among_its_parameters_answers_too(finished, ask, tmp_path):
     config = dataclasses.replace(finished.config, scorer=dataclasses.replace(finished.config.scorer, family="linear"))
     machine = dataclasses.replace(finished.machine, store=str(tmp_path / "s.sqlite"))
