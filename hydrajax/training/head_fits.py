@@ -38,6 +38,7 @@ from hydrajax.types import DataError
 Progress = Callable[[int, int], None]
 # Examples up to which users of a convex family are fitted in one chunk, in a program for each number.
 FEW = (32, 128, 512)
+LEAST_POOLS = 8  # examples of whole pools that are compared with each other in the exact fit of many
 CHECKED_AT_ONCE = 256  # users
 
 
@@ -441,19 +442,21 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> I
 def _exact(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> Iterator[_Fit]:
     family, examples, num_users = problem.family, problem.examples, problem.num_users
     newton.check(family, float(np.min(rates.prior_strength)))
-    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(problem.template))
+    whole_pools = problem.loss in losses.WITHIN_POOL
+    parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(problem.template))
     count = np.bincount(examples.user, minlength=num_users)
-    limits = [n for n in FEW if n < size]
+    limits = [n for n in FEW if n < parameters]
     for limit, least in zip([*limits, None], [-1, *limits], strict=True):
         users = np.flatnonzero((count > least) & (count <= (limit or np.inf))).astype(np.int32)
         if not len(users):
             continue
+        mine = np.isin(examples.user, users)
+        size = limit or rows.pooled_batch(len(examples.user))
+        if whole_pools and limit is None:
+            # A pool's own block of the Hessian is then hardly larger than the pool.
+            size = examples_.padded(int(np.unique(examples.pool[mine], return_counts=True)[1].max()), LEAST_POOLS)
         order = examples_.chunked(
-            np.where(np.isin(examples.user, users), examples.user, num_users),
-            examples.pool,
-            num_users,
-            size=limit or problem.batch_examples,
-            whole_pools=problem.loss in losses.WITHIN_POOL,
+            np.where(mine, examples.user, num_users), examples.pool, num_users, size=size, whole_pools=whole_pools
         )
         run = programs.exact(family, problem.loss, limit is not None, over, parallel, mesh)
         table = programs.Table.of(examples, problem.keys, [order], problem.margin)

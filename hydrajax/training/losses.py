@@ -5,6 +5,7 @@ compared within a pool only: the candidates of one query, or its records. `of_us
 for every kind of head family.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -68,7 +69,7 @@ def regression(s: Float[Array, " E"], targets: Targets) -> Weighted:
     """
     s = _known(s, targets)
     same = _same_pool(targets)
-    keep = jnp.any(same & (targets.score[:, None] != targets.score[None, :]), axis=1)
+    keep = _differs(targets)
     size = jnp.maximum(jnp.sum(same, axis=1, dtype=jnp.float32), 1.0)
     score = jnp.where(keep, targets.score, 0.0)
     centred = score - jnp.where(same, score[None, :], 0.0).sum(axis=1) / size
@@ -86,21 +87,68 @@ def listwise(s: Float[Array, " E"], targets: Targets) -> Weighted:
     s = _known(s, targets)
     same = _same_pool(targets)
     score = targets.score[None, :]
-    differs = jnp.any(same & (targets.score[:, None] != score), axis=1)
-    best = differs & targets.mask & ~jnp.any(same & (score > targets.score[:, None]), axis=1)
+    best = _differs(targets) & targets.mask & ~jnp.any(same & (score > targets.score[:, None]), axis=1)
     share = 1.0 / jnp.maximum(jnp.sum(same & best[None, :], axis=1, dtype=jnp.float32), 1.0)
-    total = jax.nn.logsumexp(jnp.broadcast_to(s, same.shape), axis=1, where=same | ~targets.mask[:, None])
+    total = _pool_logsumexp(s, targets)
     return _sum(share * (total - s), best), _sum(share, best)
 
 
-Loss = Callable[[Float[Array, " E"], Targets], Weighted]
+Curvature = Float[Array, " E"] | Float[Array, "E E"]  # a loss's Hessian by the scores, or its diagonal where that is all
+
+
+def cross_entropy_curvature(s: Float[Array, " E"], targets: Targets) -> Float[Array, " E"]:
+    p = jax.nn.sigmoid(_known(s, targets))
+    return jnp.where(targets.mask, p * (1.0 - p), 0.0)
+
+
+def pairwise_curvature(s: Float[Array, " E"], targets: Targets) -> Float[Array, "E E"]:
+    s = _known(s, targets)
+    p = jax.nn.sigmoid(s[:, None] - s[None, :])
+    differ = _same_pool(targets) & (targets.score[:, None] != targets.score[None, :])
+    pairs = jnp.where(differ, p * (1.0 - p), 0.0)
+    return jnp.diag(jnp.sum(pairs, axis=1)) - pairs
+
+
+def regression_curvature(s: Float[Array, " E"], targets: Targets) -> Float[Array, " E"]:
+    return _differs(targets).astype(jnp.float32)
+
+
+def listwise_curvature(s: Float[Array, " E"], targets: Targets) -> Float[Array, "E E"]:
+    s = _known(s, targets)
+    p = jnp.where(_differs(targets), jnp.exp(s - _pool_logsumexp(s, targets)), 0.0)
+    return jnp.diag(p) - jnp.where(_same_pool(targets), p[:, None] * p[None, :], 0.0)
+
+
+def curved(curvature: Curvature, v: Float[Array, "E *n"]) -> Float[Array, "E *n"]:
+    """The product of a loss's Hessian and v."""
+    if curvature.ndim == 2:
+        return curvature @ v
+    return jnp.reshape(curvature, (-1, *[1] * (v.ndim - 1))) * v
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss of scores.
+
+    Attributes:
+      of: scores [E], targets -> (sum, weight).
+      curvature: scores [E], targets -> the Hessian of the sum by the scores, see `curved`.
+    """
+
+    of: Callable[[Float[Array, " E"], Targets], Weighted]
+    curvature: Callable[[Float[Array, " E"], Targets], Curvature]
+
+    def __call__(self, s: Float[Array, " E"], targets: Targets) -> Weighted:
+        return self.of(s, targets)
+
+
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": cross_entropy,
-    "pairwise": pairwise,
-    "regression": regression,
-    "listwise": listwise,
+    "cross_entropy": Loss(cross_entropy, cross_entropy_curvature),
+    "pairwise": Loss(pairwise, pairwise_curvature),
+    "regression": Loss(regression, regression_curvature),
+    "listwise": Loss(listwise, listwise_curvature),
     # Cumulative logits: an example is a pair of a question and a level, its label whether the rating reaches the level.
-    "ordinal": cross_entropy,
+    "ordinal": Loss(cross_entropy, cross_entropy_curvature),
 }
 WITHIN_POOL = ("pairwise", "regression", "listwise")  # a pool must not be divided among mini-batches
 
@@ -188,6 +236,17 @@ def _known(s: Float[Array, " E"], targets: Targets) -> Float[Array, " E"]:
 def _same_pool(targets: Targets) -> Bool[Array, "E E"]:
     both = targets.mask[:, None] & targets.mask[None, :]
     return both & (targets.pool[:, None] == targets.pool[None, :])
+
+
+def _differs(targets: Targets) -> Bool[Array, " E"]:
+    """Whether an example's pool holds another score."""
+    return jnp.any(_same_pool(targets) & (targets.score[:, None] != targets.score[None, :]), axis=1)
+
+
+def _pool_logsumexp(s: Float[Array, " E"], targets: Targets) -> Float[Array, " E"]:
+    """Of the scores of each example's pool; of all of them for padding, where nothing would be minus infinity."""
+    same = _same_pool(targets)
+    return jax.nn.logsumexp(jnp.broadcast_to(s, same.shape), axis=1, where=same | ~targets.mask[:, None])
 
 
 def _sum(each: Float[Array, "*n"], keep: Bool[Array, "*n"]) -> Float[Array, ""]:

@@ -1,15 +1,17 @@
 """Newton's method for heads whose score is linear in their parameters.
 
-    f(u) = sum of the losses of Phi u + strength/2 |u - anchor|^2
+    f(u) = sum of the losses of Phi u + 1/2 sum_j (u_j - anchor_j)^2 / variance_j
 
 with Phi the design of the user's examples; the losses are convex in the scores, so f has one minimum and no learning
-rate, no number of epochs. Each iteration solves (Phi' A Phi + strength I) d = gradient by conjugate gradients, A the
-losses' Hessian by the scores, and halves d until f falls.
+rate, no number of epochs. Each iteration solves (Phi' A Phi + diag(1 / variance)) d = gradient by conjugate gradients,
+A the losses' Hessian by the scores, which is never formed for more than a pool, and halves d until f falls. A product
+with the matrix is one pass over the examples; under several priors at once (`jax.vmap`) it still is one. How many it
+takes hardly depends on the features: the Hessian at the anchor, of some of the examples, preconditions them.
 
-Where a user has fewer examples than the head has parameters, u - anchor = Phi' a for some a, one number an example:
-the same iterations then run on a and Phi Phi', which depends on neither the prior's strength nor the iteration.
+Where a user has fewer examples than the head has parameters, u - anchor = diag(variance) Phi' a for some a, one number
+an example: the same iterations then run on a and Phi diag(variance) Phi', which no iteration changes.
 
-Features may be of any size that float32 can square: the system is solved with a diagonal of ones, and Phi of `few` is
+Features may be of any size that float32 can square: systems are solved with a diagonal of ones, and Phi of `few` is
 divided by a power of two. Sizes that differ too much, or an offset far larger than what varies, leave no digits: what
 is `left` to gain then tells that the head is not the minimum, and `check_converged` refuses it.
 """
@@ -17,6 +19,7 @@ is `left` to gain then tells that the head is not the minimum, and `check_conver
 from collections.abc import Callable
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +37,45 @@ PRODUCTS = 300
 TOLERANCE = 1e-5  # of the objective: what an iteration gains, below which it was the last (with a prior from 1e-7 on)
 ROUNDING = 1e-6  # of the objective: differences that a sum in float32 does not tell
 LEFT = 1e-3  # of one and the loss at the anchor: what may be left to gain
+SAMPLE = 16  # blocks whose Hessian preconditions the system
+LOOSE, EXACT = 0.1, 1e-3  # how exactly the system is solved: far from the minimum, and near it
+
+
+@flax.struct.dataclass
+class Prior:
+    """Gaussian around the anchor: variance_j = weights_j / strength + offsets_j / offset_strength.
+
+    Attributes:
+      weights: float32 [P], 0 for offsets.
+      offsets: float32 [P], 0 for all others.
+      strength: of the weights' prior.
+      offset_strength: of that of offsets.
+    """
+
+    weights: Any
+    offsets: Any
+    strength: Any
+    offset_strength: Any
+
+    @classmethod
+    def of(cls, units: heads.Units, like: heads.User, strength: Any, offset_strength: Any) -> "Prior":
+        """The prior in these units, of heads of the shape of `like`."""
+
+        def flat(variance: Callable[[Any, Any], Any]) -> Float[Array, " P"]:
+            made = jax.tree.map(lambda s, o, leaf: jnp.broadcast_to(variance(s, o), leaf.shape), *trees)
+            return flatten_util.ravel_pytree(made)[0]
+
+        trees = (units.scale, units.offset, like)
+        return cls(
+            weights=flat(lambda s, o: jnp.where(o > 0, 0.0, s**2)),
+            offsets=flat(lambda s, o: jnp.where(o > 0, s**2 / jnp.where(o > 0, o, 1.0), 0.0)),
+            strength=strength,
+            offset_strength=offset_strength,
+        )
+
+    @property
+    def variance(self) -> Float[Array, " P"]:
+        return self.weights / self.strength + self.offsets / self.offset_strength
 
 
 def check(family: heads.Family, prior_strength: float) -> None:
@@ -51,84 +93,87 @@ def check(family: heads.Family, prior_strength: float) -> None:
 
 def minimise(
     loss: losses.Loss,
-    chunk: Callable[[Any], tuple[Any, losses.Targets]],
-    start: Any,
-    stop: Any,
+    block: Callable[[Any], tuple[Any, losses.Targets]],
+    blocks: Any,
     anchor: heads.User,
-    strength: Float[Array, ""],
+    prior: Prior,
 ) -> tuple[heads.User, Float[Array, "2 2"], Float[Array, ""]]:
-    """The head that minimises f over chunks start..stop-1.
+    """The head that minimises f over blocks 0..blocks-1.
 
     Args:
       loss: of one user's scores, convex in them.
-      chunk: number of a chunk -> (design of its examples, a user-shaped tree of [E, ...]; targets).
-      start: first chunk.
-      stop: behind the last chunk.
+      block: its number -> (design of its examples, a user-shaped tree of [B, E, ...]; targets [B, E]). Examples are
+        compared with those beside them in E alone.
+      blocks: how many.
       anchor: centre of the prior, and first guess.
-      strength: of the prior.
+      prior: of the head.
 
     Returns:
       (the head, [[loss sum, weight] at the anchor, the same at the head], about what is left to gain, see `_left`).
     """
     centre, unravel = flatten_util.ravel_pytree(anchor)
-    d = centre.shape[0]
+    d, precision, slope_of = centre.shape[0], 1.0 / prior.variance, _slope(loss)
 
     def design(index):
-        tree, targets = chunk(index)
-        return jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(tree), targets
+        tree, targets = block(index)
+        return jax.vmap(jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0]))(tree), targets
 
-    def value(u):
-        def add(index, total):
-            phi, targets = design(index)
-            loss_sum, weight = loss(phi @ u, targets)
-            return total + jnp.stack([loss_sum, weight])
-
-        return jax.lax.fori_loop(start, stop, add, jnp.zeros(2, jnp.float32))
-
-    def objective(u):
-        return value(u)[0] + 0.5 * strength * jnp.sum((u - centre) ** 2)
-
-    def derivatives(u):
+    def evaluate(u):
         def add(index, carry):
-            gradient, hessian = carry
+            sums, gradient = carry
             phi, targets = design(index)
+            slope, of_parts = jax.vmap(slope_of)(phi @ u, targets)
+            return sums + jnp.sum(jnp.stack(of_parts), axis=1), gradient + jnp.tensordot(slope, phi, 2)
 
-            def of_scores(s):
-                return loss(s, targets)[0]
+        sums, gradient = jax.lax.fori_loop(0, blocks, add, (jnp.zeros(2, jnp.float32), precision * (u - centre)))
+        return sums[0] + 0.5 * jnp.sum(precision * (u - centre) ** 2), (gradient, sums)
 
-            s = phi @ u
-            slope_of = jax.grad(of_scores)
-            if d < phi.shape[0]:  # fewer products with the losses' Hessian than it has columns
-                curved = jax.vmap(lambda v: jax.jvp(slope_of, (s,), (v,))[1], in_axes=1, out_axes=1)(phi)
-            else:
-                curved = jax.hessian(of_scores)(s) @ phi
-            return gradient + phi.T @ slope_of(s), hessian + phi.T @ curved
+    every = jnp.maximum(blocks // SAMPLE, 1)
 
-        zero = (strength * (u - centre), strength * jnp.eye(d, dtype=jnp.float32))
-        return jax.lax.fori_loop(start, stop, add, zero)
+    def sample(number, hessian):
+        phi, targets = design(number * every)
+        curved = jax.vmap(losses.curved)(jax.vmap(loss.curvature)(phi @ centre, targets), phi)
+        return hessian + jnp.tensordot(phi, curved, ((0, 1), (0, 1)))
 
-    def towards(u):
-        gradient, hessian = derivatives(u)
-        # Conjugate gradients take few products here (a multiple of I plus a matrix of as many ranks as the user has
-        # examples), and LAPACK's threads would fight for cores with whatever else runs.
-        # Scaled to a diagonal of ones: a large feature would overflow, or drown the others.
-        unit = jax.lax.rsqrt(jnp.diagonal(hessian))
-        scaled, _ = jax.scipy.sparse.linalg.cg(
-            lambda v: unit * (hessian @ (unit * v)), unit * gradient, tol=1e-5, maxiter=PRODUCTS
-        )
-        direction = unit * scaled
+    taken = -(-blocks // every)
+    sampled = jax.lax.fori_loop(0, taken, sample, jnp.zeros((d, d), jnp.float32)) * (blocks / jnp.maximum(taken, 1))
+    # Scaled to a diagonal of ones: a large feature would overflow, or drown the others.
+    unit = jax.lax.rsqrt(jnp.diagonal(sampled) + precision)
+
+    def scaled(product):
+        return lambda v: unit * (product(unit * v) + precision * unit * v)
+
+    def precondition(v):
+        # Conjugate gradients again: LAPACK's threads would fight for cores with whatever else runs.
+        return _solve(scaled(lambda v: sampled @ v), v, LOOSE**2)
+
+    def towards(u, known):
+        objective, (gradient, _) = known
+
+        def curved(v):
+            def add(index, product):
+                phi, targets = design(index)
+                curvature = jax.vmap(loss.curvature)(phi @ u, targets)
+                return product + jnp.tensordot(jax.vmap(losses.curved)(curvature, phi @ v), phi, 2)
+
+            return jax.lax.fori_loop(0, blocks, add, jnp.zeros_like(v))
+
+        # What there is to gain, about, decides how exactly the system is to be solved.
+        right = unit * gradient
+        share = jnp.dot(right, precondition(right)) / jnp.maximum(jnp.abs(objective), 1e-30)
+        tolerance = jnp.clip(share, EXACT**2, LOOSE**2)
+        direction = unit * _solve(scaled(curved), right, tolerance, precondition)
         return direction, jnp.dot(direction, gradient)
 
-    found = _descend(objective, towards, centre, stop > start)
+    start = evaluate(centre)
+    found, (_, (gradient, sums)) = _descend(evaluate, towards, centre, start, blocks > 0)
 
-    def slopes(index, carry):
-        gradient, squares = carry
+    def add_squares(index, squares):
         phi, targets = design(index)
-        gradient = gradient + phi.T @ jax.grad(lambda s: loss(s, targets)[0])(phi @ found)
-        return gradient, squares + jnp.sum(jnp.where(targets.mask[:, None], phi, 0.0) ** 2, axis=0)
+        return squares + jnp.sum(jnp.where(targets.mask[..., None], phi, 0.0) ** 2, axis=(0, 1))
 
-    gradient, squares = jax.lax.fori_loop(start, stop, slopes, (strength * (found - centre), jnp.zeros(d, jnp.float32)))
-    return unravel(found), jnp.stack([value(centre), value(found)]), _left(gradient, squares, strength)
+    squares = jax.lax.fori_loop(0, blocks, add_squares, jnp.zeros(d, jnp.float32))
+    return unravel(found), jnp.stack([start[1][1], sums]), _left(gradient, squares, precision)
 
 
 def few(
@@ -136,19 +181,20 @@ def few(
     design: heads.User,
     targets: losses.Targets,
     anchor: heads.User,
-    full_strength: Float[Array, ""],
+    prior: Prior,
 ) -> tuple[heads.User, Float[Array, "2 2"], Float[Array, ""]]:
-    """`minimise` for a user with few examples, all in one chunk.
+    """`minimise` for a user with few examples.
 
-    With u = anchor + Phi' a and K = Phi Phi', scores are s = Phi anchor + K a and f's gradient is Phi' (l'(s) +
-    strength a); conjugate gradients in the inner product <b, c> = b' K c are those of `minimise`, product by product.
+    With V = diag(strength variance), u = anchor + V Phi' a and K = Phi V Phi', scores are s = Phi anchor + K a and f's
+    gradient is Phi' (l'(s) + strength a); conjugate gradients in the inner product <b, c> = b' K c are those of
+    `minimise` without its preconditioner, product by product.
 
     Args:
       loss: of one user's scores, convex in them.
       design: of the examples, a user-shaped tree of [E, ...].
       targets: of the examples.
       anchor: centre of the prior, and first guess.
-      full_strength: of the prior.
+      prior: of the head.
 
     Returns:
       what `minimise` returns.
@@ -156,41 +202,41 @@ def few(
     centre, unravel = flatten_util.ravel_pytree(anchor)
     phi = jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(design)
     phi = jnp.where(targets.mask[:, None], phi, 0.0)
-    s0 = phi @ centre
+    s0, slope_of = phi @ centre, _slope(loss)
+    parts = [phi * jnp.sqrt(part) for part in (prior.weights, prior.offsets)]
     # With features in units of a power of two, the same numbers in all places but the exponent: no product overflows.
-    unit = _power_of_two(jnp.max(jnp.abs(phi)))
-    squares = jnp.sum(phi**2, axis=0)
-    whole, phi = phi, phi / unit
-    kernel = phi @ phi.T
+    unit = _power_of_two(jnp.maximum(*(jnp.max(jnp.abs(part)) for part in parts)))
+    # Neither kernel depends on the prior's strengths.
+    weights, offsets = ((part / unit) @ (part / unit).T for part in parts)
+    ratio, strength = prior.strength / prior.offset_strength, prior.strength / unit**2
 
-    def of_scores(s):
-        return loss(s, targets)[0]
+    def kernel(b):
+        return weights @ b + ratio * (offsets @ b)
 
-    slope_of = jax.grad(of_scores)
-
-    strength = full_strength / unit**2
-
-    def objective(point):
+    def evaluate(point):
         a, ka = point
-        return of_scores(s0 + ka) + 0.5 * strength * jnp.dot(a, ka)
+        slope, (total, _) = slope_of(s0 + ka, targets)
+        return total + 0.5 * strength * jnp.dot(a, ka), slope
 
-    def towards(point):
+    def towards(point, known):
         a, ka = point
-        gradient = slope_of(s0 + ka) + strength * a
+        gradient = known[1] + strength * a
+        curvature = loss.curvature(s0 + ka, targets)
 
         def times(b, kb):
-            return jax.jvp(slope_of, (s0 + ka,), (kb,))[1] + strength * b
+            return losses.curved(curvature, kb) + strength * b
 
         direction, k_direction, k_gradient = _conjugate_gradients(times, kernel, gradient)
         return (direction, k_direction), jnp.dot(direction, k_gradient)
 
-    zero = jnp.zeros_like(s0)
-    a, _ = _descend(objective, towards, (zero, zero), jnp.any(targets.mask))
-    found = centre + a @ phi / unit
-    s = whole @ found
-    gradient = slope_of(s) @ whole + full_strength * (found - centre)
-    curve = jnp.stack([jnp.stack(loss(each, targets)) for each in (s0, s)])
-    return unravel(found), curve, _left(gradient, squares, full_strength)
+    first = (jnp.zeros_like(s0), jnp.zeros_like(s0))
+    (a, _), _ = _descend(evaluate, towards, first, evaluate(first), jnp.any(targets.mask))
+    found = centre + (prior.weights + ratio * prior.offsets) * ((a @ (phi / unit)) / unit)
+    slope, after = slope_of(phi @ found, targets)
+    precision = 1.0 / prior.variance
+    gradient = slope @ phi + precision * (found - centre)
+    curve = jnp.stack([jnp.stack(each) for each in (loss(s0, targets), after)])
+    return unravel(found), curve, _left(gradient, jnp.sum(phi**2, axis=0), precision)
 
 
 def intercepts(
@@ -230,50 +276,105 @@ def check_converged(users: np.ndarray, curve: np.ndarray, left: np.ndarray) -> N
         )
 
 
-def _descend(objective: Callable[[Any], Array], towards: Callable[[Any], Any], first: Any, going: Any) -> Any:
-    """The point, a tree, where Newton's steps end.
+Evaluated = tuple[Float[Array, ""], Any]  # the objective, and what else `towards` needs
+
+
+def _slope(loss: losses.Loss) -> Callable[[Array, losses.Targets], tuple[Array, losses.Weighted]]:
+    """scores [E], targets -> (the gradient of the loss by the scores, its (sum, weight))."""
+
+    def total(s, targets):
+        weighted = loss(s, targets)
+        return weighted[0], weighted
+
+    return jax.grad(total, has_aux=True)
+
+
+def _descend(
+    evaluate: Callable[[Any], Evaluated],
+    towards: Callable[[Any, Evaluated], Any],
+    first: Any,
+    known: Evaluated,
+    going: Any,
+) -> tuple[Any, Evaluated]:
+    """The point, a tree, where Newton's steps end, and `evaluate` of it.
 
     Args:
-      objective: what is to fall.
-      towards: point -> (the direction to go against, the slope of the objective along it).
+      evaluate: of what is to fall.
+      towards: point, `evaluate` of it -> (the direction to go against, the slope of the objective along it).
       first: the point to begin at.
+      known: `evaluate` of it.
       going: whether there is any example; else the first point is the last one.
     """
 
     def iterate(carry):
-        point, best, number, _ = carry
-        direction, slope = towards(point)
+        point, known, number, _ = carry
+        best = known[0]
+        direction, slope = towards(point, known)
         # The last step gains less than the objective's last digits, and its head is more exact all the same.
         bound = best + ROUNDING * jnp.abs(best)
 
-        def moved(scale):
-            return jax.tree.map(lambda p, d: p - scale * d, point, direction)
+        def tried(scale):
+            new = jax.tree.map(lambda p, d: p - scale * d, point, direction)
+            return new, evaluate(new)
 
         def too_long(trial):
-            scale, halvings = trial
-            return (objective(moved(scale)) > bound - 1e-4 * scale * slope) & (halvings < HALVINGS)
+            scale, halvings, (_, (reached, _)) = trial
+            return (reached > bound - 1e-4 * scale * slope) & (halvings < HALVINGS)
 
         def halve(trial):
-            return trial[0] * 0.5, trial[1] + 1
+            scale, halvings, _ = trial
+            return scale * 0.5, halvings + 1, tried(scale * 0.5)
 
-        scale, _ = jax.lax.while_loop(too_long, halve, (jnp.float32(1.0), 0))
-        new = moved(scale)
-        reached = objective(new)
+        one = jnp.float32(1.0)
+        _, _, new = jax.lax.while_loop(too_long, halve, (one, 0, tried(one)))
+        reached = new[1][0]
         better = reached <= bound
         gains = better & (slope > TOLERANCE * jnp.abs(best))
-        point = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, point)
-        return point, jnp.minimum(reached, best), number + 1, gains
+        point, known = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, (point, known))
+        return point, known, number + 1, gains
 
     def unfinished(carry):
         return carry[3] & (carry[2] < ITERATIONS)
 
-    return jax.lax.while_loop(unfinished, iterate, (first, objective(first), 0, jnp.asarray(going)))[0]
+    point, known, _, _ = jax.lax.while_loop(unfinished, iterate, (first, known, 0, jnp.asarray(going)))
+    return point, known
 
 
-def _left(gradient: Float[Array, " P"], squares: Float[Array, " P"], strength: Any) -> Float[Array, ""]:
+def _left(gradient: Float[Array, " P"], squares: Float[Array, " P"], precision: Any) -> Float[Array, ""]:
     """sum_j g_j^2 / h_j, h_j a bound of the Hessian's diagonal for cross-entropy: in units of the loss, whatever those
     of the features. NaN where a square overflows."""
-    return jnp.sum(jnp.square(gradient) / (strength + 0.25 * squares))
+    return jnp.sum(jnp.square(gradient) / (precision + 0.25 * squares))
+
+
+def _solve(
+    times: Callable[[Array], Array],
+    right: Float[Array, " P"],
+    tolerance: Any,
+    precondition: Callable[[Array], Array] = lambda v: v,
+) -> Float[Array, " P"]:
+    """x with `times`(x) = right, by conjugate gradients.
+
+    Args:
+      times: the product with a positive definite matrix.
+      right: of the system.
+      tolerance: of the residual's squared length in that of `right`, both after `precondition`.
+      precondition: about the inverse of the matrix; it need not be linear (Golub and Ye, SIAM J. Sci. Comput. 1999).
+    """
+    z = precondition(right)
+    size = jnp.dot(right, z)
+
+    def advance(carry):
+        x, r, p, rz, number = carry
+        product = times(p)
+        length = rz / jnp.dot(p, product)
+        new = r - length * product
+        z = precondition(new)
+        return x + length * p, new, z + jnp.dot(new - r, z) / rz * p, jnp.dot(new, z), number + 1
+
+    def going(carry):
+        return (carry[3] > tolerance * size) & (carry[4] < PRODUCTS)
+
+    return jax.lax.while_loop(going, advance, (jnp.zeros_like(right), right, z, size, 0))[0]
 
 
 def _power_of_two(x: Float[Array, ""]) -> Float[Array, ""]:
@@ -283,10 +384,10 @@ def _power_of_two(x: Float[Array, ""]) -> Float[Array, ""]:
 
 
 def _conjugate_gradients(
-    times: Callable[[Array, Array], Array], kernel: Float[Array, "E E"], right: Float[Array, " E"]
+    times: Callable[[Array, Array], Array], kernel: Callable[[Array], Array], right: Float[Array, " E"]
 ) -> tuple[Array, Array, Array]:
-    """(x, K x, K right) with M x = right, M = `times`(b, K b) self-adjoint in <b, c> = b' K c."""
-    k_right = kernel @ right
+    """(x, K x, K right) with M x = right, M = `times`(b, K b) self-adjoint in <b, c> = b' K c, K b = `kernel`(b)."""
+    k_right = kernel(right)
     size = jnp.dot(right, k_right)
 
     def advance(carry):
@@ -294,7 +395,7 @@ def _conjugate_gradients(
         mp = times(p, kp)
         length = rr / jnp.dot(kp, mp)
         r = r - length * mp
-        kr = kernel @ r
+        kr = kernel(r)
         new = jnp.dot(r, kr)
         ratio = new / rr
         return x + length * p, kx + length * kp, r, r + ratio * p, kr + ratio * kp, new, number + 1

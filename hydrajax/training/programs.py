@@ -243,26 +243,27 @@ def exact(
             start = table.start[0, 0, here]
             stop = jnp.where(row >= 0, table.stop[0, 0, here], start)
 
-            def finish(prior):
-                strength, offset_strength = prior
-                # Scores are those of the head in units of `scale` on inputs that are multiplied by it; in units that
-                # differ by the root of two priors' quotient, both priors are of one strength.
-                prior = units.replace(offset_prior=offset_strength / strength).prior
-                scale = jax.tree.map(lambda s, p: s * jax.lax.rsqrt(p), units.scale, prior)
-                centre = jax.tree.map(jnp.divide, anchor, scale)
+            def designed(chunks):
+                """The designs and targets of whole chunks; of those behind the last one all is padding."""
+                x, targets = table.chunk(normaliser, 0, chunks)
+                lead = targets.mask.shape
+                rows = jax.vmap(lambda one: family.design(shared, one))(x.reshape(-1, x.shape[-1]))
+                own = targets.mask & jnp.reshape(chunks < stop, (-1, 1))
+                return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), rows), targets.replace(mask=own)
 
-                def chunk(index):
-                    x, targets = table.chunk(normaliser, 0, index)
-                    design = jax.vmap(lambda one: family.design(shared, one))(x)
-                    return jax.tree.map(lambda leaf, s: leaf * s[None], design, scale), targets
-
+            def finish(strengths):
+                prior = newton.Prior.of(units, anchor, *strengths)
                 if few:
-                    design, targets = chunk(start)
-                    targets = targets.replace(mask=targets.mask & (stop > start))
-                    scaled, curve, left = newton.few(loss_fn, design, targets, centre, strength)
+                    design, targets = jax.tree.map(lambda leaf: leaf[0], designed(start[None]))
+                    user, curve, left = newton.few(loss_fn, design, targets, anchor, prior)
                 else:
-                    scaled, curve, left = newton.minimise(loss_fn, chunk, start, stop, centre, strength)
-                user = jax.tree.map(jnp.multiply, scaled, scale)
+                    at_once = max(1, rows_.pooled_batch(table.x.shape[0]) // table.rows.shape[2])
+
+                    def block(index):
+                        return designed(start + index * at_once + jnp.arange(at_once))
+
+                    blocks = -(-(stop - start) // at_once)
+                    user, curve, left = newton.minimise(loss_fn, block, blocks, anchor, prior)
                 empty = curve[1, 1] == 0
                 return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, fallback), curve, left
 

@@ -124,7 +124,7 @@ def texts_at_once(length: int) -> int | None:
 
 
 def pooled_batch(examples: int) -> int:
-    """Examples in one update of the pooled head, where there are so many in all."""
+    """Examples in one update of the pooled head, and of a user in one product of Newton's method, of so many in all."""
     return _in_update(POOLED_BATCH, examples)
 
 
