@@ -1,6 +1,6 @@
 """Users with 1 to 500 examples in one update: three ways to lay out the examples.
 
-`longest` pads every user to the one with most examples; `buckets` is what `training.batches` does: users with like
+`longest` pads every user to the one with most examples; `buckets` is what `training.loop` does: users with like
 numbers of examples share a batch, padded to a power of two; `ragged` sorts all examples by user and multiplies them
 with `jax.lax.ragged_dot`, without any padding. What is timed is the sum of the losses and its gradient with respect to
 every user's head of the family `mlp`; gathering and updating rows is the same in all three.

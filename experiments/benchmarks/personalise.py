@@ -26,13 +26,13 @@ from experiments.benchmarks import _benchmark
 from hydrajax.nn import encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
-from hydrajax.training import head_fits, losses, optimizers, programs, rows
+from hydrajax.training import head_fits, losses, optimizers, programs, rows, solver
 
 Part = Literal["fits", "encoding", "sweeps"]
 LENGTHS = (20, 150)  # words of a pair of texts
 VMAPPED = (2, 8, 16, 64)
 BATCHES = (20, 25, 50, 100)
-SETTING = head_fits.Setting()
+SETTING = solver.Setting()
 TX = optimizers.adamw(SETTING.learning_rate, SETTING.weight_decay)
 
 
@@ -92,18 +92,18 @@ def start_of(name: str, features: int) -> tuple[heads.Family, Any, Any]:
 def together(data: examples_.Examples, options: Options, *, users: int, batch: int, parallel: int | None) -> Any:
     """The fit of all users, `parallel` side by side."""
     family, shared, start = start_of(options.family, options.features)
-    problem = head_fits.Problem(
+    problem = solver.Problem(
         family=family,
         loss="cross_entropy",
         examples=data,
         num_users=users,
-        keys=head_fits.checked_keys(None, users),
+        keys=solver.checked_keys(None, users),
         shared=shared,
         anchor=start,
         epochs=(options.epochs,),
         batch_examples=batch,
     )
-    return head_fits.solve(problem, [SETTING], parallel=parallel)
+    return solver.solve(problem, [SETTING], parallel=parallel)
 
 
 def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) -> list[Any]:
@@ -212,7 +212,7 @@ def sweeps(options: Options) -> dict[str, Any]:
 
 def _programs(family: heads.Family, options: Options) -> int:
     dims = heads.Dims(features=options.features)
-    over = head_fits.layout(family, dims)
+    over = solver.layout(family, dims)
     if not isinstance(family, heads.Convex):
         return programs.gradient(family, dims, "cross_entropy", False, "float32", 1.0, None, over, None)._cache_size()
     return sum(programs.exact(family, "cross_entropy", few, over, None, None)._cache_size() for few in (True, False))

@@ -23,6 +23,8 @@ from hydrajax.cli import console
 from hydrajax.nn import families
 from hydrajax.prompting import registry
 from hydrajax.runs import config as config_lib
+from hydrajax.runs import kinds as kinds_
+from hydrajax.runs import presets
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
 
@@ -81,9 +83,9 @@ def parse(arguments: Sequence[str]) -> Command:
     if file.config is None:
         if file.smoke:
             raise DataError("--smoke is of configurations in files; give --config FILE.py")
-        console.check_word("kind of run", arguments, config_lib.KINDS)
+        console.check_word("kind of run", arguments, kinds_.KINDS)
         first, _ = tyro.cli(_First, args=arguments, **taken)
-        kinds = [_with_preset(_unfinished(kind), first) for kind in config_lib.KINDS.values()]
+        kinds = [_with_preset(_unfinished(kind), first) for kind in kinds_.KINDS.values()]
         # What there is to choose from is listed once: for the kind that is named, or for all of them.
         named, choices = arguments[:1], _choices(config_lib.RunConfig)
         return console.parsed(
@@ -137,7 +139,7 @@ def read(path: pathlib.Path, *, smoke: bool = False) -> config_lib.Configuration
 
 def default_folder(config: config_lib.Configuration) -> pathlib.Path:
     """Where a run goes that is not told where: the same for the same configuration."""
-    digest = hashlib.sha256(json.dumps(config_lib.to_json(config), sort_keys=True).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(json.dumps(kinds_.to_json(config), sort_keys=True).encode()).hexdigest()[:8]
     return pathlib.Path("runs") / f"{config.title}-{digest}"
 
 
@@ -161,7 +163,7 @@ def _with_preset(config: C, first: _First) -> C:
     if not isinstance(config, config_lib.RunConfig):
         return config
     # What is no preset is refused with everything else.
-    preset = first.preset if first.preset in get_args(config_lib.Preset) else config.preset
+    preset = first.preset if first.preset in get_args(presets.Preset) else config.preset
     changed, before = copy.copy(config), config.of_preset(config.llm, config.preset)
     for name, value in config.of_preset(first.llm, preset).items():
         has_own = getattr(config, name) not in (None, before.get(name))

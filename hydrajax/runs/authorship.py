@@ -17,7 +17,7 @@ from hydrajax.methods import lab as lab_lib
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import accounts, workbench
 from hydrajax.runs import plan as plan_lib
-from hydrajax.runs.config import Authorship
+from hydrajax.runs.authorship_config import Authorship
 from hydrajax.runs.run import Rows
 from hydrajax.types import Query
 

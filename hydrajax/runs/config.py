@@ -6,20 +6,17 @@ print its help.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 from hydrajax import plugins
-from hydrajax.data import authorship
 from hydrajax.methods import settings as settings_lib
-from hydrajax.prompting import contract, registry
+from hydrajax.runs import presets
 from hydrajax.training import config as fit_config
 from hydrajax.types import check_least, check_types
 
 C = TypeVar("C", bound="Configuration")
-Preset = Literal["auto", "small", "default", "paper", "demo"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,63 +104,11 @@ class Configuration:
         }
 
 
-# What a preset says besides `settings`, by field of a `RunConfig`.
-FITS: dict[str, Any] = {
-    "scorer": fit_config.FitConfig(),
-    "losses": ("cross_entropy", "pairwise", "ordinal"),
-    "epochs": (0, 1, 2, 4, 8, 16, 32),
-    "max_pair_tokens": 256,
-    "train_base": False,
-}
-# Zhuang et al., arXiv 2406.02888, and its public code: nothing is chosen; 64 examples an update, 8 of each of 8 users.
-PAPER_FITS: dict[str, Any] = {
-    "scorer": fit_config.FitConfig(
-        family="mlp",
-        loss="cross_entropy",
-        init="fresh",
-        epochs=2,
-        learning_rate=2e-5,
-        decays=True,
-        clip=1.0,
-        weight_decay=0.01,
-        dropout=0.1,
-        batch_examples=8,
-        users_per_batch=8,
-        pooled_epochs=2,
-        pooled_learning_rate=2e-5,
-        prior_strength=0.0,
-        offset_strength=0.0,
-        pooled_ridge=1.0,  # of convex families, which the paper has none of
-        scaled=False,
-        standardise=False,
-        base_learning_rate=2e-5,
-        base_epochs=2,
-        base_batch_examples=64,
-    ),
-    "train_base": True,
-    "losses": ("cross_entropy",),
-    "epochs": (2,),
-    "pooling": "cls",
-    "max_pair_tokens": "base",
-}
-# Linear heads are fitted exactly, so that nothing is to be chosen.
-DEMO_FITS: dict[str, Any] = {
-    **FITS,
-    "scorer": fit_config.FitConfig(family="linear"),
-    "losses": ("pairwise",),
-    "epochs": (1,),
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    name: {**{"paper": PAPER_FITS, "demo": DEMO_FITS}.get(name, FITS), "settings": settings}
-    for name, settings in settings_lib.PRESETS.items()
-}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig(Configuration):
     """HYDRA with all baselines and controls: what its kinds have in common.
 
-    Of `PRESETS`, where they are not given: `settings`, `scorer`, `losses`, `epochs`, `pooling`, `max_pair_tokens`.
+    Of the preset, where they are not given: `settings`, `scorer`, `losses`, `epochs`, `pooling`, `max_pair_tokens`.
     """
 
     loader: ClassVar[str] = "hydrajax.runs.load"
@@ -191,7 +136,7 @@ class RunConfig(Configuration):
     batch. By default all of it, on a CPU as many as hold 8,192 tokens."""
     remat: bool = False
     """With --train-base: compute layers again in the backward pass, which takes longer and less memory."""
-    preset: Preset = dataclasses.field(default="auto", compare=False)
+    preset: presets.Preset = dataclasses.field(default="auto", compare=False)
     """Sizes and fits: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user,
     `paper` has all that is HYDRA's own, a base that is trained among it. `auto` takes `small` for a local LLM and
     `default` for Claude. Single settings override it."""
@@ -234,7 +179,7 @@ class RunConfig(Configuration):
                 raise ValueError(f"scorer.{name} is {given}, in a run it is --{name.replace('_', '-')}")
         if self.scorer.loss != fit_config.FitConfig.loss:
             raise ValueError(f"scorer.loss is {self.scorer.loss}, in a run it is --losses")
-        of_presets = {None, *(fits["scorer"].epochs for fits in PRESETS.values())}
+        of_presets = {None, *(fits["scorer"].epochs for fits in presets.PRESETS.values())}
         if self.scorer.epochs not in of_presets and self.epochs != (self.scorer.epochs,):
             raise ValueError(f"scorer.epochs is {self.scorer.epochs}, in a run it is --epochs")
         if self.remat and not self.train_base:
@@ -280,8 +225,8 @@ class RunConfig(Configuration):
     def of_preset(cls, llm: str, preset: str) -> dict[str, Any]:
         """What a preset says, by field, for an LLM."""
         if preset == "auto":
-            return PRESETS[cls.of_auto or ("default" if llm.startswith("claude") else "small")]
-        return PRESETS[preset]
+            return presets.PRESETS[cls.of_auto or ("default" if llm.startswith("claude") else "small")]
+        return presets.PRESETS[preset]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -350,7 +295,7 @@ class Lamp(RunConfig):
         return [dataclasses.replace(self, fold=fold) for fold in range(self.folds)]
 
     def paths(self) -> dict[str, Any]:
-        return super().paths() | {"data_dir": self.data_dir and _absolute(self.data_dir)}
+        return super().paths() | {"data_dir": self.data_dir and absolute(self.data_dir)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -369,123 +314,8 @@ class Custom(Lamp):
     """New users, who are reported; by default all."""
 
     def paths(self) -> dict[str, Any]:
-        return super().paths() | {"task": _absolute(self.task)}
+        return super().paths() | {"task": absolute(self.task)}
 
 
-PROMPTS = contract.PromptSettings(max_answer_tokens=250)
-LARGE_PROMPT = 12_000  # tokens of shown texts, for Claude
-LOCAL_WORDS = 120  # of a shown text, for a small local LLM
-COMPARED_WITH = ("zero_shot", "icl_random")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Authorship(Configuration):
-    """Authorship: articles from a first sentence in an author's style, win rates of strategies by a judge."""
-
-    experiment: ClassVar[str] = "hyperalign"
-    loader: ClassVar[str] = "hydrajax.runs.load_authors"
-    module: ClassVar[str] = "hydrajax.runs.authorship"
-
-    data: tuple[str, ...]
-    """JSONL or JSONL.gz files of {author, file, text}, or folders with one folder an author. The first one
-    gives the texts that are shown, the others those that are judged."""
-    authors: int = 10
-    """How many are drawn. A first run with fewer is quicker; below 6 there are no intervals."""
-    strategies: tuple[str, ...] = (*COMPARED_WITH, "hypotheses")
-    """Prompt strategies to compare, apart or joined by commas; zero_shot and icl_random are always there."""
-    judge: Literal["classifier", "llm"] = "classifier"
-    """A classifier trained on texts that no strategy is shown, which asks nobody; or an LLM, in both orders."""
-    judge_llm: str | None = None
-    """With --judge llm: another LLM than the one that writes, named as with --llm; by default the same one judges."""
-    judge_words: int = 150
-    """Most words of a text that are compared."""
-    judge_texts: int = 30
-    """Most texts of each author that the classifier learns from."""
-    samples: int = 3
-    """Texts of each strategy for each first sentence, the greedy one among them."""
-    control_samples: int = 1
-    """The same where prompts are made of another author's texts."""
-    shown: int = 7
-    """Texts of each author that strategies may show."""
-    validation: int = 2
-    """Held-out texts of each author: the judge's accuracy is measured on them, and the LLM as a judge sees one."""
-    test: int = 2
-    """Texts of each author whose first sentences are asked."""
-    shown_words: int | Literal["auto", "all"] | None = "auto"
-    """Of a shown text at most its beginning; `auto`: 120 words for a local LLM, everything for Claude."""
-    temperature: float = 0.7
-    """Of the sampled texts; one of them is greedy."""
-    cross_user: bool = True
-    """Whether strategies that compare authors may look at other authors' shown texts."""
-    prompts: contract.PromptSettings = PROMPTS
-    """How prompts are built. For Claude `max_prompt_tokens` is 12,000 where it is not given."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        large = self.llm.startswith("claude")
-        object.__setattr__(self, "strategies", registry.apart((*COMPARED_WITH, *self.strategies)))
-        if isinstance(self.shown_words, str):
-            words = LOCAL_WORDS if self.shown_words == "auto" and not large else None
-            object.__setattr__(self, "shown_words", words)
-        if large and self.prompts.max_prompt_tokens == PROMPTS.max_prompt_tokens:
-            object.__setattr__(self, "prompts", dataclasses.replace(self.prompts, max_prompt_tokens=LARGE_PROMPT))
-        least = {"authors": 2, "shown_words": 10, "judge_words": 10, "judge_texts": authorship.LEAST_UNSEEN}
-        least |= dict.fromkeys(("shown", "validation", "test", "samples", "control_samples"), 1)
-        check_least(self, **least)
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature is {self.temperature}, expected a number from 0 up")
-        if self.judge_llm is not None and self.judge != "llm":
-            raise ValueError(
-                f"judge_llm is {self.judge_llm}, but a {self.judge} judges and asks nobody; give --judge llm"
-            )
-
-    @property
-    def compared(self) -> tuple[str, ...]:
-        """The strategies without those that look at other authors' texts where that is switched off.
-
-        Raises:
-          DataError: one of them does not exist.
-        """
-        return registry.permitted(self.strategies, cross_user=self.cross_user)
-
-    @property
-    def llms(self) -> tuple[str, ...]:
-        return (self.llm,) if self.judge_llm in (None, self.llm) else (self.llm, self.judge_llm)
-
-    def paths(self) -> dict[str, Any]:
-        return super().paths() | {
-            "data": tuple(map(_absolute, self.data)),
-            "judge_llm": self.judge_llm and plugins.absolute(self.judge_llm),
-            "strategies": tuple(map(plugins.absolute, self.strategies)),
-        }
-
-
-# Settings that runs did not have at first. As they were then they are not kept, so that folders are found again; all
-# are beside a trained base, which no run had then.
-NEWER: dict[str, Any] = {
-    "train_base": False,
-    "micro_batch": None,
-    "remat": False,
-    "scorer": {"moments": "float32", "base_batch_examples": 64, "micro_batch": None, "decays": False, "clip": 1.0},
-}
-KINDS: dict[str, type[Configuration]] = {kind.experiment: kind for kind in (Demo, Lamp, Custom, Authorship)}
-
-
-def to_json(config: Configuration) -> dict[str, Any]:
-    """What the run is, as JSON values."""
-    kept = [field.name for field in dataclasses.fields(config) if field.compare]
-    values = {name: value for name, value in dataclasses.asdict(config).items() if name in kept}
-    newer = {} if values.get("train_base") else NEWER
-    if not newer:  # these two are the run's own fields
-        values["scorer"] = {k: v for k, v in values["scorer"].items() if k not in ("train_base", "micro_batch")}
-    return json.loads(json.dumps({"experiment": config.experiment, **_without(values, newer)}))
-
-
-def _without(values: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
-    left = {name: value for name, value in values.items() if newer.get(name, ...) != value}
-    nested = {name: _without(left[name], newer[name]) for name in left if isinstance(newer.get(name), dict)}
-    return left | nested
-
-
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     return str(pathlib.Path(path).expanduser().resolve())

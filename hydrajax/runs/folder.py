@@ -7,6 +7,7 @@ from hydrajax import files
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
+from hydrajax.runs import kinds
 from hydrajax.training import config as fit_config
 from hydrajax.types import DataError
 
@@ -29,7 +30,7 @@ def prepare(folder: pathlib.Path, config: config_lib.Configuration, command: str
     if in_the_way:
         raise DataError(f"{in_the_way[0]}: is a file, expected a folder for the run; give another --out")
     path = folder / FILE
-    wanted = config_lib.to_json(config)
+    wanted = kinds.to_json(config)
     if path.exists():
         kept = {name: value for name, value in files.read_json(path).items() if name not in NOT_CONFIGURED}
         if kept.get("experiment") != wanted["experiment"]:
@@ -57,7 +58,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     if not path.exists():
         raise DataError(f"{folder}: holds no run (there is no config.json)")
     values = dict(files.read_json(path))
-    kind = config_lib.KINDS.get(values.get("experiment", ""))
+    kind = kinds.KINDS.get(values.get("experiment", ""))
     if kind is not None:
         values.setdefault("module", kind.module)  # of folders that are older than this entry
     if not isinstance(values.get("module"), str):
@@ -73,7 +74,7 @@ def read_config(folder: pathlib.Path) -> config_lib.RunConfig:
     """
     values = {name: value for name, value in read(folder).items() if name not in NOT_CONFIGURED}
     experiment = values.pop("experiment")
-    kind = config_lib.KINDS.get(experiment)
+    kind = kinds.KINDS.get(experiment)
     if kind is None or not issubclass(kind, config_lib.RunConfig):
         raise DataError(f"{folder}: holds a run of {experiment!r}, of which this cannot be asked")
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from hydrajax.data import authorship, texts_by_author
 from hydrajax.prompting import registry
-from hydrajax.runs.config import Authorship
+from hydrajax.runs.authorship_config import Authorship
 from hydrajax.types import DataError
 
 

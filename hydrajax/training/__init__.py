@@ -51,9 +51,10 @@ if typing.TYPE_CHECKING:  # what is looked up below, for type checkers
     from hydrajax.training.examples import Batch, Examples, of_ratings, of_scores
     from hydrajax.training.fit import personalise, personalise_snapshots, predict, pretrain, trained_base
     from hydrajax.training.fitted import Fitted, load_fitted, save_fitted
-    from hydrajax.training.head_fits import Setting, fit_heads, product, sweep_heads
+    from hydrajax.training.head_fits import fit_heads, product, sweep_heads
     from hydrajax.training.optimizers import adamw
     from hydrajax.training.programs import on_devices
+    from hydrajax.training.solver import Setting
     from hydrajax.training.stages import Snapshots
     from hydrajax.training.state import TrainState, init_state, initial, put_users, take_users
     from hydrajax.training.step import make_eval_step, make_train_step
@@ -65,9 +66,10 @@ _NAMES = {
     "examples": ("Batch", "Examples", "of_ratings", "of_scores"),
     "fit": ("personalise", "personalise_snapshots", "predict", "pretrain", "trained_base"),
     "fitted": ("Fitted", "load_fitted", "save_fitted"),
-    "head_fits": ("Setting", "fit_heads", "product", "sweep_heads"),
+    "head_fits": ("fit_heads", "product", "sweep_heads"),
     "optimizers": ("adamw",),
     "programs": ("on_devices",),
+    "solver": ("Setting",),
     "stages": ("Snapshots",),
     "state": ("TrainState", "init_state", "initial", "put_users", "take_users"),
     "step": ("make_eval_step", "make_train_step"),

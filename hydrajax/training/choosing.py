@@ -8,6 +8,7 @@ users than there are leaves something to be learned from any user, whoever it is
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,15 +16,16 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from hydrajax.nn import heads
 from hydrajax.training import config as configs
 from hydrajax.training import fitted as fitted_
 from hydrajax.training import head_fits, losses, programs, stages
 from hydrajax.training.config import FitConfig
-from hydrajax.training.examples import Examples
+from hydrajax.training.examples import Examples, chunked, padded
 from hydrajax.training.fitted import Fitted
-from hydrajax.training.head_fits import Progress, Setting
+from hydrajax.training.solver import Progress, Setting
 
 LEAST_USERS = 4  # with examples; of fewer nothing is chosen
 LEAST_JUDGING = 2  # new users of whom what is kept aside has a loss
@@ -238,7 +240,7 @@ def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> 
 def _judging(config: FitConfig, fold: Fold) -> int:
     """How many new users' examples that are kept aside have a loss at all."""
     zeros = np.zeros(len(fold.kept.user), np.float32)
-    return int((programs.user_losses(config.loss, zeros, fold.kept, fold.num_new)[1] > 0).sum())
+    return int((_user_losses(config.loss, zeros, fold.kept, fold.num_new)[1] > 0).sum())
 
 
 def _groups(config: FitConfig, examples: Examples, rows: np.ndarray) -> list[np.ndarray]:
@@ -277,7 +279,7 @@ def _loss(fitted: Fitted, users: Any, fold: Fold) -> tuple[np.ndarray, np.ndarra
     scores = programs.score(
         fitted.family, fitted.shared, users, kept.features, kept.extras, rows, normaliser=fitted.normaliser
     )
-    return programs.user_losses(fitted.config.loss, scores, kept, fold.num_new)
+    return _user_losses(fitted.config.loss, scores, kept, fold.num_new)
 
 
 def _bytes(family: heads.Family, dims: heads.Dims) -> int:
@@ -289,3 +291,24 @@ def _means(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Mean losses of users with any weight, of all folds after each other."""
     sums, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
     return (sums / np.maximum(weights, 1e-9))[weights > 0]
+
+
+def _user_losses(
+    loss: str, scores: Float[np.ndarray, " N"], examples: Examples, num_users: int
+) -> tuple[Float[np.ndarray, " U"], Float[np.ndarray, " U"]]:
+    """(Summed loss, its weight) of these scores, by user."""
+    made = chunked(examples.user, examples.pool, num_users, size=int(np.bincount(examples.user).max(initial=1)))
+    size = padded(made.rows.shape[1])
+    take = np.pad(made.rows, ((0, 0), (0, size - made.rows.shape[1])), constant_values=-1)
+    columns = (scores, examples.label, examples.score, examples.pool)
+    s, label, score, pool = (column[np.maximum(take, 0)] for column in columns)
+    targets = losses.Targets(label=label, score=score, pool=pool, mask=take >= 0)
+    owner = np.repeat(np.arange(num_users), (made.stop - made.start)[0])  # a user without examples has no row
+    total, weight = np.zeros(num_users, np.float32), np.zeros(num_users, np.float32)
+    total[owner], weight[owner] = jax.device_get(_losses(loss)(s, targets))
+    return total, weight
+
+
+@functools.lru_cache(maxsize=8)
+def _losses(loss: str) -> Any:
+    return jax.jit(jax.vmap(losses.get(loss)))

@@ -5,12 +5,7 @@ cache, users with few examples cost little beside users with many, and a head do
 
 A fit's program takes one setting, or (`over`) K seeds with R settings each on the same features: `map` fits them one
 after another, which keeps a large head in the cache, `vmap` side by side, which saves the overhead of small operations.
-
-Measured on two busy cores for `mlp` at d = 384, two epochs over 100 examples, ms a user (`python -m
-experiments.benchmarks personalise`): users in turn 4.7 at 20 examples an update and 2.9 at 100; 2 side by side 5.7 and
-3.4, 8 side by side 9.2 and 5.2, 16 side by side 10.7 and 5.7; a Python loop over users with the same update 9.2 and
-5.1. So a CPU takes users in turn, and an accelerator, which was not measured, a group side by side. Rows that are
-gathered from the table in an order of their own cost as much as rows that lie there in order (5.5 and 5.4 at 20).
+Users go in turn on a CPU, in groups side by side on an accelerator (`rows`; measured in docs/performance.md).
 """
 
 import dataclasses
@@ -361,29 +356,6 @@ def on_devices(users: heads.User) -> heads.User:
 def _asked(leaf: Any, num_users: int) -> np.ndarray:
     """The first rows, and as many of zeros that the array has one of few different sizes."""
     return examples_.pad(np.asarray(leaf)[:num_users], examples_.padded(num_users))
-
-
-def user_losses(
-    loss: str, scores: Float[np.ndarray, " N"], examples: examples_.Examples, num_users: int
-) -> tuple[Float[np.ndarray, " U"], Float[np.ndarray, " U"]]:
-    """(Summed loss, its weight) of these scores, by user."""
-    made = examples_.chunked(
-        examples.user, examples.pool, num_users, size=int(np.bincount(examples.user).max(initial=1))
-    )
-    size = examples_.padded(made.rows.shape[1])
-    take = np.pad(made.rows, ((0, 0), (0, size - made.rows.shape[1])), constant_values=-1)
-    columns = (scores, examples.label, examples.score, examples.pool)
-    s, label, score, pool = (column[np.maximum(take, 0)] for column in columns)
-    targets = losses.Targets(label=label, score=score, pool=pool, mask=take >= 0)
-    owner = np.repeat(np.arange(num_users), (made.stop - made.start)[0])  # a user without examples has no row
-    total, weight = np.zeros(num_users, np.float32), np.zeros(num_users, np.float32)
-    total[owner], weight[owner] = jax.device_get(_losses(loss)(s, targets))
-    return total, weight
-
-
-@functools.lru_cache(maxsize=8)
-def _losses(loss: str) -> Any:
-    return jax.jit(jax.vmap(losses.get(loss)))
 
 
 @functools.lru_cache(maxsize=64)

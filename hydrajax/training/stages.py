@@ -13,13 +13,13 @@ import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
-from hydrajax.training import batches, head_fits, loop, losses, newton, optimizers, programs, rows, sharded, step
 from hydrajax.training import config as configs
+from hydrajax.training import loop, losses, newton, optimizers, programs, rows, sharded, solver, step
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted
-from hydrajax.training.head_fits import Progress
+from hydrajax.training.solver import Progress
 
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
@@ -165,8 +165,8 @@ def train_jointly(
     else:
         # As many users as fill a batch with the fewest examples each that leave no padding, so that they are mixed.
         most, total = config.users_per_batch, config.base_batch_examples
-        size = min(config.batch_examples, total, max(batches.SMALLEST, -(-total // max(num_users, 1))))
-    plan = batches.plan(
+        size = min(config.batch_examples, total, max(loop.SMALLEST, -(-total // max(num_users, 1))))
+    plan = loop.plan(
         examples,
         num_users,
         epochs=epochs,
@@ -226,7 +226,7 @@ def pooled(
     """One head on everybody's examples: the fit of a single user to whom they all belong; `margin` is of `offsets`."""
     config, numbers = fitted.config, configs.numbers_of(fitted.config)
     ridge = numbers.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
-    setting = head_fits.Setting(
+    setting = solver.Setting(
         learning_rate=numbers.pooled_learning_rate,
         weight_decay=config.weight_decay,
         prior_strength=ridge,
@@ -237,13 +237,13 @@ def pooled(
         fitted,
         dataclasses.replace(examples, user=np.zeros_like(examples.user)),
         1,
-        keys=head_fits.checked_keys(None, 1),
+        keys=solver.checked_keys(None, 1),
         epochs=(numbers.pooled_epochs,),
         batch_examples=rows.pooled_batch(len(examples.user)),
         decays=True,
         margin=offsets(config, examples) if margin is None else margin,
     )
-    found, curve = head_fits.solve(problem, [setting], progress=progress)
+    found, curve = solver.solve(problem, [setting], progress=progress)
     return jax.tree.map(lambda leaf: leaf[0, 0], found[numbers.pooled_epochs]), tuple(curve[0].tolist())
 
 
@@ -258,22 +258,22 @@ def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
         return None
     normaliser = _normaliser(config, examples)
     family = heads.get("linear")
-    setting = head_fits.Setting(prior_strength=OFFSETS_RIDGE, offset_strength=POOLED_OFFSET)
+    setting = solver.Setting(prior_strength=OFFSETS_RIDGE, offset_strength=POOLED_OFFSET)
     everybody = dataclasses.replace(examples, user=np.zeros_like(examples.user))
     offset = np.zeros(int(examples.user.max(initial=-1)) + 1, np.float32)
     for _ in range(ROUNDS):
-        problem = head_fits.Problem(
+        problem = solver.Problem(
             family=family,
             loss="cross_entropy",
             examples=everybody,
             num_users=1,
-            keys=head_fits.checked_keys(None, 1),
+            keys=solver.checked_keys(None, 1),
             normaliser=normaliser,
             epochs=(1,),
             batch_examples=rows.pooled_batch(len(examples.user)),
             margin=offset[examples.user],
         )
-        head = jax.tree.map(lambda leaf: leaf[0], head_fits.solve(problem, [setting])[0][1])
+        head = jax.tree.map(lambda leaf: leaf[0], solver.solve(problem, [setting])[0][1])
         s = programs.score(family, {}, head, examples.features, examples.extras, everybody.user, normaliser=normaliser)
         offset = newton.intercepts(s, examples.label, examples.user, len(offset))
     return offset[examples.user]
@@ -289,7 +289,7 @@ def personal(
 ) -> Snapshots:
     """Heads of users from their own examples; everything else is frozen."""
     config, numbers = fitted.config, configs.numbers_of(fitted.config)
-    setting = head_fits.Setting(
+    setting = solver.Setting(
         learning_rate=numbers.learning_rate,
         weight_decay=config.weight_decay,
         prior_strength=numbers.prior_strength if pulled(fitted) else 0.0,
@@ -302,7 +302,7 @@ def personal(
 
 
 def swept(
-    fitted: Fitted, examples: Examples, num_users: int, settings: Sequence[head_fits.Setting], epochs: Sequence[int]
+    fitted: Fitted, examples: Examples, num_users: int, settings: Sequence[solver.Setting], epochs: Sequence[int]
 ) -> dict[int, heads.User]:
     """`personal` under each of S settings, in one program: number of epochs -> heads, every leaf [S, U, ...]."""
     return _solve(fitted, examples, num_users, settings, epochs, None, None)[0]
@@ -317,7 +317,7 @@ def _solve(
     fitted: Fitted,
     examples: Examples,
     num_users: int,
-    settings: Sequence[head_fits.Setting],
+    settings: Sequence[solver.Setting],
     epochs: Sequence[int],
     user_keys: np.ndarray | None,
     progress: Progress | None,
@@ -327,7 +327,7 @@ def _solve(
         fitted,
         examples,
         num_users,
-        keys=head_fits.checked_keys(user_keys, num_users),
+        keys=solver.checked_keys(user_keys, num_users),
         anchor=generic if config.init == "pooled" else None,
         generic=generic,
         epochs=tuple(epochs),
@@ -337,12 +337,12 @@ def _solve(
     )
     group = config.users_per_batch
     parallel = rows.users_in_parallel(group)
-    return head_fits.solve(problem, settings, parallel=parallel, group=group, progress=progress)
+    return solver.solve(problem, settings, parallel=parallel, group=group, progress=progress)
 
 
-def _problem(fitted: Fitted, examples: Examples, num_users: int, **fields: Any) -> head_fits.Problem:
+def _problem(fitted: Fitted, examples: Examples, num_users: int, **fields: Any) -> solver.Problem:
     """Heads beside the frozen parts of a scorer."""
-    return head_fits.Problem(
+    return solver.Problem(
         family=fitted.family,
         loss=fitted.config.loss,
         examples=examples,

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from hydrajax.cli import main, run
-from hydrajax.runs import config as config_lib
-from hydrajax.runs import workbench
+from hydrajax.runs import authorship_config, workbench
 
 WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
 
@@ -73,7 +72,7 @@ def test_a_plan_shows_the_calls_of_both_llms(texts, capfd):
 
 
 def test_the_path_of_a_judge_is_made_absolute():
-    config = config_lib.Authorship(data=("a",), judge="llm", judge_llm="j.gguf")
+    config = authorship_config.Authorship(data=("a",), judge="llm", judge_llm="j.gguf")
     assert config.resolved().judge_llm == str(pathlib.Path("j.gguf").resolve())
 
 

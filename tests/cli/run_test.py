@@ -18,8 +18,8 @@ from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.nn import families
 from hydrajax.prompting import registry
+from hydrajax.runs import authorship_config, kinds, run, workbench
 from hydrajax.runs import config as config_lib
-from hydrajax.runs import run, workbench
 from hydrajax.training import losses
 from tests.runs import conftest as stand_ins
 
@@ -318,7 +318,10 @@ def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, c
     [
         (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-419cda5b"),
         (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-d5ecbe4a"),
-        (config_lib.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")), "hyperalign-72b89ef2"),
+        (
+            authorship_config.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")),
+            "hyperalign-72b89ef2",
+        ),
     ],
 )
 def test_folders_are_called_by_what_the_run_is(config, name):
@@ -503,7 +506,7 @@ def test_all_kinds_together_list_what_there_is_to_choose_from_once(capfd):
         assert sum(line.strip("│ ").startswith(f"{name}: ") for line in out.splitlines()) == 1, name
 
 
-@pytest.mark.parametrize("kind", config_lib.KINDS)
+@pytest.mark.parametrize("kind", kinds.KINDS)
 def test_help_is_written_for_users(kind, capfd):
     out = help_of(capfd, "run", kind)
     assert not re.search(r"hydrajax/\w+|`[a-z_]+\.[A-Za-z_.]+(\(\))?`|LOSSES", out.replace("`FILE.py", ""))

@@ -9,7 +9,7 @@ from hydrajax import files
 from hydrajax.cli import main
 from hydrajax.evaluation import predictions
 from hydrajax.llm import request, scripted
-from hydrajax.runs import answer, folder, run
+from hydrajax.runs import answer, folder, kinds, run
 from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
@@ -134,7 +134,7 @@ def test_several_slots_are_given_as_json(tmp_path, finished, ask):
     (out / "config.json").unlink()
     values = {f.name: getattr(finished.config, f.name) for f in dataclasses.fields(finished.config)}
     config = config_lib.Custom(**values | {"task": str(tmp_path / "two.toml"), "data_dir": str(tmp_path)})
-    files.write_json(out / "config.json", {**config_lib.to_json(config), "command": "c"})
+    files.write_json(out / "config.json", {**kinds.to_json(config), "command": "c"})
     assert ask("d0", '{"a": "one", "b": "two"}', run=out).prediction in ("1", "2", "3", "4", "5")
     for text in ("no JSON", '{"a": "one"}', '["a", "b"]'):
         with pytest.raises(DataError, match=r"a, b"):

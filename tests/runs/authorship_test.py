@@ -11,8 +11,7 @@ from hydrajax.data import texts_by_author
 from hydrajax.evaluation.authorship import report as authorship_report
 from hydrajax.llm import request, scripted
 from hydrajax.prompting import contract
-from hydrajax.runs import authorship, workbench
-from hydrajax.runs import config as config_lib
+from hydrajax.runs import authorship, authorship_config, workbench
 from hydrajax.runs import machine as machine_lib
 from hydrajax.runs import run as run_lib
 from hydrajax.types import DataError
@@ -66,7 +65,7 @@ def make_config(folder, **changes):
         "llm": "scripted",
         "samples": 2,
     }
-    return config_lib.Authorship(**values | changes)
+    return authorship_config.Authorship(**values | changes)
 
 
 def quiet(line):
@@ -106,7 +105,7 @@ def two_llms(monkeypatch, writer="scripted", judge="scripted-judge"):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finished:
     folder: object
-    config: config_lib.Authorship
+    config: authorship_config.Authorship
     results: dict
     rows: list
 
@@ -240,7 +239,7 @@ def test_below_six_authors_there_are_no_intervals(tmp_path):
 
 
 def test_what_is_compared_with_is_always_there():
-    config = config_lib.Authorship(data=(), strategies=("pag", "icl_random"))
+    config = authorship_config.Authorship(data=(), strategies=("pag", "icl_random"))
     assert config.strategies == ("zero_shot", "icl_random", "pag")
 
 
@@ -255,7 +254,7 @@ def test_what_is_compared_with_is_always_there():
 )
 def test_settings_that_make_no_sense_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
-        config_lib.Authorship(data=(), **changes)
+        authorship_config.Authorship(data=(), **changes)
 
 
 @pytest.mark.parametrize(
@@ -375,4 +374,4 @@ def test_a_classifier_asks_no_llm():
     with pytest.raises(
         ValueError, match="judge_llm is local, but a classifier judges and asks nobody; give --judge llm"
     ):
-        config_lib.Authorship(data=(), judge_llm="local")
+        authorship_config.Authorship(data=(), judge_llm="local")

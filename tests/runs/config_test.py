@@ -7,7 +7,7 @@ import pytest
 from hydrajax import plugins, training
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config as config_lib
-from hydrajax.runs import folder
+from hydrajax.runs import folder, kinds, presets
 from hydrajax.types import DataError
 
 
@@ -48,7 +48,7 @@ def test_a_configuration_survives_its_file(preset, tmp_path):
     ],
 )
 def test_what_is_no_configuration_is_called_by_its_file(spoil, tmp_path):
-    values = config_lib.to_json(config_lib.Demo())
+    values = kinds.to_json(config_lib.Demo())
     spoil(values)
     (tmp_path / "config.json").write_text(json.dumps(values))
     with pytest.raises(DataError, match=f"{tmp_path}/config.json"):
@@ -93,7 +93,7 @@ def test_what_cannot_be_run_is_refused_when_it_is_configured(changes, said):
 
 
 def test_the_papers_numbers_stand_in_its_configuration():
-    kept = config_lib.to_json(config_lib.Lamp(task="LaMP_5", base="longformer", preset="paper"))
+    kept = kinds.to_json(config_lib.Lamp(task="LaMP_5", base="longformer", preset="paper"))
     assert (kept["train_users"], kept["dev_users"], kept["base"]) == (100, 50, "longformer")
     assert (kept["pooling"], kept["max_pair_tokens"]) == ("cls", "base")
     assert (kept["losses"], kept["epochs"]) == (["cross_entropy"], [2])
@@ -128,7 +128,7 @@ def test_what_is_given_wins_over_the_preset():
     given = {"losses": ("listwise",), "epochs": (3,), "pooling": "mean", "max_pair_tokens": 64}
     config = config_lib.Lamp(task="LaMP_5", preset="paper", **given)
     assert {name: getattr(config, name) for name in given} == given
-    assert config.scorer == config_lib.PRESETS["paper"]["scorer"]
+    assert config.scorer == presets.PRESETS["paper"]["scorer"]
 
 
 def test_an_llm_in_a_python_file_is_found_from_anywhere(tmp_path, monkeypatch):

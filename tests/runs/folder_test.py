@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from hydrajax import files
+from hydrajax.runs import authorship_config, folder, kinds
 from hydrajax.runs import config as config_lib
-from hydrajax.runs import folder
 from hydrajax.types import DataError
 
 CONFIG = config_lib.Demo(seed=3)
@@ -70,7 +70,7 @@ LAMP = config_lib.Lamp(task="LaMP_3", data_dir="/data", seed=1)
 def as_before(out, **more):
     """The folder of a run from before its module was noted."""
     out.mkdir(exist_ok=True)
-    files.write_json(out / "config.json", {**config_lib.to_json(LAMP), "command": "c", **more})
+    files.write_json(out / "config.json", {**kinds.to_json(LAMP), "command": "c", **more})
 
 
 def test_a_folder_from_before_its_module_was_noted_goes_on(tmp_path):
@@ -81,14 +81,14 @@ def test_a_folder_from_before_its_module_was_noted_goes_on(tmp_path):
 
 
 def test_a_setting_that_came_later_tells_no_folder_apart_where_it_is_as_before(tmp_path):
-    values = config_lib.to_json(LAMP)
+    values = kinds.to_json(LAMP)
     assert "moments" not in values["scorer"]
     as_before(tmp_path, scorer={**values["scorer"]})
     folder.prepare(tmp_path, LAMP, "again")
 
 
 def test_a_demo_of_other_simulated_users_is_refused_in_one_sentence(tmp_path):
-    kept = {**config_lib.to_json(config_lib.Demo()), "task": "demo", "data_dir": None, "folds": 0, "skip_bad": False}
+    kept = {**kinds.to_json(config_lib.Demo()), "task": "demo", "data_dir": None, "folds": 0, "skip_bad": False}
     files.write_json(tmp_path / "config.json", kept)
     with pytest.raises(DataError, match="does not hold the configuration of a run.*'task'"):
         folder.read_config(tmp_path)
@@ -104,7 +104,7 @@ def test_what_is_no_kind_of_run_is_refused(tmp_path, values):
 
 
 def test_a_run_of_another_kind_cannot_be_asked(tmp_path):
-    folder.prepare(tmp_path, config_lib.Authorship(data=("a",)), "command")
+    folder.prepare(tmp_path, authorship_config.Authorship(data=("a",)), "command")
     with pytest.raises(DataError, match="holds a run of 'hyperalign', of which this cannot be asked"):
         folder.read_config(tmp_path)
     with pytest.raises(DataError, match="holds a run of 'hyperalign', not of 'demo'"):

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from hydrajax.runs import config, load_authors
+from hydrajax.runs import authorship_config, load_authors
 from hydrajax.types import DataError
 
 
@@ -24,7 +24,7 @@ def write(folder, split, each):
 def test_only_a_judge_that_is_trained_needs_texts_of_its_own(tmp_path):
     data = (write(tmp_path, "train", 7), write(tmp_path, "test", 4))
     values = {"data": data, "authors": 3, "shown": 7, "validation": 2, "test": 2, "shown_words": None}
-    found = load_authors.load(config.Authorship(**values, judge="llm"), print)
+    found = load_authors.load(authorship_config.Authorship(**values, judge="llm"), print)
     assert len(found.users) == 3 and not any(found.unseen.values())
     with pytest.raises(DataError, match="0 of 3 authors .* and 3 for the judge"):
-        load_authors.load(config.Authorship(**values, judge="classifier"), print)
+        load_authors.load(authorship_config.Authorship(**values, judge="classifier"), print)

@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 from hydrajax.prompting import contract
+from hydrajax.runs import authorship_config, load, load_authors
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import lamp as lamp_lib
-from hydrajax.runs import load, load_authors
 from hydrajax.types import DataError, Query, Split, User
 
 
@@ -218,7 +218,7 @@ def test_texts_of_authors_share_no_item(tmp_path):
         for j in range(8)
     )
     (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    wanted = config_lib.Authorship(
+    wanted = authorship_config.Authorship(
         data=(str(tmp_path / "texts.jsonl"),), authors=3, shown=2, validation=1, test=1, strategies=("peer_difference",)
     )
     with pytest.raises(DataError, match="no item of authorship has 4 writers .*: leave it out"):

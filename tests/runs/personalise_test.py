@@ -10,7 +10,7 @@ import pytest
 from hydrajax import files
 from hydrajax.llm import request, scripted
 from hydrajax.methods import stages
-from hydrajax.runs import added, answer, folder, personalise, saved
+from hydrajax.runs import added, answer, authorship_config, folder, kinds, personalise, saved
 from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError, Record, User
 from tests.runs.conftest import WORDS, features, quiet
@@ -300,7 +300,7 @@ def test_only_a_finished_run_of_real_users_can_be_joined(tmp_path, finished, lat
     path = later.write([person("ann")])
     demo = config_lib.Demo(llm="scripted")
     folded = dataclasses.replace(finished.config, folds=2)
-    authors = config_lib.Authorship(data=("a",), llm="scripted")
+    authors = authorship_config.Authorship(data=("a",), llm="scripted")
     for name, config, words in (
         ("begun", finished.config, "holds no trained run"),
         ("demo", demo, "users are simulated"),
@@ -330,7 +330,7 @@ def test_a_task_of_ones_own_reads_its_own_records(tmp_path, finished, later, cal
     values = {f.name: getattr(finished.config, f.name) for f in dataclasses.fields(finished.config)}
     config = config_lib.Custom(**values | {"task": str(tmp_path / "tone.toml"), "data_dir": str(tmp_path)})
     (later.out / "config.json").unlink()
-    files.write_json(later.out / "config.json", {**config_lib.to_json(config), "command": "c"})
+    files.write_json(later.out / "config.json", {**kinds.to_json(config), "command": "c"})
     profile = [{"message": f"message {i} of ann", "reply": str(i + 1)} for i in range(4)]
     assert later.come([{"user_id": "ann", "profile": profile}]).calls > 0
     asked = [request.messages[-1].text for request in calls]

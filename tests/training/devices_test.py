@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import backends, encode, heads, processes, scorer, tokens
-from hydrajax.training import checkpoints, head_fits, programs
+from hydrajax.training import checkpoints, head_fits, programs, solver
 from hydrajax.training import rows as rows_in
 from hydrajax.types import DataError
 from tests.training import devices_worker as worker
@@ -93,12 +93,12 @@ def test_a_process_that_does_not_come_is_one_sentence(monkeypatch, number):
 
 
 def problem_of(family, examples, num_users):
-    return head_fits.Problem(
+    return solver.Problem(
         family=heads.get(family),
         loss="cross_entropy",
         examples=examples,
         num_users=num_users,
-        keys=head_fits.checked_keys(None, num_users),
+        keys=solver.checked_keys(None, num_users),
         epochs=(2,),
         batch_examples=8,
     )
@@ -108,17 +108,17 @@ def problem_of(family, examples, num_users):
 @pytest.mark.parametrize("family", ["mlp", "linear"])
 def test_users_are_fitted_by_the_device_that_they_are_dealt_to(family, monkeypatch):
     problem, calls = problem_of(family, worker.NEW, 5), []
-    expected, curve = head_fits.solve(problem, [head_fits.Setting()])
+    expected, curve = solver.solve(problem, [solver.Setting()])
     backends.use(3)
-    solved = head_fits._computed
+    solved = solver._computed
 
     def spied(fits, *args):
         for run, users in fits:
             calls.append((run, users))
             yield from solved([(run, users)], *args)
 
-    monkeypatch.setattr(head_fits, "_computed", spied)
-    found, dealt_curve = head_fits.solve(problem, [head_fits.Setting()])
+    monkeypatch.setattr(solver, "_computed", spied)
+    found, dealt_curve = solver.solve(problem, [solver.Setting()])
     assert_close(found[2], expected[2], atol=1e-6)
     np.testing.assert_allclose(dealt_curve, curve, rtol=1e-5)
     for run, _ in calls:

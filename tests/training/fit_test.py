@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode
-from hydrajax.training import fit, head_fits, programs, stages
+from hydrajax.training import fit, programs, solver, stages
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
@@ -160,20 +160,20 @@ def test_a_strong_prior_holds_heads_at_the_pooled_one(linear):
 
 @pytest.mark.slow
 def test_several_users_at_once_equal_one_after_another(mlp):
-    problem = head_fits.Problem(
+    problem = solver.Problem(
         family=mlp.family,
         loss="cross_entropy",
         examples=NEW,
         num_users=U,
-        keys=head_fits.checked_keys(None, U),
+        keys=solver.checked_keys(None, U),
         normaliser=mlp.normaliser,
         shared=mlp.shared,
         anchor=mlp.generic,
         epochs=(2,),
         batch_examples=4,
     )
-    setting = head_fits.Setting(learning_rate=0.02, weight_decay=0.01, prior_strength=1.0)
-    both = [head_fits.solve(problem, [setting], parallel=parallel)[0][2] for parallel in (None, 3)]
+    setting = solver.Setting(learning_rate=0.02, weight_decay=0.01, prior_strength=1.0)
+    both = [solver.solve(problem, [setting], parallel=parallel)[0][2] for parallel in (None, 3)]
     assert_close(*both, atol=1e-5)
 
 

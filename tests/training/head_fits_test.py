@@ -7,7 +7,7 @@ import pytest
 
 from hydrajax import training
 from hydrajax.nn import heads
-from hydrajax.training import fit_heads, head_fits, losses, newton, programs
+from hydrajax.training import fit_heads, head_fits, losses, newton, programs, solver
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_examples
 
@@ -191,9 +191,9 @@ def test_a_family_is_one_or_its_name():
 SWEPT = make_examples((10, 0, 16, 6))
 DIMS = heads.Dims(features=D, extras=X)
 SEVERAL = [
-    head_fits.Setting(learning_rate=0.02, dropout=0.0),
-    head_fits.Setting(learning_rate=0.002, weight_decay=0.5, dropout=0.3),
-    head_fits.Setting(learning_rate=0.02, prior_strength=0.0, seed=3, dropout=0.3),
+    solver.Setting(learning_rate=0.02, dropout=0.0),
+    solver.Setting(learning_rate=0.002, weight_decay=0.5, dropout=0.3),
+    solver.Setting(learning_rate=0.02, prior_strength=0.0, seed=3, dropout=0.3),
 ]
 
 
@@ -270,11 +270,11 @@ def test_products_of_values():
     "settings, says",
     [
         ([], "no setting"),
-        ([head_fits.Setting(learning_rate=0.0)], "setting 0 of the sweep: learning_rate is 0.0"),
-        ([head_fits.Setting(dropout=1.0)], "dropout is 1.0"),
+        ([solver.Setting(learning_rate=0.0)], "setting 0 of the sweep: learning_rate is 0.0"),
+        ([solver.Setting(dropout=1.0)], "dropout is 1.0"),
         ([{"seed": 1}], "setting 0 of the sweep is {'seed': 1}, expected a Setting"),
-        ([head_fits.Setting(), head_fits.Setting(seed=-1)], "setting 1 of the sweep: seed is -1"),
-        ([head_fits.Setting(dropout=0.1), head_fits.Setting()], "to some settings only"),
+        ([solver.Setting(), solver.Setting(seed=-1)], "setting 1 of the sweep: seed is -1"),
+        ([solver.Setting(dropout=0.1), solver.Setting()], "to some settings only"),
     ],
 )
 def test_settings_that_cannot_be_fitted_are_refused(settings, says):
@@ -284,16 +284,16 @@ def test_settings_that_cannot_be_fitted_are_refused(settings, says):
 
 def test_what_has_no_dropout_or_no_heads_is_refused():
     with pytest.raises(DataError, match="Linear has none"):
-        head_fits.sweep_heads("linear", SWEPT, [head_fits.Setting(dropout=0.1)], num_users=4)
+        head_fits.sweep_heads("linear", SWEPT, [solver.Setting(dropout=0.1)], num_users=4)
     with pytest.raises(DataError, match="stores nothing of a user"):
-        head_fits.sweep_heads("shared", SWEPT, [head_fits.Setting()], num_users=4)
+        head_fits.sweep_heads("shared", SWEPT, [solver.Setting()], num_users=4)
     with pytest.raises(DataError, match="over is 'foo', expected 'vmap', 'map' or None"):
-        head_fits.sweep_heads("mlp", SWEPT, [head_fits.Setting()], num_users=4, over="foo")
+        head_fits.sweep_heads("mlp", SWEPT, [solver.Setting()], num_users=4, over="foo")
     with pytest.raises(DataError, match="setting 1 of the sweep: the head of user . is not finite"):
-        settings = [head_fits.Setting(), head_fits.Setting(learning_rate=300.0, weight_decay=1e6)]
+        settings = [solver.Setting(), solver.Setting(learning_rate=300.0, weight_decay=1e6)]
         head_fits.sweep_heads("mlp:width=3", SWEPT, settings, num_users=4)
     with pytest.raises(DataError, match="less than 2 users"):
-        head_fits.sweep_heads("mlp", SWEPT, [head_fits.Setting()], num_users=2)
+        head_fits.sweep_heads("mlp", SWEPT, [solver.Setting()], num_users=2)
 
 
 def test_a_prior_of_offsets_needs_units():

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import heads, scorer
-from hydrajax.training import batches, checkpoints, loop, optimizers, step
+from hydrajax.training import checkpoints, loop, optimizers, step
 from hydrajax.training import state as states
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_equal, make_examples
 
 SIZES = (3, 7, 20, 12)
 EPOCHS = 3
-PLAN = batches.plan(make_examples(SIZES), len(SIZES), epochs=EPOCHS, users_per_batch=2, batch_examples=8)
+PLAN = loop.plan(make_examples(SIZES), len(SIZES), epochs=EPOCHS, users_per_batch=2, batch_examples=8)
 ONE = scorer.Scorer(family=heads.get("mlp", dropout=0.3), dims=heads.Dims(features=D, extras=X))
 TX = optimizers.adamw(0.05, 0.01)
 STEP = step.make_train_step(ONE, TX, TX)

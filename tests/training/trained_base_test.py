@@ -10,7 +10,7 @@ import pytest
 from hydrajax.evaluation import intervals
 from hydrajax.nn import heads, scorer
 from hydrajax.nn.bases import blocks
-from hydrajax.training import batches, fit, optimizers, step
+from hydrajax.training import fit, loop, optimizers, step
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from tests.training import blurred, trained_base_worker
@@ -31,7 +31,7 @@ def trained(micro_batch=None, compute=blocks.Compute(), loss="cross_entropy", ba
     key = jax.random.key(0)
     state = states.init_state(one, base_tx, SGD, num_users=USERS, key=key, base=base.params)
     examples = dataclasses.replace(EXAMPLES, pool=EXAMPLES.user)
-    plan = batches.plan(examples, USERS, epochs=1, users_per_batch=USERS, batch_examples=6)
+    plan = loop.plan(examples, USERS, epochs=1, users_per_batch=USERS, batch_examples=6)
     return step.make_train_step(one, base_tx, SGD, loss=loss), state, plan.batch(plan.epochs[0][0])
 
 

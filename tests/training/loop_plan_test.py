@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hydrajax.training import batches
+from hydrajax.training import loop
 from tests.training.conftest import assert_equal, make_examples, make_tokens
 
 SIZES = (3, 0, 40, 12, 9, 5)
@@ -9,7 +9,7 @@ SIZES = (3, 0, 40, 12, 9, 5)
 
 def plan(examples, **changes):
     values = dict(epochs=2, users_per_batch=2, batch_examples=16, prior_strength=4.0)
-    return batches.plan(examples, len(SIZES), **(values | changes))
+    return loop.plan(examples, len(SIZES), **(values | changes))
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -110,5 +110,5 @@ def test_ends_count_the_batches_of_every_epoch():
 @pytest.mark.parametrize("total", [1, 12, 24, 1000])
 def test_a_batch_has_as_many_users_as_make_up_so_many_examples(total):
     examples = make_examples([20] * 12)  # chunks of 7, 7 and 6
-    planned = batches.plan(examples, 12, epochs=1, users_per_batch=12, batch_examples=8, total_examples=total)
+    planned = loop.plan(examples, 12, epochs=1, users_per_batch=12, batch_examples=8, total_examples=total)
     assert {len(slots.users) for slots in planned.epochs[0]} == {max(1, min(12, round(total / (20 / 3))))}
