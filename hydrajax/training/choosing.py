@@ -89,15 +89,16 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
         if progress is not None:
             progress(next(steps), len(folds) * (len(trials) + 1))
 
-    learned: dict[FitConfig, list[Fitted]] = {}
-    for trial in trials:
-        learned[trial] = []
+    learned: dict[FitConfig, list[Fitted]] = {trial: [] for trial in trials}
+    # Trials that differ in the ridge alone are fitted at once.
+    for _, group in itertools.groupby(trials, key=lambda trial: dataclasses.replace(trial, pooled_ridge=None)):
+        alike = list(group)
+        full = [configs.resolved(dataclasses.replace(trial, fit_bank=False)) for trial in alike]
         for fold in folds:
-            bare = dataclasses.replace(trial, fit_bank=False)
-            learned[trial].append(
-                stages.learn(configs.resolved(bare), fold.learned, fold.num_users, margin=fold.margin)
-            )
-            tick()
+            found = stages.learn_shared(full, fold.learned, fold.num_users, margin=fold.margin)
+            for trial, fitted in zip(alike, found, strict=True):
+                learned[trial].append(fitted)
+                tick()
     pooled = {trial: float(_means(map(_pooled_loss, scorers, folds)).mean()) for trial, scorers in learned.items()}
     if not stores:
         return configs.resolved(min(pooled, key=pooled.__getitem__))

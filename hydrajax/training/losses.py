@@ -126,34 +126,37 @@ def curved(curvature: Curvature, v: Float[Array, "E *n"]) -> Float[Array, "E *n"
     return jnp.reshape(curvature, (-1, *[1] * (v.ndim - 1))) * v
 
 
+Loss = Callable[[Float[Array, " E"], Targets], Weighted]
+
+
 @dataclasses.dataclass(frozen=True)
-class Loss:
-    """A loss of scores.
+class ConvexLoss:
+    """A loss that is convex in the scores.
 
     Attributes:
       of: scores [E], targets -> (sum, weight).
       curvature: scores [E], targets -> the Hessian of the sum by the scores, see `curved`.
     """
 
-    of: Callable[[Float[Array, " E"], Targets], Weighted]
+    of: Loss
     curvature: Callable[[Float[Array, " E"], Targets], Curvature]
 
     def __call__(self, s: Float[Array, " E"], targets: Targets) -> Weighted:
         return self.of(s, targets)
 
 
-LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(cross_entropy, cross_entropy_curvature),
-    "pairwise": Loss(pairwise, pairwise_curvature),
-    "regression": Loss(regression, regression_curvature),
-    "listwise": Loss(listwise, listwise_curvature),
+LOSSES: dict[str, ConvexLoss] = {
+    "cross_entropy": ConvexLoss(cross_entropy, cross_entropy_curvature),
+    "pairwise": ConvexLoss(pairwise, pairwise_curvature),
+    "regression": ConvexLoss(regression, regression_curvature),
+    "listwise": ConvexLoss(listwise, listwise_curvature),
     # Cumulative logits: an example is a pair of a question and a level, its label whether the rating reaches the level.
-    "ordinal": Loss(cross_entropy, cross_entropy_curvature),
+    "ordinal": ConvexLoss(cross_entropy, cross_entropy_curvature),
 }
 WITHIN_POOL = ("pairwise", "regression", "listwise")  # a pool must not be divided among mini-batches
 
 
-def get(name: str) -> Loss:
+def get(name: str) -> ConvexLoss:
     """The loss of that name.
 
     Raises:

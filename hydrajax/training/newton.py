@@ -92,7 +92,7 @@ def check(family: heads.Family, prior_strength: float) -> None:
 
 
 def minimise(
-    loss: losses.Loss,
+    loss: losses.ConvexLoss,
     block: Callable[[Any], tuple[Any, losses.Targets]],
     blocks: Any,
     anchor: heads.User,
@@ -177,7 +177,7 @@ def minimise(
 
 
 def few(
-    loss: losses.Loss,
+    loss: losses.ConvexLoss,
     design: heads.User,
     targets: losses.Targets,
     anchor: heads.User,
@@ -203,7 +203,7 @@ def few(
     phi = jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(design)
     phi = jnp.where(targets.mask[:, None], phi, 0.0)
     s0, slope_of = phi @ centre, _slope(loss)
-    parts = [phi * jnp.sqrt(part) for part in (prior.weights, prior.offsets)]
+    parts = [phi * jnp.sqrt(part)[None] for part in (prior.weights, prior.offsets)]
     # With features in units of a power of two, the same numbers in all places but the exponent: no product overflows.
     unit = _power_of_two(jnp.maximum(*(jnp.max(jnp.abs(part)) for part in parts)))
     # Neither kernel depends on the prior's strengths.
@@ -279,7 +279,7 @@ def check_converged(users: np.ndarray, curve: np.ndarray, left: np.ndarray) -> N
 Evaluated = tuple[Float[Array, ""], Any]  # the objective, and what else `towards` needs
 
 
-def _slope(loss: losses.Loss) -> Callable[[Array, losses.Targets], tuple[Array, losses.Weighted]]:
+def _slope(loss: losses.ConvexLoss) -> Callable[[Array, losses.Targets], tuple[Array, losses.Weighted]]:
     """scores [E], targets -> (the gradient of the loss by the scores, its (sum, weight))."""
 
     def total(s, targets):

@@ -35,6 +35,7 @@ from hydrajax.types import DataError
 Progress = Callable[[int, int], None]
 # Examples up to which users of a convex family are fitted in one chunk, in a program for each number.
 FEW = (32, 128, 512)
+LEAST_POOLS = 8  # examples of whole pools that are compared with each other where there are more
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

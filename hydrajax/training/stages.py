@@ -54,6 +54,26 @@ def learn(
     Args:
       margin: of `offsets`, where it is known already.
     """
+    options = {"margin": margin, "checkpoint": checkpoint, "progress": progress}
+    (fitted,) = learn_shared([config], examples, num_users, **options)
+    if heads.stores_users(fitted.family, fitted.dims) and config.fit_bank and not jax.tree.leaves(fitted.bank):
+        epochs = configs.numbers_of(config).epochs
+        found = personal(fitted, examples, num_users, (epochs,), None, progress)
+        fitted = _with(fitted, "personal", found.curve, bank=found.heads[epochs])
+    return fitted
+
+
+def learn_shared(
+    trials: Sequence[FitConfig],
+    examples: Examples,
+    num_users: int,
+    *,
+    margin: np.ndarray | None = None,
+    checkpoint: str | pathlib.Path | None = None,
+    progress: Progress | None = None,
+) -> list[Fitted]:
+    """`learn` without heads of users' own, under configurations that differ in `pooled_ridge` alone."""
+    config = trials[0]
     numbers, fitted = configs.numbers_of(config), _begun(config, examples)
     family = fitted.family
     stores = heads.stores_users(family, fitted.dims)
@@ -73,13 +93,15 @@ def learn(
         )
         shared, bank = jax.device_get((state.shared, state.bank))
         fitted = dataclasses.replace(fitted, shared=shared, bank=bank, curves={"base": tuple(means)})
-    if stores and "generic" not in fitted.shared:
-        head, curve = pooled(fitted, examples, margin, progress)
-        fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
-    if stores and config.fit_bank and not jax.tree.leaves(fitted.bank):
-        found = personal(fitted, examples, num_users, (numbers.epochs,), None, progress)
-        fitted = _with(fitted, "personal", found.curve, bank=found.heads[numbers.epochs])
-    return fitted
+    made = [dataclasses.replace(fitted, config=trial) for trial in trials]
+    if not stores or "generic" in fitted.shared:
+        return made
+    ridges = [configs.numbers_of(trial).pooled_ridge for trial in trials]
+    found = pooled(fitted, examples, ridges, margin, progress)
+    return [
+        _with(each, "pooled", curve, shared={**fitted.shared, "generic": head})
+        for each, (head, curve) in zip(made, found, strict=True)
+    ]
 
 
 def train_base(
@@ -221,18 +243,33 @@ def train_jointly(
 
 
 def pooled(
-    fitted: Fitted, examples: Examples, margin: np.ndarray | None, progress: Progress | None
-) -> tuple[heads.User, tuple[float, ...]]:
-    """One head on everybody's examples: the fit of a single user to whom they all belong; `margin` is of `offsets`."""
+    fitted: Fitted,
+    examples: Examples,
+    ridges: Sequence[float],
+    margin: np.ndarray | None,
+    progress: Progress | None,
+) -> list[tuple[heads.User, tuple[float, ...]]]:
+    """One head on everybody's examples, and its curve: the fit of a single user to whom they all belong.
+
+    Args:
+      fitted: what the head stands beside.
+      examples: of users.
+      ridges: of convex families; others look at none, and get the same head for each.
+      margin: of `offsets`, where it is known already.
+      progress: called with (1, 1).
+    """
     config, numbers = fitted.config, configs.numbers_of(fitted.config)
-    ridge = numbers.pooled_ridge if isinstance(fitted.family, heads.Convex) else 0.0
-    setting = solver.Setting(
-        learning_rate=numbers.pooled_learning_rate,
-        weight_decay=config.weight_decay,
-        prior_strength=ridge,
-        offset_strength=min(ridge, POOLED_OFFSET),
-        seed=config.seed,
-    )
+    convex = isinstance(fitted.family, heads.Convex)
+    settings = [
+        solver.Setting(
+            learning_rate=numbers.pooled_learning_rate,
+            weight_decay=config.weight_decay,
+            prior_strength=ridge,
+            offset_strength=min(ridge, POOLED_OFFSET),
+            seed=config.seed,
+        )
+        for ridge in (ridges if convex else (0.0,))
+    ]
     problem = _problem(
         fitted,
         dataclasses.replace(examples, user=np.zeros_like(examples.user)),
@@ -243,8 +280,12 @@ def pooled(
         decays=True,
         margin=offsets(config, examples) if margin is None else margin,
     )
-    found, curve = solver.solve(problem, [setting], progress=progress)
-    return jax.tree.map(lambda leaf: leaf[0, 0], found[numbers.pooled_epochs]), tuple(curve[0].tolist())
+    found, curves = solver.solve(problem, settings, progress=progress)
+    made = [
+        (jax.tree.map(lambda leaf: leaf[i, 0], found[numbers.pooled_epochs]), tuple(curves[i].tolist()))  # noqa: B023
+        for i in range(len(settings))
+    ]
+    return made if convex else made * len(ridges)
 
 
 def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:

@@ -114,11 +114,17 @@ def test_newton_over_few_examples_is_newton(loss):
     strengths = jnp.array([0.3, 3.0])
     run = losses.get(loss)
 
+    units = heads.Units(scale={"w": np.float32(0.5), "b": 1.0}, offset={"w": 0.0, "b": 1 / 36})
+
+    def prior(strength):
+        return newton.Prior.of(units, anchor, strength, 2.0)
+
     @jax.jit
     def many(strength):
-        return newton.minimise(run, lambda index: (design, targets), 0, 1, anchor, strength)
+        block = jax.tree.map(lambda leaf: leaf[None], (design, targets))
+        return newton.minimise(run, lambda index: block, jnp.int32(1), anchor, prior(strength))
 
-    found = jax.jit(jax.vmap(lambda strength: newton.few(run, design, targets, anchor, strength)))(strengths)
+    found = jax.jit(jax.vmap(lambda strength: newton.few(run, design, targets, anchor, prior(strength))))(strengths)
     for i, strength in enumerate(strengths):
         assert_close(head(found, i), many(strength), atol=2e-3)
 

@@ -86,6 +86,18 @@ def test_the_mask_hides(name):
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
+@pytest.mark.parametrize("score", [SCORE, [0.9, 0.9, 0.1, 0.5, 0.5], [0, 0, 1, 0, 1]], ids=["all", "ties", "labels"])
+def test_curvature_is_the_second_derivative(name, score):
+    loss = losses.get(name)
+    where = targets(score, [0, 0, 0, 1, 1], label=[0, 1, 0.25, 1, 0], mask=[True] * 4 + [False])
+    where = where.replace(margin=jnp.linspace(-1.0, 1.0, 5))
+    hessian = jax.hessian(lambda s: loss(s, where)[0])(S)
+    v = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+    for product in (v, v[:, 0]):
+        np.testing.assert_allclose(losses.curved(loss.curvature(S, where), product), hessian @ product, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", losses.LOSSES)
 def test_nothing_weighs_nothing_and_has_a_finite_gradient(name):
     def total(s):
         return losses.get(name)(s, targets(SCORE, mask=[False] * 5))[0]
