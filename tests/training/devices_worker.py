@@ -35,6 +35,7 @@ MLP = FitConfig(
 CONFIGS = {
     "low_rank": dataclasses.replace(MLP, family="low_rank_mlp:rank=2"),
     "base": dataclasses.replace(MLP, train_base=True, base_learning_rate=3e-4),
+    "linear_base": dataclasses.replace(MLP, family="linear", train_base=True, learning_rate=1e-3),
 }
 
 
