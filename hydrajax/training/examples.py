@@ -192,8 +192,9 @@ def chunked(
     seed: int | None = None,
     keys: np.ndarray | None = None,
     whole_pools: bool = False,
+    cluster: np.ndarray | None = None,
 ) -> Chunks:
-    """Every user's examples for every epoch, in chunks as equal as possible.
+    """Every user's examples for every epoch, in chunks as equal as possible; or, with clusters, a part of them in one.
 
     Args:
       user: int32 [N], the user of each example; those of users from `num_users` on are left out.
@@ -204,11 +205,13 @@ def chunked(
       seed: of the order, which depends on seed, epoch and the user's key alone; None keeps the examples' own order.
       keys: uint32 [U], what users are told apart by in draws; by default their numbers.
       whole_pools: a pool is never divided among chunks, as losses inside a pool need it.
+      cluster: int32 [N], of each example's pool, see `clusters`. An epoch is then one chunk of a user: whole pools,
+        drawn in rounds of one of each cluster, none twice, until it is full.
     """
     order = np.argsort(user, kind="stable")
     ends = np.searchsorted(user[order], np.arange(num_users + 1))
     members = [order[ends[u] : ends[u + 1]] for u in range(num_users)]
-    pools = [_pools(rows, pool) if whole_pools else [] for rows in members]
+    pools = [_pools(rows, pool) if whole_pools or cluster is not None else [] for rows in members]
     size = max([size, *(len(group) for groups in pools for group in groups)])
     chunks: list[np.ndarray] = []
     start = np.zeros((epochs, num_users), np.int32)
@@ -217,7 +220,11 @@ def chunked(
         for u, rows in enumerate(members):
             rng = None if seed is None else np.random.default_rng([seed, epoch, u if keys is None else int(keys[u])])
             start[epoch, u] = len(chunks)
-            chunks.extend(_packed(pools[u], size, rng) if whole_pools else _cut(rows, size, rng))
+            if cluster is not None:
+                drawn = _rounds(pools[u], cluster, np.random.default_rng(0) if rng is None else rng)
+                chunks.extend(_packed(drawn, size, None)[:1])
+            else:
+                chunks.extend(_packed(pools[u], size, rng) if whole_pools else _cut(rows, size, rng))
             stop[epoch, u] = len(chunks)
     out = np.full((len(chunks), size), -1, np.int32)
     for i, rows in enumerate(chunks):
@@ -265,6 +272,17 @@ def _packed(pools: list[np.ndarray], size: int, rng: np.random.Generator | None)
         chunks[-1].append(pools[i])
         room -= len(pools[i])
     return [np.concatenate(chunk) for chunk in chunks]
+
+
+def _rounds(pools: list[np.ndarray], cluster: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """The pools in a random order in which the n-th of every cluster comes before the next of any."""
+    shuffled = [pools[i] for i in rng.permutation(len(pools))]
+    before: dict[int, int] = {}
+    turns = []
+    for group in shuffled:
+        turns.append(before.get(int(cluster[group[0]]), 0))
+        before[int(cluster[group[0]])] = turns[-1] + 1
+    return [shuffled[i] for i in np.argsort(turns, kind="stable")]
 
 
 class Batch(flax.struct.PyTreeNode):

@@ -113,7 +113,7 @@ def personalise(
       progress: called with (users done, users).
 
     Returns:
-      heads stacked [num_users, ...], numpy: fitted, or encoded from at most `programs.CONTEXT` examples of the user;
+      heads stacked [num_users, ...], numpy: fitted, or encoded from at most `losses.CONTEXT` examples of the user;
       {} for a family that has nothing of a user's own.
 
     Raises:

@@ -18,6 +18,7 @@ from jaxtyping import Integer
 
 from hydrajax.nn import processes, tokens
 from hydrajax.training import checkpoints, losses, sharded
+from hydrajax.training import clusters as clusters_
 from hydrajax.training import examples as examples_
 from hydrajax.training import step as steps
 from hydrajax.training.state import TrainState
@@ -98,6 +99,7 @@ def plan(
     prior_strength: float = 0.0,
     seed: int = 0,
     whole_pools: bool = False,
+    clusters: int = 0,
 ) -> Plan:
     """Decides which examples of which users are in which batch.
 
@@ -115,7 +117,12 @@ def plan(
       prior_strength: of the prior, divided here by the user's examples.
       seed: of every order.
       whole_pools: a pool is never divided, as losses inside a pool need it.
+      clusters: of features, by which pools are drawn: a user is then in one batch of an epoch (`examples.chunked`); 0:
+        all examples are in every epoch. There are none of tokens.
     """
+    cluster = None
+    if clusters and not isinstance(examples.x, tokens.Tokens):
+        cluster = clusters_.of_pools(examples.x, examples.user, examples.pool, clusters, seed=seed)
     chunks = examples_.chunked(
         examples.user,
         examples.pool,
@@ -124,6 +131,7 @@ def plan(
         epochs=epochs,
         seed=seed,
         whole_pools=whole_pools,
+        cluster=cluster,
     )
     count = (chunks.rows >= 0).sum(axis=1)
     sizes = np.array([_power(n) for n in count.tolist()], int)
@@ -170,6 +178,7 @@ def run(
     save_every: int | None = None,
     run_id: str = "",
     mesh: jax.sharding.Mesh | None = None,
+    jitted: bool = False,
     progress: Progress | None = None,
 ) -> tuple[TrainState, list[float]]:
     """Trains for all epochs; with a checkpoint folder, goes on where an interrupted run of the same kind stopped.
@@ -178,13 +187,14 @@ def run(
     That is the same whatever the number of devices, so a run may go on with another; then to rounding.
 
     Args:
-      step: of `make_train_step`, or of `make_sharded_step` with a mesh; jitted here, its state donated.
+      step: of `make_train_step`, or of `make_sharded_step` with a mesh; jitted here, its state donated, unless it is.
       state: before the first step; consumed.
       plan: the batches of every epoch.
       checkpoint: a folder; None keeps nothing.
       save_every: steps between two checkpoints; None: an epoch's.
       run_id: what the run depends on, as a hash; a checkpoint of another run is refused.
       mesh: of `sharded.make_mesh`; None: one device.
+      jitted: whether the step is, and its state is donated.
       progress: called with (steps done, steps).
 
     Returns:
@@ -195,7 +205,7 @@ def run(
     """
     ends, feed = plan.ends, plan.iterator()
     capacity = state.capacity or len(plan.pull) - 1
-    jitted = jax.jit(step, donate_argnums=0)
+    update = step if jitted else jax.jit(step, donate_argnums=0)
     sums: list[list[float]] = [[0.0, 0.0] for _ in plan.epochs]
     epoch = done = 0
     waiting: list[tuple[int, Any]] = []
@@ -230,7 +240,7 @@ def run(
             batch = next(feed)
             if mesh is not None:
                 batch = sharded.put_batch(sharded.dealt(batch, capacity, mesh), mesh)
-            state, metrics = jitted(state, batch)
+            state, metrics = update(state, batch)
             waiting.append((epoch, metrics))
             done += 1
             fetch(1)

@@ -18,6 +18,7 @@ from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.types import DataError
 
+CONTEXT = 128  # most examples that a user is encoded from
 HIDDEN = 0.1  # of the contexts of users that are encoded
 Weighted = tuple[Float[Array, ""], Float[Array, ""]]
 
@@ -181,7 +182,8 @@ def of_user(
 
     Where users are encoded, an example must not be in its own context: there its label would give it away. The user's
     pools are drawn into two halves, anew in every update; the examples of each half are scored by the user as the other
-    half shows them. One context in ten is hidden, so that the user without a profile is trained as well.
+    half shows them, at most `CONTEXT` examples of it. One context in ten is hidden, so that the user without a profile
+    is trained as well.
 
     Args:
       family: head family.
@@ -216,18 +218,26 @@ def _encoded(
     second = halves(targets.pool, draw)
     seen = jax.random.bernoulli(hide, 1.0 - HIDDEN, (2,))
 
-    def by(shows: Array, seen: Array, key: Array) -> tuple[Array, Array]:
-        """Scores by the user as the examples of `shows` show them, and the family's own term."""
-        context = heads.Context(x=x, label=targets.label, mask=targets.mask & shows & seen)
+    def by(shows: Array, seen: Array, key: Array) -> tuple[Any, Array]:
+        """The user as the examples of `shows` show them, and the family's own term."""
+        shown = targets.mask & shows
+        first = jnp.argsort(~shown, stable=True)[:CONTEXT]
+        context = heads.Context(x=x[first], label=targets.label[first], mask=shown[first] & seen)
         user = family.encode_user(shared, context, key)
-        s = scorers.logits(family, shared, user, x, key=dropout)
         if not hasattr(family, "penalty"):
-            return s, jnp.zeros(())
+            return user, jnp.zeros(())
         target = heads.Context(x=x, label=targets.label, mask=targets.mask & ~shows)
-        return s, family.penalty(shared, user, context, target)
+        return user, family.penalty(shared, user, context, target)
 
-    (by_first, by_second), penalties = jax.vmap(by)(jnp.stack([~second, second]), seen, keys[:2])
-    total, weight = loss(jnp.where(second, by_first, by_second), targets)
+    users, penalties = jax.vmap(by)(jnp.stack([~second, second]), seen, keys[:2])
+
+    def score(row: Array, second: Array, key: Array) -> Array:
+        # Each example once: most of a score may be what its two users have in common.
+        other = jax.tree.map(lambda leaf: jnp.where(second, leaf[0], leaf[1]), users)
+        return family.score(shared, other, row, key)
+
+    s = jax.vmap(score)(x, second, jax.random.split(dropout, len(x)))
+    total, weight = loss(s, targets)
     return total + weight * jnp.mean(penalties), weight
 
 

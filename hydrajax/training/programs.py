@@ -26,7 +26,6 @@ from hydrajax.training import rows as rows_
 from hydrajax.training import state as states
 
 Over = Literal["map", "vmap"]
-CONTEXT = 128  # most examples that a user is encoded from
 ENCODED_USERS = 16  # in one forward pass
 SCORED = 32  # examples of one user that are scored at once
 # Least lengths of arrays, below which fits of any size share a program.
@@ -281,18 +280,16 @@ def encode_users(
 ) -> heads.User:
     """Users of a family that stores nothing, each in one forward pass; numpy, every leaf [num_users, ...].
 
-    A user is made of that user's examples alone, without regard to their order. Of more than `CONTEXT` examples as
-    many are taken, evenly spread. (MoF takes the latest records; examples are several to a record.) Nobody's examples
-    are a user without a profile, `family.generic(shared)`.
+    A user is made of that user's examples alone. Of more than `losses.CONTEXT` examples the last ones are taken, the
+    newest where a user's examples come in the order of the profile; which come first among those does not matter.
+    Nobody's examples are a user without a profile, `family.generic(shared)`.
     """
     x, extras, label, user = examples.features, examples.extras, examples.label, examples.user
     order = np.argsort(user, kind="stable")
     ends = np.searchsorted(user[order], np.arange(num_users + 1))
-    rows = np.full((-(-max(num_users, 1) // ENCODED_USERS) * ENCODED_USERS, CONTEXT), -1, np.int32)
+    rows = np.full((-(-max(num_users, 1) // ENCODED_USERS) * ENCODED_USERS, losses.CONTEXT), -1, np.int32)
     for number in range(num_users):
-        context = order[ends[number] : ends[number + 1]]
-        if len(context) > CONTEXT:
-            context = context[np.linspace(0, len(context) - 1, CONTEXT).astype(int)]
+        context = order[ends[number] : ends[number + 1]][-losses.CONTEXT :]
         rows[number, : len(context)] = context
     if not len(user):  # something to point at
         x, extras, label = (np.zeros((1, *leaf.shape[1:]), np.float32) for leaf in (x, extras, label))

@@ -5,10 +5,12 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.struct
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hydrajax.nn import encode, heads, tokens
@@ -193,29 +195,29 @@ def train_jointly(
         num_users,
         epochs=epochs,
         users_per_batch=max(1, min(most, num_users)),
-        batch_examples=max(config.batch_examples, 2 * programs.CONTEXT) if encodes else size,
+        batch_examples=max(config.batch_examples, 2 * losses.CONTEXT) if encodes else size,
         total_examples=total,
         prior_strength=numbers.prior_strength if head is not None else 0.0,
         seed=config.seed,
         # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
         whole_pools=config.loss in losses.WITHIN_POOL or encodes,
+        clusters=getattr(family, "clusters", 0) if encodes else 0,
     )
-    decay, updates = config.weight_decay, plan.ends[-1]
-    shared_rate, until = numbers.pooled_learning_rate, {"clip": config.clip, "total": float(updates)}
-    if base is None:
-        base_tx = optimizers.adamw(shared_rate, decay, **until)
-    else:
-        base_tx = optimizers.base_adamw(config.base_learning_rate, shared_rate, decay, **until)
-    units = heads.units(family, fitted.dims, scaled=config.scaled)
-    if numbers.prior_strength and config.scaled:
-        units = dataclasses.replace(units, offset_prior=numbers.offset_strength / numbers.prior_strength)
-    head_rate = numbers.learning_rate * heads.rate(family, units.scale)
-    most_updates = float(plan.updates().max(initial=1)) if config.decays else None
-    head_tx = optimizers.adamw(head_rate, decay, clip=config.clip, total=most_updates, moments=config.moments)
     scorer = scorers.Scorer(family=family, dims=fitted.dims)
     if base is not None and isinstance(examples.x, tokens.Tokens):
         at_once = config.micro_batch or rows.texts_at_once(examples.x.ids.shape[1])
         scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling, micro_batch=at_once)
+    updates = plan.ends[-1]
+    varying = Varying(
+        rate=numbers.learning_rate,
+        updates=float(plan.updates().max(initial=1)) if config.decays else None,
+        shared_rate=numbers.pooled_learning_rate,
+        shared_updates=float(updates),
+        offset_prior=numbers.offset_strength / numbers.prior_strength if numbers.prior_strength else 1.0,
+        normaliser=fitted.normaliser,
+    )
+    fixed = dataclasses.replace(config, seed=0, **dict.fromkeys(configs.CHOSEN))
+    base_tx, head_tx, _ = _optimizers(scorer, fixed, base is not None, varying)
     state = states.init_state(
         scorer,
         base_tx,
@@ -228,18 +230,72 @@ def train_jointly(
     known = {name: part for name, part in fitted.shared.items() if name in state.shared}
     state = state.replace(shared={**state.shared, **known}, bank=fitted.bank or state.bank)
     mesh = sharded.default_mesh()
-    make = step.make_train_step if mesh is None else functools.partial(sharded.make_sharded_step, mesh=mesh)
-    update = make(scorer, base_tx, head_tx, loss=config.loss, normaliser=fitted.normaliser, units=units)
+    varying = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), varying)
     return loop.run(
-        update,
+        functools.partial(_update(scorer, fixed, base is not None, mesh), varying),
         state,
         plan,
         checkpoint=checkpoint,
         save_every=None if base is None else max(1, -(-updates // CHECKPOINTS)),
         run_id="" if checkpoint is None else _run_id(config, examples, num_users, base),
         mesh=mesh,
+        jitted=True,
         progress=progress,
     )
+
+
+@flax.struct.dataclass
+class Varying:
+    """What trials of `train_jointly` differ in, so that they share a compiled step.
+
+    Attributes:
+      rate: of heads, before their units' factor.
+      updates: over which it falls to 0; None: it stays.
+      shared_rate: of what is shared.
+      shared_updates: over which it, and a base's, falls to 0.
+      offset_prior: of `heads.Units`, where these are the family's.
+      normaliser: statistics of the inputs.
+    """
+
+    rate: Any
+    updates: Any
+    shared_rate: Any
+    shared_updates: Any
+    offset_prior: Any
+    normaliser: scorers.Normaliser
+
+
+def _optimizers(scorer: scorers.Scorer, config: FitConfig, trains_base: bool, varying: Varying) -> tuple[Any, Any, Any]:
+    """(Optimizer of what is shared and of the base, that of heads, their units)."""
+    units = heads.units(scorer.family, scorer.dims, scaled=config.scaled)
+    rate = varying.rate * heads.rate(scorer.family, units.scale)
+    head_tx = optimizers.adamw(
+        rate, config.weight_decay, clip=config.clip, total=varying.updates, moments=config.moments
+    )
+    until = {"clip": config.clip, "total": varying.shared_updates}
+    if config.scaled:
+        units = dataclasses.replace(units, offset_prior=varying.offset_prior)
+    if not trains_base:
+        return optimizers.adamw(varying.shared_rate, config.weight_decay, **until), head_tx, units
+    rates = (config.base_learning_rate, varying.shared_rate)
+    return optimizers.base_adamw(*rates, config.weight_decay, **until), head_tx, units
+
+
+@functools.lru_cache(maxsize=8)
+def _update(
+    scorer: scorers.Scorer, config: FitConfig, trains_base: bool, mesh: jax.sharding.Mesh | None
+) -> Callable[[Varying, states.TrainState, Any], Any]:
+    """The compiled step of `train_jointly`; the state is donated."""
+
+    def update(varying: Varying, state: states.TrainState, batch: Any) -> Any:
+        base_tx, head_tx, units = _optimizers(scorer, config, trains_base, varying)
+        make = step.make_train_step if mesh is None else functools.partial(sharded.make_sharded_step, mesh=mesh)
+        of_batch = make(
+            scorer, base_tx, head_tx, loss=config.loss, normaliser=varying.normaliser, units=units
+        )
+        return of_batch(state, batch)
+
+    return jax.jit(update, donate_argnums=1)
 
 
 def pooled(

@@ -9,7 +9,7 @@ import pytest
 
 from hydrajax import training
 from hydrajax.nn import families
-from hydrajax.training import fit, programs
+from hydrajax.training import fit, losses, programs
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
@@ -78,17 +78,16 @@ def test_settings_of_a_family_reach_its_parameters():
         fit.personalise(config("simplex"), fitted, NEW, U)
 
 
-def test_who_has_more_examples_than_a_context_holds_is_encoded_from_all_over_them():
+def test_who_has_more_examples_than_a_context_holds_is_encoded_from_the_last_of_them():
     fitted = pretrained("facets")
-    n = 3 * programs.CONTEXT
+    n = 3 * losses.CONTEXT
     many = make_examples((n,), seed=4)
 
     def alpha(examples):
         return programs.encode_users(fitted.family, fitted.shared, examples, 1, normaliser=fitted.normaliser)["alpha"]
 
-    taken = np.linspace(0, n - 1, programs.CONTEXT).astype(int)
-    assert_equal(alpha(many), alpha(only(many, taken)))
-    assert not np.array_equal(alpha(many), alpha(only(many, np.arange(programs.CONTEXT))))
+    assert_equal(alpha(many), alpha(only(many, np.arange(n - losses.CONTEXT, n))))
+    assert not np.array_equal(alpha(many), alpha(only(many, np.arange(losses.CONTEXT))))
 
 
 def test_separable_users_of_a_convex_family_stay_finite():

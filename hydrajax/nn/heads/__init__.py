@@ -108,7 +108,8 @@ class Encoded(Family, Protocol):
     """A family that stores nothing of a user: one forward pass over some of the user's examples gives the user.
 
     It may also have penalty(shared, user, context, target) -> scalar, a term of its own in the loss of an example;
-    `target` is the `Context` of the examples whose loss is taken, which are never those of `context`.
+    `target` is the `Context` of the examples whose loss is taken, which are never those of `context`; and
+    clusters: how many clusters of a user's pools are drawn from in training, in turn (`training.clusters`); 0: none.
     """
 
     def encode_user(self, shared: Shared, context: Context, key: Array | None = None) -> User:

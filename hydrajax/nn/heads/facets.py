@@ -37,6 +37,7 @@ class Facets(heads.Family):
       dropout: in the facets, rate before each of their two layers.
       reconstruction: weight of the family's own term of the loss.
       sparsity: weight of |s| in it.
+      clusters: of a user's pools, by their features, of which an update takes one after another in training; 0: all.
     """
 
     facets: int = 7
@@ -46,11 +47,12 @@ class Facets(heads.Family):
     dropout: float = 0.1
     reconstruction: float = 0.5
     sparsity: float = 8.6e-4
+    clusters: int = 10
 
     def __post_init__(self):
         heads.within(self, 1, math.inf, "facets", "active", "layers", "width")
         heads.within(self, 0, 1, "dropout")
-        heads.within(self, 0, math.inf, "reconstruction", "sparsity")
+        heads.within(self, 0, math.inf, "reconstruction", "sparsity", "clusters")
         if self.active > self.facets:
             raise DataError(f"active of Facets is {self.active}, expected at most its {self.facets} facets")
 
