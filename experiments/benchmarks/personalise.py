@@ -1,14 +1,16 @@
-"""Heads for many new users on cached features: seconds a user, against a loop over users, and sweeps in one program.
+"""Heads for many new users on cached features: seconds a user, against a loop over users, sweeps in one program, and
+one linear head on everybody's pairs.
 
 Source    random features of 384 numbers; nothing is learned from them but how long it takes. Encoding is timed on
           pairs of random words of random length through the default base, on some users, and scaled to all.
 Command   python -m experiments.benchmarks personalise [--json] [--plot FILE.html]
 Expected  at most .002 s a user for two epochs over 100 examples (`mlp`), on two idle cores; at least twice as fast as
           the loop; 64 settings in at most half the time of 64 warm fits for `linear` and `simplex`, and in no more
-          for `mlp`; one compilation.
+          for `mlp`; one compilation; the linear head in no more than scikit-learn's time, exact in both, and seven
+          ridges in three times that of one.
 Cost      about 5 minutes on 2 cores; nothing in money.
-Smoke     python -m experiments.benchmarks personalise --parts fits sweeps --users 8 --repeats 1
-          --settings 4 --features 8                                                      (seconds)
+Smoke     python -m experiments.benchmarks personalise --parts fits sweeps pairs --users 8 --repeats 1
+          --settings 4 --features 8 --pools 40                                           (seconds)
 """
 
 import dataclasses
@@ -21,6 +23,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sklearn import linear_model
 
 from experiments.benchmarks import _benchmark
 from hydrajax.nn import encode, heads
@@ -28,10 +31,11 @@ from hydrajax.nn import scorer as scorers
 from hydrajax.training import examples as examples_
 from hydrajax.training import head_fits, losses, optimizers, programs, rows, solver
 
-Part = Literal["fits", "encoding", "sweeps"]
+Part = Literal["fits", "encoding", "sweeps", "pairs"]
 LENGTHS = (20, 150)  # words of a pair of texts
 VMAPPED = (2, 8, 16, 64)
 BATCHES = (20, 25, 50, 100)
+RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 SETTING = solver.Setting()
 TX = optimizers.adamw(SETTING.learning_rate, SETTING.weight_decay)
 
@@ -60,6 +64,8 @@ class Options(_benchmark.Drawn):
     """Of the sweeps."""
     sweep_users: int = 64
     """Of the sweeps; `mlp` takes an eighth of them."""
+    pools: int = 10_000
+    """Of two candidates, of which one was preferred; a quarter as many of 15."""
     encoded_users: int = 4
     """Whose pairs are encoded."""
     repeats: int = 5
@@ -210,6 +216,67 @@ def sweeps(options: Options) -> dict[str, Any]:
     return found
 
 
+def pairs(options: Options) -> dict[str, Any]:
+    """The pooled linear head under the pairwise loss, over a logistic regression on differences of features."""
+    found: dict[str, Any] = {}
+    for size, pools in ((2, options.pools), (15, options.pools // 4)):
+        x, best = _preferred(pools, size, options.features)
+        label = (np.arange(size) == best[:, None]).ravel()
+        data = examples_.Examples(
+            user=np.zeros(len(label), int),
+            x=x,
+            extras=np.zeros((len(label), 0)),
+            label=label,
+            score=label,
+            pool=np.arange(len(label)) // size,
+        )
+        problem = solver.Problem(
+            family=heads.get("linear"),
+            loss="pairwise",
+            examples=data,
+            num_users=1,
+            keys=solver.checked_keys(None, 1),
+            epochs=(1,),
+            batch_examples=rows.pooled_batch(len(label)),
+        )
+        others = np.arange(size) != best[:, None]
+        candidates = x.reshape(pools, size, -1)
+        differences = (candidates[np.arange(pools), best][:, None] - candidates)[others]
+        # A logistic regression needs both classes: every other difference the other way round.
+        sign = np.where(np.arange(len(differences)) % 2, 1.0, -1.0).astype(np.float32)
+        # Units of D^-1/2 under a prior of strength 1.
+        regression = linear_model.LogisticRegression(C=1 / options.features, fit_intercept=False, max_iter=1000)
+        one, several = ([dataclasses.replace(SETTING, prior_strength=s) for s in part] for part in ((1.0,), RIDGES))
+        seconds = _benchmark.timed(
+            {
+                "one": functools.partial(solver.solve, problem, one),
+                "several": functools.partial(solver.solve, problem, several),
+                "scikit-learn": functools.partial(regression.fit, differences * sign[:, None], sign > 0),
+            },
+            max(1, options.repeats // 2),
+            calls=1,
+        )
+        found[f"pools_of_{size}"] = {
+            "pairs": len(differences),
+            "cpu_seconds": seconds["one"].cpu,
+            "cpu_seconds_of_seven_ridges": seconds["several"].cpu,
+            "cpu_seconds_of_scikit_learn": seconds["scikit-learn"].cpu,
+        }
+        found[f"ratio_pairs_{size}"] = seconds["scikit-learn"].cpu / seconds["one"].cpu
+        own, theirs = solver.solve(problem, one)[0][1]["w"][0, 0], regression.coef_[0]
+        found[f"difference_pairs_{size}"] = float(np.abs(own - theirs).max() / np.abs(theirs).max())
+    return found
+
+
+def _preferred(pools: int, size: int, features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features [pools size, D], some of which vary more than others, and whom a noisy taste prefers, [pools]."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(pools * size, features)) * np.arange(1, features + 1) ** -0.5
+    x = (x / x.std()).astype(np.float32)
+    taste = x @ rng.normal(size=features).astype(np.float32) * 1.5 * features**-0.5
+    return x, (taste + rng.gumbel(size=len(x))).reshape(pools, size).argmax(axis=1)
+
+
 def _programs(family: heads.Family, options: Options) -> int:
     dims = heads.Dims(features=options.features)
     over = solver.layout(family, dims)
@@ -260,4 +327,4 @@ def fits(options: Options) -> dict[str, Any]:
     return found
 
 
-main = _benchmark.Benchmark(parts={"fits": fits, "encoding": encoding, "sweeps": sweeps}, figures=("",))
+main = _benchmark.Benchmark(parts={"fits": fits, "encoding": encoding, "sweeps": sweeps, "pairs": pairs}, figures=("",))

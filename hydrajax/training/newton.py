@@ -50,15 +50,19 @@ class Prior:
       offsets: float32 [P], 0 for all others.
       strength: of the weights' prior.
       offset_strength: of that of offsets.
+      places: of parameters that may be offsets, the others are none; there are few.
     """
 
     weights: Any
     offsets: Any
     strength: Any
     offset_strength: Any
+    places: tuple[int, ...] = flax.struct.field(pytree_node=False)
 
     @classmethod
-    def of(cls, units: heads.Units, like: heads.User, strength: Any, offset_strength: Any) -> "Prior":
+    def of(
+        cls, units: heads.Units, like: heads.User, strength: Any, offset_strength: Any, places: tuple[int, ...]
+    ) -> "Prior":
         """The prior in these units, of heads of the shape of `like`."""
 
         def flat(variance: Callable[[Any, Any], Any]) -> Float[Array, " P"]:
@@ -71,6 +75,7 @@ class Prior:
             offsets=flat(lambda s, o: jnp.where(o > 0, s**2 / jnp.where(o > 0, o, 1.0), 0.0)),
             strength=strength,
             offset_strength=offset_strength,
+            places=places,
         )
 
     @property
@@ -89,6 +94,13 @@ def check(family: heads.Family, prior_strength: float) -> None:
             f"prior_strength is {prior_strength}, expected more than 0: {type(family).__name__} heads are fitted "
             "exactly, and a user's few examples are always separable"
         )
+
+
+def offset_places(family: heads.Family, dims: heads.Dims) -> tuple[int, ...]:
+    """`Prior.places` of heads of the family."""
+    units, shapes = heads.units(family, dims), heads.user_shapes(family, dims)
+    offset = jax.tree.map(lambda o, leaf: np.broadcast_to(o > 0, leaf.shape).ravel(), units.offset, shapes)
+    return tuple(np.flatnonzero(np.concatenate(jax.tree.leaves(offset))).tolist())
 
 
 def minimise(
@@ -203,9 +215,13 @@ def few(
     phi = jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(design)
     phi = jnp.where(targets.mask[:, None], phi, 0.0)
     s0, slope_of = phi @ centre, _slope(loss)
-    parts = [phi * jnp.sqrt(part)[None] for part in (prior.weights, prior.offsets)]
+    places = np.array(prior.places, int)
+    parts = [
+        phi * jnp.sqrt(prior.weights)[None],
+        phi[:, places] * jnp.sqrt(prior.offsets[places])[None],
+    ]
     # With features in units of a power of two, the same numbers in all places but the exponent: no product overflows.
-    unit = _power_of_two(jnp.maximum(*(jnp.max(jnp.abs(part)) for part in parts)))
+    unit = _power_of_two(jnp.maximum(*(jnp.max(jnp.abs(part), initial=0.0) for part in parts)))
     # Neither kernel depends on the prior's strengths.
     weights, offsets = ((part / unit) @ (part / unit).T for part in parts)
     ratio, strength = prior.strength / prior.offset_strength, prior.strength / unit**2

@@ -232,6 +232,9 @@ def exact(
     loss_fn = losses.get(loss)
 
     def fit_by_newton(normaliser, shared, units, anchor, fallback, table, rates, rows):
+        dims = heads.Dims(features=table.x.shape[1], extras=table.extras.shape[1])
+        places = newton.offset_places(family, dims)
+
         def fit_user(row):
             here = jnp.maximum(row, 0)
             start = table.start[0, 0, here]
@@ -246,7 +249,7 @@ def exact(
                 return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), rows), targets.replace(mask=own)
 
             def finish(strengths):
-                prior = newton.Prior.of(units, anchor, *strengths)
+                prior = newton.Prior.of(units, anchor, *strengths, places)
                 if few:
                     design, targets = jax.tree.map(lambda leaf: leaf[0], designed(start[None]))
                     user, curve, left = newton.few(loss_fn, design, targets, anchor, prior)

@@ -117,7 +117,7 @@ def test_newton_over_few_examples_is_newton(loss):
     units = heads.Units(scale={"w": np.float32(0.5), "b": 1.0}, offset={"w": 0.0, "b": 1 / 36})
 
     def prior(strength):
-        return newton.Prior.of(units, anchor, strength, 2.0)
+        return newton.Prior.of(units, anchor, strength, 2.0, (0,))
 
     @jax.jit
     def many(strength):

@@ -44,7 +44,7 @@ def program(loss, size):
 def prior_of(like, strength):
     """The same for every parameter."""
     units = heads.Units(scale=jax.tree.map(jnp.ones_like, like), offset=jax.tree.map(jnp.zeros_like, like))
-    return newton.Prior.of(units, like, strength, strength)
+    return newton.Prior.of(units, like, strength, strength, ())
 
 
 def solve(loss, anchor, strength, size=N, scale=1.0):
