@@ -12,7 +12,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Integer
 
 from hydrajax.nn import heads
 from hydrajax.nn import scorer as scorers
@@ -130,6 +130,11 @@ def curved(curvature: Curvature, v: Float[Array, "E *n"]) -> Float[Array, "E *n"
 Loss = Callable[[Float[Array, " E"], Targets], Weighted]
 
 
+def first_of_pool(targets: Targets) -> Integer[Array, " E"]:
+    """The place of the first example of each one's pool."""
+    return jnp.argmax(_same_pool(targets), axis=1)
+
+
 @dataclasses.dataclass(frozen=True)
 class ConvexLoss:
     """A loss that is convex in the scores.
@@ -155,6 +160,7 @@ LOSSES: dict[str, ConvexLoss] = {
     "ordinal": ConvexLoss(cross_entropy, cross_entropy_curvature),
 }
 WITHIN_POOL = ("pairwise", "regression", "listwise")  # a pool must not be divided among mini-batches
+OF_DIFFERENCES = ("pairwise", "listwise")  # what is added to all scores of a pool changes nothing
 
 
 def get(name: str) -> ConvexLoss:

@@ -245,8 +245,13 @@ def exact(
                 x, targets = table.chunk(normaliser, 0, chunks)
                 lead = targets.mask.shape
                 rows = jax.vmap(lambda one: family.design(shared, one))(x.reshape(-1, x.shape[-1]))
-                own = targets.mask & jnp.reshape(chunks < stop, (-1, 1))
-                return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), rows), targets.replace(mask=own)
+                targets = targets.replace(mask=targets.mask & jnp.reshape(chunks < stop, (-1, 1)))
+                design = jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), rows)
+                if loss in losses.OF_DIFFERENCES:
+                    # What a pool has in common, an intercept above all, is then nothing, not rounding errors.
+                    first = jax.vmap(losses.first_of_pool)(targets)
+                    design = jax.tree.map(lambda leaf: leaf - jax.vmap(lambda a, i: a[i])(leaf, first), design)
+                return design, targets
 
             def finish(strengths):
                 prior = newton.Prior.of(units, anchor, *strengths, places)
