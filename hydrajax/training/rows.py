@@ -118,7 +118,8 @@ def row_bytes(bank: Any) -> int:
 def texts_at_once(length: int) -> int | None:
     """How many texts of so many tokens go through a base that is trained; None: all of a batch.
 
-    On a CPU as many as hold `BASE_TOKENS`: what MiniLM keeps of them for its backward pass is about 1.8 GB; twice as many take twice the memory and the same time.
+    On a CPU as many as hold `BASE_TOKENS`: what MiniLM keeps of them for its backward pass is about 1.8 GB. Twice as
+    many take twice the memory and the same time.
     """
     return max(1, BASE_TOKENS // length) if backends.on_cpu() else None
 
