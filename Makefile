@@ -28,8 +28,9 @@ install: .venv/.installed
 demo: install
 	@$(BIN)/hydrajax run demo
 
+# The order of the files is that of tests/conftest.py.
 test: install
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: install
 	@$(BIN)/python -m pytest -q -n auto -m slow

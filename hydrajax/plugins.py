@@ -52,8 +52,7 @@ class Kind:
 
     def summaries(self) -> dict[str, str]:
         """The first line of each file's docstring, by name."""
-        parsed = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in self._files.items()}
-        return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in parsed.items()}
+        return dict(self._summaries)
 
     def load(self, name: str) -> Any:
         """What the file of this name defines.
@@ -85,6 +84,11 @@ class Kind:
         spec = importlib.util.find_spec(self.package)
         assert spec is not None and spec.origin is not None
         return {path.stem: path for path in sorted(pathlib.Path(spec.origin).parent.glob("[!_]*.py"))}
+
+    @functools.cached_property
+    def _summaries(self) -> dict[str, str]:
+        parsed = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in self._files.items()}
+        return {name: (ast.get_docstring(tree) or "").partition("\n")[0] for name, tree in parsed.items()}
 
 
 def last_part(name: str) -> str:

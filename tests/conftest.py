@@ -133,6 +133,11 @@ def _compiled_programs():
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
+def pytest_collection_modifyitems(items):
+    """Long files first: what is done last, when other processes have nothing left, is short."""
+    items.sort(key=lambda item: (-item.path.stat().st_size, item.path))
+
+
 def pytest_sessionfinish(session):
     """The process that began the others removes what they have compiled."""
     if not hasattr(session.config, "workerinput") and "HYDRAJAX_TEST_COMPILED" not in os.environ:

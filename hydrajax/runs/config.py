@@ -133,7 +133,7 @@ class RunConfig(Configuration):
     users' heads are then fitted on it as it stands. How: --scorer.base-learning-rate and its like."""
     micro_batch: int | None = None
     """With --train-base: examples that go through the base at once, for long texts; an update is still of a whole
-    batch. By default all of it, on a CPU as many as hold 8,192 tokens."""
+    batch. By default all of it, on a CPU as many as hold 4,096 tokens."""
     remat: bool = False
     """With --train-base: compute layers again in the backward pass, which takes longer and less memory."""
     preset: presets.Preset = dataclasses.field(default="auto", compare=False)

@@ -59,7 +59,7 @@ class FitConfig:
       base_batch_examples: examples of all users together in one update of the base, or as near as whole users' shares
         come; users that are encoded, and losses inside pools, may need more.
       micro_batch: examples that go through a trained base at once; gradients are added up before the one update, at the
-        price of a second forward pass. None: all of an update's, on a CPU as many as hold 8,192 tokens.
+        price of a second forward pass. None: all of an update's, on a CPU as many as hold 4,096 tokens.
       fit_bank: training users get heads of their own as well, which new users do not need on frozen features.
       moments: type of the moments that AdamW keeps of heads; bfloat16 takes half of the memory.
       scaled: the prior and the steps of each parameter are in units of the family's `scale`, so that intercepts move;

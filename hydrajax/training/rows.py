@@ -24,7 +24,7 @@ SIDE_BY_SIDE_BYTES = 2**15
 # The heads that one call of a program returns: larger results come in fresh pages of the system every time, which cost
 # half as much as the fit (`mlp` at d = 384: 4.6 ms a user in groups of 8, 6.9 in groups of 64).
 RESULT_BYTES = 5 * 2**20
-BASE_TOKENS = 8192
+BASE_TOKENS = 4096
 SMALL_CALL = 16  # users, where there are too few for a large call on every core: two sizes, few programs
 POOLED_BATCH = 256  # least examples of all users in one update of the pooled head
 FROZEN_USERS = 8  # least users in one update of shared parameters on frozen features
@@ -118,7 +118,8 @@ def row_bytes(bank: Any) -> int:
 def texts_at_once(length: int) -> int | None:
     """How many texts of so many tokens go through a base that is trained; None: all of a batch.
 
-    On a CPU as many as hold `BASE_TOKENS`: what MiniLM keeps of them for its backward pass is about 3.4 GB.
+    On a CPU as many as hold `BASE_TOKENS`: what MiniLM keeps of them for its backward pass is about 1.8 GB. Twice as
+    many take twice the memory and the same time.
     """
     return max(1, BASE_TOKENS // length) if backends.on_cpu() else None
 

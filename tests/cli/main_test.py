@@ -1,5 +1,6 @@
 """The command as a process of its own: it answers at once, since it imports only what it needs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,17 +15,44 @@ ALLOWED = {
     "platformdirs", "psutil",
     "pygments", "rich", "safetensors", "shtab", "tyro", "typeguard", "typing_extensions", "wadler_lindig",
 }  # fmt: skip
+# Commands begin in copies of one process that has imported what they may: each needs a fresh one, and none takes long.
 CODE = """
-import atexit, sys
+import contextlib, importlib, json, os, sys
+for name in json.loads(sys.argv[1]):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
 before = set(sys.modules)
-def report():
-    loaded = {name.partition(".")[0] for name in set(sys.modules) - before}
-    print("loaded", *sorted(loaded), file=sys.stderr)
-atexit.register(report)
-from hydrajax import entry
-sys.argv = ["hydrajax", *sys.argv[1:]]
-entry.main()
+for line in sys.stdin:
+    arguments, out, err, to = json.loads(line)
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    sys.stdin = open(os.devnull)
+    for stream, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY), stream)
+    code = 0
+    try:
+        from hydrajax import entry
+        sys.argv = ["hydrajax", *arguments]
+        code = entry.main()
+    except SystemExit as ended:
+        code = ended.code
+    loaded = sorted({name.partition(".")[0] for name in set(sys.modules) - before})
+    with open(to, "w") as file:
+        json.dump(loaded, file)
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(code or 0)
 """
+
+
+@pytest.fixture(scope="module")
+def commands():
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    packages = json.dumps(sorted(ALLOWED - {"hydrajax"}))
+    start = [sys.executable, "-c", CODE, packages]
+    with subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+        yield process
+        process.stdin.close()
 
 
 @pytest.fixture
@@ -43,12 +71,13 @@ def run(tmp_path):
     return str(tmp_path / "run")
 
 
-def loaded(arguments):
-    """(exit code, what was printed, the packages that the command has imported)."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, env=env)
-    *printed, last = done.stderr.splitlines()
-    return done.returncode, done.stdout + "\n".join(printed), set(last.split()[1:])
+def loaded(commands, arguments, folder):
+    """(exit code, what was printed, the packages that the command has imported besides those that any may)."""
+    out, err, to = (folder / name for name in ("out", "err", "loaded"))
+    commands.stdin.write(json.dumps([arguments, str(out), str(err), str(to)]) + "\n")
+    commands.stdin.flush()
+    ended = int(commands.stdout.readline())
+    return ended, out.read_text() + err.read_text(), set(json.loads(to.read_text()))
 
 
 @pytest.mark.parametrize(
@@ -77,9 +106,9 @@ def loaded(arguments):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_computes_nothing_imports_little(arguments, code, says, store, run):
+def test_what_computes_nothing_imports_little(arguments, code, says, store, run, commands, tmp_path):
     arguments = [argument.format(store=store, run=run) for argument in arguments]
-    ended, printed, packages = loaded(arguments)
+    ended, printed, packages = loaded(commands, arguments, tmp_path)
     assert (ended, says in printed) == (code, True), printed
     found = {name for name in packages if name not in sys.stdlib_module_names and not name.startswith("_")}
     assert found - ALLOWED == set()

@@ -140,6 +140,7 @@ def test_each_fold_has_two_new_users_at_least(users):
     assert all(fold.num_new >= 2 and fold.num_users >= 2 for fold in folds) and len(folds) == 2
 
 
+@pytest.mark.slow
 def test_few_users_who_differ_get_heads_of_their_own():
     """Severity alone: each of four users gives one rating always."""
     user, rng = np.repeat(np.arange(4), 18), np.random.default_rng(0)
