@@ -93,9 +93,9 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     # Trials that differ in the ridge alone are fitted at once.
     for _, group in itertools.groupby(trials, key=lambda trial: dataclasses.replace(trial, pooled_ridge=None)):
         alike = list(group)
-        full = [configs.resolved(dataclasses.replace(trial, fit_bank=False)) for trial in alike]
+        bare = [configs.resolved(dataclasses.replace(trial, fit_bank=False)) for trial in alike]
         for fold in folds:
-            found = stages.learn_shared(full, fold.learned, fold.num_users, margin=fold.margin)
+            found = stages.learn_shared(bare, fold.learned, fold.num_users, margin=fold.margin)
             for trial, fitted in zip(alike, found, strict=True):
                 learned[trial].append(fitted)
                 tick()

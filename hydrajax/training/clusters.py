@@ -1,4 +1,4 @@
-"""What a user's pools are about, as clusters of their features, so that what is drawn of a profile is drawn of all of it.
+"""What a user's pools are about, as clusters of their features: what is drawn of a profile is drawn of all of it.
 
 Cluster-based sampling of MoF (arXiv 2610.08330, section 3.3): k-means over the features of a user's records.
 """

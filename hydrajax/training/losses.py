@@ -94,7 +94,7 @@ def listwise(s: Float[Array, " E"], targets: Targets) -> Weighted:
     return _sum(share * (total - s), best), _sum(share, best)
 
 
-Curvature = Float[Array, " E"] | Float[Array, "E E"]  # a loss's Hessian by the scores, or its diagonal where that is all
+Curvature = Float[Array, " E"] | Float[Array, "E E"]  # the diagonal of a loss's Hessian by the scores, or all of it
 
 
 def cross_entropy_curvature(s: Float[Array, " E"], targets: Targets) -> Float[Array, " E"]:

@@ -254,7 +254,8 @@ def exact(
                 return design, targets
 
             def finish(strengths):
-                prior = newton.Prior.of(units, anchor, *strengths, places)
+                strength, offset_strength = strengths
+                prior = newton.Prior.of(units, anchor, strength, offset_strength, places)
                 if few:
                     design, targets = jax.tree.map(lambda leaf: leaf[0], designed(start[None]))
                     user, curve, left = newton.few(loss_fn, design, targets, anchor, prior)

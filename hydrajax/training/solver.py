@@ -10,7 +10,7 @@ kernel of Newton's method) is computed once, and small operations become large o
 inside the program, since side by side they would not fit into a CPU's cache.
 
 On two busy cores, 64 settings at d = 384 over 100 examples a user (`python -m experiments.benchmarks personalise`),
-one program takes the time of 64 warm fits times .25 to .38 for `linear`, .02 to .03 for `simplex`, and .6 to .94 for
+one program takes the time of 64 warm fits times .19 to .31 for `linear`, .02 to .03 for `simplex`, and .6 to .94 for
 `mlp`, which goes in turn.
 """
 

@@ -56,8 +56,7 @@ def learn(
     Args:
       margin: of `offsets`, where it is known already.
     """
-    options = {"margin": margin, "checkpoint": checkpoint, "progress": progress}
-    (fitted,) = learn_shared([config], examples, num_users, **options)
+    (fitted,) = learn_shared([config], examples, num_users, margin=margin, checkpoint=checkpoint, progress=progress)
     if heads.stores_users(fitted.family, fitted.dims) and config.fit_bank and not jax.tree.leaves(fitted.bank):
         epochs = configs.numbers_of(config).epochs
         found = personal(fitted, examples, num_users, (epochs,), None, progress)
@@ -216,7 +215,8 @@ def train_jointly(
         offset_prior=numbers.offset_strength / numbers.prior_strength if numbers.prior_strength else 1.0,
         normaliser=fitted.normaliser,
     )
-    fixed = dataclasses.replace(config, seed=0, **dict.fromkeys(configs.CHOSEN))
+    nothing: dict[str, Any] = dict.fromkeys(configs.CHOSEN)
+    fixed = dataclasses.replace(config, seed=0, **nothing)
     base_tx, head_tx, _ = _optimizers(scorer, fixed, base is not None, varying)
     state = states.init_state(
         scorer,
@@ -290,9 +290,7 @@ def _update(
     def update(varying: Varying, state: states.TrainState, batch: Any) -> Any:
         base_tx, head_tx, units = _optimizers(scorer, config, trains_base, varying)
         make = step.make_train_step if mesh is None else functools.partial(sharded.make_sharded_step, mesh=mesh)
-        of_batch = make(
-            scorer, base_tx, head_tx, loss=config.loss, normaliser=varying.normaliser, units=units
-        )
+        of_batch = make(scorer, base_tx, head_tx, loss=config.loss, normaliser=varying.normaliser, units=units)
         return of_batch(state, batch)
 
     return jax.jit(update, donate_argnums=1)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from hydrajax.training import choosing, config, examples, fit
+from hydrajax.training import choosing, config, examples, fit, stages
 from hydrajax.training.config import FitConfig
 from tests.training.conftest import make_examples
 
@@ -163,3 +163,17 @@ def test_nobody_is_judged_by_what_their_head_has_seen():
         assert not set(zip(fold.seen.user, fold.seen.pool, strict=True)) & set(
             zip(fold.kept.user, fold.kept.pool, strict=True)
         )
+
+
+def test_ridges_of_the_pooled_head_are_fitted_at_once_as_each_alone():
+    given = make_examples((12, 9, 14), seed=2)
+    ridges = (0.3, 3.0, 30.0)
+    trials = [config.resolved(FitConfig(family="linear", fit_bank=False, pooled_ridge=ridge)) for ridge in ridges]
+    together = stages.learn_shared(trials, given, 3)
+    for trial, fitted in zip(trials, together, strict=True):
+        (alone,) = stages.learn_shared([trial], given, 3)
+        assert fitted.config == trial
+        for name, leaf in alone.generic.items():
+            np.testing.assert_allclose(fitted.generic[name], leaf, rtol=1e-4, atol=1e-6)
+    sizes = [np.square(fitted.generic["w"][:-2]).sum() for fitted in together]  # extras have a prior of their own
+    assert sizes[0] > sizes[1] > sizes[2] > 0

@@ -176,3 +176,25 @@ def test_a_pool_of_two_users_is_refused():
     pool = edited(good.pool, 5, good.pool[1])
     with pytest.raises(DataError, match=f"rows 2 and 5 are of users 0 and 1 and of one pool, {pool[1]}"):
         dataclasses.replace(good, pool=pool)
+
+
+def test_pools_are_drawn_in_rounds_of_one_of_each_cluster():
+    """Of a cluster of 8 pools, one of 3 and one of 1, a chunk of 5 pools holds 2, 2 and 1."""
+    user, pool = np.zeros(24, int), np.repeat(np.arange(12), 2)
+    cluster = np.repeat([0] * 8 + [1] * 3 + [2], 2)
+    made = chunked(user, pool, 1, size=10, epochs=20, seed=0, whole_pools=True, cluster=cluster)
+    np.testing.assert_array_equal(made.stop - made.start, 1)
+    for rows in made.rows:
+        assert np.unique(pool[rows]).size == 5
+        np.testing.assert_array_equal(np.bincount(cluster[rows]), [4, 4, 2])
+    assert set(made.rows.ravel()) == set(range(24))  # others in every epoch
+    again = chunked(user, pool, 1, size=10, epochs=20, seed=0, whole_pools=True, cluster=cluster)
+    np.testing.assert_array_equal(again.rows, made.rows)
+
+
+def test_who_fits_into_a_chunk_is_in_it_whole():
+    made = chunked(USER, POOL, 3, size=len(USER), seed=0, whole_pools=True, cluster=np.zeros(len(USER), int))
+    for u in range(3):
+        for chunk in range(made.start[0, u], made.stop[0, u]):
+            rows = made.rows[chunk][made.rows[chunk] >= 0]
+            np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(np.asarray(USER) == u))

@@ -141,3 +141,22 @@ def test_features_beyond_float32_are_refused():
     x = np.full((4, 2), 1e25, np.float32) * np.array([1, -1, 1, -1], np.float32)[:, None]
     with pytest.raises(DataError, match="the head of user 0 (did not converge|is not finite).*a normaliser"):
         fit_heads("linear", x, np.zeros(4, int), np.array([1, 0, 1, 0]), num_users=1)
+
+
+@pytest.mark.parametrize("pools", [6, 60], ids=["few", "many"])
+def test_pairs_are_a_logistic_regression_on_differences(pools):
+    """Of the preferred one of each pool to the others; the intercept, which cancels, stays where it starts."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(pools, 5, 40)).astype(np.float32) + 3.0
+    best = rng.integers(0, 5, pools)
+    others = np.arange(5) != best[:, None]
+    label = ~others.ravel()
+    start = {"w": rng.normal(size=40).astype(np.float32) * 0.1, "b": np.float32(0.7)}
+    user, pool = np.zeros(5 * pools, int), np.repeat(np.arange(pools), 5)
+    rows = x.reshape(-1, 40)
+    made = fit_heads("linear", rows, user, label, pool=pool, num_users=1, loss="pairwise", start=start)
+    differences = (x[np.arange(pools), best][:, None] - x)[others].astype(np.float64)
+    w = made["w"][0].astype(np.float64)
+    gradient = -differences.T @ (1 / (1 + np.exp(differences @ w))) + 10.0 * (w - start["w"])
+    assert np.abs(gradient).max() < 1e-3
+    assert made["b"][0] == start["b"]
