@@ -22,7 +22,8 @@ class Examples:
     """N examples, checked when they are made.
 
     A user who is encoded, not fitted, is encoded from these as well: features, extras and labels of the user's own
-    examples are the context (`heads.Context`).
+    examples are the context (`heads.Context`), of more than it holds the last ones; nothing else looks at their order
+    in time, which is theirs who make them.
 
     Attributes:
       user: int32 [N], row number of the user, 0..num_users-1.

@@ -28,12 +28,11 @@ from jax import flatten_util
 from jaxtyping import Array, Float, Integer
 
 from hydrajax.nn import heads
-from hydrajax.training import losses
+from hydrajax.training import losses, systems
 from hydrajax.types import DataError
 
 ITERATIONS = 30
 HALVINGS = 12
-PRODUCTS = 300
 TOLERANCE = 1e-5  # of the objective: what an iteration gains, below which it was the last (with a prior from 1e-7 on)
 ROUNDING = 1e-6  # of the objective: differences that a sum in float32 does not tell
 LEFT = 1e-3  # of one and the loss at the anchor: what may be left to gain
@@ -157,7 +156,7 @@ def minimise(
 
     def precondition(v):
         # Conjugate gradients again: LAPACK's threads would fight for cores with whatever else runs.
-        return _solve(scaled(lambda v: sampled @ v), v, LOOSE**2)
+        return systems.solve(scaled(lambda v: sampled @ v), v, LOOSE**2)
 
     def towards(u, known):
         objective, (gradient, _) = known
@@ -174,7 +173,7 @@ def minimise(
         right = unit * gradient
         share = jnp.dot(right, precondition(right)) / jnp.maximum(jnp.abs(objective), 1e-30)
         tolerance = jnp.clip(share, EXACT**2, LOOSE**2)
-        direction = unit * _solve(scaled(curved), right, tolerance, precondition)
+        direction = unit * systems.solve(scaled(curved), right, tolerance, precondition)
         return direction, jnp.dot(direction, gradient)
 
     start = evaluate(centre)
@@ -242,7 +241,7 @@ def few(
         def times(b, kb):
             return losses.curved(curvature, kb) + strength * b
 
-        direction, k_direction, k_gradient = _conjugate_gradients(times, kernel, gradient)
+        direction, k_direction, k_gradient = systems.solve_in_kernel(times, kernel, gradient)
         return (direction, k_direction), jnp.dot(direction, k_gradient)
 
     first = (jnp.zeros_like(s0), jnp.zeros_like(s0))
@@ -362,63 +361,7 @@ def _left(gradient: Float[Array, " P"], squares: Float[Array, " P"], precision: 
     return jnp.sum(jnp.square(gradient) / (precision + 0.25 * squares))
 
 
-def _solve(
-    times: Callable[[Array], Array],
-    right: Float[Array, " P"],
-    tolerance: Any,
-    precondition: Callable[[Array], Array] = lambda v: v,
-) -> Float[Array, " P"]:
-    """x with `times`(x) = right, by conjugate gradients.
-
-    Args:
-      times: the product with a positive definite matrix.
-      right: of the system.
-      tolerance: of the residual's squared length in that of `right`, both after `precondition`.
-      precondition: about the inverse of the matrix; it need not be linear (Golub and Ye, SIAM J. Sci. Comput. 1999).
-    """
-    z = precondition(right)
-    size = jnp.dot(right, z)
-
-    def advance(carry):
-        x, r, p, rz, number = carry
-        product = times(p)
-        length = rz / jnp.dot(p, product)
-        new = r - length * product
-        z = precondition(new)
-        return x + length * p, new, z + jnp.dot(new - r, z) / rz * p, jnp.dot(new, z), number + 1
-
-    def going(carry):
-        return (carry[3] > tolerance * size) & (carry[4] < PRODUCTS)
-
-    return jax.lax.while_loop(going, advance, (jnp.zeros_like(right), right, z, size, 0))[0]
-
-
 def _power_of_two(x: Float[Array, ""]) -> Float[Array, ""]:
     """The largest one that is at most x; 1 for 0."""
     found = jax.lax.bitcast_convert_type(jax.lax.bitcast_convert_type(x, jnp.uint32) & 0x7F800000, jnp.float32)
     return jnp.where(x > 0, found, 1.0)
-
-
-def _conjugate_gradients(
-    times: Callable[[Array, Array], Array], kernel: Callable[[Array], Array], right: Float[Array, " E"]
-) -> tuple[Array, Array, Array]:
-    """(x, K x, K right) with M x = right, M = `times`(b, K b) self-adjoint in <b, c> = b' K c, K b = `kernel`(b)."""
-    k_right = kernel(right)
-    size = jnp.dot(right, k_right)
-
-    def advance(carry):
-        x, kx, r, p, kp, rr, number = carry
-        mp = times(p, kp)
-        length = rr / jnp.dot(kp, mp)
-        r = r - length * mp
-        kr = kernel(r)
-        new = jnp.dot(r, kr)
-        ratio = new / rr
-        return x + length * p, kx + length * kp, r, r + ratio * p, kr + ratio * kp, new, number + 1
-
-    def going(carry):
-        return (carry[5] > 1e-10 * size) & (carry[6] < PRODUCTS)
-
-    zero = jnp.zeros_like(right)
-    found = jax.lax.while_loop(going, advance, (zero, zero, right, right, k_right, size, 0))
-    return found[0], found[1], k_right

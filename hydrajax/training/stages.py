@@ -5,10 +5,9 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from hydrajax.nn import encode, heads, tokens
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import config as configs
-from hydrajax.training import loop, losses, newton, optimizers, programs, rows, sharded, solver, step
+from hydrajax.training import joint, loop, losses, newton, programs, rows, sharded, solver
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
@@ -207,7 +206,7 @@ def train_jointly(
         at_once = config.micro_batch or rows.texts_at_once(examples.x.ids.shape[1])
         scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling, micro_batch=at_once)
     updates = plan.ends[-1]
-    varying = Varying(
+    varying = joint.Varying(
         rate=numbers.learning_rate,
         updates=float(plan.updates().max(initial=1)) if config.decays else None,
         shared_rate=numbers.pooled_learning_rate,
@@ -217,7 +216,7 @@ def train_jointly(
     )
     nothing: dict[str, Any] = dict.fromkeys(configs.CHOSEN)
     fixed = dataclasses.replace(config, seed=0, **nothing)
-    base_tx, head_tx, _ = _optimizers(scorer, fixed, base is not None, varying)
+    base_tx, head_tx, _ = joint.optimizers_of(scorer, fixed, base is not None, varying)
     state = states.init_state(
         scorer,
         base_tx,
@@ -232,7 +231,7 @@ def train_jointly(
     mesh = sharded.default_mesh()
     varying = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), varying)
     return loop.run(
-        functools.partial(_update(scorer, fixed, base is not None, mesh), varying),
+        functools.partial(joint.update(scorer, fixed, base is not None, mesh), varying),
         state,
         plan,
         checkpoint=checkpoint,
@@ -242,58 +241,6 @@ def train_jointly(
         jitted=True,
         progress=progress,
     )
-
-
-@flax.struct.dataclass
-class Varying:
-    """What trials of `train_jointly` differ in, so that they share a compiled step.
-
-    Attributes:
-      rate: of heads, before their units' factor.
-      updates: over which it falls to 0; None: it stays.
-      shared_rate: of what is shared.
-      shared_updates: over which it, and a base's, falls to 0.
-      offset_prior: of `heads.Units`, where these are the family's.
-      normaliser: statistics of the inputs.
-    """
-
-    rate: Any
-    updates: Any
-    shared_rate: Any
-    shared_updates: Any
-    offset_prior: Any
-    normaliser: scorers.Normaliser
-
-
-def _optimizers(scorer: scorers.Scorer, config: FitConfig, trains_base: bool, varying: Varying) -> tuple[Any, Any, Any]:
-    """(Optimizer of what is shared and of the base, that of heads, their units)."""
-    units = heads.units(scorer.family, scorer.dims, scaled=config.scaled)
-    rate = varying.rate * heads.rate(scorer.family, units.scale)
-    head_tx = optimizers.adamw(
-        rate, config.weight_decay, clip=config.clip, total=varying.updates, moments=config.moments
-    )
-    until = {"clip": config.clip, "total": varying.shared_updates}
-    if config.scaled:
-        units = dataclasses.replace(units, offset_prior=varying.offset_prior)
-    if not trains_base:
-        return optimizers.adamw(varying.shared_rate, config.weight_decay, **until), head_tx, units
-    rates = (config.base_learning_rate, varying.shared_rate)
-    return optimizers.base_adamw(*rates, config.weight_decay, **until), head_tx, units
-
-
-@functools.lru_cache(maxsize=8)
-def _update(
-    scorer: scorers.Scorer, config: FitConfig, trains_base: bool, mesh: jax.sharding.Mesh | None
-) -> Callable[[Varying, states.TrainState, Any], Any]:
-    """The compiled step of `train_jointly`; the state is donated."""
-
-    def update(varying: Varying, state: states.TrainState, batch: Any) -> Any:
-        base_tx, head_tx, units = _optimizers(scorer, config, trains_base, varying)
-        make = step.make_train_step if mesh is None else functools.partial(sharded.make_sharded_step, mesh=mesh)
-        of_batch = make(scorer, base_tx, head_tx, loss=config.loss, normaliser=varying.normaliser, units=units)
-        return of_batch(state, batch)
-
-    return jax.jit(update, donate_argnums=1)
 
 
 def pooled(
