@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from hydrajax.nn import heads
+from hydrajax.nn import backends, heads
 from hydrajax.training import config as configs
 from hydrajax.training import fitted as fitted_
 from hydrajax.training import head_fits, losses, programs, stages
@@ -31,21 +31,28 @@ LEAST_USERS = 4  # with examples; of fewer nothing is chosen
 LEAST_JUDGING = 2  # new users of whom what is kept aside has a loss
 MOST_USERS = 64
 MOST_LARGE = 48
+MOST_SHARING = 512  # small heads beside shared parameters, which few users cannot teach
 LARGE_HEAD = 2**15  # bytes, from which on fewer users choose
 ERRORS = 2.0  # the best of many settings is ahead by luck, too
 KEPT_ASIDE = 3  # every third of a user's pools
 # Settings whose heads are fitted and judged at once.
 SWEPT_BYTES = 2**28
 RATES = (3e-4, 1e-3, 3e-3)
+BESIDE_RATES = (3e-3, 1e-2, 3e-2)  # of small heads beside shared parameters
 PRIORS = (3.0, 100.0)
 EXACT_PRIORS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 OFFSET_PRIORS = (6.0,)
 EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
 EPOCHS = (4, 16)
 MORE_EPOCHS = (4, 16, 64)  # of small heads
-# (learning rate, epochs) of the pooled head, and of what is shared.
+# (learning rate, epochs) of the pooled head, of what is shared, and of what is shared beside small heads.
 POOLED = ((3e-4, 2), (3e-4, 8), (1e-3, 2), (1e-3, 8), (3e-3, 2))
 SHARED = ((1e-3, 8), (5e-3, 8), (5e-3, 24), (2e-2, 8), (2e-2, 24))
+# Strengths of priors, of what is shared and of heads beside it, while it learns and after.
+HELD = ((0.003, 3.0), (0.03, 3.0), (0.1, 1.0), (0.3, 3.0), (1.0, 1.0), (10.0, 1.0))
+HELD_SHARED = ((2e-2, 32),)  # with a prior none is fitted too long
+BESIDE_SMALL = ((1e-3, 8), (5e-3, 8))
+BESIDE_PRIORS = (1.0, 3.0, 10.0)
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -59,6 +66,7 @@ class Fold:
     kept: Examples
     num_new: int
     margin: np.ndarray | None
+    normaliser: Any
 
 
 def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: Progress | None = None) -> FitConfig:
@@ -76,13 +84,14 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     names = [name for name in configs.CHOSEN if getattr(config, name) is None]
     family = fitted_.family_of(config)
     dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
-    most = MOST_USERS if _bytes(family, dims) < LARGE_HEAD else MOST_LARGE
+    shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
+    stores = heads.stores_users(family, dims)
+    small = _bytes(family, dims) < LARGE_HEAD
+    most = MOST_LARGE if not small else MOST_SHARING if shares and stores else MOST_USERS
     folds = _folds(config, examples, num_users, most) if names else []
     if sum(_judging(config, fold) for fold in folds) < LEAST_JUDGING:
         return configs.resolved(config)
-    shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
-    stores = heads.stores_users(family, dims)
-    trials = list(_pooled_trials(config, family, shares))
+    trials = list(_pooled_trials(config, family, shares, small and stores))
     steps = itertools.count(1)
 
     def tick() -> None:
@@ -90,13 +99,15 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
             progress(next(steps), len(folds) * (len(trials) + 1))
 
     learned: dict[FitConfig, list[Fitted]] = {}
-    for trial in trials:
-        learned[trial] = []
-        for fold in folds:
-            bare = dataclasses.replace(trial, fit_bank=False)
-            learned[trial].append(
-                stages.learn(configs.resolved(bare), fold.learned, fold.num_users, margin=fold.margin)
-            )
+    bare = [configs.resolved(dataclasses.replace(trial, fit_bank=False)) for trial in trials]
+    for fold in folds:
+        shared: Sequence[Any] = [None] * len(trials)
+        if shares and stores and small and backends.mesh() is None:
+            shared = stages.shared_by(bare, fold.learned, fold.num_users, normaliser=fold.normaliser)
+        known = {"margin": fold.margin, "normaliser": fold.normaliser}
+        for trial, full, part in zip(trials, bare, shared, strict=True):
+            fitted = stages.learn(full, fold.learned, fold.num_users, shared=part, **known)
+            learned.setdefault(trial, []).append(fitted)
             tick()
     pooled = {trial: float(_means(map(_pooled_loss, scorers, folds)).mean()) for trial, scorers in learned.items()}
     if not stores:
@@ -125,13 +136,26 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     return dataclasses.replace(best, fit_bank=config.fit_bank)
 
 
-def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool) -> Iterator[FitConfig]:
-    """Configurations in which what is shared and the pooled head have numbers."""
-    convex = isinstance(family, heads.Convex)
-    pairs = SHARED if shares else POOLED[:1] if convex else POOLED
+def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool, small: bool) -> Iterator[FitConfig]:
+    """Configurations in which what is shared and the pooled head have numbers.
+
+    Beside shared parameters heads learn under the prior that they have later, so that it is among these numbers.
+    """
+    pairs: Sequence[tuple[float, int]] = POOLED
+    strengths: Sequence[tuple[float, float | None]] = [(RIDGES[2], None)]
+    if isinstance(family, heads.Convex):
+        pairs, strengths = POOLED[:1], [(ridge, None) for ridge in RIDGES]
+    elif shares and small and config.init == "pooled":
+        held = hasattr(family, "prior")
+        pairs = HELD_SHARED if held else BESIDE_SMALL
+        strengths = HELD if held else [(RIDGES[2], prior) for prior in BESIDE_PRIORS]
+    elif shares:
+        pairs = SHARED
     seen = set()
-    for (rate, epochs), ridge in itertools.product(pairs, RIDGES if convex else RIDGES[2:3]):
-        chosen = {"pooled_learning_rate": rate, "pooled_epochs": epochs, "pooled_ridge": ridge}
+    for (rate, epochs), (ridge, prior) in itertools.product(pairs, strengths):
+        chosen: dict[str, Any] = {
+            "pooled_learning_rate": rate, "pooled_epochs": epochs, "pooled_ridge": ridge, "prior_strength": prior
+        }  # fmt: skip
         free = {name: value for name, value in chosen.items() if getattr(config, name) is None}
         trial = dataclasses.replace(config, **free)
         if trial not in seen:
@@ -143,9 +167,11 @@ def _personal_losses(
     trial: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]
 ) -> Iterator[tuple[Setting, int, np.ndarray]]:
     """(setting, epochs, each new user's mean loss) of every choice for users' own heads; 0 epochs first."""
-    family = learned[0].family
+    family, dims = learned[0].family, learned[0].dims
     convex = isinstance(family, heads.Convex)
-    rates: Sequence[float] = RATES[:1] if convex else RATES
+    small = _bytes(family, dims) < LARGE_HEAD
+    beside = small and bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
+    rates: Sequence[float] = RATES[:1] if convex else BESIDE_RATES if beside else RATES
     rates = rates if trial.learning_rate is None else (trial.learning_rate,)
     priors: Sequence[float] = EXACT_PRIORS if convex else PRIORS
     priors = priors if trial.prior_strength is None else (trial.prior_strength,)
@@ -153,8 +179,7 @@ def _personal_losses(
     offsets = offsets if trial.offset_strength is None else (trial.offset_strength,)
     if not stages.pulled(learned[0]):
         priors = offsets = (0.0,)
-    size = _bytes(family, learned[0].dims)
-    epochs: Sequence[int] = EPOCHS[:1] if convex else MORE_EPOCHS if size < LARGE_HEAD else EPOCHS
+    epochs: Sequence[int] = EPOCHS[:1] if convex else MORE_EPOCHS if small and not beside else EPOCHS
     epochs = epochs if trial.epochs is None else (trial.epochs,)
     settings = head_fits.product(
         learning_rate=rates,
@@ -168,7 +193,7 @@ def _personal_losses(
         first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])
         yield first, 0, _means(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
     users = max(fold.num_new for fold in folds)
-    at_once = max(1, SWEPT_BYTES // (size * users * len(epochs)))
+    at_once = max(1, SWEPT_BYTES // (_bytes(family, dims) * users * len(epochs)))
     for part in (settings[i : i + at_once] for i in range(0, len(settings), at_once)):
         found = [
             stages.swept(fitted, fold.seen, fold.num_new, part, epochs)
@@ -232,6 +257,7 @@ def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> 
                 kept=_of(examples, is_new & aside, new),
                 num_new=len(new),
                 margin=stages.offsets(config, learned),
+                normaliser=stages.normaliser_of(config, learned),
             )
         )
     return made

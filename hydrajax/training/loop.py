@@ -44,11 +44,13 @@ class Plan:
       examples: what the batches hold.
       pull: float32 [num_users + 1], the prior's strength by the user's examples.
       epochs: the batches in their order.
+      beside: of `losses.Targets`.
     """
 
     examples: examples_.Examples
     pull: np.ndarray
     epochs: Sequence[Sequence[Slots]]
+    beside: int | None = None
 
     @property
     def ends(self) -> list[int]:
@@ -75,14 +77,19 @@ class Plan:
             x=x,
             extras=examples.extras[take],
             targets=losses.Targets(
-                label=examples.label[take], score=examples.score[take], pool=examples.pool[take], mask=mask
+                label=examples.label[take],
+                score=examples.score[take],
+                pool=examples.pool[take],
+                mask=mask,
+                beside=self.beside,
             ),
             pull=self.pull[slots.users],
         )
 
     def iterator(self) -> grain.DatasetIterator:
         """The batches of all epochs in order; `get_state` and `set_state` save and resume."""
-        data = grain.MapDataset.source(list(itertools.chain(*self.epochs))).map(self.batch)
+        # Grain names a step by its repr: that of the method would print every batch.
+        data = grain.MapDataset.source(list(itertools.chain(*self.epochs))).map(lambda slots: self.batch(slots))
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
         return iter(data.to_iter_dataset(read))
 
@@ -154,7 +161,9 @@ def plan(
                 batches.append(Slots(users=users, rows=taken, length=length))
         planned.append([batches[i] for i in rng.permutation(len(batches))])
     of_user = np.bincount(examples.user, minlength=num_users + 1)
-    return Plan(examples=examples, pull=(prior_strength / np.maximum(of_user, 1)).astype(np.float32), epochs=planned)
+    pull = (prior_strength / np.maximum(of_user, 1)).astype(np.float32)
+    beside = losses.beside(examples.pool) if whole_pools else None
+    return Plan(examples=examples, pull=pull, epochs=planned, beside=beside)
 
 
 def _power(n: int) -> int:
@@ -170,6 +179,7 @@ def run(
     save_every: int | None = None,
     run_id: str = "",
     mesh: jax.sharding.Mesh | None = None,
+    compiled: bool = False,
     progress: Progress | None = None,
 ) -> tuple[TrainState, list[float]]:
     """Trains for all epochs; with a checkpoint folder, goes on where an interrupted run of the same kind stopped.
@@ -185,6 +195,7 @@ def run(
       save_every: steps between two checkpoints; None: an epoch's.
       run_id: what the run depends on, as a hash; a checkpoint of another run is refused.
       mesh: of `sharded.make_mesh`; None: one device.
+      compiled: the step is jitted already, its state donated; it may be of several states, whose losses are added up.
       progress: called with (steps done, steps).
 
     Returns:
@@ -195,7 +206,7 @@ def run(
     """
     ends, feed = plan.ends, plan.iterator()
     capacity = state.capacity or len(plan.pull) - 1
-    jitted = jax.jit(step, donate_argnums=0)
+    jitted = step if compiled else jax.jit(step, donate_argnums=0)
     sums: list[list[float]] = [[0.0, 0.0] for _ in plan.epochs]
     epoch = done = 0
     waiting: list[tuple[int, Any]] = []
@@ -205,7 +216,8 @@ def run(
         while len(waiting) > keep:
             where, metrics = waiting.pop(0)
             for place, name in enumerate(("loss", "weight")):
-                sums[where][place] += float(metrics[name]) if mesh is None else sharded.total(metrics[name])
+                value = metrics[name]
+                sums[where][place] += float(np.sum(value)) if mesh is None else sharded.total(value)
 
     def placed(state: TrainState) -> TrainState:
         """The state where steps take it: a copy, since one made from the caller's arrays must not donate them."""

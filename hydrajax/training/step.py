@@ -1,10 +1,11 @@
 """The train step: `user_grads` -> `update_heads` -> `update_shared`.
 
 With l_u the summed loss of user u's examples and w_u its weight, base and shared parameters follow the gradient of
-sum_u l_u / sum_u w_u, and user u's head that of l_u / w_u + pull_u/2 |(head - anchor) / scale|^2. The batch brings
-every user's pull, the prior's strength over u's examples; the anchor is the state's pooled head. The rows of the
-users in the batch (`state.stored`: parameters and optimizer state) are gathered, updated by one vmapped optimizer and
-scattered back: the cost does not depend on the size of the bank, and who is absent stays bit-identical.
+sum_u l_u / sum_u w_u + shared_pull prior(shared), and user u's head that of
+l_u / w_u + pull_u/2 |(head - anchor) / scale|^2. The batch brings every user's pull, the prior's strength over u's
+examples; the anchor is the state's pooled head. The rows of the users in the batch (`state.stored`: parameters and
+optimizer state) are gathered, updated by one vmapped optimizer and scattered back: the cost does not depend on the size
+of the bank, and who is absent stays bit-identical.
 """
 
 import functools
@@ -36,6 +37,7 @@ def make_train_step(
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
     units: heads.Units | None = None,
+    shared_pull: Any = 0.0,
     reduce: Callable[[Any], Any] = lambda sums: sums,
 ) -> Step:
     """The step as a pure function, un-jitted: `jax.jit(step, donate_argnums=0)` is the caller's.
@@ -49,6 +51,7 @@ def make_train_step(
       loss: a name of `losses.LOSSES`.
       normaliser: statistics of the inputs; None leaves them as they are.
       units: in what heads are updated, of `heads.units`; None: every scale is 1, and there are no offsets.
+      shared_pull: strength of the family's prior of what is shared, where it has one, over all examples.
       reduce: adds up what shards have of base's and shared parameters' gradients: `sharded`'s psum.
 
     Returns:
@@ -70,7 +73,9 @@ def make_train_step(
             (of_heads, of_learned), (sums, weights) = user_grads(scorer, loss_fn, normaliser, state, batch, joint)
             state = update_heads(update, state, batch, of_heads, weights, size)
             if joint:
-                state = update_shared(base_tx, state, *reduce((of_learned, jnp.sum(weights))))
+                pull = functools.partial(_pull, scorer, shared_pull)
+                sums_of_learned, weight = reduce((of_learned, jnp.sum(weights)))
+                state = update_shared(base_tx, state, sums_of_learned, weight, pull)
             return state, (sums, weights)
 
         if joint:  # all of them at once, since all pull at base and shared parameters
@@ -117,13 +122,33 @@ def update_heads(update: Any, state: TrainState, batch: Batch, grads: Any, weigh
     return state.with_stored(stored)
 
 
-def update_shared(base_tx: Any, state: TrainState, sums: Any, weight: Float[Array, ""]) -> TrainState:
-    """The state with base and shared parameters updated; `sums` are gradients of sum_u l_u, `weight` is sum_u w_u."""
+def update_shared(
+    base_tx: Any,
+    state: TrainState,
+    sums: Any,
+    weight: Float[Array, ""],
+    pull: Callable[[Any], Any] = lambda shared: 0.0,
+) -> TrainState:
+    """The state with base and shared parameters updated.
+
+    Args:
+      base_tx: optimizer of (base, shared).
+      state: before.
+      sums: gradients of sum_u l_u by both.
+      weight: sum_u w_u.
+      pull: shared -> what their prior adds to the mean loss.
+    """
     total = jnp.maximum(weight, 1.0)
-    mean = jax.tree.map(lambda g: g / total.astype(g.dtype), sums)
+    base_mean, shared_mean = jax.tree.map(lambda g: g / total.astype(g.dtype), sums)
+    mean = base_mean, jax.tree.map(jnp.add, shared_mean, jax.grad(pull)(state.shared))
     updates, base_opt = optimizers.update(base_tx, mean, state.base_opt, (state.base, state.shared))
     base, shared = optax.apply_updates((state.base, state.shared), updates)
     return state.replace(base=base, shared=shared, base_opt=base_opt)
+
+
+def _pull(scorer: scorers.Scorer, strength: Any, shared: heads.Shared) -> Float[Array, ""]:
+    prior = getattr(scorer.family, "prior", None)
+    return jnp.zeros(()) if prior is None else strength * prior(shared, scorer.dims)
 
 
 def make_eval_step(
