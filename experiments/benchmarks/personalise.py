@@ -141,7 +141,7 @@ def loop(data: examples_.Examples, options: Options, *, users: int, batch: int) 
 def _update(family: heads.Family, features: int, examples: int) -> Any:
     offset_prior = SETTING.offset_strength / SETTING.prior_strength
     units = heads.units(family, heads.Dims(features=features)).replace(offset_prior=offset_prior)
-    tx = optimizers.adamw(SETTING.learning_rate * heads.rate(family, units.scale), SETTING.weight_decay)
+    tx = optimizers.adamw(SETTING.learning_rate / units.step, SETTING.weight_decay)
 
     @functools.partial(jax.jit, donate_argnums=(2, 3))
     def update(shared, start, head, opt, x, targets, key):

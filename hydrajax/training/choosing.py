@@ -21,7 +21,7 @@ from jaxtyping import Float
 from hydrajax.nn import heads
 from hydrajax.training import config as configs
 from hydrajax.training import fitted as fitted_
-from hydrajax.training import head_fits, losses, programs, stages
+from hydrajax.training import head_fits, losses, programs, rows, stages
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples, chunked, padded
 from hydrajax.training.fitted import Fitted
@@ -31,21 +31,27 @@ LEAST_USERS = 4  # with examples; of fewer nothing is chosen
 LEAST_JUDGING = 2  # new users of whom what is kept aside has a loss
 MOST_USERS = 64
 MOST_LARGE = 48
-LARGE_HEAD = 2**15  # bytes, from which on fewer users choose
+MOST_SHARING = 512  # small heads beside shared parameters, which few users cannot teach
 ERRORS = 2.0  # the best of many settings is ahead by luck, too
 KEPT_ASIDE = 3  # every third of a user's pools
 # Settings whose heads are fitted and judged at once.
 SWEPT_BYTES = 2**28
 RATES = (3e-4, 1e-3, 3e-3)
+BESIDE_RATES = (3e-3, 1e-2, 3e-2)  # of small heads beside shared parameters
 PRIORS = (3.0, 100.0)
 EXACT_PRIORS = (0.1, 1.0, 10.0, 100.0, 1000.0)
 OFFSET_PRIORS = (6.0,)
 EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
 EPOCHS = (4, 16)
 MORE_EPOCHS = (4, 16, 64)  # of small heads
-# (learning rate, epochs) of the pooled head, and of what is shared.
+# (learning rate, epochs) of the pooled head, of what is shared, and of what is shared beside small heads.
 POOLED = ((3e-4, 2), (3e-4, 8), (1e-3, 2), (1e-3, 8), (3e-3, 2))
 SHARED = ((1e-3, 8), (5e-3, 8), (5e-3, 24), (2e-2, 8), (2e-2, 24))
+# Strengths of priors, of what is shared and of heads beside it, while it learns and after.
+HELD = ((0.003, 3.0), (0.03, 3.0), (0.1, 1.0), (0.3, 3.0), (1.0, 1.0), (10.0, 1.0))
+HELD_SHARED = ((2e-2, 32),)  # with a prior none is fitted too long
+BESIDE_SMALL = ((1e-3, 8), (5e-3, 8))
+BESIDE_PRIORS = (1.0, 3.0, 10.0)
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -59,6 +65,7 @@ class Fold:
     kept: Examples
     num_new: int
     margin: np.ndarray | None
+    normaliser: Any
 
 
 def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: Progress | None = None) -> FitConfig:
@@ -76,13 +83,14 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     names = [name for name in configs.CHOSEN if getattr(config, name) is None]
     family = fitted_.family_of(config)
     dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
-    most = MOST_USERS if _bytes(family, dims) < LARGE_HEAD else MOST_LARGE
+    shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
+    stores = heads.stores_users(family, dims)
+    small = heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
+    most = MOST_LARGE if not small else MOST_SHARING if shares and stores else MOST_USERS
     folds = _folds(config, examples, num_users, most) if names else []
     if sum(_judging(config, fold) for fold in folds) < LEAST_JUDGING:
         return configs.resolved(config)
-    shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
-    stores = heads.stores_users(family, dims)
-    trials = list(_pooled_trials(config, family, shares))
+    trials = list(_pooled_trials(config, family, shares, small and stores))
     steps = itertools.count(1)
 
     def tick() -> None:
@@ -90,15 +98,12 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
             progress(next(steps), len(folds) * (len(trials) + 1))
 
     learned: dict[FitConfig, list[Fitted]] = {trial: [] for trial in trials}
-    # Trials that differ in the ridge alone are fitted at once.
-    for _, group in itertools.groupby(trials, key=lambda trial: dataclasses.replace(trial, pooled_ridge=None)):
-        alike = list(group)
-        bare = [configs.resolved(dataclasses.replace(trial, fit_bank=False)) for trial in alike]
-        for fold in folds:
-            found = stages.learn_shared(bare, fold.learned, fold.num_users, margin=fold.margin)
-            for trial, fitted in zip(alike, found, strict=True):
-                learned[trial].append(fitted)
-                tick()
+    bare = [configs.resolved(dataclasses.replace(trial, fit_bank=False)) for trial in trials]
+    for fold in folds:
+        known = {"margin": fold.margin, "normaliser": fold.normaliser}
+        for trial, fitted in zip(trials, stages.learn_each(bare, fold.learned, fold.num_users, **known), strict=True):
+            learned[trial].append(fitted)
+            tick()
     pooled = {trial: float(_means(map(_pooled_loss, scorers, folds)).mean()) for trial, scorers in learned.items()}
     if not stores:
         return configs.resolved(min(pooled, key=pooled.__getitem__))
@@ -126,13 +131,26 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     return dataclasses.replace(best, fit_bank=config.fit_bank)
 
 
-def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool) -> Iterator[FitConfig]:
-    """Configurations in which what is shared and the pooled head have numbers."""
-    convex = isinstance(family, heads.Convex)
-    pairs = SHARED if shares else POOLED[:1] if convex else POOLED
+def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool, small: bool) -> Iterator[FitConfig]:
+    """Configurations in which what is shared and the pooled head have numbers.
+
+    Beside shared parameters heads learn under the prior that they have later, so that it is among these numbers.
+    """
+    pairs: Sequence[tuple[float, int]] = POOLED
+    strengths: Sequence[tuple[float, float | None]] = [(RIDGES[2], None)]
+    if isinstance(family, heads.Convex):
+        pairs, strengths = POOLED[:1], [(ridge, None) for ridge in RIDGES]
+    elif shares and small and config.init == "pooled":
+        held = hasattr(family, "prior")
+        pairs = HELD_SHARED if held else BESIDE_SMALL
+        strengths = HELD if held else [(RIDGES[2], prior) for prior in BESIDE_PRIORS]
+    elif shares:
+        pairs = SHARED
     seen = set()
-    for (rate, epochs), ridge in itertools.product(pairs, RIDGES if convex else RIDGES[2:3]):
-        chosen = {"pooled_learning_rate": rate, "pooled_epochs": epochs, "pooled_ridge": ridge}
+    for (rate, epochs), (ridge, prior) in itertools.product(pairs, strengths):
+        chosen: dict[str, Any] = {
+            "pooled_learning_rate": rate, "pooled_epochs": epochs, "pooled_ridge": ridge, "prior_strength": prior
+        }  # fmt: skip
         free = {name: value for name, value in chosen.items() if getattr(config, name) is None}
         trial = dataclasses.replace(config, **free)
         if trial not in seen:
@@ -144,9 +162,11 @@ def _personal_losses(
     trial: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]
 ) -> Iterator[tuple[Setting, int, np.ndarray]]:
     """(setting, epochs, each new user's mean loss) of every choice for users' own heads; 0 epochs first."""
-    family = learned[0].family
+    family, dims = learned[0].family, learned[0].dims
     convex = isinstance(family, heads.Convex)
-    rates: Sequence[float] = RATES[:1] if convex else RATES
+    small = heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
+    beside = small and bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
+    rates: Sequence[float] = RATES[:1] if convex else BESIDE_RATES if beside else RATES
     rates = rates if trial.learning_rate is None else (trial.learning_rate,)
     priors: Sequence[float] = EXACT_PRIORS if convex else PRIORS
     priors = priors if trial.prior_strength is None else (trial.prior_strength,)
@@ -154,8 +174,7 @@ def _personal_losses(
     offsets = offsets if trial.offset_strength is None else (trial.offset_strength,)
     if not stages.pulled(learned[0]):
         priors = offsets = (0.0,)
-    size = _bytes(family, learned[0].dims)
-    epochs: Sequence[int] = EPOCHS[:1] if convex else MORE_EPOCHS if size < LARGE_HEAD else EPOCHS
+    epochs: Sequence[int] = EPOCHS[:1] if convex else MORE_EPOCHS if small and not beside else EPOCHS
     epochs = epochs if trial.epochs is None else (trial.epochs,)
     settings = head_fits.product(
         learning_rate=rates,
@@ -169,7 +188,7 @@ def _personal_losses(
         first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])
         yield first, 0, _means(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
     users = max(fold.num_new for fold in folds)
-    at_once = max(1, SWEPT_BYTES // (size * users * len(epochs)))
+    at_once = max(1, SWEPT_BYTES // (heads.head_bytes(family, dims) * users * len(epochs)))
     for part in (settings[i : i + at_once] for i in range(0, len(settings), at_once)):
         found = [
             stages.swept(fitted, fold.seen, fold.num_new, part, epochs)
@@ -233,6 +252,7 @@ def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> 
                 kept=_of(examples, is_new & aside, new),
                 num_new=len(new),
                 margin=stages.offsets(config, learned),
+                normaliser=stages.normaliser_of(config, learned),
             )
         )
     return made
@@ -281,11 +301,6 @@ def _loss(fitted: Fitted, users: Any, fold: Fold) -> tuple[np.ndarray, np.ndarra
         fitted.family, fitted.shared, users, kept.features, kept.extras, rows, normaliser=fitted.normaliser
     )
     return _user_losses(fitted.config.loss, scores, kept, fold.num_new)
-
-
-def _bytes(family: heads.Family, dims: heads.Dims) -> int:
-    """Of one head."""
-    return 4 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(heads.user_shapes(family, dims)))
 
 
 def _means(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -38,21 +38,24 @@ class FitConfig:
       loss: what is minimised: cross_entropy, pairwise, regression or listwise; ordinal, the cross-entropy of
         which levels a rating reaches.
       epochs: passes over a user's examples; 0 leaves everybody the pooled head.
-      learning_rate: of the heads; times the factor of a family that has one.
-      decays: the rate of a user's own head falls to 0 in a line over the user's updates, beside a base or shared
-        parameters over those of the user who has most; else heads after fewer epochs are those of a shorter fit.
+      learning_rate: of users' own heads: the step of one of D weights, all else in proportion to its scale.
+      decays: the rate of a user's own head falls to 0 in a line over the user's updates, beside a base over those of
+        the user who has most; else heads after fewer epochs are those of a shorter fit. Beside shared parameters it
+        does.
       clip: largest norm of the gradient of base and shared parameters, and of each user's head apart.
       weight_decay: of the heads, decoupled; shrinks towards 0 (`fresh`) or the pooled head (`pooled`).
       dropout: in the heads that have it.
       batch_examples: most examples of a user in one update.
-      users_per_batch: most users in one update (of shared parameters alone: at most 8), and in one group of
-        personalisation.
+      users_per_batch: most users in one update (of shared parameters alone an eighth of them, at least 8), and in one
+        group of personalisation.
       init: new heads start at the pooled head (`pooled`), or at an initialisation of their own (`fresh`, HYDRA).
       pooled_epochs: passes over all users' examples for the pooled head.
-      pooled_learning_rate: of the pooled head and of shared parameters, falls to 0 in a line.
+      pooled_learning_rate: of the pooled head, and of shared parameters and the heads that learn beside them; falls to
+        0 in a line.
       prior_strength: of the Gaussian prior around the pooled head, worth so many examples; convex families need one.
       offset_strength: of the prior of intercepts and of what is added for an extra, where `scaled`.
-      pooled_ridge: the same around 0 for the pooled head of a convex family.
+      pooled_ridge: the same around 0 for the pooled head of a convex family, and of the prior of what users share, in
+        families that have one (`simplex`: tastes are pulled to their mean).
       train_base: the base learns too, beside the training users' heads; examples then hold tokens.
       base_learning_rate: of the base, falls to 0 in a line; its norms and biases do not decay.
       base_epochs: passes over the examples while the base learns.

@@ -212,7 +212,7 @@ def chunked(
     order = np.argsort(user, kind="stable")
     ends = np.searchsorted(user[order], np.arange(num_users + 1))
     members = [order[ends[u] : ends[u + 1]] for u in range(num_users)]
-    pools = [_pools(rows, pool) if whole_pools or cluster is not None else [] for rows in members]
+    pools: list[Any] = [_pools(rows, pool) if whole_pools or cluster is not None else [] for rows in members]
     size = max([size, *(len(group) for groups in pools for group in groups)])
     chunks: list[np.ndarray] = []
     start = np.zeros((epochs, num_users), np.int32)
@@ -222,14 +222,14 @@ def chunked(
             rng = None if seed is None else np.random.default_rng([seed, epoch, u if keys is None else int(keys[u])])
             start[epoch, u] = len(chunks)
             if cluster is not None:
-                drawn = _rounds(pools[u], cluster, np.random.default_rng(0) if rng is None else rng)
+                drawn = _rounds(list(pools[u]), cluster, np.random.default_rng(0) if rng is None else rng)
                 chunks.extend(_packed(drawn, size, None)[:1])
             else:
                 chunks.extend(_packed(pools[u], size, rng) if whole_pools else _cut(rows, size, rng))
             stop[epoch, u] = len(chunks)
     out = np.full((len(chunks), size), -1, np.int32)
-    for i, rows in enumerate(chunks):
-        out[i, : len(rows)] = rows
+    if chunks:
+        out[np.arange(size) < np.array([len(rows) for rows in chunks])[:, None]] = np.concatenate(chunks)
     return Chunks(rows=out, start=start, stop=stop)
 
 
@@ -248,10 +248,13 @@ def pad(array: np.ndarray, n: int, fill: int = 0) -> np.ndarray:
     return np.pad(array, [(0, n - len(array)), *[(0, 0)] * (array.ndim - 1)], constant_values=fill)
 
 
-def _pools(rows: np.ndarray, pool: np.ndarray) -> list[np.ndarray]:
+def _pools(rows: np.ndarray, pool: np.ndarray) -> Any:
+    """The rows of each pool, in one array where pools are equally large."""
     groups: dict[int, list[int]] = {}
     for row in rows:
         groups.setdefault(int(pool[row]), []).append(int(row))
+    if len({len(group) for group in groups.values()}) == 1:
+        return np.array(list(groups.values()))
     return [np.array(group) for group in groups.values()]
 
 
@@ -262,8 +265,12 @@ def _cut(rows: np.ndarray, size: int, rng: np.random.Generator | None) -> list[n
     return np.array_split(rows, count) if count else []
 
 
-def _packed(pools: list[np.ndarray], size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
+def _packed(pools: Any, size: int, rng: np.random.Generator | None) -> list[np.ndarray]:
     """Pools in chunks, each filled until the next pool does not fit."""
+    if isinstance(pools, np.ndarray):  # pool by pool would take as long as the fit of small heads
+        ordered = pools[np.arange(len(pools)) if rng is None else rng.permutation(len(pools))].ravel()
+        filled = size // pools.shape[1] * pools.shape[1]
+        return [ordered[first : first + filled] for first in range(0, len(ordered), filled)]
     chunks: list[list[np.ndarray]] = []
     room = 0
     for i in range(len(pools)) if rng is None else rng.permutation(len(pools)):

@@ -75,7 +75,7 @@ def fit_heads(
         the row numbers.
       loss: a name of `losses.LOSSES`.
       epochs: passes over each user's examples.
-      learning_rate: of AdamW; times the family's own factor where it has one.
+      learning_rate: of AdamW; where `scaled` the step of one of D weights.
       weight_decay: of AdamW, decoupled.
       prior_strength: of the Gaussian prior, worth so many examples; convex families need one.
       offset_strength: of the prior of intercepts and of what is added for an extra, for `scaled` fits alone; None: 1.
@@ -225,7 +225,7 @@ def _fitted(
     needed = heads.shared_shapes(family, dims)
     held = {leaf: value for leaf, value in checks.leaves(problem.shared).items() if leaf in checks.leaves(needed)}
     _check_parameters(held, needed, f"shared of {name}")
-    _check_settings(family, problem.units.scale, settings, where)
+    _check_settings(family, 1.0 / problem.units.step, settings, where)
     found, _ = solve(problem, settings, over=over, parallel=rows.users_in_parallel(), progress=progress)
     for i in range(len(settings)):
         _check_heads(family, jax.tree.map(lambda leaf: leaf[i], found[epochs]), where.format(i))  # noqa: B023
@@ -240,8 +240,7 @@ def _check_parameters(given: Mapping[str, Any], needed: Any, what: str) -> None:
     checks.check_finite(floats, what)
 
 
-def _check_settings(family: heads.Family, scale: heads.User, settings: Sequence[Any], where: str) -> None:
-    factor = heads.rate(family, scale)
+def _check_settings(family: heads.Family, factor: float, settings: Sequence[Any], where: str) -> None:
     for number, setting in enumerate(settings):
         if not isinstance(setting, Setting):
             raise DataError(f"setting {number} of the sweep is {setting!r}, expected a Setting")
@@ -249,9 +248,8 @@ def _check_settings(family: heads.Family, scale: heads.User, settings: Sequence[
             configs.check_numbers(**{k: v for k, v in vars(setting).items() if k != "dropout" or v is not None})
             if not 0 < setting.learning_rate * factor < configs.LARGEST_RATE:
                 raise DataError(
-                    f"learning_rate is {setting.learning_rate}, times the factor {factor:g} of "
-                    f"{type(family).__name__} {setting.learning_rate * factor:g}, expected more than 0 and less than "
-                    f"{configs.LARGEST_RATE}"
+                    f"learning_rate is {setting.learning_rate}, in units of {type(family).__name__} "
+                    f"{setting.learning_rate * factor:g}, expected more than 0 and less than {configs.LARGEST_RATE}"
                 )
         except DataError as error:
             raise DataError(f"{where.format(number)}{error}") from None

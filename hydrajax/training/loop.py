@@ -8,17 +8,17 @@ import contextlib
 import dataclasses
 import itertools
 import pathlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
 import jax
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from hydrajax.nn import processes, tokens
 from hydrajax.training import checkpoints, losses, sharded
-from hydrajax.training import clusters as clusters_
 from hydrajax.training import examples as examples_
 from hydrajax.training import step as steps
 from hydrajax.training.state import TrainState
@@ -45,11 +45,13 @@ class Plan:
       examples: what the batches hold.
       pull: float32 [num_users + 1], the prior's strength by the user's examples.
       epochs: the batches in their order.
+      beside: of `losses.Targets`.
     """
 
     examples: examples_.Examples
     pull: np.ndarray
     epochs: Sequence[Sequence[Slots]]
+    beside: int | None = None
 
     @property
     def ends(self) -> list[int]:
@@ -76,14 +78,19 @@ class Plan:
             x=x,
             extras=examples.extras[take],
             targets=losses.Targets(
-                label=examples.label[take], score=examples.score[take], pool=examples.pool[take], mask=mask
+                label=examples.label[take],
+                score=examples.score[take],
+                pool=examples.pool[take],
+                mask=mask,
+                beside=self.beside,
             ),
             pull=self.pull[slots.users],
         )
 
     def iterator(self) -> grain.DatasetIterator:
         """The batches of all epochs in order; `get_state` and `set_state` save and resume."""
-        data = grain.MapDataset.source(list(itertools.chain(*self.epochs))).map(self.batch)
+        # Grain names a step by its repr: that of the method would print every batch.
+        data = grain.MapDataset.source(list(itertools.chain(*self.epochs))).map(lambda slots: self.batch(slots))
         read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
         return iter(data.to_iter_dataset(read))
 
@@ -122,7 +129,7 @@ def plan(
     """
     cluster = None
     if clusters and not isinstance(examples.x, tokens.Tokens):
-        cluster = clusters_.of_pools(examples.x, examples.user, examples.pool, clusters, seed=seed)
+        cluster = clusters_of_pools(examples.x, examples.user, examples.pool, clusters, seed=seed)
     chunks = examples_.chunked(
         examples.user,
         examples.pool,
@@ -162,7 +169,49 @@ def plan(
                 batches.append(Slots(users=users, rows=taken, length=length))
         planned.append([batches[i] for i in rng.permutation(len(batches))])
     of_user = np.bincount(examples.user, minlength=num_users + 1)
-    return Plan(examples=examples, pull=(prior_strength / np.maximum(of_user, 1)).astype(np.float32), epochs=planned)
+    pull = (prior_strength / np.maximum(of_user, 1)).astype(np.float32)
+    beside = losses.beside(examples.pool) if whole_pools else None
+    return Plan(examples=examples, pull=pull, epochs=planned, beside=beside)
+
+
+def clusters_of_pools(
+    x: Float[np.ndarray, "N D"],
+    user: Integer[np.ndarray, " N"],
+    pool: Integer[np.ndarray, " N"],
+    count: int,
+    *,
+    seed: int,
+) -> Integer[np.ndarray, " N"]:
+    """The cluster of each example's pool among those of its user: what is drawn by it is of all of a profile.
+
+    Cluster-based sampling of MoF (arXiv 2610.08330, section 3.3): k-means over the features of a user's records.
+
+    Args:
+      x: features; a pool is at the mean of its examples.
+      user: of each example.
+      pool: of each example, of one user each.
+      count: most clusters of a user.
+      seed: of k-means, with the user's number.
+    """
+    # Imported where it is needed: it takes as long as all of this package.
+    from sklearn import cluster
+
+    found = np.zeros(len(pool), np.int32)
+    for number in np.unique(user):
+        rows = np.flatnonzero(user == number)
+        pools, place = np.unique(pool[rows], return_inverse=True)
+        centres = np.zeros((len(pools), x.shape[1]), np.float32)
+        np.add.at(centres, place, x[rows])
+        centres /= np.bincount(place)[:, None]
+        if len(pools) <= count:
+            found[rows] = place
+            continue
+        draw = int(np.random.default_rng([seed, number]).integers(2**31))
+        with warnings.catch_warnings():
+            # Fewer different pools than clusters make fewer clusters.
+            warnings.simplefilter("ignore")
+            found[rows] = cluster.KMeans(n_clusters=count, n_init=1, random_state=draw).fit_predict(centres)[place]
+    return found
 
 
 def _power(n: int) -> int:
@@ -178,7 +227,7 @@ def run(
     save_every: int | None = None,
     run_id: str = "",
     mesh: jax.sharding.Mesh | None = None,
-    jitted: bool = False,
+    compiled: bool = False,
     progress: Progress | None = None,
 ) -> tuple[TrainState, list[float]]:
     """Trains for all epochs; with a checkpoint folder, goes on where an interrupted run of the same kind stopped.
@@ -194,7 +243,7 @@ def run(
       save_every: steps between two checkpoints; None: an epoch's.
       run_id: what the run depends on, as a hash; a checkpoint of another run is refused.
       mesh: of `sharded.make_mesh`; None: one device.
-      jitted: whether the step is, and its state is donated.
+      compiled: the step is jitted already, its state donated; it may be of several states, whose losses are added up.
       progress: called with (steps done, steps).
 
     Returns:
@@ -205,7 +254,7 @@ def run(
     """
     ends, feed = plan.ends, plan.iterator()
     capacity = state.capacity or len(plan.pull) - 1
-    update = step if jitted else jax.jit(step, donate_argnums=0)
+    jitted = step if compiled else jax.jit(step, donate_argnums=0)
     sums: list[list[float]] = [[0.0, 0.0] for _ in plan.epochs]
     epoch = done = 0
     waiting: list[tuple[int, Any]] = []
@@ -215,7 +264,8 @@ def run(
         while len(waiting) > keep:
             where, metrics = waiting.pop(0)
             for place, name in enumerate(("loss", "weight")):
-                sums[where][place] += float(metrics[name]) if mesh is None else sharded.total(metrics[name])
+                value = metrics[name]
+                sums[where][place] += float(np.sum(value)) if mesh is None else sharded.total(value)
 
     def placed(state: TrainState) -> TrainState:
         """The state where steps take it: a copy, since one made from the caller's arrays must not donate them."""
@@ -240,7 +290,7 @@ def run(
             batch = next(feed)
             if mesh is not None:
                 batch = sharded.put_batch(sharded.dealt(batch, capacity, mesh), mesh)
-            state, metrics = update(state, batch)
+            state, metrics = jitted(state, batch)
             waiting.append((epoch, metrics))
             done += 1
             fetch(1)

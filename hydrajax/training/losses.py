@@ -12,6 +12,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
 from hydrajax.nn import heads
@@ -33,6 +34,7 @@ class Targets:
       pool: int32, the pool's number.
       mask: bool, true = a real example.
       margin: float32, added to the scores: what is known of an example from elsewhere; None: 0.
+      beside: where examples of one pool lie beside each other, so many of them at most; None: nothing is known.
     """
 
     label: Any
@@ -40,6 +42,7 @@ class Targets:
     pool: Any
     mask: Any
     margin: Any = None
+    beside: int | None = flax.struct.field(pytree_node=False, default=None)
 
 
 def cross_entropy(s: Float[Array, " E"], targets: Targets) -> Weighted:
@@ -58,9 +61,22 @@ def pairwise(s: Float[Array, " E"], targets: Targets) -> Weighted:
     Bradley and Terry (Biometrika 1952). Pools without any difference hold no pair.
     """
     s = _known(s, targets)
-    wins = _same_pool(targets) & (targets.score[:, None] > targets.score[None, :])
-    each = jax.nn.softplus(s[None, :] - s[:, None])
-    return _sum(each, wins), jnp.sum(wins, dtype=jnp.float32)
+    if targets.beside is None or targets.beside > s.shape[0]:
+        wins = _same_pool(targets) & (targets.score[:, None] > targets.score[None, :])
+        each = jax.nn.softplus(s[None, :] - s[:, None])
+        return _sum(each, wins), jnp.sum(wins, dtype=jnp.float32)
+
+    def at(distance: int) -> Weighted:
+        """Of pairs that lie so far apart: where pools are small, these are few of all."""
+        (pool, pool_), (mask, mask_), (score, score_), (s_one, s_other) = (
+            (leaf[:-distance], leaf[distance:]) for leaf in (targets.pool, targets.mask, targets.score, s)
+        )
+        differ = (pool == pool_) & mask & mask_ & (score != score_)
+        each = jax.nn.softplus(jnp.where(score > score_, s_other - s_one, s_one - s_other))
+        return _sum(each, differ), jnp.sum(differ, dtype=jnp.float32)
+
+    sums, weights = zip(*(at(distance) for distance in range(1, targets.beside)), strict=True)
+    return sum(sums, jnp.zeros(())), sum(weights, jnp.zeros(()))
 
 
 def regression(s: Float[Array, " E"], targets: Targets) -> Weighted:
@@ -159,8 +175,15 @@ LOSSES: dict[str, ConvexLoss] = {
     # Cumulative logits: an example is a pair of a question and a level, its label whether the rating reaches the level.
     "ordinal": ConvexLoss(cross_entropy, cross_entropy_curvature),
 }
+MOST_BESIDE = 16  # examples of a pool, up to which pairs are looked up by their distance
 WITHIN_POOL = ("pairwise", "regression", "listwise")  # a pool must not be divided among mini-batches
 OF_DIFFERENCES = ("pairwise", "listwise")  # what is added to all scores of a pool changes nothing
+
+
+def beside(pool: Integer[np.ndarray, " N"]) -> int | None:
+    """`Targets.beside` of examples whose pools are never divided; one of few different numbers."""
+    largest = int(np.unique(pool, return_counts=True)[1].max(initial=1))
+    return None if largest > MOST_BESIDE else max(2, 1 << (largest - 1).bit_length())
 
 
 def get(name: str) -> ConvexLoss:

@@ -64,6 +64,7 @@ class Table:
         keys: Integer[np.ndarray, " U"],
         orders: Sequence[examples_.Chunks],
         margin: Float[np.ndarray, " N"] | None = None,
+        whole_pools: bool = False,
     ) -> "Table":
         """The arrays, padded to few different shapes, so that fits of like size compile once."""
         n, users = (examples_.padded(len(array), least) for array, least in ((examples.user, EXAMPLES), (keys, USERS)))
@@ -86,6 +87,7 @@ class Table:
                 pool=column(examples.pool),
                 mask=column(np.ones(len(examples.user), bool)),
                 margin=None if margin is None else column(margin),
+                beside=losses.beside(examples.pool) if whole_pools else None,
             ),
             count=jnp.asarray(np.bincount(examples.user, minlength=users).astype(np.float32)),
             key=jnp.asarray(examples_.pad(keys.astype(np.uint32), users)),

@@ -27,7 +27,7 @@ RESULT_BYTES = 5 * 2**20
 BASE_TOKENS = 4096
 SMALL_CALL = 16  # users, where there are too few for a large call on every core: two sizes, few programs
 POOLED_BATCH = 256  # least examples of all users in one update of the pooled head
-FROZEN_USERS = 8  # least users in one update of shared parameters on frozen features
+FROZEN_USERS = (8, 64)  # least and most users in one update of shared parameters on frozen features, else an eighth
 UPDATES = 256  # of an epoch: where there are more, an accelerator takes more at once, up to
 MOST_AT_ONCE = 16  # times as many
 
@@ -129,9 +129,14 @@ def pooled_batch(examples: int) -> int:
     return _in_update(POOLED_BATCH, examples)
 
 
-def frozen_users(users: int) -> int:
-    """Users in one update of shared parameters on frozen features, where there are so many in all."""
-    return _in_update(FROZEN_USERS, users)
+def frozen_users(users: int, *, stored: bool) -> int:
+    """Users in one update of shared parameters on frozen features, where there are so many in all.
+
+    Where heads are stored, which get an update an epoch for each of their mini-batches, an eighth: numbers of epochs
+    then mean as many updates of what is shared, too, whether few users choose them or all learn.
+    """
+    least, most = FROZEN_USERS
+    return _in_update(min(most, max(least, users // 8)) if stored else least, users)
 
 
 def users_in_parallel(users: int = 64) -> int | None:

@@ -206,6 +206,7 @@ def make_sharded_step(
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
     units: heads.Units | None = None,
+    shared_pull: Any = 0.0,
 ) -> steps.Step:
     """The step of `step.make_train_step` on every shard, with one sum over shards for what all users share; un-jitted.
 
@@ -220,6 +221,7 @@ def make_sharded_step(
       loss: a name of `losses.LOSSES`.
       normaliser: statistics of the inputs; None leaves them as they are.
       units: in what heads are updated, as in `make_train_step`.
+      shared_pull: as in `make_train_step`.
 
     Returns:
       step(state, batch) -> (state, metrics), state of `place`, batch of `put_batch`; metrics hold `loss` (a sum) and
@@ -233,6 +235,7 @@ def make_sharded_step(
         loss=loss,
         normaliser=normaliser,
         units=units,
+        shared_pull=shared_pull,
         reduce=lambda sums: jax.lax.psum(sums, AXES),
     )
 

@@ -43,7 +43,7 @@ class Setting:
     """One setting of a fit; a convex family looks at the strengths of priors alone.
 
     Attributes:
-      learning_rate: of AdamW; times the family's own factor where it has one.
+      learning_rate: of AdamW, the step of one of D weights; see `heads.Units`.
       weight_decay: of AdamW, decoupled.
       prior_strength: of the Gaussian prior, worth so many examples.
       offset_strength: of the prior of intercepts and of what is added for an extra, where the fit is `scaled`.
@@ -210,8 +210,7 @@ def solve(
 
 def layout(family: heads.Family, dims: heads.Dims) -> programs.Over:
     """How settings are fitted in one program; see `rows.settings_over`."""
-    template = heads.user_shapes(family, dims)
-    return rows.settings_over(sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template)))
+    return rows.settings_over(heads.head_bytes(family, dims))
 
 
 def checked_keys(user_keys: Any, num_users: int) -> np.ndarray:
@@ -249,7 +248,7 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> I
     fresh = problem.anchor is None
     how = (problem.loss, fresh, problem.moments, problem.clip)
     run = programs.gradient(problem.family, problem.dims, *how, parallel, over, mesh)
-    table = programs.Table.of(examples, problem.keys, orders, problem.margin)
+    table = programs.Table.of(examples, problem.keys, orders, problem.margin, problem.loss in losses.WITHIN_POOL)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
     arguments = (
@@ -337,7 +336,7 @@ def _rates(problem: Problem, settings: Sequence[Setting], grid: np.ndarray) -> p
         return jnp.asarray(np.array([getattr(setting, name) * factor for setting in settings], np.float32)[grid])
 
     return programs.Rates(
-        learning_rate=column("learning_rate", heads.rate(problem.family, problem.units.scale)),
+        learning_rate=column("learning_rate", 1.0 / problem.units.step),
         weight_decay=column("weight_decay"),
         prior_strength=column("prior_strength"),
         offset_strength=column("offset_strength" if problem.scaled else "prior_strength"),

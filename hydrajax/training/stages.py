@@ -1,22 +1,17 @@
 """The stages of a fit whose numbers are all given: what is shared, the pooled head, heads of users."""
 
 import dataclasses
-import functools
-import hashlib
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from hydrajax.nn import encode, heads, tokens
+from hydrajax.nn import backends, encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import config as configs
-from hydrajax.training import joint, loop, losses, newton, programs, rows, sharded, solver
-from hydrajax.training import state as states
+from hydrajax.training import joint, losses, newton, programs, rows, solver
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted
@@ -25,7 +20,7 @@ from hydrajax.training.solver import Progress
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
-CHECKPOINTS = 20  # at most, while a base is trained: a killed run loses one part in so many of it, or an update
+BESIDE_SHARED = 4  # most passes for the pooled head where what is shared has learned already
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +42,8 @@ def learn(
     num_users: int,
     *,
     margin: np.ndarray | None = None,
+    normaliser: scorers.Normaliser | None = None,
+    shared: heads.Shared | None = None,
     checkpoint: str | pathlib.Path | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
@@ -54,54 +51,88 @@ def learn(
 
     Args:
       margin: of `offsets`, where it is known already.
+      normaliser: of `normaliser_of`, where it is known already.
+      shared: what users share, where it is known already.
     """
-    (fitted,) = learn_shared([config], examples, num_users, margin=margin, checkpoint=checkpoint, progress=progress)
-    if heads.stores_users(fitted.family, fitted.dims) and config.fit_bank and not jax.tree.leaves(fitted.bank):
-        epochs = configs.numbers_of(config).epochs
-        found = personal(fitted, examples, num_users, (epochs,), None, progress)
-        fitted = _with(fitted, "personal", found.curve, bank=found.heads[epochs])
-    return fitted
-
-
-def learn_shared(
-    trials: Sequence[FitConfig],
-    examples: Examples,
-    num_users: int,
-    *,
-    margin: np.ndarray | None = None,
-    checkpoint: str | pathlib.Path | None = None,
-    progress: Progress | None = None,
-) -> list[Fitted]:
-    """`learn` without heads of users' own, under configurations that differ in `pooled_ridge` alone."""
-    config = trials[0]
-    numbers, fitted = configs.numbers_of(config), _begun(config, examples)
+    numbers, fitted = configs.numbers_of(config), _begun(config, examples, normaliser)
     family = fitted.family
     stores = heads.stores_users(family, fitted.dims)
-    if jax.tree.leaves(heads.shared_shapes(family, fitted.dims)):
-        head = None
-        if stores and config.init == "pooled":
-            # Beside shared parameters that are yet to be learned there is no pooled head: one start for everybody.
-            head = jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
-        state, means = train_jointly(
+    if shared is not None:
+        fitted = dataclasses.replace(fitted, shared=shared)
+    elif jax.tree.leaves(heads.shared_shapes(family, fitted.dims)):
+        state, means = joint.train(
             fitted,
             examples,
             num_users,
             epochs=numbers.pooled_epochs,
-            head=head,
+            head=_first(fitted),
             checkpoint=checkpoint,
             progress=progress,
         )
-        shared, bank = jax.device_get((state.shared, state.bank))
-        fitted = dataclasses.replace(fitted, shared=shared, bank=bank, curves={"base": tuple(means)})
-    made = [dataclasses.replace(fitted, config=trial) for trial in trials]
-    if not stores or "generic" in fitted.shared:
-        return made
-    ridges = [configs.numbers_of(trial).pooled_ridge for trial in trials]
-    found = pooled(fitted, examples, ridges, margin, progress)
+        fitted = dataclasses.replace(fitted, shared=jax.device_get(state.shared), curves={"base": tuple(means)})
+    if stores and "generic" not in fitted.shared:
+        ((head, curve),) = pooled(fitted, examples, [numbers.pooled_ridge], margin, progress)
+        fitted = _with(fitted, "pooled", curve, shared={**fitted.shared, "generic": head})
+    if stores and config.fit_bank:
+        found = personal(fitted, examples, num_users, (numbers.epochs,), None, progress)
+        fitted = _with(fitted, "personal", found.curve, bank=found.heads[numbers.epochs])
+    return fitted
+
+
+def learn_each(
+    trials: Sequence[FitConfig],
+    examples: Examples,
+    num_users: int,
+    *,
+    margin: np.ndarray | None,
+    normaliser: scorers.Normaliser,
+) -> list[Fitted]:
+    """`learn` under each of several configurations without `fit_bank`, which differ in numbers.
+
+    What small families share is learned under all of them side by side, on one device, and so is the pooled head of a
+    convex family that shares nothing, whose configurations differ in `pooled_ridge` alone.
+    """
+    fitted = _begun(trials[0], examples, normaliser)
+    family, dims = fitted.family, fitted.dims
+    if jax.tree.leaves(heads.shared_shapes(family, dims)):
+        shared: Sequence[Any] = [None] * len(trials)
+        if (
+            heads.stores_users(family, dims)
+            and heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
+            and not backends.mesh()
+        ):
+            shared = _shared_by(fitted, trials, examples, num_users)
+    elif isinstance(family, heads.Convex):
+        found = pooled(fitted, examples, [configs.numbers_of(trial).pooled_ridge for trial in trials], margin, None)
+        return [
+            _with(dataclasses.replace(fitted, config=trial), "pooled", curve, shared={"generic": head})
+            for trial, (head, curve) in zip(trials, found, strict=True)
+        ]
+    else:
+        shared = [None] * len(trials)
     return [
-        _with(each, "pooled", curve, shared={**fitted.shared, "generic": head})
-        for each, (head, curve) in zip(made, found, strict=True)
+        learn(trial, examples, num_users, margin=margin, normaliser=normaliser, shared=part)
+        for trial, part in zip(trials, shared, strict=True)
     ]
+
+
+def _shared_by(fitted: Fitted, trials: Sequence[FitConfig], examples: Examples, num_users: int) -> list[heads.Shared]:
+    """What users share as `learn` learns it under each of these configurations."""
+    found: dict[FitConfig, heads.Shared] = {}
+    for epochs in dict.fromkeys(configs.numbers_of(trial).pooled_epochs for trial in trials):
+        group = [trial for trial in trials if configs.numbers_of(trial).pooled_epochs == epochs]
+        begun = dataclasses.replace(fitted, config=group[0])
+        made = joint.sweep(begun, examples, num_users, group, epochs=epochs, head=_first(begun))
+        found |= dict(zip(group, made, strict=True))
+    return [found[trial] for trial in trials]
+
+
+def _first(fitted: Fitted) -> heads.User | None:
+    """Where users' heads start beside shared parameters that are yet to be learned: one start for everybody."""
+    family, config = fitted.family, fitted.config
+    if not heads.stores_users(family, fitted.dims) or config.init != "pooled":
+        return None
+    return jax.jit(lambda key: family.init_user(key, fitted.dims))(jax.random.key(config.seed))
 
 
 def train_base(
@@ -130,7 +161,7 @@ def train_base(
     fitted = _begun(config, encoded)
     if config.init == "pooled":
         fitted = learn(dataclasses.replace(config, fit_bank=True), encoded, num_users, progress=progress)
-    state, means = train_jointly(
+    state, means = joint.train(
         fitted,
         examples,
         num_users,
@@ -143,104 +174,11 @@ def train_base(
     return jax.device_get(state.base), tuple(means)
 
 
-def _begun(config: FitConfig, examples: Examples) -> Fitted:
+def _begun(config: FitConfig, examples: Examples, normaliser: scorers.Normaliser | None = None) -> Fitted:
     """Nothing is learned yet but the statistics of the inputs."""
     dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
-    normaliser = _normaliser(config, examples)
+    normaliser = normaliser or normaliser_of(config, examples)
     return Fitted(config=config, dims=dims, normaliser=normaliser, shared={}, bank={}, base={}, curves={})
-
-
-def train_jointly(
-    fitted: Fitted,
-    examples: Examples,
-    num_users: int,
-    *,
-    epochs: int,
-    base: encode.Base | None = None,
-    head: heads.User | None = None,
-    checkpoint: str | pathlib.Path | None = None,
-    progress: Progress | None = None,
-) -> tuple[states.TrainState, list[float]]:
-    """Updates over batches of users, in which base, shared parameters and heads learn at once.
-
-    Where the base is frozen, an update sees about as many examples as one of the pooled head: shared parameters then
-    get as many updates. Users that are encoded are in a batch with all examples that a context and its targets hold.
-
-    Args:
-      fitted: its configuration, widths and normaliser; parameters begin as they are there, what is not there anew.
-      examples: of users 0..num_users-1.
-      num_users: how many heads the bank has.
-      epochs: passes over the examples.
-      base: a base that is trained; the examples then hold tokens.
-      head: where users without a head start, and all are pulled to; None: an initialisation of each user's own, and
-        zeros.
-      checkpoint: a folder to resume from, and to save into every epoch, or where a base is trained `CHECKPOINTS` times.
-      progress: called with (updates done, updates).
-
-    Returns:
-      (the last state, mean loss of every epoch).
-    """
-    config, numbers, family = fitted.config, configs.numbers_of(fitted.config), fitted.family
-    encodes = isinstance(family, heads.Encoded)
-    if base is None:
-        most, size, total = min(config.users_per_batch, rows.frozen_users(num_users)), config.batch_examples, None
-    else:
-        # As many users as fill a batch with the fewest examples each that leave no padding, so that they are mixed.
-        most, total = config.users_per_batch, config.base_batch_examples
-        size = min(config.batch_examples, total, max(loop.SMALLEST, -(-total // max(num_users, 1))))
-    plan = loop.plan(
-        examples,
-        num_users,
-        epochs=epochs,
-        users_per_batch=max(1, min(most, num_users)),
-        batch_examples=max(config.batch_examples, 2 * losses.CONTEXT) if encodes else size,
-        total_examples=total,
-        prior_strength=numbers.prior_strength if head is not None else 0.0,
-        seed=config.seed,
-        # The other half of a divided pool would be lost to a loss inside pools, and tell an encoded user's own labels.
-        whole_pools=config.loss in losses.WITHIN_POOL or encodes,
-        clusters=getattr(family, "clusters", 0) if encodes else 0,
-    )
-    scorer = scorers.Scorer(family=family, dims=fitted.dims)
-    if base is not None and isinstance(examples.x, tokens.Tokens):
-        at_once = config.micro_batch or rows.texts_at_once(examples.x.ids.shape[1])
-        scorer = dataclasses.replace(scorer, module=base.module, pooling=base.pooling, micro_batch=at_once)
-    updates = plan.ends[-1]
-    varying = joint.Varying(
-        rate=numbers.learning_rate,
-        updates=float(plan.updates().max(initial=1)) if config.decays else None,
-        shared_rate=numbers.pooled_learning_rate,
-        shared_updates=float(updates),
-        offset_prior=numbers.offset_strength / numbers.prior_strength if numbers.prior_strength else 1.0,
-        normaliser=fitted.normaliser,
-    )
-    nothing: dict[str, Any] = dict.fromkeys(configs.CHOSEN)
-    fixed = dataclasses.replace(config, seed=0, **nothing)
-    base_tx, head_tx, _ = joint.optimizers_of(scorer, fixed, base is not None, varying)
-    state = states.init_state(
-        scorer,
-        base_tx,
-        head_tx,
-        num_users=num_users,
-        key=jax.random.key(config.seed),
-        base=base.params if base is not None else None,
-        head=head,
-    )
-    known = {name: part for name, part in fitted.shared.items() if name in state.shared}
-    state = state.replace(shared={**state.shared, **known}, bank=fitted.bank or state.bank)
-    mesh = sharded.default_mesh()
-    varying = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), varying)
-    return loop.run(
-        functools.partial(joint.update(scorer, fixed, base is not None, mesh), varying),
-        state,
-        plan,
-        checkpoint=checkpoint,
-        save_every=None if base is None else max(1, -(-updates // CHECKPOINTS)),
-        run_id="" if checkpoint is None else _run_id(config, examples, num_users, base),
-        mesh=mesh,
-        jitted=True,
-        progress=progress,
-    )
 
 
 def pooled(
@@ -255,7 +193,7 @@ def pooled(
     Args:
       fitted: what the head stands beside.
       examples: of users.
-      ridges: of convex families; others look at none, and get the same head for each.
+      ridges: of convex families, a head for each; others look at none, and get the same head for each.
       margin: of `offsets`, where it is known already.
       progress: called with (1, 1).
     """
@@ -271,19 +209,21 @@ def pooled(
         )
         for ridge in (ridges if convex else (0.0,))
     ]
+    shares = bool(jax.tree.leaves(heads.shared_shapes(fitted.family, fitted.dims)))
+    epochs = min(numbers.pooled_epochs, BESIDE_SHARED) if shares else numbers.pooled_epochs
     problem = _problem(
         fitted,
         dataclasses.replace(examples, user=np.zeros_like(examples.user)),
         1,
         keys=solver.checked_keys(None, 1),
-        epochs=(numbers.pooled_epochs,),
+        epochs=(epochs,),
         batch_examples=rows.pooled_batch(len(examples.user)),
         decays=True,
         margin=offsets(config, examples) if margin is None else margin,
     )
     found, curves = solver.solve(problem, settings, progress=progress)
     made = [
-        (jax.tree.map(lambda leaf: leaf[i, 0], found[numbers.pooled_epochs]), tuple(curves[i].tolist()))  # noqa: B023
+        (jax.tree.map(lambda leaf: leaf[i, 0], found[epochs]), tuple(curves[i].tolist()))  # noqa: B023
         for i in range(len(settings))
     ]
     return made if convex else made * len(ridges)
@@ -298,7 +238,7 @@ def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
     """
     if not config.scaled or config.loss in losses.WITHIN_POOL:
         return None
-    normaliser = _normaliser(config, examples)
+    normaliser = normaliser_of(config, examples)
     family = heads.get("linear")
     setting = solver.Setting(prior_strength=OFFSETS_RIDGE, offset_strength=POOLED_OFFSET)
     everybody = dataclasses.replace(examples, user=np.zeros_like(examples.user))
@@ -397,7 +337,8 @@ def _problem(fitted: Fitted, examples: Examples, num_users: int, **fields: Any) 
     )
 
 
-def _normaliser(config: FitConfig, examples: Examples) -> scorers.Normaliser:
+def normaliser_of(config: FitConfig, examples: Examples) -> scorers.Normaliser:
+    """Statistics of the inputs, or those that leave them as they are."""
     if config.standardise:
         return scorers.fit_normaliser(examples.features, examples.extras)
     return scorers.unchanged(heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1]))
@@ -406,10 +347,3 @@ def _normaliser(config: FitConfig, examples: Examples) -> scorers.Normaliser:
 def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:
     """The scorer with what another stage gave."""
     return dataclasses.replace(fitted, curves={**fitted.curves, stage: curve}, **parts)
-
-
-def _run_id(config: FitConfig, examples: Examples, num_users: int, base: encode.Base | None) -> str:
-    hasher = hashlib.sha256(json.dumps([dataclasses.asdict(config), num_users, base.digest if base else ""]).encode())
-    for leaf in jax.tree.leaves([getattr(examples, field.name) for field in dataclasses.fields(examples)]):
-        hasher.update(np.ascontiguousarray(leaf).tobytes())
-    return hasher.hexdigest()

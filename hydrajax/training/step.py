@@ -1,10 +1,9 @@
 """The train step: `user_grads` -> `update_heads` -> `update_shared`.
 
 With l_u the summed loss of user u's examples and w_u its weight, base and shared parameters follow the gradient of
-sum_u l_u / sum_u w_u, and user u's head that of l_u / w_u + pull_u/2 |(head - anchor) / scale|^2. The batch brings
-every user's pull, the prior's strength over u's examples; the anchor is the state's pooled head. The rows of the
-users in the batch (`state.stored`: parameters and optimizer state) are gathered, updated by one vmapped optimizer and
-scattered back: the cost does not depend on the size of the bank, and who is absent stays bit-identical.
+sum_u l_u / sum_u w_u + shared_pull prior(shared), u's head that of l_u / w_u + pull_u/2 |(head - anchor) / scale|^2;
+pull_u, the prior's strength over u's examples, is the batch's, the anchor the pooled head. Rows of the bank are read
+for the batch's users, updated by one vmapped optimizer and written back: who is absent stays bit-identical.
 """
 
 import functools
@@ -36,6 +35,7 @@ def make_train_step(
     loss: str = "cross_entropy",
     normaliser: scorers.Normaliser | None = None,
     units: heads.Units | None = None,
+    shared_pull: Any = 0.0,
     reduce: Callable[[Any], Any] = lambda sums: sums,
 ) -> Step:
     """The step as a pure function, un-jitted: `jax.jit(step, donate_argnums=0)` is the caller's.
@@ -49,7 +49,8 @@ def make_train_step(
       loss: a name of `losses.LOSSES`.
       normaliser: statistics of the inputs; None leaves them as they are.
       units: in what heads are updated, of `heads.units`; None: every scale is 1, and there are no offsets.
-      reduce: adds up what shards have of base's and shared parameters' gradients: `sharded`'s psum.
+      shared_pull: strength of the family's prior of shared parameters, if any, over all examples.
+      reduce: adds up what shards have of the gradients of base and shared parameters: `sharded`'s psum.
 
     Returns:
       step(state, batch) -> (state, metrics); metrics hold `loss` (a sum) and `weight`.
@@ -60,6 +61,7 @@ def make_train_step(
     loss_fn = losses.get(loss)
     units = units or heads.units(scorer.family, scorer.dims, scaled=False)
     update = functools.partial(optimizers.update_head, head_tx, units=units)
+    prior = functools.partial(heads.shared_prior, scorer.family, scorer.dims, shared_pull)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         joint = base_tx is not None and bool(jax.tree.leaves((state.base, state.shared)))
@@ -70,7 +72,7 @@ def make_train_step(
             (of_heads, of_learned), (sums, weights) = user_grads(scorer, loss_fn, normaliser, state, batch, joint)
             state = update_heads(update, state, batch, of_heads, weights, size)
             if joint:
-                state = update_shared(base_tx, state, *reduce((of_learned, jnp.sum(weights))))
+                state = update_shared(base_tx, prior, state, *reduce((of_learned, jnp.sum(weights))))
             return state, (sums, weights)
 
         if joint:  # all of them at once, since all pull at base and shared parameters
@@ -87,8 +89,7 @@ def user_grads(
     scorer: scorers.Scorer, loss: losses.Loss, normaliser: Any, state: TrainState, batch: Batch, joint: bool
 ) -> tuple[tuple[heads.User, Any], tuple[Array, Array]]:
     """(Gradients of sum_u l_u by heads, [U, ...], and where `joint` by (base, shared)), (every l_u and w_u, [U])."""
-    ids = batch.rows if batch.ids is None else batch.ids
-    key = jax.random.fold_in(state.key, state.step)
+    ids, key = batch.rows if batch.ids is None else batch.ids, jax.random.fold_in(state.key, state.step)
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(ids)
     # Of the first user too, so that parts of a batch on several devices do not drop the same places.
     dropout = jax.random.fold_in(jax.random.fold_in(key, BASE), ids[0]) if joint else None
@@ -97,11 +98,11 @@ def user_grads(
         base, shared = learned or (state.base, state.shared)
         x = scorers.inputs(normaliser, scorers.base_features(scorer, base, batch.x, key=dropout), batch.extras)
         of_user = functools.partial(losses.of_user, scorer.family, loss, shared)
-        sums, weights = jax.vmap(of_user)(users, x, batch.targets, key=keys)
-        return jnp.sum(sums), (sums, weights)
+        each = jax.vmap(of_user)(users, x, batch.targets, key=keys)
+        return jnp.sum(each[0]), each
 
-    differentiate = jax.grad(summed, argnums=(0, 1), has_aux=True)
-    return differentiate(rows.gather(state.bank, batch.rows), (state.base, state.shared) if joint else None)
+    learned = (state.base, state.shared) if joint else None
+    return jax.grad(summed, argnums=(0, 1), has_aux=True)(rows.gather(state.bank, batch.rows), learned)
 
 
 def update_heads(update: Any, state: TrainState, batch: Batch, grads: Any, weights: Array, size: int) -> TrainState:
@@ -117,10 +118,10 @@ def update_heads(update: Any, state: TrainState, batch: Batch, grads: Any, weigh
     return state.with_stored(stored)
 
 
-def update_shared(base_tx: Any, state: TrainState, sums: Any, weight: Float[Array, ""]) -> TrainState:
-    """The state with base and shared parameters updated; `sums` are gradients of sum_u l_u, `weight` is sum_u w_u."""
-    total = jnp.maximum(weight, 1.0)
-    mean = jax.tree.map(lambda g: g / total.astype(g.dtype), sums)
+def update_shared(base_tx: Any, prior: Any, state: TrainState, sums: Any, weight: Float[Array, ""]) -> TrainState:
+    """Base and shared parameters updated by `sums` of gradients over `weight`, and by the `prior` of shared ones."""
+    base_mean, shared_mean = jax.tree.map(lambda g: g / jnp.maximum(weight, 1.0).astype(g.dtype), sums)
+    mean = base_mean, jax.tree.map(jnp.add, shared_mean, jax.grad(prior)(state.shared))
     updates, base_opt = optimizers.update(base_tx, mean, state.base_opt, (state.base, state.shared))
     base, shared = optax.apply_updates((state.base, state.shared), updates)
     return state.replace(base=base, shared=shared, base_opt=base_opt)
@@ -154,7 +155,6 @@ def make_eval_step(
             return carry, jax.vmap(of_user)(rows.gather(state.bank, part[0], instead=state.anchor), *part[1:])
 
         x = scorers.inputs(normaliser, scorers.base_features(scorer, state.base, batch.x), batch.extras)
-        size = rows.group_size(state.stored)
-        return Evaluated(*rows.in_groups(group, (), (batch.rows, x, batch.targets), size)[1])
+        return Evaluated(*rows.in_groups(group, (), (batch.rows, x, batch.targets), rows.group_size(state.stored))[1])
 
     return evaluate

@@ -74,9 +74,8 @@ def errors(family, kind, users=64, new_users=128):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_users_who_differ_in_severity_alone_are_served_as_by_ridge_and_offset(family):
     own, pooled, reference = errors(family, "offset")
-    # The goal is .01. Tastes that are learned jointly with severities cost more: measured .018 for `simplex`, .038 for
-    # `generic_plus_offset`, whose pooled loss chooses what all share.
-    behind = {"linear": 0.01, "mlp": 0.01, "generic_plus_offset": 0.045}.get(family, 0.025)
+    # The goal is .01; of `generic_plus_offset`, whose pooled loss chooses what all share, .038 was measured.
+    behind = {"low_rank_mlp": 0.025, "generic_plus_offset": 0.045}.get(family, 0.01)
     assert own < reference + behind < pooled
 
 
@@ -169,9 +168,10 @@ def test_ridges_of_the_pooled_head_are_fitted_at_once_as_each_alone():
     given = make_examples((12, 9, 14), seed=2)
     ridges = (0.3, 3.0, 30.0)
     trials = [config.resolved(FitConfig(family="linear", fit_bank=False, pooled_ridge=ridge)) for ridge in ridges]
-    together = stages.learn_shared(trials, given, 3)
+    known = {"margin": None, "normaliser": stages.normaliser_of(trials[0], given)}
+    together = stages.learn_each(trials, given, 3, **known)
     for trial, fitted in zip(trials, together, strict=True):
-        (alone,) = stages.learn_shared([trial], given, 3)
+        alone = stages.learn(trial, given, 3)
         assert fitted.config == trial
         for name, leaf in alone.generic.items():
             np.testing.assert_allclose(fitted.generic[name], leaf, rtol=1e-4, atol=1e-6)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from hydrajax.training import clusters
+from hydrajax.training import loop
 
 CENTRES = 10.0 * np.eye(3, 6)
 
@@ -16,7 +16,7 @@ def profile(counts, seed=0):
 
 def test_pools_around_one_centre_are_one_cluster():
     x, pool, centre = profile((20, 4, 2))
-    found = clusters.of_pools(x, np.zeros(len(x), int), pool, 3, seed=0)
+    found = loop.clusters_of_pools(x, np.zeros(len(x), int), pool, 3, seed=0)
     for number in range(3):
         assert len(np.unique(found[centre == number])) == 1
     assert len(np.unique(found)) == 3
@@ -25,8 +25,8 @@ def test_pools_around_one_centre_are_one_cluster():
 def test_each_users_clusters_are_of_the_own_pools_alone():
     x, pool, _ = profile((9, 5, 3))
     user = np.zeros(len(x), int)
-    alone = clusters.of_pools(x, user, pool, 3, seed=4)
-    both = clusters.of_pools(
+    alone = loop.clusters_of_pools(x, user, pool, 3, seed=4)
+    both = loop.clusters_of_pools(
         np.concatenate([x, x[::-1]]), np.concatenate([user, user + 1]), np.concatenate([pool, pool + 100]), 3, seed=4
     )
     np.testing.assert_array_equal(both[: len(x)], alone)
@@ -34,6 +34,6 @@ def test_each_users_clusters_are_of_the_own_pools_alone():
 
 def test_few_pools_are_clusters_of_their_own_and_equal_ones_are_fewer():
     x, pool, _ = profile((2, 1, 1))
-    assert len(np.unique(clusters.of_pools(x, np.zeros(len(x), int), pool, 10, seed=0))) == 4
-    same = clusters.of_pools(np.ones((24, 6), np.float32), np.zeros(24, int), np.arange(24) // 2, 10, seed=0)
+    assert len(np.unique(loop.clusters_of_pools(x, np.zeros(len(x), int), pool, 10, seed=0))) == 4
+    same = loop.clusters_of_pools(np.ones((24, 6), np.float32), np.zeros(24, int), np.arange(24) // 2, 10, seed=0)
     assert len(np.unique(same)) == 1

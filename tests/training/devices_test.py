@@ -199,7 +199,8 @@ def test_choices_of_an_accelerator_grow_with_what_there_is(monkeypatch):
     assert sizes == [256, 256]
     monkeypatch.setattr(backends, "on_cpu", lambda: False)
     assert [rows_in.pooled_batch(n) for n in (10, 2**16, 2**17, 10**9)] == [256, 256, 512, 4096]
-    assert [rows_in.frozen_users(n) for n in (10, 2**11, 2**13, 10**9)] == [8, 8, 32, 128]
+    assert [rows_in.frozen_users(n, stored=False) for n in (10, 2**11, 2**13, 10**9)] == [8, 8, 32, 128]
+    assert [rows_in.frozen_users(n, stored=True) for n in (10, 200, 10**9)] == [8, 25, 1024]
     assert [backends.rows_of_batch(n, 64, 4) for n in (1, 5, 33, 100)] == [4, 8, 64, 64]
     config = make_base().module.config
     assert backends.batch_tokens(config) == backends.MOST_TOKENS

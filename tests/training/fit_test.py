@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax.nn import encode
-from hydrajax.training import fit, programs, solver, stages
+from hydrajax.training import fit, joint, programs, solver
 from hydrajax.training import state as states
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
@@ -121,7 +121,7 @@ def test_one_user_after_another_equals_the_step_over_all(mlp, decays):
     """With one mini-batch a user and epoch, the order of mini-batches is the same in both."""
     config = dataclasses.replace(MLP, prior_strength=2.0, weight_decay=0.1, decays=decays)
     begun = dataclasses.replace(mlp, config=config)
-    state, curve = stages.train_jointly(begun, NEW, U, epochs=MLP.epochs, head=mlp.generic)
+    state, curve = joint.train(begun, NEW, U, epochs=MLP.epochs, head=mlp.generic)
     found = fit.personalise_snapshots(config, mlp, NEW, U, epochs=(MLP.epochs,))
     assert_close(found.heads[MLP.epochs], state.bank, atol=1e-5)
     np.testing.assert_allclose(found.curve, curve, rtol=1e-5)

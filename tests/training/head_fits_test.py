@@ -158,8 +158,8 @@ def test_newton_over_few_examples_is_newton(loss):
         ({"seed": -1}, "seed is -1, expected a whole number, 0 or more"),
         ({"seed": 2**40}, "seed is 1099511627776"),
         (
-            {"family": "simplex", "learning_rate": 999.0, "shared": SIMPLEX},
-            "999.0, times the factor 100 of Simplex",
+            {"family": "simplex", "learning_rate": 999.0, "shared": SIMPLEX, "scaled": True},
+            "999.0, in units of Simplex",
         ),
         (
             {"start": {**LINEAR, "c": np.zeros(2, np.float32)}, "family": "linear"},

@@ -62,7 +62,7 @@ class Family(Protocol):
       encode_user(shared, context, key=None), penalty(shared, user, context, target): see `Encoded`;
       trained_as(shared, user) -> ((weight, user), ...): whose losses pretraining adds up in the place of the user's;
       units(dims) -> Units: in what its users' parameters are fitted;
-      rate: a factor on the learning rate of its users' parameters.
+      prior(shared, dims) -> scalar: minus the log of a Gaussian prior of what is shared; its strength is the fit's.
     Families are hashable: compiled programs are kept by family. A setting named `dropout`, where there is one, is set
     from the fit's configuration.
     """
@@ -182,11 +182,14 @@ class Units:
       offset: strength of an offset's prior, in that of all offsets: 1 of what is added for a label, `INTERCEPT` of
         intercepts; 0 of what is no offset.
       offset_prior: strength of the prior of offsets, in that of all others.
+      step: the scale of what moves by the learning rate in one step of AdamW, one of D weights; all else moves as its
+        scale is to that.
     """
 
     scale: Any
     offset: Any
     offset_prior: Any = 1.0
+    step: Any = 1.0
 
     @property
     def prior(self) -> User:
@@ -197,9 +200,10 @@ class Units:
 def units(family: Family, dims: Dims, *, scaled: bool = True) -> Units:
     """Those of the family; 1 and no offset where it has none, or not `scaled`."""
     shapes = user_shapes(family, dims)
+    known = bool(scaled and jax.tree.leaves(shapes)) and hasattr(family, "units")
     made = (
         family.units(dims)
-        if scaled and hasattr(family, "units") and jax.tree.leaves(shapes)
+        if known and hasattr(family, "units")
         else Units(scale=jax.tree.map(lambda leaf: 1.0, shapes), offset=jax.tree.map(lambda leaf: 0.0, shapes))
     )
 
@@ -207,8 +211,12 @@ def units(family: Family, dims: Dims, *, scaled: bool = True) -> Units:
         array = np.asarray(leaf, np.float32)
         return array.reshape((1,) * (len(shape.shape) - array.ndim) + array.shape)
 
+    scale = jax.tree.map(broadcastable, made.scale, shapes)
+    least = min((float(leaf.min()) for leaf in jax.tree.leaves(scale)), default=1.0)
     return Units(
-        scale=jax.tree.map(broadcastable, made.scale, shapes), offset=jax.tree.map(broadcastable, made.offset, shapes)
+        scale=scale,
+        offset=jax.tree.map(broadcastable, made.offset, shapes),
+        step=min(least, max(dims.features, 1) ** -0.5) if known else least,
     )
 
 
@@ -216,12 +224,6 @@ def of_weights(dims: Dims) -> Units:
     """`Units` of the weights [I] of one output: extras are few, and what is added for them is an offset."""
     extra = np.arange(dims.inputs) >= dims.features
     return Units(scale=np.where(extra, 1.0, max(dims.features, 1) ** -0.5), offset=extra)
-
-
-def rate(family: Family, scale: User) -> float:
-    """The factor on the learning rate of the users' parameters in units of `scale`: that of the smallest is kept."""
-    least = min((float(np.min(leaf)) for leaf in jax.tree.leaves(scale)), default=1.0)
-    return getattr(family, "rate", 1.0) / least
 
 
 def user_shapes(family: Family, dims: Dims) -> User:
@@ -234,9 +236,19 @@ def shared_shapes(family: Family, dims: Dims) -> Shared:
     return jax.eval_shape(lambda: family.init_shared(jax.random.key(0), dims))
 
 
+def shared_prior(family: Family, dims: Dims, strength: Any, shared: Shared) -> Any:
+    """What the family's prior of what users share adds to a mean loss; 0 where it has none."""
+    return strength * family.prior(shared, dims) if hasattr(family, "prior") else 0.0
+
+
 def stores_users(family: Family, dims: Dims) -> bool:
     """Whether a user has parameters of their own."""
     return bool(jax.tree.leaves(user_shapes(family, dims)))
+
+
+def head_bytes(family: Family, dims: Dims) -> int:
+    """Of one user's stored parameters."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(user_shapes(family, dims)))
 
 
 def has_dropout(family: Family) -> bool:

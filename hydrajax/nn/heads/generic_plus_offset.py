@@ -10,6 +10,7 @@ The second term does not depend on the offset: personalisation, where e_0 is fro
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -47,9 +48,9 @@ class GenericPlusOffset:
         return heads.with_dropout(self.inner, self.dropout)
 
     @property
-    def rate(self) -> float:
-        """The inner family's factor on the learning rate."""
-        return getattr(self._inner, "rate", 1.0)
+    def prior(self) -> Callable[[heads.Shared, heads.Dims], Float[Array, ""]]:
+        """The inner family's, where it has one."""
+        return self._inner.prior  # type: ignore[attr-defined]
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         inner, generic = jax.random.split(key)

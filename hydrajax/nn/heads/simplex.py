@@ -5,6 +5,12 @@
 with V [D + X, K] and c [K] shared, w [K] and b a user's own. LoRe (Bose et al., arXiv 2504.14439), whose loss is that
 of Bradley and Terry over pairs, in which c and b cancel; the cross-entropy needs them: a user who finds everything good
 is no mixture of tastes. K = 1 is one linear head for everybody, and an intercept of each user's own.
+
+Tastes are pulled to their mean, the reward of whoever has no taste of their own:
+
+    prior = 1/2 sum_k |(v_k - mean) / scale|^2 + 1/2 sum_k (c_k - mean)^2 + 1/20 |mean / scale|^2
+
+with the scale of `heads.of_weights`. There the pull is to the direction of a reward model, which is not here.
 """
 
 import dataclasses
@@ -16,6 +22,8 @@ from jaxtyping import Array, Float
 
 from hydrajax.nn import heads
 
+POOLED = 0.1  # strength of the mean's prior, in that of what tastes differ by
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simplex(heads.Family):
@@ -23,16 +31,12 @@ class Simplex(heads.Family):
 
     Attributes:
       bases: K, tastes.
-      rate: a factor on the learning rate of w. The mixture changes where w changes by numbers of the order of 1, which
-        at the rate of weights would take thousands of updates.
     """
 
     bases: int = 16
-    rate: float = 100.0
 
     def __post_init__(self):
         heads.within(self, 1, math.inf, "bases")
-        heads.within(self, 0, math.inf, "rate", above=True)
 
     def init_shared(self, key: Array, dims: heads.Dims) -> heads.Shared:
         # Tastes must differ at the start: under equal weights equal tastes would stay equal.
@@ -44,6 +48,12 @@ class Simplex(heads.Family):
 
     def units(self, dims: heads.Dims) -> heads.Units:
         return heads.Units(scale={"w": 1.0, "b": 1.0}, offset={"w": 0.0, "b": heads.INTERCEPT})
+
+    def prior(self, shared: heads.Shared, dims: heads.Dims) -> Float[Array, ""]:
+        v, c = shared["v"] / heads.of_weights(dims).scale[:, None], shared["c"]
+        mean = jnp.mean(v, axis=1)
+        apart = jnp.sum((v - mean[:, None]) ** 2) + jnp.sum((c - jnp.mean(c)) ** 2)
+        return 0.5 * (apart + POOLED * jnp.sum(mean**2))
 
     def score(
         self, shared: heads.Shared, user: heads.User, x: Float[Array, " I"], key: Array | None = None

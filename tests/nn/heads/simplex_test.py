@@ -38,3 +38,19 @@ def test_intercepts_cancel_in_pairs():
         both, user = {**shared, "c": c}, {"w": jnp.array([0.3, -1.0, 2.0]), "b": jnp.float32(b)}
         gaps.append(FAMILY.score(both, user, X) - FAMILY.score(both, user, -X))
     np.testing.assert_allclose(*gaps, rtol=1e-5)
+
+
+def test_what_tastes_share_is_held_a_tenth_as_tight_as_what_they_differ_by():
+    rng = np.random.default_rng(1)
+    v, c = rng.normal(size=(5, 3)), rng.normal(size=3)
+    scaled = v * np.array([2.0, 2.0, 2.0, 2.0, 1.0])[:, None]  # features in units of 1/sqrt(4), the extra of 1
+    mean = scaled.mean(axis=1)
+    cost = ((scaled - mean[:, None]) ** 2).sum() + ((c - c.mean()) ** 2).sum() + 0.1 * (mean**2).sum()
+    shared = {"v": jnp.asarray(v, jnp.float32), "c": jnp.asarray(c, jnp.float32)}
+    np.testing.assert_allclose(FAMILY.prior(shared, DIMS), cost / 2, rtol=1e-5)
+
+
+def test_the_learning_rate_is_the_step_of_a_weight_not_of_the_mixture():
+    units = heads.units(FAMILY, DIMS)
+    assert float(units.scale["w"][0]) / units.step == DIMS.features**0.5
+    assert heads.units(FAMILY, DIMS, scaled=False).step == 1.0
