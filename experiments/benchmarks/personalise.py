@@ -23,7 +23,6 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn import linear_model
 
 from experiments.benchmarks import _benchmark
 from hydrajax.nn import encode, heads
@@ -218,6 +217,8 @@ def sweeps(options: Options) -> dict[str, Any]:
 
 def pairs(options: Options) -> dict[str, Any]:
     """The pooled linear head under the pairwise loss, over a logistic regression on differences of features."""
+    from sklearn import linear_model  # which a machine with an accelerator may lack
+
     found: dict[str, Any] = {}
     for size, pools in ((2, options.pools), (15, options.pools // 4)):
         x, best = _preferred(pools, size, options.features)
