@@ -156,10 +156,10 @@ def test_a_new_family_is_one_new_file(tmp_path):
 
 def test_trials_of_shared_parameters_share_a_compiled_step():
     """Rates, numbers of epochs and other statistics of the inputs compile nothing new."""
-    joint.update.cache_clear()
+    joint._program.cache_clear()
     for rate, epochs, times in ((1e-3, 1, 1.0), (5e-3, 3, 2.0)):
         given = dataclasses.replace(TRAIN, x=times * TRAIN.x)
         used = dataclasses.replace(config("facets"), pooled_learning_rate=rate, pooled_epochs=epochs)
         stages.learn(used, given, 3)
-    assert joint.update.cache_info().currsize == 1
-    assert joint.update.cache_info().hits == 1
+    assert joint._program.cache_info().currsize == 1
+    assert joint._program.cache_info().hits == 1
