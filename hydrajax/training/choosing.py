@@ -284,7 +284,7 @@ def _pooled_loss(fitted: Fitted, fold: Fold) -> tuple[np.ndarray, np.ndarray]:
     family = fitted.family
     if not isinstance(family, heads.Encoded):
         return _loss(fitted, None, fold)
-    users = programs.encode_users(family, fitted.shared, fold.seen, fold.num_new, normaliser=fitted.normaliser)
+    users = stages.encode_users(family, fitted.shared, fold.seen, fold.num_new, normaliser=fitted.normaliser)
     return _loss(fitted, users, fold)
 
 

@@ -162,7 +162,7 @@ def personalise_snapshots(
         return stages.personal(learned, examples, num_users, epochs, user_keys, progress)
     if not isinstance(family, heads.Encoded):
         return Snapshots(heads={n: {} for n in epochs}, curve=())
-    encoded = programs.encode_users(family, fitted.shared, examples, num_users, normaliser=fitted.normaliser)
+    encoded = stages.encode_users(family, fitted.shared, examples, num_users, normaliser=fitted.normaliser)
     unseen = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_users, axis=0), fitted.generic)
     return Snapshots(heads={n: encoded if n else unseen for n in epochs}, curve=())
 

@@ -1,4 +1,4 @@
-"""The compiled programs that take one user after another: gradient steps, Newton's method, encoding, scores.
+"""The compiled programs that take one user after another: gradient steps, Newton's method, scores.
 
 Users are independent, so each user's whole fit is one loop: on a CPU the head and its optimizer state stay in the
 cache, users with few examples cost little beside users with many, and a head does not depend on who else is fitted.
@@ -26,7 +26,6 @@ from hydrajax.training import rows as rows_
 from hydrajax.training import state as states
 
 Over = Literal["map", "vmap"]
-ENCODED_USERS = 16  # in one forward pass
 SCORED = 32  # examples of one user that are scored at once
 # Least lengths of arrays, below which fits of any size share a program.
 EXAMPLES, CHUNKS, EPOCHS, USERS = 1024, 256, 32, 64
@@ -281,37 +280,6 @@ def exact(
     return jax.jit(backends.dealt(fit_by_newton, mesh, 7))
 
 
-def encode_users(
-    family: heads.Encoded,
-    shared: heads.Shared,
-    examples: examples_.Examples,
-    num_users: int,
-    *,
-    normaliser: scorers.Normaliser,
-) -> heads.User:
-    """Users of a family that stores nothing, each in one forward pass; numpy, every leaf [num_users, ...].
-
-    A user is made of that user's examples alone. Of more than `losses.CONTEXT` examples the last ones are taken, the
-    newest where a user's examples come in the order of the profile; which come first among those does not matter.
-    Nobody's examples are a user without a profile, `family.generic(shared)`.
-    """
-    x, extras, label, user = examples.features, examples.extras, examples.label, examples.user
-    order = np.argsort(user, kind="stable")
-    ends = np.searchsorted(user[order], np.arange(num_users + 1))
-    rows = np.full((-(-max(num_users, 1) // ENCODED_USERS) * ENCODED_USERS, losses.CONTEXT), -1, np.int32)
-    for number in range(num_users):
-        context = order[ends[number] : ends[number + 1]][-losses.CONTEXT :]
-        rows[number, : len(context)] = context
-    if not len(user):  # something to point at
-        x, extras, label = (np.zeros((1, *leaf.shape[1:]), np.float32) for leaf in (x, extras, label))
-    groups = []
-    for group in np.split(rows, len(rows) // ENCODED_USERS):
-        take = np.maximum(group, 0)
-        encoded = _encode(family)(normaliser, shared, x[take], extras[take], label[take], group >= 0)
-        groups.append(jax.device_get(encoded))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_users], *groups)
-
-
 def score(
     family: heads.Family,
     shared: heads.Shared,
@@ -364,15 +332,6 @@ def on_devices(users: heads.User) -> heads.User:
 def _asked(leaf: Any, num_users: int) -> np.ndarray:
     """The first rows, and as many of zeros that the array has one of few different sizes."""
     return examples_.pad(np.asarray(leaf)[:num_users], examples_.padded(num_users))
-
-
-@functools.lru_cache(maxsize=64)
-def _encode(family: heads.Encoded) -> Any:
-    def encode_users(normaliser, shared, x, extras, label, mask):
-        contexts = heads.Context(x=scorers.inputs(normaliser, x, extras), label=label, mask=mask)
-        return jax.vmap(lambda context: family.encode_user(shared, context))(contexts)
-
-    return jax.jit(encode_users)
 
 
 @functools.lru_cache(maxsize=64)

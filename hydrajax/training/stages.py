@@ -1,6 +1,7 @@
 """The stages of a fit whose numbers are all given: what is shared, the pooled head, heads of users."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted
 from hydrajax.training.solver import Progress
 
+ENCODED_USERS = 16  # in one forward pass
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
@@ -347,3 +349,43 @@ def normaliser_of(config: FitConfig, examples: Examples) -> scorers.Normaliser:
 def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:
     """The scorer with what another stage gave."""
     return dataclasses.replace(fitted, curves={**fitted.curves, stage: curve}, **parts)
+
+
+def encode_users(
+    family: heads.Encoded,
+    shared: heads.Shared,
+    examples: Examples,
+    num_users: int,
+    *,
+    normaliser: scorers.Normaliser,
+) -> heads.User:
+    """Users of a family that stores nothing, each in one forward pass; numpy, every leaf [num_users, ...].
+
+    A user is made of that user's examples alone. Of more than `losses.CONTEXT` examples the last ones are taken, the
+    newest where a user's examples come in the order of the profile; which come first among those does not matter.
+    Nobody's examples are a user without a profile, `family.generic(shared)`.
+    """
+    x, extras, label, user = examples.features, examples.extras, examples.label, examples.user
+    order = np.argsort(user, kind="stable")
+    ends = np.searchsorted(user[order], np.arange(num_users + 1))
+    rows = np.full((-(-max(num_users, 1) // ENCODED_USERS) * ENCODED_USERS, losses.CONTEXT), -1, np.int32)
+    for number in range(num_users):
+        context = order[ends[number] : ends[number + 1]][-losses.CONTEXT :]
+        rows[number, : len(context)] = context
+    if not len(user):  # something to point at
+        x, extras, label = (np.zeros((1, *leaf.shape[1:]), np.float32) for leaf in (x, extras, label))
+    groups = []
+    for group in np.split(rows, len(rows) // ENCODED_USERS):
+        take = np.maximum(group, 0)
+        encoded = _encode(family)(normaliser, shared, x[take], extras[take], label[take], group >= 0)
+        groups.append(jax.device_get(encoded))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num_users], *groups)
+
+
+@functools.lru_cache(maxsize=64)
+def _encode(family: heads.Encoded) -> Any:
+    def encode_users(normaliser, shared, x, extras, label, mask):
+        contexts = heads.Context(x=scorers.inputs(normaliser, x, extras), label=label, mask=mask)
+        return jax.vmap(lambda context: family.encode_user(shared, context))(contexts)
+
+    return jax.jit(encode_users)

@@ -9,7 +9,7 @@ import pytest
 
 from hydrajax import training
 from hydrajax.nn import families
-from hydrajax.training import fit, joint, losses, programs, stages
+from hydrajax.training import fit, joint, losses, stages
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.types import DataError
@@ -84,7 +84,7 @@ def test_who_has_more_examples_than_a_context_holds_is_encoded_from_the_last_of_
     many = make_examples((n,), seed=4)
 
     def alpha(examples):
-        return programs.encode_users(fitted.family, fitted.shared, examples, 1, normaliser=fitted.normaliser)["alpha"]
+        return stages.encode_users(fitted.family, fitted.shared, examples, 1, normaliser=fitted.normaliser)["alpha"]
 
     assert_equal(alpha(many), alpha(only(many, np.arange(n - losses.CONTEXT, n))))
     assert not np.array_equal(alpha(many), alpha(only(many, np.arange(losses.CONTEXT))))
