@@ -107,7 +107,7 @@ class Problem:
 
     @property
     def dims(self) -> heads.Dims:
-        return heads.Dims(features=self.examples.features.shape[1], extras=self.examples.extras.shape[1])
+        return self.examples.dims
 
     @property
     def template(self) -> heads.User:
