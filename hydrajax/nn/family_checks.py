@@ -112,7 +112,7 @@ def check_numbers(name: str, family: heads.Family, dims: heads.Dims) -> None:
         return shared, stored, jax.random.normal(keys[2], (dims.inputs,))
 
     def user_of(shared: heads.Shared, stored: heads.User, x: Any, mask: bool) -> heads.User:
-        if not encodes:
+        if not isinstance(family, heads.Encoded):
             return stored
         rows = jnp.linspace(-1.0, 1.0, EXAMPLES)[:, None] * x[None, :]
         context = heads.Context(x=rows, label=jnp.array([0.0, 1.0, 1.0]), mask=jnp.full(EXAMPLES, mask))
@@ -129,7 +129,7 @@ def check_numbers(name: str, family: heads.Family, dims: heads.Dims) -> None:
         shared, stored, x = made(key)
 
         def score(learned: Any, mask: bool) -> Any:
-            return family.score(learned[0], user_of(*learned, x, mask), x)
+            return family.score(learned[0], user_of(learned[0], learned[1], x, mask), x)
 
         points = [(stored, True), (stored, False) if encodes else (near(stored, key), True)]
         each = [jax.value_and_grad(score)((shared, point), mask) for point, mask in points]

@@ -216,8 +216,9 @@ def predict(
     if not len(x):
         return np.zeros(0, np.float32)
     scores = programs.score(fitted.family, fitted.shared, user_heads, x, extras, numbers, normaliser=fitted.normaliser)
-    if len(bad := np.flatnonzero(~np.isfinite(scores))):
-        raise DataError(f"head family {fitted.config.family!r}: the score of row {bad[0]} is {scores[bad[0]]}")
+    if not (finite := np.isfinite(scores)).all():
+        row = int(np.argmin(finite))
+        raise DataError(f"head family {fitted.config.family!r}: the score of row {row} is {scores[row]}")
     return scores
 
 

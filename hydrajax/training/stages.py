@@ -12,7 +12,7 @@ import numpy as np
 from hydrajax.nn import backends, encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import config as configs
-from hydrajax.training import joint, losses, newton, programs, rows, solver
+from hydrajax.training import joint, losses, programs, rows, solver
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted
@@ -258,7 +258,7 @@ def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
         )
         head = jax.tree.map(lambda leaf: leaf[0], solver.solve(problem, [setting])[0][1])
         s = programs.score(family, {}, head, examples.features, examples.extras, everybody.user, normaliser=normaliser)
-        offset = newton.intercepts(s, examples.label, examples.user, len(offset))
+        offset = losses.intercepts(s, examples.label, examples.user, len(offset))
     return offset[examples.user]
 
 
