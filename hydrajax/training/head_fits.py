@@ -113,8 +113,21 @@ def fit_heads(
         raise DataError(
             f"offset_strength is {offset_strength}, but without scaled=True offsets have no prior of their own"
         )
-    fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples, scaled)
-    users = _fitted("", family, examples, [setting], num_users, *fixed, over=None, progress=progress)
+    users = _fitted(
+        family,
+        examples,
+        [setting],
+        num_users=num_users,
+        start=start,
+        shared=shared,
+        normaliser=normaliser,
+        user_keys=user_keys,
+        loss=loss,
+        epochs=epochs,
+        batch_examples=batch_examples,
+        scaled=scaled,
+        progress=progress,
+    )
     return jax.tree.map(lambda leaf: leaf[0], users)
 
 
@@ -166,9 +179,23 @@ def sweep_heads(
         raise DataError("the sweep has no setting, expected at least one")
     if over not in (None, "vmap", "map"):
         raise DataError(f"over is {over!r}, expected 'vmap', 'map' or None")
-    fixed = (start, shared, normaliser, user_keys, loss, epochs, batch_examples, scaled)
-    where = "setting {} of the sweep: "
-    return _fitted(where, family, examples, settings, num_users, *fixed, over=over, progress=progress)
+    return _fitted(
+        family,
+        examples,
+        settings,
+        num_users=num_users,
+        start=start,
+        shared=shared,
+        normaliser=normaliser,
+        user_keys=user_keys,
+        loss=loss,
+        epochs=epochs,
+        batch_examples=batch_examples,
+        scaled=scaled,
+        over=over,
+        where="setting {} of the sweep: ",
+        progress=progress,
+    )
 
 
 def product(**values: Iterable[Any]) -> list[Setting]:
@@ -194,9 +221,23 @@ def family_of(family: Any) -> heads.Family:
 
 
 def _fitted(
-    where, family, examples, settings, num_users, start, shared, normaliser, user_keys, loss, epochs, batch_examples,
-    scaled, *, over, progress,
-) -> heads.User:  # fmt: skip
+    family: str | heads.Family,
+    examples: examples_.Examples,
+    settings: Sequence[Any],
+    *,
+    num_users: int,
+    start: heads.User | None,
+    shared: heads.Shared | None,
+    normaliser: scorers.Normaliser | None,
+    user_keys: Any,
+    loss: str,
+    epochs: int,
+    batch_examples: int,
+    scaled: bool,
+    progress: Progress | None,
+    over: Any = None,
+    where: str = "",
+) -> heads.User:
     """The heads of `fit_heads` and of `sweep_heads`, from their arguments; `where` names a setting in what is refused.
 
     Every leaf is [S, U, ...].
