@@ -146,15 +146,20 @@ def written(body):
         ("def messages(self, *args, note): return None", "messages gives None for query 'q', expected"),
         ("def messages(self, *args): return ()", "messages raises TypeError: .* unexpected keyword argument 'note'"),
         ("retriever = 'bm52'", "unknown retriever 'bm52', expected one of bm25"),
+        ("retriever = 4", "retriever is 4, expected the name of a retriever, or None"),
+        ("alone = 'yes'", "alone is 'yes', expected True or False"),
+        ("template = None", "template is None, expected a text"),
+        ("def prepare(self, *args): return {'other': 'x'}", "prepare gives something for 'other', which it was not"),
     ],
 )
 def test_what_a_strategy_does_wrong_is_one_sentence(body, says, folder, ctx):
     (folder / "faulty.py").write_text(written(body))
     with pytest.raises(DataError, match=rf"^prompt strategy 'mine/faulty\.py': {says}[^\n]*$") as refused:
         strategy = registry.get("mine/faulty.py")
-        strategy.learn([], ctx)
-        strategy.choose([], 1, ctx)
-        strategy.prepare([], ctx)
+        asked = [contract.Asked(query=QUERY, profile=())]
+        strategy.learn([User(id="u")], ctx)
+        strategy.choose(asked, 1, ctx)
+        strategy.prepare(asked, ctx)
         strategy.messages(QUERY, (), None, ctx, note="")
     if "raises" in says:
         assert type(refused.value.__cause__).__name__ in says

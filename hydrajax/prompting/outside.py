@@ -10,7 +10,15 @@ from hydrajax.llm import request
 from hydrajax.prompting import contract
 from hydrajax.types import DataError, Message, Query, Record, User
 
-_ATTRIBUTES = ("name", "retriever", "alone", "compares", "personal", "template")
+# What a strategy says of itself, and what that is.
+_ATTRIBUTES: Mapping[str, tuple[Any, str]] = {
+    "name": (str, "a text"),
+    "retriever": ((str, type(None)), "the name of a retriever, or None"),
+    "alone": (bool, "True or False"),
+    "compares": (bool, "True or False"),
+    "personal": (bool, "True or False"),
+    "template": (str, "a text"),
+}
 
 
 class Outside(contract.Strategy):
@@ -21,14 +29,17 @@ class Outside(contract.Strategy):
       name: by which it was asked for, for messages.
 
     Raises:
-      DataError: its retriever is none.
+      DataError: what it says of itself is of another type, or its retriever is none.
     """
 
     def __init__(self, inner: contract.Strategy, name: str):
         self.inner = inner
         self._what = f"prompt strategy {name!r}"
-        for attribute in _ATTRIBUTES:
-            setattr(self, attribute, getattr(inner, attribute))
+        for attribute, (kind, expected) in _ATTRIBUTES.items():
+            value = getattr(inner, attribute)
+            if not isinstance(value, kind):
+                raise DataError(f"{self._what}: {attribute} is {value!r:.80}, expected {expected}")
+            setattr(self, attribute, value)
         if self.retriever is not None:
             try:
                 retrieval.retriever(self.retriever)
@@ -51,16 +62,16 @@ class Outside(contract.Strategy):
         return found
 
     def learn(self, users: Sequence[User], ctx: contract.Context) -> Mapping[str, contract.UserModel]:
-        return self._by_id("learn", contract.UserModel, users, ctx)
+        return self._by_id("learn", contract.UserModel, [user.id for user in users], users, ctx)
 
     def choose(self, asked: Sequence[contract.Asked], k: int, ctx: contract.Context) -> Mapping[str, Sequence[Record]]:
-        found = self._by_id("choose", (list, tuple), asked, k, ctx)
+        found = self._by_id("choose", (list, tuple), [one.query.id for one in asked], asked, k, ctx)
         for query_id, records in found.items():
             self._refuse(not all(isinstance(record, Record) for record in records), "choose", records, query_id)
         return found
 
     def prepare(self, asked: Sequence[contract.Asked], ctx: contract.Context) -> Mapping[str, str]:
-        return self._by_id("prepare", str, asked, ctx)
+        return self._by_id("prepare", str, [one.query.id for one in asked], asked, ctx)
 
     def messages(
         self,
@@ -82,12 +93,15 @@ class Outside(contract.Strategy):
             )
         return tuple(found)
 
-    def _by_id(self, method: str, kind: Any, *args: Any) -> Any:
-        """What a method gives: a mapping of ids to something of this kind."""
+    def _by_id(self, method: str, kind: Any, ids: Sequence[str], *args: Any) -> Any:
+        """What a method gives: a mapping of some of these ids to something of this kind."""
         found = self._called(method, *args)
         self._refuse(not isinstance(found, Mapping), method, found)
+        unknown = {*found} - {*ids}
         for key, value in found.items():
             self._refuse(not isinstance(value, kind), method, value, key)
+            if key in unknown:
+                raise DataError(f"{self._what}: {method} gives something for {key!r:.80}, which it was not asked about")
         return found
 
     def _called(self, method: str, *args: Any, **options: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from hydrajax import plugins
 from hydrajax.data import authorship
 from hydrajax.prompting import contract, registry
-from hydrajax.runs.config import Configuration, absolute
+from hydrajax.runs.config import Configuration, absolute, check_temperature
 from hydrajax.types import check_least
 
 PROMPTS = contract.PromptSettings(max_answer_tokens=250)
@@ -69,8 +69,7 @@ class Authorship(Configuration):
         least = {"authors": 2, "shown_words": 10, "judge_words": 10, "judge_texts": authorship.LEAST_UNSEEN}
         least |= dict.fromkeys(("shown", "validation", "test", "samples", "control_samples"), 1)
         check_least(self, **least)
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature is {self.temperature}, expected a number from 0 up")
+        check_temperature(self.llm, self.temperature, "temperature")
         if self.judge_llm is not None and self.judge != "llm":
             raise ValueError(
                 f"judge_llm is {self.judge_llm}, but a {self.judge} judges and asks nobody; give --judge llm"

@@ -17,6 +17,8 @@ from hydrajax.training import config as fit_config
 from hydrajax.types import check_least, check_types
 
 C = TypeVar("C", bound="Configuration")
+LEAST_PAIR_TOKENS = 8  # a token of each text and two more, beside what a tokenizer puts around them
+HIGHEST_TEMPERATURE = {True: 1.0, False: 2.0}  # of Claude, and of others
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -173,7 +175,8 @@ class RunConfig(Configuration):
             )
         check_least(self, train_users=1, dev_users=1, queries_per_user=1)
         if self.max_pair_tokens != "base":
-            check_least(self, max_pair_tokens=1)
+            check_least(self, max_pair_tokens=LEAST_PAIR_TOKENS)
+        check_temperature(self.llm, self.settings.temperature, "settings.temperature")
         for name in ("train_base", "micro_batch"):
             if (given := getattr(self.scorer, name)) != getattr(fit_config.FitConfig, name):
                 raise ValueError(f"scorer.{name} is {given}, in a run it is --{name.replace('_', '-')}")
@@ -315,6 +318,17 @@ class Custom(Lamp):
 
     def paths(self) -> dict[str, Any]:
         return super().paths() | {"task": absolute(self.task)}
+
+
+def check_temperature(llm: str, temperature: float, name: str) -> None:
+    """Refuses one that the LLM would refuse, or that makes noise of its answers.
+
+    Raises:
+      ValueError: naming the setting.
+    """
+    highest = HIGHEST_TEMPERATURE[llm.startswith("claude")]
+    if not 0 <= temperature <= highest:
+        raise ValueError(f"{name} is {temperature}, expected a number from 0 to {highest:g} for {llm}")
 
 
 def absolute(path: str) -> str:

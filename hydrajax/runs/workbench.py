@@ -169,6 +169,8 @@ def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) ->
 
         weights.find_base(base.name)
 
+    if machine.devices is not None:  # whether there are so many
+        machine.prepare()
     transports = tuple(machine.connect(llm) for llm in llms)
     with contextlib.closing(store.Store.without_making(machine.store)) as answers:
 

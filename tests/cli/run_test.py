@@ -184,10 +184,14 @@ def test_several_faults_are_told_at_once(data, capfd):
         (["--seed", "many"], ["--seed", "many"]),
         (["--no-such-option"], ["--no-such-option"]),
         (["--preset", "huge"], ["huge", "paper"]),
+        (["--settings.temperature", "2.5"], ["settings.temperature is 2.5, expected a number from 0 to 2"]),
+        (["--max-pair-tokens", "3"], ["max_pair_tokens is 3, expected at least 8"]),
+        (["--devices", "999"], ["devices is 999, expected 1 to the"]),
     ],
 )
-def test_what_cannot_be_run_is_refused(data, capfd, arguments, words):
-    said = refused(lamp(data, *arguments), capfd)
+@pytest.mark.parametrize("plan", [False, True])
+def test_what_cannot_be_run_is_refused_and_not_planned(data, capfd, arguments, words, plan):
+    said = refused(lamp(data, *arguments, *(["--plan"] if plan else [])), capfd)
     for word in words:
         assert word in " ".join(said.split()), said
 

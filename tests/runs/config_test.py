@@ -83,7 +83,11 @@ def test_paths_are_absolute_and_names_stay(monkeypatch, tmp_path):
             {"preset": "paper", "epochs": (1, 2)},
             r"validation is 0, expected users to choose with among epochs \(1, 2\)",
         ),
-        ({"max_pair_tokens": 0}, "max_pair_tokens is 0, expected at least 1"),
+        (
+            {"llm": "claude-haiku-4-5", "settings": settings_lib.Settings(temperature=1.2)},
+            "number from 0 to 1 for claude",
+        ),
+        ({"max_pair_tokens": 0}, "max_pair_tokens is 0, expected at least 8"),
         ({"seed": -1}, "seed is -1"),
     ],
 )
