@@ -7,7 +7,9 @@ Zhuang et al., NeurIPS 2024, arXiv 2406.02888. Both scorers are a shared base wi
     1. retrieve   H' = the N records of the profile that BM25 ranks highest for the query
     2. rerank     H* = the k of them with the highest s_R(q, h); learned from the LLM's answers when shown h alone
     3. sample     b candidates from the LLM, given H* and q
-    4. adapt      the candidate with the highest s_A(q, o); learned from candidates for records asked as queries
+    4. adapt      the candidate with the highest s_A(q, o); learned from candidates for records asked as queries, with
+                  H* in the prompt (`Settings.adapter_pools` "reranked", the paper's), without records ("zero_shot"),
+                  or half with and half without ("shared")
 
 Training users fit what all users share (where the base is trained, base and heads together; then the pooled head);
 new users fit a head alone, from their own profiles.
@@ -123,13 +125,14 @@ def hydra(lab: Lab, learner: Learner, people: People, k: int) -> Result:
     reranked = rerank(lab, reranker, retrieved, k)
     zero_shot = sample(lab, without_records(people.asked), stages.ZERO_SHOT_ASKED, source="zero_shot")
     pools = sample(lab, reranked)
-    adapter = zero_shot_adapter = learn_adapter(lab, learner, people, pseudo, cross_fitted, k, pools, zero_shot)
+    adapter = learn_adapter(lab, learner, people, pseudo, cross_fitted, k, pools, zero_shot)
+    of_zero_shot = adapter  # one for both, unless it has learned from candidates with records alone
     if lab.settings.adapter_pools == "reranked":
-        zero_shot_adapter = learn_zero_shot_adapter(lab, learner, people, pseudo, zero_shot)
+        of_zero_shot = learn_zero_shot_adapter(lab, learner, people, pseudo, zero_shot)
     return Result(
         system=System(reranker=reranker, adapter=adapter, k=k),
         answers=adapt(lab, adapter, pools),
-        zero_shot=adapt(lab, zero_shot_adapter, zero_shot),
+        zero_shot=adapt(lab, of_zero_shot, zero_shot),
     )
 
 

@@ -17,6 +17,7 @@ from hydrajax.training import config as fit_config
 from hydrajax.types import check_least, check_types
 
 C = TypeVar("C", bound="Configuration")
+OF_PRESET: Any = None  # the default of what the preset says, see `RunConfig.of_preset`
 LEAST_PAIR_TOKENS = 8  # a token of each text and two more, beside what a tokenizer puts around them
 HIGHEST_TEMPERATURE = {True: 1.0, False: 2.0}  # of Claude, and of others
 
@@ -128,9 +129,9 @@ class RunConfig(Configuration):
     its folder says."""
     base_dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the base's products; bfloat16 is faster on TPU and GPU, and is not on CPU."""
-    max_pair_tokens: int | Literal["base"] = None  # type: ignore[assignment]  # of the preset
+    max_pair_tokens: int | Literal["base"] = OF_PRESET
     """Longest encoding of a pair of texts; `base` for as many tokens as the base takes."""
-    train_base: bool = None  # type: ignore[assignment]  # of the preset
+    train_base: bool = OF_PRESET
     """Train the base together with the heads of all training users, one for the reranker and one for the adapter; new
     users' heads are then fitted on it as it stands. How: --scorer.base-learning-rate and its like."""
     micro_batch: int | None = None
@@ -142,20 +143,20 @@ class RunConfig(Configuration):
     """Sizes and fits: `small` suits a small local LLM, `default` has the paper's sizes but 4 pseudo-queries a user,
     `paper` has all that is HYDRA's own, a base that is trained among it. `auto` takes `small` for a local LLM and
     `default` for Claude. Single settings override it."""
-    settings: settings_lib.Settings = None  # type: ignore[assignment]  # of the preset
+    settings: settings_lib.Settings = OF_PRESET
     """Retrieval, sampling and what is learned from."""
-    scorer: fit_config.FitConfig = None  # type: ignore[assignment]  # of the preset
+    scorer: fit_config.FitConfig = OF_PRESET
     """The heads of reranker and adapter; loss and epochs are chosen on validation users. Settings of a family stand
     behind a colon: --scorer.family low_rank_mlp:rank=4"""
     reranker_family: str | None = None
     """The head family of the reranker alone; by default that of the scorer."""
     adapter_family: str | None = None
     """The head family of the adapter alone; by default that of the scorer."""
-    losses: tuple[str, ...] = None  # type: ignore[assignment]  # of the preset
+    losses: tuple[str, ...] = OF_PRESET
     """Losses to choose among: `cross_entropy` of each candidate's label, `pairwise` for the order of any two of a pool,
     `regression` on the quality inside a pool, `listwise` for the choice of a pool's best, and for ratings `ordinal`,
     the adapter's cumulative logits with the choice by least expected error."""
-    epochs: tuple[int, ...] = None  # type: ignore[assignment]  # of the preset
+    epochs: tuple[int, ...] = OF_PRESET
     """Epochs of personalisation to choose among; 0 is the pooled head."""
 
     def __post_init__(self):
