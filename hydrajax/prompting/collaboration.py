@@ -11,7 +11,7 @@ stops behind this one, and handed to strategies by `Context.taught`.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -31,7 +31,7 @@ class Candidates:
       query: the question.
       user: [D], who asks, by the user's records.
       question: [D], features of the question, of length one, before t.
-      records: the best of the user first, then those of the nearest user, and so on.
+      records: of the highest score first; of equal ones the user's own, then the nearest user's.
       features: [N, D] of these, of length one, before t.
       scores: [N].
     """
@@ -128,7 +128,7 @@ def _best_of_each(
     direction: np.ndarray,
     n: int,
     ctx: Context,
-) -> dict:
+) -> dict[str, Any]:
     """Records, their features and scores, without what the very thing that is asked is about.
 
     Args:
@@ -147,9 +147,9 @@ def _best_of_each(
             records.append(of_user[i])
             features.append(before[i])
             scores.append(float(scored[i]))
-    width = len(direction)
+    order = np.argsort(-np.array(scores), kind="stable").tolist()
     return {
-        "records": tuple(records),
-        "features": np.reshape(features, (len(records), width)),
-        "scores": np.array(scores, np.float64),
+        "records": tuple(records[i] for i in order),
+        "features": np.reshape([features[i] for i in order], (len(order), len(direction))),
+        "scores": np.array([scores[i] for i in order], np.float64),
     }

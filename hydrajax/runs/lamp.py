@@ -12,6 +12,7 @@ from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
 from hydrajax.methods import baselines, comparison, hydra, scorers, selection
 from hydrajax.methods import lab as lab_lib
+from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.nn import family_checks, heads
 from hydrajax.runs import accounts, compare, load, saved, workbench
 from hydrajax.runs import plan as plan_lib
@@ -28,12 +29,13 @@ def compute(
     _check_families(config, bench)
     lab = _lab(config, data, bench, out)
     people = people_of(config, data)
+    learns = _learner(config, bench, out / "checkpoints")
     with clock.stage("prompt baselines"):
+        lab = collaborative.teach(lab, people, strategies(config, data), learns)
         prompts = {
             name: baselines.answer(lab, name, people.validation_queries, people.asked)
             for name in strategies(config, data)
         }
-    learns = _learner(config, bench, out / "checkpoints")
     with clock.stage("hydra"):
         result = hydra.hydra(lab, learns, people, prompts["rag"].k)
     with clock.stage("controls"):
@@ -158,7 +160,11 @@ def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path
     return selection.ValidatedLearner(
         bench.encode,
         [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
-        families={"reranker": config.reranker_family or config.scorer.family},
+        families={
+            "reranker": config.reranker_family or config.scorer.family,
+            collaborative.STRATEGY: collaborative.FAMILY,
+        },
+        losses={collaborative.STRATEGY: collaborative.LOSS},
         epochs=config.epochs,
         folder=folder,
     )

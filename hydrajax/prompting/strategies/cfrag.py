@@ -32,7 +32,6 @@ class CollaborativeRecords(Strategy):
         for together in by_parts.values():
             ranked = parts(together[0].query.user_id).rerank(together)
             for one, scores in zip(together, ranked, strict=True):
-                # Of equal scores the user's own comes first, then the nearest user's.
                 order = np.argsort(-np.asarray(scores), kind="stable")[:k]
                 chosen[one.query.id] = tuple(one.records[i] for i in order)
         return chosen
