@@ -8,7 +8,6 @@ frozen base. Both maps begin as the identity, with which nothing is changed. Shi
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 from hydrajax.data import draws
 from hydrajax.prompting import peers
 from hydrajax.prompting.collaboration import Candidates
+from hydrajax.training import optimizers
 
 TEMPERATURE = 1.0
 QUESTIONS = 4  # of an update
@@ -70,7 +70,7 @@ def fit(
       width: D.
       weight: lambda.
       epochs: passes over the questions.
-      rate: of Adam, falls to 0 in a line.
+      rate: of AdamW, falls to 0 in a line.
     """
     told = [(found, qualities) for found, qualities in tried if len(qualities) and np.ptp(qualities) > 0]
     if not told:
@@ -82,17 +82,16 @@ def fit(
     for i, (one, qualities) in enumerate(told):
         p[i, : len(qualities)], m[i, : len(qualities)] = one.features, qualities
     size = min(QUESTIONS, len(told))
-    steps = -(-len(told) // size) * epochs
+    total = np.float32(-(-len(told) // size) * epochs)
     maps: Maps = {"text": jnp.eye(width), "user": jnp.eye(width)}
-    state = _optimizer().init(maps)
+    state = _optimizer(rate, total).init(maps)
     rng = np.random.default_rng(draws.number(seed, "order of questions"))
-    step = 0
     for _ in range(epochs):
         order = rng.permutation(len(told))
         order = np.concatenate([order, order[: -len(told) % size]])  # whole updates, of one shape
         for take in order.reshape(-1, size):
-            maps, state = _update(maps, state, q[take], u[take], p[take], m[take], weight, rate * (1 - step / steps))
-            step += 1
+            given = (q[take], u[take], p[take], m[take], np.float32(weight))
+            maps, state = _update(maps, state, *given, np.float32(rate), total)
     return Retriever(text=np.asarray(maps["text"], np.float64), user=np.asarray(maps["user"], np.float64))
 
 
@@ -112,21 +111,21 @@ def divergence(s: Float[Array, " N"], quality: Float[Array, " N"], mask: Bool[Ar
     return jnp.sum(teacher * jnp.where(mask, log_teacher - jnp.where(mask, student, 0.0), 0.0))
 
 
-@functools.cache
-def _optimizer() -> Any:
-    return optax.scale_by_adam()
+def _optimizer(rate: Any, total: Any) -> Any:
+    return optimizers.adamw(rate, DECAY, total=total)
 
 
 @jax.jit
-def _update(maps: Maps, state: Any, q: Array, u: Array, p: Array, m: Array, weight: Array, rate: Array) -> Any:
+def _update(
+    maps: Maps, state: Any, q: Array, u: Array, p: Array, m: Array, weight: Array, rate: Array, total: Array
+) -> tuple[Maps, Any]:
     def loss(maps: Maps) -> Array:
         mask = jnp.isfinite(m)
         s = jax.vmap(scores, in_axes=(None, 0, 0, 0, None))(maps, q, u, p, weight)
         return jnp.mean(jax.vmap(divergence)(s, jnp.where(mask, m, 0.0), mask))
 
-    updates, state = _optimizer().update(jax.grad(loss)(maps), state, maps)
-    moved = jax.tree.map(lambda leaf, by: leaf * (1 - rate * DECAY) - rate * by, maps, updates)
-    return moved, state
+    updates, state = optimizers.update(_optimizer(rate, total), jax.grad(loss)(maps), state, maps)
+    return optax.apply_updates(maps, updates), state
 
 
 def _unit(x: Array) -> Array:

@@ -19,6 +19,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from hydrajax.data import draws
+from hydrajax.training import optimizers
 
 MOST_RECORDS = 100  # the newest ones
 LAYER_HEADS = 2
@@ -150,17 +151,17 @@ def user(
     count = LAYER_HEADS if x.shape[1] % LAYER_HEADS == 0 else 1
     q, k, v = (
         part.reshape(len(x), count, -1)
-        for part in jnp.moveaxis(jnp.einsum("nd,dpe->npe", x, params["qkv"]) + params["qkv_bias"], 1, 0)
+        for part in jnp.moveaxis(jnp.einsum("nd,dpe->npe", x, params["qkv"]) + params["qkv_bias"][None], 1, 0)
     )
-    logits = jnp.where(mask, jnp.einsum("nhe,mhe->hnm", q, k) / math.sqrt(q.shape[-1]), -1e30)
+    logits = jnp.where(mask[None, None], jnp.einsum("nhe,mhe->hnm", q, k) / math.sqrt(q.shape[-1]), -1e30)
     weights = jax.nn.softmax(logits, axis=-1)
     attended = jnp.einsum("hnm,mhe->nhe", _dropped(weights, keys[0]), v).reshape(x.shape)
-    attended = attended @ params["out"] + params["out_bias"]
+    attended = attended @ params["out"] + params["out_bias"][None]
     h = _normed(x + _dropped(attended, keys[1]), params["scale_1"], params["shift_1"])
-    inner = _dropped(jax.nn.relu(h @ params["up"] + params["up_bias"]), keys[2])
-    inner = inner @ params["down"] + params["down_bias"]
+    inner = _dropped(jax.nn.relu(h @ params["up"] + params["up_bias"][None]), keys[2])
+    inner = inner @ params["down"] + params["down_bias"][None]
     y = _normed(h + _dropped(inner, keys[3]), params["scale_2"], params["shift_2"])
-    mean = jnp.sum(jnp.where(mask[:, None], y, 0.0), axis=0) / jnp.maximum(jnp.sum(mask), 1)
+    mean = jnp.sum(jnp.where(mask[:, None], y, 0.0), axis=0) / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
     return mean * jax.lax.rsqrt(jnp.maximum(jnp.sum(mean**2), 1e-24))
 
 
@@ -174,7 +175,7 @@ def contrast(z: Float[Array, "2 U D"]) -> Float[Array, ""]:
 
 @functools.cache
 def _optimizer() -> Any:
-    return optax.chain(optax.add_decayed_weights(DECAY), optax.adam(RATE))
+    return optimizers.adamw(RATE, DECAY)
 
 
 @jax.jit
@@ -185,7 +186,7 @@ def _update(params: Params, state: Any, table: Array, places: Array, step: Array
         views = jax.vmap(jax.vmap(functools.partial(user, params)))
         return contrast(views(known, places != _PADDING, keys))
 
-    updates, state = _optimizer().update(jax.grad(loss)(params), state, params)
+    updates, state = optimizers.update(_optimizer(), jax.grad(loss)(params), state, params)
     return optax.apply_updates(params, updates), state
 
 
@@ -200,4 +201,4 @@ def _dropped(x: Array, key: Array | None) -> Array:
 
 def _normed(x: Array, scale: Array, shift: Array) -> Array:
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 1e-5) * scale + shift
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 1e-5) * scale[None] + shift[None]
