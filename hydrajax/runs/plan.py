@@ -1,8 +1,8 @@
 """Counts what a run would ask for: its own code, with a sampler that counts and guesses of what answers will decide.
 
 Guessed is, until the answers are there: which number of records validation users choose, which records a reranker
-prefers and a retriever learns to find, how bandits spread candidates (almost evenly: placeholders teach them nothing), among which candidates the LLM
-chooses, and what it says of users where a strategy asks on by what it says.
+prefers and a retriever learns to find, how bandits spread candidates (almost evenly: placeholders teach them nothing),
+among which candidates the LLM chooses, and what it says of users where a strategy asks on by what it says.
 """
 
 import dataclasses

@@ -35,9 +35,7 @@ _PADDING = -1
 Params = dict[str, Array]
 
 
-def fit(
-    features: Sequence[Float[np.ndarray, "_ D"]], *, seed: int = 0, updates: int = UPDATES
-) -> Params | None:
+def fit(features: Sequence[Float[np.ndarray, "_ D"]], *, seed: int = 0, updates: int = UPDATES) -> Params | None:
     """The encoder, learned from users by the features of their records, oldest first.
 
     Args:

@@ -213,7 +213,5 @@ def test_what_helps_is_learned_from_answers_where_likeness_misleads(make_lab):
     taught = learn.teach(lab, people, ["cfrag"], learner())
     found = shown(taught, people.new_queries)
     assert {name: HELPS[kind_of(name)] in text for name, (text,) in found.items()} == dict.fromkeys(people.new, True)
-    answers = sampling.answer(
-        taught, "cfrag", sampling.prompts(taught, "cfrag", people.new_queries, 1), stage="asked"
-    )
+    answers = sampling.answer(taught, "cfrag", sampling.prompts(taught, "cfrag", people.new_queries, 1), stage="asked")
     assert [answer.text for answer in answers] == [f"gold {name}" for name in people.new]
