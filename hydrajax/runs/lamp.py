@@ -162,9 +162,9 @@ def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path
         [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
         families={
             "reranker": config.reranker_family or config.scorer.family,
-            collaborative.STRATEGY: collaborative.FAMILY,
+            collaborative.RERANKER: collaborative.FAMILY,
         },
-        losses={collaborative.STRATEGY: collaborative.LOSS},
+        losses={collaborative.RERANKER: collaborative.LOSS},
         epochs=config.epochs,
         folder=folder,
     )
@@ -180,6 +180,8 @@ def _check_families(config: RunConfig, bench: workbench.Workbench) -> None:
 def _choices(prompts, learns, compared, lab, data, people, system) -> dict[str, Any]:
     """What validation users chose, and what was cut: enough to see why the run looks as it does."""
     untaught = [name for name in ("reranker", "adapter") if isinstance(getattr(system, name), scorers.Untrained)]
+    if collaborative.STRATEGY in lab.ctx.taught and collaborative.RERANKER not in learns.choices:
+        untaught.append(collaborative.RERANKER)
     return {
         "validation_users": len(people.validation),
         "validation_queries": len(people.validation_queries),

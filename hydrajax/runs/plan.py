@@ -161,7 +161,7 @@ class GuessingLearner:
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
     ) -> scorers.TrainedScorer:
         """See `hydra.Learner.fit`."""
-        if name not in ("reranker", collaborative.STRATEGY):
+        if name not in ("reranker", collaborative.RERANKER):
             return scorers.Untrained()  # nothing is asked after the adapter has chosen
         known = self.known()
         if known is not None:

@@ -45,7 +45,7 @@ def test_a_guess_keeps_the_first_row_of_a_third_of_the_questions_and_treats_equa
 
 def test_a_planned_learner_trains_nothing_where_answers_are_missing():
     planned = plan.GuessingLearner(seed=3)
-    for name in ("reranker", "cfrag"):
+    for name in ("reranker", learn.RERANKER):
         assert planned.fit(name, train=TRAIN, heads=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=3)
     assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
 
@@ -90,7 +90,7 @@ def test_what_a_retriever_will_learn_to_find_is_guessed_to_be_much_the_same():
 
 def test_records_that_are_tried_for_cfrag_are_counted(monkeypatch):
     """Two rounds: what the base finds, and what a retriever that is not learned yet may find besides."""
-    monkeypatch.setattr(learn.users, "fit", lambda features, seed: None)
+    monkeypatch.setattr(learn, "_user_encoder", lambda profiles: None)
     counting = planner.Planner("scripted", store.Store.without_making())
     users = {name: person(name, 5) for name in ("t0", "t1", "t2")}
     ctx = contract.Context(

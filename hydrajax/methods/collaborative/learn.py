@@ -11,11 +11,14 @@ training user is ranked by what the other half of these users taught.
 """
 
 import dataclasses
+import functools
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hydrajax import progress
 from hydrajax.data import draws, tasks
 from hydrajax.methods import answers as answers_lib
 from hydrajax.methods import hydra, rows, sampling, stages
@@ -31,6 +34,7 @@ from hydrajax.prompting.contract import Asked
 from hydrajax.types import Query, profile_for
 
 STRATEGY = "cfrag"
+RERANKER = "cfrag reranker"  # the scorer's name
 FAMILY, LOSS = "shared", "distillation"  # of the reranker: one for everybody, who is told apart by what it reads
 
 Tried = Sequence[tuple[Candidates, np.ndarray]]  # candidates, and the quality of the LLM's answer to each
@@ -41,19 +45,19 @@ class Learned:
     """`collaboration.Parts`, learned.
 
     Attributes:
-      encoder: of users; None: the mean of their records.
+      encoder: users by the features of their records.
       retriever: finds candidates.
       reranker: orders them; None: they stay in the retriever's order.
     """
 
     task: tasks.Task
-    encoder: users.Params | None = None
+    encoder: Callable[[Sequence[np.ndarray]], np.ndarray]
     retriever: Retriever
     reranker: TrainedScorer | None = None
 
     def users(self, features: Sequence[np.ndarray]) -> np.ndarray:
         """See `collaboration.Parts`."""
-        return collaboration.Frozen().users(features) if self.encoder is None else users.encode(self.encoder, features)
+        return self.encoder(features)
 
     def texts(self, features: np.ndarray) -> np.ndarray:
         """See `collaboration.Parts`."""
@@ -97,7 +101,8 @@ def teach(
     if STRATEGY not in strategies or ctx.settings.peer_ranking == "frozen" or ctx.population is None:
         return lab
     everybody = peers.population(ctx, STRATEGY)
-    encoder = users.fit(everybody.features, seed=lab.seed)
+    params = _user_encoder(_Profiles.of(everybody.features, lab.seed))
+    encoder = collaboration.Frozen().users if params is None else _Remembering(params)
     width = everybody.means.shape[1]
     first = Learned(task=ctx.task, encoder=encoder, retriever=retriever.untaught(width))
     tried = try_records(lab, candidates(lab, people.label_queries, lambda user_id: first))
@@ -114,8 +119,8 @@ def teach(
 
     tried = try_records(lab, candidates(lab, people.label_queries, lambda user_id: served.get(user_id, finds)))
     known = labelled(lab, tried)
-    reranker = learner.fit(STRATEGY, train=known, heads=[], judged=[])
-    cross_fitted = learner.cross_fit(STRATEGY, reranker, train=known, heads=[])
+    reranker = learner.fit(RERANKER, train=known, heads=[], judged=[])
+    cross_fitted = learner.cross_fit(RERANKER, reranker, train=known, heads=[])
     ranks = dataclasses.replace(finds, reranker=reranker)
     parts = {id(part): dataclasses.replace(part, reranker=cross_fitted) for part in of_half}
 
@@ -155,6 +160,44 @@ def pairs(task: tasks.Task, found: Candidates) -> list[Row]:
         rows.pair(task, found.query, task.record_text(record), (score, *user))
         for record, score in zip(found.records, scores, strict=True)
     ]
+
+
+class _Remembering:
+    """Encodes nobody twice: population and askers are the same whatever is asked."""
+
+    def __init__(self, params: users.Params):
+        self._params = params
+        self._known: dict[str, np.ndarray] = {}
+
+    def __call__(self, features: Sequence[np.ndarray]) -> np.ndarray:
+        names = [_digest(of_user) for of_user in features]
+        new = {name: of_user for name, of_user in zip(names, features, strict=True) if name not in self._known}
+        self._known.update(zip(new, users.encode(self._params, list(new.values())), strict=True))
+        return np.array([self._known[name] for name in names])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Profiles:
+    """Features of everybody's records, and a seed; told apart by their digest."""
+
+    digest: str
+    seed: int
+    features: Sequence[np.ndarray] = dataclasses.field(compare=False, repr=False)
+
+    @classmethod
+    def of(cls, features: Sequence[np.ndarray], seed: int) -> "_Profiles":
+        return cls(" ".join(map(_digest, features)), seed, features)
+
+
+@functools.lru_cache(maxsize=2)
+def _user_encoder(profiles: _Profiles) -> users.Params | None:
+    """A plan asks for the same one several times."""
+    with progress.bar("cfrag: user encoder") as advance:
+        return users.fit(profiles.features, seed=profiles.seed, advance=advance)
+
+
+def _digest(features: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(features)).hexdigest()
 
 
 def _halves(user_ids: Sequence[str], seed: int) -> tuple[set[str], set[str]]:

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from hydrajax import progress
 from hydrajax.data import draws
 from hydrajax.training import optimizers
 
@@ -35,12 +36,19 @@ _PADDING = -1
 Params = dict[str, Array]
 
 
-def fit(features: Sequence[Float[np.ndarray, "_ D"]], *, seed: int = 0, updates: int = UPDATES) -> Params | None:
+def fit(
+    features: Sequence[Float[np.ndarray, "_ D"]],
+    *,
+    seed: int = 0,
+    updates: int = UPDATES,
+    advance: progress.Advance = progress.silent,
+) -> Params | None:
     """The encoder, learned from users by the features of their records, oldest first.
 
     Args:
       features: of each user, one record at least.
       updates: of batches of users.
+      advance: called with (updates done, updates).
 
     Returns:
       None where there are no two users to tell apart.
@@ -67,6 +75,7 @@ def fit(features: Sequence[Float[np.ndarray, "_ D"]], *, seed: int = 0, updates:
                 seen = view(own, len(table), rng)
                 places[one, row, : len(seen)] = seen
         params, state = _update(params, state, table, places, np.int32(step))
+        advance(step + 1, updates)
     return params
 
 

@@ -107,14 +107,14 @@ def shown(lab, queries, k=1):
 def learner(**numbers):
     fit = training.FitConfig(pooled_epochs=40, pooled_learning_rate=3e-2, dropout=0.0, **numbers)
     return selection.ValidatedLearner(
-        encode, [fit], families={learn.STRATEGY: "shared:width=16"}, losses={learn.STRATEGY: learn.LOSS}
+        encode, [fit], families={learn.RERANKER: "shared:width=16"}, losses={learn.RERANKER: learn.LOSS}
     )
 
 
 @pytest.fixture
 def untaught(monkeypatch):
     """Users and retrievers are not learned; what retrievers would be learned from is kept."""
-    monkeypatch.setattr(learn.users, "fit", lambda features, seed: None)
+    monkeypatch.setattr(learn, "_user_encoder", lambda profiles: None)
     given = []
 
     def fit(lab, tried, width):
@@ -149,7 +149,7 @@ def test_the_reranker_learns_what_each_record_was_worth(make_lab, untaught, lear
     lab, people = make_lab(train=6)
     learner = learns()
     learn.teach(lab, people, ["cfrag"], learner, untaught)
-    given = learner.given["cfrag"]
+    given = learner.given[learn.RERANKER]
     assert given["heads"] == given["judged"] == []
     assert {row.pool for row in given["train"]} == {query.id for query in people.label_queries}
     for row in given["train"]:
@@ -173,10 +173,10 @@ def test_nobody_is_ranked_by_what_the_own_answers_taught(make_lab, untaught, lea
     for user_id in people.train:
         (number,) = (n for n, half in enumerate(halves, 1) if user_id not in half)
         assert taught(user_id).retriever.user[0, 1] == 1 + number
-        assert taught(user_id).reranker.name == "cfrag, cross-fitted"
+        assert taught(user_id).reranker.name == "cfrag reranker, cross-fitted"
     for user_id in (*people.new, "somebody"):
-        assert taught(user_id).retriever.user[0, 1] == 1 and taught(user_id).reranker.name == "cfrag"
-    assert learner.cross_fitted["cfrag"]["train"] == learner.given["cfrag"]["train"]
+        assert taught(user_id).retriever.user[0, 1] == 1 and taught(user_id).reranker.name == learn.RERANKER
+    assert learner.cross_fitted[learn.RERANKER]["train"] == learner.given[learn.RERANKER]["train"]
 
 
 def test_the_records_of_highest_score_are_shown_of_all_that_were_found(make_lab, untaught, learns):
@@ -195,6 +195,21 @@ def test_where_nothing_is_taught_the_retriever_orders(make_lab, untaught, answer
     taught = learn.teach(lab, nothing, ["cfrag"], learner(), lambda lab, tried, width: retriever.untaught(width))
     assert lab.ctx.llm.seen == [] or not lab.ctx.llm.requests()
     assert shown(taught, people.new_queries, 2) == shown(lab, people.new_queries, 2)
+
+
+def test_nobody_is_encoded_twice(monkeypatch):
+    given = []
+
+    def encode(params, features):
+        given.append(len(features))
+        return np.array([of_user.sum(axis=0) for of_user in features])
+
+    monkeypatch.setattr(learn.users, "encode", encode)
+    encoder = learn._Remembering({})
+    profiles = [np.full((2, 3), float(i)) for i in range(4)]
+    first = encoder(profiles[:3])
+    np.testing.assert_array_equal(encoder([profiles[3], *profiles[:3], profiles[3]])[1:4], first)
+    assert given == [3, 1]
 
 
 @pytest.mark.parametrize("why", ["not asked for", "frozen", "nobody to look at"])

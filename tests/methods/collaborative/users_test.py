@@ -14,10 +14,8 @@ def people(count, records, width=8, seed=0):
     """Users who differ in taste, and whose records have a direction in common."""
     rng = np.random.default_rng(seed)
     common = np.eye(width)[0] * 4
-    return [
-        unit(common + 1.5 * taste + 0.5 * rng.normal(size=(records, width)))
-        for taste in rng.normal(size=(count, width))
-    ]
+    tastes = 1.5 * rng.normal(size=(count, width))
+    return [unit(common + taste + 0.5 * rng.normal(size=(records, width))) for taste in tastes]
 
 
 @pytest.fixture(scope="module")
