@@ -162,9 +162,9 @@ def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path
         [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
         families={
             "reranker": config.reranker_family or config.scorer.family,
-            collaborative.RERANKER: collaborative.FAMILY,
+            **collaborative.FITTED["families"],
         },
-        losses={collaborative.RERANKER: collaborative.LOSS},
+        losses=collaborative.FITTED["losses"],
         epochs=config.epochs,
         folder=folder,
     )

@@ -65,6 +65,23 @@ def ask(
         # Placeholders do not say which is best.
         return (guess_k(list(means)) if counting.calls > before else k), means
 
+    lab, guessing = teach(lab, people, strategies, learner)
+    prompts = {
+        name: baselines.answer(lab, name, people.validation_queries, people.asked, choose_k) for name in strategies
+    }
+    hydra.hydra(lab, guessing, people, prompts["rag"].k)
+    if lab.settings.strategies:
+        ks = {name: prompts[name].k for name in lab.settings.strategies}
+        _ask_union(lab, union.questions(lab, people, train), ks)
+
+
+def teach(
+    lab: Lab, people: hydra.People, strategies: Sequence[str], learner: Callable[[], hydra.Learner | None]
+) -> tuple[Lab, "GuessingLearner"]:
+    """What strategies learn of training users, and the learner that goes on; arguments as of `ask`."""
+    counting = lab.ctx.llm
+    assert isinstance(counting, planner.Planner)
+
     def known() -> hydra.Learner | None:
         if counting.calls:
             return None
@@ -75,14 +92,7 @@ def ask(
         return guessed_retriever(width, lab.seed) if counting.calls else collaborative.fit_retriever(lab, tried, width)
 
     guessing = GuessingLearner(known, seed=lab.seed)
-    lab = collaborative.teach(lab, people, strategies, guessing, fit_retriever)
-    prompts = {
-        name: baselines.answer(lab, name, people.validation_queries, people.asked, choose_k) for name in strategies
-    }
-    hydra.hydra(lab, guessing, people, prompts["rag"].k)
-    if lab.settings.strategies:
-        ks = {name: prompts[name].k for name in lab.settings.strategies}
-        _ask_union(lab, union.questions(lab, people, train), ks)
+    return collaborative.teach(lab, people, strategies, guessing, fit_retriever), guessing
 
 
 def _ask_union(lab: Lab, asked: union.Questions, ks: dict[str, int]) -> None:

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -36,6 +36,8 @@ from hydrajax.types import Query, profile_for
 STRATEGY = "cfrag"
 RERANKER = "cfrag reranker"  # the scorer's name
 FAMILY, LOSS = "shared", "distillation"  # of the reranker: one for everybody, who is told apart by what it reads
+# What a `selection.ValidatedLearner` has to be told.
+FITTED: Mapping[str, Mapping[str, str]] = {"families": {RERANKER: FAMILY}, "losses": {RERANKER: LOSS}}
 
 Tried = Sequence[tuple[Candidates, np.ndarray]]  # candidates, and the quality of the LLM's answer to each
 
