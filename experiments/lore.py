@@ -1,6 +1,6 @@
-"""Preferences of planted users whose rewards are mixtures of five directions, LoRe's own model, and `simplex` on them.
+"""Preferences of planted users whose rewards are mixtures of five directions, LoRe's own model, and families on them.
 
-    python -m experiments.lore [SEED ...]
+    python -m experiments.lore [--families simplex:bases=5 linear ...] [--seeds 0 1 2]
 
 d = 256 features of an item, N(0, I); five directions of length 5; a user's reward is their mixture, weights from
 Dirichlet(1); which of two items is preferred is drawn by Bradley and Terry. 500 users are seen with 50 pairs each, 200
@@ -8,10 +8,11 @@ new ones come with 5, 20 and 50; accuracies are of 50 further pairs of each user
 """
 
 import dataclasses
-import sys
+import itertools
 import time
 
 import numpy as np
+import tyro
 from jaxtyping import Float
 
 from hydrajax import training
@@ -91,13 +92,17 @@ def measured(recipe: Recipe, seed: int, family: str, shots: tuple[int, ...] = (5
     return found | {"new, one for all": accuracy(fitted, None, later), "seconds": seconds}
 
 
-def main() -> None:
-    """Prints the figures of each seed."""
-    recipe = Recipe()
-    for seed in [int(argument) for argument in sys.argv[1:]] or range(3):
-        found = measured(recipe, seed, f"simplex:bases={recipe.tastes}")
-        print(seed, ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+def main(families: tuple[str, ...] = ("simplex:bases=5",), seeds: tuple[int, ...] = (0, 1, 2)) -> None:
+    """Prints the figures of each family and seed.
+
+    Args:
+      families: names, with settings; LoRe's is told the number of directions.
+      seeds: of the data and the fits.
+    """
+    for family, seed in itertools.product(families, seeds):
+        found = measured(Recipe(), seed, family)
+        print(family, seed, ", ".join(f"{name} {value:.4g}" for name, value in found.items()), flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, description=__doc__)

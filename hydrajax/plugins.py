@@ -1,7 +1,8 @@
 """Strategies, head families and retrievers by name: files of one folder of hydrajax each, or a file of one's own.
 
-A name is that of a file of the folder (`rag`), a module (`mypackage.my_strategy`), also one of the folder that one
-works in, or a path that ends with `.py`. Nothing is imported before it is used.
+A name is that of a file of the folder (`rag`), a module (`my_strategy`, `mypackage.my_strategy`), also one of the
+folder that one works in, or a path that ends with `.py`; a file of the folder goes before a module of the same name.
+Nothing is imported before it is used.
 """
 
 import ast
@@ -50,6 +51,11 @@ class Kind:
         """Those of hydrajax, in alphabetical order."""
         return tuple(self._files)
 
+    def expected(self) -> str:
+        """What a name may be, for messages."""
+        own = f"a module of one's own (my_module, mypackage.my_module) or a FILE.py with {self.attribute}"
+        return f"one of {', '.join(self._files)}, {own}"
+
     def summaries(self) -> dict[str, str]:
         """The first line of each file's docstring, by name."""
         return dict(self._summaries)
@@ -60,13 +66,12 @@ class Kind:
         Raises:
           DataError: there is no such file, it cannot be imported, or it does not define it.
         """
-        if "." in name:
-            module = self._imported(name)
-        elif name in self._files:
+        if name in self._files:
             module = importlib.import_module(f"{self.package}.{name}")
+        elif "." in name or _is_module(name):
+            module = self._imported(name)
         else:
-            own = f"a module of one's own (mypackage.my_module) or a FILE.py with {self.attribute}"
-            raise DataError(f"unknown {self.what} {name!r}, expected one of {', '.join(self._files)}, {own}")
+            raise DataError(f"unknown {self.what} {name!r}, expected {self.expected()}")
         if not hasattr(module, self.attribute):
             raise DataError(f"{self.what} {name!r}: the file defines no {self.attribute}")
         return getattr(module, self.attribute)
@@ -113,15 +118,26 @@ def imported(name: str) -> types.ModuleType:
     Raises:
       ImportError: it ends the program instead of being imported; besides whatever it raises.
     """
-    # An installed command has its own folder in the path, not the one that is worked in, as `python -m` has.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    _look_here()
     try:
         if name.endswith(".py"):
             return _from_file(files.expanded(name).resolve())
         return importlib.import_module(name)
     except SystemExit as error:
         raise ImportError("it calls sys.exit, which would end the program") from error
+
+
+def _look_here() -> None:
+    """An installed command has its own folder in the path, not the one that is worked in, as `python -m` has."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def _is_module(name: str) -> bool:
+    """Whether a module has this name without a dot."""
+    _look_here()
+    importlib.invalidate_caches()
+    return name.isidentifier() and name != "__main__" and importlib.util.find_spec(name) is not None
 
 
 @contextlib.contextmanager

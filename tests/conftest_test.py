@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hydrajax.prompting import shorten
-from hydrajax.training import newton
+from hydrajax.training import losses
 
 
 def test_there_are_several_devices():
@@ -43,6 +43,6 @@ def test_types_are_checked_at_every_call():
 
 def test_shapes_are_compared_within_a_call():
     s, user = np.zeros(3), np.zeros(3, np.int64)
-    assert newton.intercepts(s, np.zeros(3), user, 2).shape == (2,)
+    assert losses.intercepts(s, np.zeros(3), user, 2).shape == (2,)
     with pytest.raises(jaxtyping.TypeCheckError):
-        newton.intercepts(s, np.zeros(2), user, 2)
+        losses.intercepts(s, np.zeros(2), user, 2)

@@ -51,6 +51,14 @@ def test_a_strategy_of_ones_own_is_called_by_the_last_part_of_its_name(name, fol
     assert "twice" not in registry.names()
 
 
+def test_a_module_of_the_folder_that_one_works_in_needs_no_dot(folder, monkeypatch):
+    for file, text in {"two_turns": STRATEGY, "no_width": FAMILY, "by_age": RETRIEVER, "rag": "1 / 0"}.items():
+        (folder.parent / f"{file}.py").write_text(text)
+    assert registry.get("two_turns") is registry.get("two_turns") and "two_turns" not in registry.names()
+    assert type(heads.get("no_width:width=3")).__name__ == "Mine" and callable(retrieval.retriever("by_age"))
+    assert registry.get("rag").name == "rag"  # the package's own goes first
+
+
 @pytest.mark.parametrize("name", ["mine.plain", "mine/plain.py", "generic_plus_offset:inner=mine.plain"])
 def test_a_family_of_ones_own_takes_settings_too(name, folder):
     (folder / "plain.py").write_text(FAMILY)
@@ -76,7 +84,7 @@ def test_what_is_none_is_one_sentence(get, folder):
     (folder / "ends.py").write_text("import sys\nsys.exit(0)")
     (folder / "three.py").write_text("STRATEGY = FAMILY = rank = 3")
     said = {
-        "nothing": r"unknown .* 'nothing', expected one of \w+, .*, a module of one's own \(mypackage.my_module\) or a",
+        "nothing": r"unknown .* 'nothing', expected one of \w+, .*, a module of one's own \(my_module, mypackage.my",
         "mine.nothing": "'mine.nothing' cannot be imported: ModuleNotFoundError: No module named 'mine.nothing'$",
         "nowhere.py": "'nowhere.py': nowhere.py does not exist$",
         "mine.broken": r"'mine.broken' cannot be imported: ModuleNotFoundError: No .* 'nowhere' \(.*broken.py:1\)$",
@@ -89,6 +97,15 @@ def test_what_is_none_is_one_sentence(get, folder):
     for name, sentence in said.items():
         with pytest.raises(DataError, match=sentence):
             get(name)
+
+
+def test_a_class_for_an_instance_and_an_instance_for_a_class(folder):
+    (folder / "kind.py").write_text(STRATEGY.replace("Twice()", "Twice"))
+    with pytest.raises(DataError, match=r"'mine.kind': STRATEGY is a class, expected STRATEGY = Twice\(\)$"):
+        registry.get("mine.kind")
+    (folder / "made.py").write_text(FAMILY.replace("FAMILY = Mine", "FAMILY = Mine()"))
+    with pytest.raises(DataError, match="'mine.made': FAMILY is an instance, expected FAMILY = Mine$"):
+        heads.get("mine.made")
 
 
 def test_two_strategies_of_one_name_are_refused(folder):

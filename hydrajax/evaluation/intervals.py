@@ -30,8 +30,8 @@ from hydrajax.types import DataError
 RESAMPLES = 2000
 ALPHA = 0.05
 FEWEST_USERS = 6  # the smallest n with 2 / 2^n below ALPHA
-# 1.96 + 0.84: two-sided 5 % and 80 % power, in standard errors of the difference.
-DETECTABLE_STANDARD_ERRORS = 2.8
+POWER = 0.8
+TIE = 1e-9  # differences up to which are those of rounding: the methods are level
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,8 @@ class Difference(Interval):
     """A paired difference on all questions, turned so that positive means that the first method is better.
 
     Attributes:
-      detectable: the smallest true difference that this many users would show (two-sided 5 %) in 80 % of repetitions:
-        2.8 standard errors of the paired difference; None with fewer than six users.
+      detectable: the smallest true difference that this many users would show (two-sided 5 %) in 80 % of repetitions,
+        see `detectable`; None with fewer than six users.
     """
 
     detectable: float | None
@@ -166,8 +166,8 @@ def gain(measured: Measured, a: str, b: str, metric: str) -> tuple[float, np.nda
     """
     first, second = _key(measured, a, metric), _key(measured, b, metric)
     value = sign(metric) * (measured.values[first] - measured.values[second])
-    # + 0.0: minus zero would be printed as -0.
-    return value + 0.0, sign(metric) * (measured.resampled[first] - measured.resampled[second]) + 0.0
+    resampled = sign(metric) * (measured.resampled[first] - measured.resampled[second])
+    return float(without_rounding(value)), without_rounding(resampled)
 
 
 def difference(measured: Measured, a: str, b: str, metric: str) -> Difference:
@@ -178,8 +178,27 @@ def difference(measured: Measured, a: str, b: str, metric: str) -> Difference:
     """
     value, resampled = gain(measured, a, b, metric)
     low, high = bounds(value, resampled, users=len(measured.users))
-    detectable = None if low is None else float(DETECTABLE_STANDARD_ERRORS * np.std(resampled, ddof=1))
-    return Difference(value=value, low=low, high=high, detectable=detectable)
+    least = None if low is None else detectable(float(np.std(resampled, ddof=1)), len(measured.users))
+    return Difference(value=value, low=low, high=high, detectable=least)
+
+
+def without_rounding(differences: np.ndarray | float) -> np.ndarray:
+    """The differences, those below `TIE` as zero (and never as minus zero, which would be printed as -0)."""
+    return np.where(np.abs(differences) < TIE, 0.0, differences)
+
+
+def detectable(spread: float, n: int) -> float:
+    """The smallest true difference that n users would show, two-sided at `ALPHA`, in `POWER` of repetitions.
+
+        (t_(1 - alpha / 2, n - 1) + t_(power, n - 1)) SE,  SE = sqrt(n / (n - 1)) spread
+
+    Source: Cohen, Statistical Power Analysis, 1988, section 2.3, with Student's quantiles.
+
+    Args:
+      spread: standard deviation of the difference on resamples, which is too small by that root.
+      n: users, two or more.
+    """
+    return _detectable_errors(n) * spread
 
 
 def sign(metric: str) -> float:
@@ -213,6 +232,13 @@ def tail_share(users: int) -> float:
 
     student = stats.t.ppf(ALPHA / 2, users - 1)
     return float(stats.norm.cdf(np.sqrt(users / (users - 1)) * student))
+
+
+@functools.cache
+def _detectable_errors(n: int) -> float:
+    from scipy import special
+
+    return float((n / (n - 1)) ** 0.5 * (special.stdtrit(n - 1, 1 - ALPHA / 2) + special.stdtrit(n - 1, POWER)))
 
 
 def _interval(value: float, resampled: np.ndarray, users: int) -> Interval:

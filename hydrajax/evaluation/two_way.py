@@ -31,8 +31,8 @@ class Estimate:
     Attributes:
       value: over all cells that are known; None where there is none.
       low, high: the 95 % interval; None with fewer than six users or prompts.
-      detectable: of a difference, the smallest true one that would be shown in 80 % of repetitions: 2.8 standard
-        errors; None without an interval, or without any spread.
+      detectable: of a difference, the smallest true one that would be shown in 80 % of repetitions, see
+        `intervals.detectable`, n the smaller number of users and prompts; None without an interval or any spread.
       cells: how many are known.
       missing: how many are not.
     """
@@ -85,7 +85,7 @@ def estimate(
         low, high = intervals.bounds(value, resampled, users=clusters)
         spread = 0.0 if low is None else float(np.std(resampled, ddof=1))
         if spread > UNANIMOUS:
-            detectable = intervals.DETECTABLE_STANDARD_ERRORS * spread
+            detectable = intervals.detectable(spread, clusters)
         elif low is not None:
             reach = 1 - (intervals.ALPHA / 2) ** (1 / clusters)
             low, high = value - reach * (value - scale[0]), value + reach * (scale[1] - value)

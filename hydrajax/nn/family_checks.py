@@ -1,9 +1,11 @@
-"""Whether a head family keeps its contract, by shapes alone: nothing is computed, so that it is known at once."""
+"""Whether a head family keeps its contract: by shapes, and a family of one's own by numbers at one user, too."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from hydrajax import plugins
@@ -11,6 +13,7 @@ from hydrajax.nn import heads
 from hydrajax.types import DataError
 
 EXAMPLES = 3  # of the context that a user is encoded from
+LINEAR = 1e-3  # of the sum of the terms' sizes: how far a score may be from <user, design>
 
 
 def fitted_shapes(family: heads.Family, dims: heads.Dims) -> tuple[heads.Shared, heads.User]:
@@ -21,18 +24,29 @@ def fitted_shapes(family: heads.Family, dims: heads.Dims) -> tuple[heads.Shared,
     return shared, jax.eval_shape(family.generic, shared)
 
 
-def check(name: str, dims: heads.Dims) -> None:
-    """Refuses a family whose methods raise, or give something of another shape than the contract says.
+@functools.lru_cache(maxsize=256)
+def check(family: str | heads.Family, dims: heads.Dims) -> None:
+    """Refuses a family whose methods raise, or give something else than the contract says.
+
+    Shapes and types are looked at without computing anything. A family that is not of this package is computed as well,
+    at the user that it begins with and at one nearby: scores and gradients must be finite, and where it has a `design`,
+    the score must be linear in the user.
 
     Args:
-      name: of the family, with its settings.
+      family: itself, or its name with its settings.
       dims: widths of its input.
 
     Raises:
       DataError: naming the family and the first method at fault.
     """
-    family = heads.get(name)
+    name = family if isinstance(family, str) else type(family).__name__
+    family = heads.get(family) if isinstance(family, str) else family
+    _check_shapes(name, family, dims)
+    if not plugins.is_own(type(family)) or "." in name:
+        check_numbers(name, family, dims)
 
+
+def _check_shapes(name: str, family: heads.Family, dims: heads.Dims) -> None:
     def shapes(method: str, call: Callable[..., Any], *args: Any) -> Any:
         with plugins.blamed(f"head family {name!r}: {method}"):
             return jax.eval_shape(call, *args)
@@ -45,6 +59,11 @@ def check(name: str, dims: heads.Dims) -> None:
     if not isinstance(shared, dict):
         refuse("init_shared", shared, "a dictionary of arrays, {} where nothing is shared")
     user = stored = shapes("init_user", lambda key: family.init_user(key, dims), key)
+    if not isinstance(stored, dict):
+        refuse("init_user", stored, "a dictionary of arrays, {} where nothing is stored")
+    for method, made in (("init_shared", shared), ("init_user", stored)):
+        if any(leaf.dtype != np.float32 for leaf in jax.tree.leaves(made)):
+            refuse(method, made, "arrays of float32, which gradients can move")
     if jax.tree.leaves(stored) and "generic" not in shared:
         shared = {**shared, "generic": stored}
     x = jax.ShapeDtypeStruct((dims.inputs,), np.float32)
@@ -69,6 +88,73 @@ def check(name: str, dims: heads.Dims) -> None:
         design = shapes("design", family.design, shared, x)
         if _described(design) != _described(user):
             refuse("design", design, f"what a user is, {_described(user)}")
+
+
+def check_numbers(name: str, family: heads.Family, dims: heads.Dims) -> None:
+    """Refuses a family whose scores or gradients are not finite, or whose `design` is not that of its score.
+
+    Args:
+      name: of the family, in what is refused.
+      family: one whose shapes are right.
+      dims: widths of its input.
+
+    Raises:
+      DataError: naming the family and the method at fault.
+    """
+
+    encodes = isinstance(family, heads.Encoded)
+
+    def made(key: Any) -> tuple[heads.Shared, heads.User, Any]:
+        keys = jax.random.split(key, 3)
+        shared, stored = family.init_shared(keys[0], dims), family.init_user(keys[1], dims)
+        if jax.tree.leaves(stored) and "generic" not in shared:
+            shared = {**shared, "generic": stored}
+        return shared, stored, jax.random.normal(keys[2], (dims.inputs,))
+
+    def user_of(shared: heads.Shared, stored: heads.User, x: Any, mask: bool) -> heads.User:
+        if not isinstance(family, heads.Encoded):
+            return stored
+        rows = jnp.linspace(-1.0, 1.0, EXAMPLES)[:, None] * x[None, :]
+        context = heads.Context(x=rows, label=jnp.array([0.0, 1.0, 1.0]), mask=jnp.full(EXAMPLES, mask))
+        return family.encode_user(shared, context)
+
+    def near(tree: Any, key: Any) -> Any:
+        """The tree with a normal draw added to every number."""
+        leaves, structure = jax.tree.flatten(tree)
+        keys = jax.random.split(key, max(len(leaves), 1))
+        moved = [leaf + jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys[: len(leaves)], strict=True)]
+        return jax.tree.unflatten(structure, moved)
+
+    def computed(key: Any) -> dict[str, Any]:
+        shared, stored, x = made(key)
+
+        def score(learned: Any, mask: bool) -> Any:
+            return family.score(learned[0], user_of(learned[0], learned[1], x, mask), x)
+
+        points = [(stored, True), (stored, False) if encodes else (near(stored, key), True)]
+        each = [jax.value_and_grad(score)((shared, point), mask) for point, mask in points]
+        if not isinstance(family, heads.Convex):
+            return {"score": each}
+        user = near(user_of(shared, stored, x, True), key)
+        terms = jax.tree.map(jnp.multiply, user, family.design(shared, x))
+        product, size = (sum(map(jnp.sum, jax.tree.leaves(jax.tree.map(of, terms)))) for of in (jnp.array, jnp.abs))
+        return {"score": each, "terms": (product, size), "linear": family.score(shared, user, x)}
+
+    with plugins.blamed(f"head family {name!r}: a score and its gradient"):
+        values = jax.device_get(jax.jit(computed)(jax.random.key(0)))
+    stored_at = ("the user that it begins with", "a user nearby")
+    encoded_at = ("a user with examples", "a user without examples")
+    for where, (score, gradients) in zip(encoded_at if encodes else stored_at, values["score"], strict=True):
+        what = "score" if not np.isfinite(score) else "the gradient of score"
+        if not all(np.isfinite(leaf).all() for leaf in (score, *jax.tree.leaves(gradients))):
+            raise DataError(f"head family {name!r}: {what} is not finite at {where}, expected finite numbers")
+    if "linear" in values:
+        product, size = values["terms"]
+        if not abs(values["linear"] - product) <= LINEAR * (1.0 + size):
+            raise DataError(
+                f"head family {name!r}: score gives {values['linear']:.6g} where <user, design> is {product:.6g}: a "
+                "family with a design has no score but that product, all others have no design"
+            )
 
 
 def _described(tree: Any) -> str:

@@ -25,9 +25,11 @@ def get(name: str) -> Strategy:
     if name in _own:
         return _own[name]
     strategy, last = _KIND.load(name), plugins.last_part(name)
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+        raise DataError(f"prompt strategy {name!r}: STRATEGY is a class, expected STRATEGY = {strategy.__name__}()")
     if not isinstance(strategy, Strategy):
         raise DataError(f"prompt strategy {name!r}: STRATEGY is {strategy!r:.80}, expected a contract.Strategy")
-    if last == name:
+    if name in names():
         return strategy
     if last in names() or (last in _own and _own[last].inner is not strategy):
         raise DataError(f"prompt strategy {name!r}: another one is called {last!r}, rename the file")

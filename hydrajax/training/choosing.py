@@ -26,6 +26,7 @@ from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples, chunked, padded
 from hydrajax.training.fitted import Fitted
 from hydrajax.training.solver import Progress, Setting
+from hydrajax.types import DataError
 
 LEAST_USERS = 4  # with examples; of fewer nothing is chosen
 LEAST_JUDGING = 2  # new users of whom what is kept aside has a loss
@@ -82,7 +83,7 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     """
     names = [name for name in configs.CHOSEN if getattr(config, name) is None]
     family = fitted_.family_of(config)
-    dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
+    dims = examples.dims
     shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
     stores = heads.stores_users(family, dims)
     small = heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
@@ -105,6 +106,9 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
             learned[trial].append(fitted)
             tick()
     pooled = {trial: float(_means(map(_pooled_loss, scorers, folds)).mean()) for trial, scorers in learned.items()}
+    if not any(map(math.isfinite, pooled.values())):
+        raise DataError(f"head family {config.family!r}: its loss is not finite under any setting that was tried")
+    pooled = {trial: loss if math.isfinite(loss) else math.inf for trial, loss in pooled.items()}
     if not stores:
         return configs.resolved(min(pooled, key=pooled.__getitem__))
     # Beside shared parameters the pooled head says little of what they are worth to users: all are tried.
@@ -122,6 +126,8 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
         return round(mean, 6) if math.isfinite(mean) else math.inf, full.epochs
 
     best = min(user_losses, key=rank)
+    if rank(best)[0] == math.inf:
+        raise DataError(f"head family {config.family!r}: users' heads lose what is not finite under every setting")
     without_own = [full for full in user_losses if full.epochs == 0]
     if without_own and best.epochs:
         pooled_best = min(without_own, key=rank)

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Num
 
-from hydrajax.nn import tokens
+from hydrajax.nn import heads, tokens
 from hydrajax.training import checks, losses
 from hydrajax.types import DataError
 
@@ -87,6 +87,11 @@ class Examples:
         if isinstance(self.x, tokens.Tokens):
             raise DataError("the examples hold tokens, heads are fitted on features: encode them with the base")
         return self.x
+
+    @property
+    def dims(self) -> heads.Dims:
+        """Widths of a head's input."""
+        return heads.Dims(features=self.features.shape[1], extras=self.extras.shape[1])
 
     def check_users(self, num_users: int) -> None:
         """Raises a DataError where a row's user is not below `num_users`."""

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from hydrajax.nn import encode, heads, processes, tokens
+from hydrajax.nn import encode, family_checks, heads, processes, tokens
 from hydrajax.training import checks, choosing, programs, stages
 from hydrajax.training import config as configs
 from hydrajax.training.config import FitConfig
@@ -73,19 +73,23 @@ def pretrain(
         raise DataError("train_base is True, expected the base that is to be trained")
 
     if base is None or not isinstance(examples.x, tokens.Tokens):
+        family_checks.check(config.family, examples.dims)
         fully = choosing.choose(config, examples, num_users, progress=progress)
-        return stages.learn(fully, examples, num_users, checkpoint=checkpoint, progress=progress)
+        return _finite(stages.learn(fully, examples, num_users, checkpoint=checkpoint, progress=progress))
 
     texts = examples.x
     features_of = features_of or (lambda base: encode.token_features(base, texts))
     features = features_of(base)
-    fully = choosing.choose(config, dataclasses.replace(examples, x=features), num_users, progress=progress)
+    frozen = dataclasses.replace(examples, x=features)
+    family_checks.check(config.family, frozen.dims)
+    fully = choosing.choose(config, frozen, num_users, progress=progress)
     folders = (None, None) if checkpoint is None else [pathlib.Path(checkpoint) / name for name in ("base", "shared")]
     params, curve = stages.train_base(
         fully, examples, features, num_users, base=base, checkpoint=folders[0], progress=progress
     )
+    _check_learned("the trained base", config, params, "base_learning_rate")
     encoded = dataclasses.replace(examples, x=features_of(with_params(base, params)))
-    fitted = stages.learn(fully, encoded, num_users, checkpoint=folders[1], progress=progress)
+    fitted = _finite(stages.learn(fully, encoded, num_users, checkpoint=folders[1], progress=progress))
     curves = {"shared" if stage == "base" else stage: means for stage, means in fitted.curves.items()}
     return dataclasses.replace(fitted, base=params, curves={"base": curve, **curves})
 
@@ -159,10 +163,14 @@ def personalise_snapshots(
         # What is left open is as pretraining chose it.
         given = configs.resolved(config, **{name: getattr(fitted.config, name) for name in configs.CHOSEN})
         learned = dataclasses.replace(fitted, config=given)
-        return stages.personal(learned, examples, num_users, epochs, user_keys, progress)
+        found = stages.personal(learned, examples, num_users, epochs, user_keys, progress)
+        for users in found.heads.values():
+            _check_users(config, users)
+        return found
     if not isinstance(family, heads.Encoded):
         return Snapshots(heads={n: {} for n in epochs}, curve=())
     encoded = stages.encode_users(family, fitted.shared, examples, num_users, normaliser=fitted.normaliser)
+    _check_users(config, encoded)
     unseen = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_users, axis=0), fitted.generic)
     return Snapshots(heads={n: encoded if n else unseen for n in epochs}, curve=())
 
@@ -207,7 +215,11 @@ def predict(
         raise DataError(f"predict: user rows from {numbers.min()} to {numbers.max()}, expected 0 to {min(sizes) - 1}")
     if not len(x):
         return np.zeros(0, np.float32)
-    return programs.score(fitted.family, fitted.shared, user_heads, x, extras, numbers, normaliser=fitted.normaliser)
+    scores = programs.score(fitted.family, fitted.shared, user_heads, x, extras, numbers, normaliser=fitted.normaliser)
+    if not (finite := np.isfinite(scores)).all():
+        row = int(np.argmin(finite))
+        raise DataError(f"head family {fitted.config.family!r}: the score of row {row} is {scores[row]}")
+    return scores
 
 
 def trained_base(base: encode.Base, fitted: Fitted) -> encode.Base:
@@ -222,6 +234,29 @@ def with_params(base: encode.Base, params: Any) -> encode.Base:
         hasher.update(jax.tree_util.keystr(path).encode())
         hasher.update(np.ascontiguousarray(leaf).tobytes())
     return dataclasses.replace(base, params=jax.tree.map(jnp.asarray, params), digest=hasher.hexdigest())
+
+
+def _finite(fitted: Fitted) -> Fitted:
+    """The scorer, where all that was learned is finite."""
+    shared, generic = dict(fitted.shared), {}
+    if "generic" in shared:
+        generic = shared.pop("generic")
+    _check_learned("what users share", fitted.config, shared, "pooled_learning_rate")
+    _check_learned("the pooled head", fitted.config, generic, "pooled_learning_rate")
+    _check_users(fitted.config, fitted.bank)
+    return fitted
+
+
+def _check_learned(what: str, config: FitConfig, learned: Any, rate: str) -> None:
+    for name, leaf in checks.leaves(learned).items():
+        if checks.not_finite(np.asarray(leaf)).any():
+            raise DataError(f"head family {config.family!r}: {what} is not finite ({name}): give a smaller {rate}")
+
+
+def _check_users(config: FitConfig, users: heads.User) -> None:
+    if (user := checks.first_not_finite(users)) is not None:
+        less = "" if isinstance(heads.get(config.family), heads.Convex) else ": give a smaller learning_rate"
+        raise DataError(f"head family {config.family!r}: the head of user {user} is not finite{less}")
 
 
 def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:

@@ -13,6 +13,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 from jaxtyping import Array, Bool, Float, Integer
 
 from hydrajax.nn import heads
@@ -20,6 +21,7 @@ from hydrajax.nn import scorer as scorers
 from hydrajax.types import DataError
 
 CONTEXT = 128  # most examples that a user is encoded from
+INTERCEPT_ITERATIONS = 30
 HIDDEN = 0.1  # of the contexts of users that are encoded
 TEACHER = 0.1  # temperature at which scores are distilled
 Weighted = tuple[Float[Array, ""], Float[Array, ""]]
@@ -54,6 +56,23 @@ def cross_entropy(s: Float[Array, " E"], targets: Targets) -> Weighted:
     s = _known(s, targets)
     each = jax.nn.softplus(s) - targets.label * s
     return _sum(each, targets.mask), jnp.sum(targets.mask, dtype=jnp.float32)
+
+
+def intercepts(
+    s: Float[np.ndarray, " N"],
+    label: Float[np.ndarray, " N"],
+    user: Integer[np.ndarray, " N"],
+    num_users: int,
+    strength: float = 1.0,
+) -> Float[np.ndarray, " U"]:
+    """What to add to each user's scores under the cross-entropy, with a Gaussian prior around 0."""
+    b = np.zeros(num_users)
+    for _ in range(INTERCEPT_ITERATIONS):
+        p = scipy.special.expit(s + b[user])
+        slope = np.bincount(user, p - label, num_users) + strength * b
+        # A step of at most 1: far from the minimum the curvature tells nothing.
+        b -= np.clip(slope / (np.bincount(user, p * (1.0 - p), num_users) + strength), -1.0, 1.0)
+    return b.astype(np.float32)
 
 
 def pairwise(s: Float[Array, " E"], targets: Targets) -> Weighted:

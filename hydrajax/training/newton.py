@@ -23,12 +23,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from jax import flatten_util
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float
 
 from hydrajax.nn import heads
-from hydrajax.training import losses, systems
+from hydrajax.training import losses
 from hydrajax.types import DataError
 
 ITERATIONS = 30
@@ -37,6 +36,7 @@ TOLERANCE = 1e-5  # of the objective: what an iteration gains, below which it wa
 ROUNDING = 1e-6  # of the objective: differences that a sum in float32 does not tell
 LEFT = 1e-3  # of one and the loss at the anchor: what may be left to gain
 SAMPLE = 16  # blocks whose Hessian preconditions the system
+PRODUCTS = 300  # most in a system
 LOOSE, EXACT = 0.1, 1e-3  # how exactly the system is solved: far from the minimum, and near it
 
 
@@ -156,7 +156,7 @@ def minimise(
 
     def precondition(v):
         # Conjugate gradients again: LAPACK's threads would fight for cores with whatever else runs.
-        return systems.solve(scaled(lambda v: sampled @ v), v, LOOSE**2)
+        return _conjugate_gradients(scaled(lambda v: sampled @ v), v, LOOSE**2)
 
     def towards(u, known):
         objective, (gradient, _) = known
@@ -173,7 +173,7 @@ def minimise(
         right = unit * gradient
         share = jnp.dot(right, precondition(right)) / jnp.maximum(jnp.abs(objective), 1e-30)
         tolerance = jnp.clip(share, EXACT**2, LOOSE**2)
-        direction = unit * systems.solve(scaled(curved), right, tolerance, precondition)
+        direction = unit * _conjugate_gradients(scaled(curved), right, tolerance, precondition)
         return direction, jnp.dot(direction, gradient)
 
     start = evaluate(centre)
@@ -201,14 +201,8 @@ def few(
     `minimise` without its preconditioner, product by product.
 
     Args:
-      loss: of one user's scores, convex in them.
       design: of the examples, a user-shaped tree of [E, ...].
-      targets: of the examples.
-      anchor: centre of the prior, and first guess.
-      prior: of the head.
-
-    Returns:
-      what `minimise` returns.
+      targets: of the examples; the others are those of `minimise`, and so is what is returned.
     """
     centre, unravel = flatten_util.ravel_pytree(anchor)
     phi = jax.vmap(lambda row: flatten_util.ravel_pytree(row)[0])(design)
@@ -241,7 +235,7 @@ def few(
         def times(b, kb):
             return losses.curved(curvature, kb) + strength * b
 
-        direction, k_direction, k_gradient = systems.solve_in_kernel(times, kernel, gradient)
+        direction, k_direction, k_gradient = _conjugate_gradients_in_kernel(times, kernel, gradient)
         return (direction, k_direction), jnp.dot(direction, k_gradient)
 
     first = (jnp.zeros_like(s0), jnp.zeros_like(s0))
@@ -252,23 +246,6 @@ def few(
     gradient = slope @ phi + precision * (found - centre)
     curve = jnp.stack([jnp.stack(each) for each in (loss(s0, targets), after)])
     return unravel(found), curve, _left(gradient, jnp.sum(phi**2, axis=0), precision)
-
-
-def intercepts(
-    s: Float[np.ndarray, " N"],
-    label: Float[np.ndarray, " N"],
-    user: Integer[np.ndarray, " N"],
-    num_users: int,
-    strength: float = 1.0,
-) -> Float[np.ndarray, " U"]:
-    """What to add to each user's scores under the cross-entropy, with a Gaussian prior around 0."""
-    b = np.zeros(num_users)
-    for _ in range(ITERATIONS):
-        p = scipy.special.expit(s + b[user])
-        slope = np.bincount(user, p - label, num_users) + strength * b
-        # A step of at most 1: far from the minimum the curvature tells nothing.
-        b -= np.clip(slope / (np.bincount(user, p * (1.0 - p), num_users) + strength), -1.0, 1.0)
-    return b.astype(np.float32)
 
 
 def check_converged(users: np.ndarray, curve: np.ndarray, left: np.ndarray) -> None:
@@ -340,8 +317,7 @@ def _descend(
             scale, halvings, _ = trial
             return scale * 0.5, halvings + 1, tried(scale * 0.5)
 
-        one = jnp.float32(1.0)
-        _, _, new = jax.lax.while_loop(too_long, halve, (one, 0, tried(one)))
+        _, _, new = jax.lax.while_loop(too_long, halve, (jnp.float32(1.0), 0, tried(jnp.float32(1.0))))
         reached = new[1][0]
         better = reached <= bound
         gains = better & (slope > TOLERANCE * jnp.abs(best))
@@ -353,6 +329,62 @@ def _descend(
 
     point, known, _, _ = jax.lax.while_loop(unfinished, iterate, (first, known, 0, jnp.asarray(going)))
     return point, known
+
+
+def _conjugate_gradients(
+    times: Callable[[Array], Array],
+    right: Float[Array, " P"],
+    tolerance: Any,
+    precondition: Callable[[Array], Array] = lambda v: v,
+) -> Float[Array, " P"]:
+    """x with `times`(x) = right, by conjugate gradients.
+
+    Args:
+      times: the product with a positive definite matrix.
+      right: of the system.
+      tolerance: of the residual's squared length in that of `right`, both after `precondition`.
+      precondition: about the inverse of the matrix; it need not be linear (Golub and Ye, SIAM J. Sci. Comput. 1999).
+    """
+    z = precondition(right)
+    size = jnp.dot(right, z)
+
+    def advance(carry):
+        x, r, p, rz, number = carry
+        product = times(p)
+        length = rz / jnp.dot(p, product)
+        new = r - length * product
+        z = precondition(new)
+        return x + length * p, new, z + jnp.dot(new - r, z) / rz * p, jnp.dot(new, z), number + 1
+
+    def going(carry):
+        return (carry[3] > tolerance * size) & (carry[4] < PRODUCTS)
+
+    return jax.lax.while_loop(going, advance, (jnp.zeros_like(right), right, z, size, 0))[0]
+
+
+def _conjugate_gradients_in_kernel(
+    times: Callable[[Array, Array], Array], kernel: Callable[[Array], Array], right: Float[Array, " E"]
+) -> tuple[Array, Array, Array]:
+    """(x, K x, K right) with M x = right, M = `times`(b, K b) self-adjoint in <b, c> = b' K c, K b = `kernel`(b)."""
+    k_right = kernel(right)
+    size = jnp.dot(right, k_right)
+
+    def advance(carry):
+        x, kx, r, p, kp, rr, number = carry
+        mp = times(p, kp)
+        length = rr / jnp.dot(kp, mp)
+        r = r - length * mp
+        kr = kernel(r)
+        new = jnp.dot(r, kr)
+        ratio = new / rr
+        return x + length * p, kx + length * kp, r, r + ratio * p, kr + ratio * kp, new, number + 1
+
+    def going(carry):
+        return (carry[5] > 1e-10 * size) & (carry[6] < PRODUCTS)
+
+    zero = jnp.zeros_like(right)
+    found = jax.lax.while_loop(going, advance, (zero, zero, right, right, k_right, size, 0))
+    return found[0], found[1], k_right
 
 
 def _left(gradient: Float[Array, " P"], squares: Float[Array, " P"], precision: Any) -> Float[Array, ""]:

@@ -107,7 +107,7 @@ class Problem:
 
     @property
     def dims(self) -> heads.Dims:
-        return heads.Dims(features=self.examples.features.shape[1], extras=self.examples.extras.shape[1])
+        return self.examples.dims
 
     @property
     def template(self) -> heads.User:
@@ -163,7 +163,7 @@ def solve(
     template, num_users = problem.template, problem.num_users
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), template)
     anchor = zeros if problem.anchor is None else problem.anchor
-    fallback = anchor if problem.generic is None else problem.generic
+    generic = anchor if problem.generic is None else problem.generic
     found = {
         n: jax.tree.map(lambda leaf: np.zeros((len(settings), num_users, *leaf.shape), leaf.dtype), template)
         for n in snapshots
@@ -177,7 +177,12 @@ def solve(
     divided = processes.count() > 1 and num_users >= processes.count()
     own = processes.mine(num_users) if divided else np.arange(num_users)
     group = shards * rows.users_in_call(-(-len(own) // shards), user_bytes, group)
-    fits = (_exact if convex else _gradient)(problem, rates, (anchor, fallback), seeds, snapshots, parallel, over, mesh)
+    how = _How(parallel=parallel, over=over, mesh=mesh)
+    fits = (
+        _exact(problem, rates, anchor, generic, how)
+        if convex
+        else _gradient(problem, rates, anchor, generic, how, seeds, snapshots)
+    )
     error = None
     try:
         for users, (made, losses_, left) in _computed(fits if snapshots else (), own, group, shards):
@@ -203,7 +208,7 @@ def solve(
         curve = curve[:, :, : snapshots[-1]]
     if 0 in problem.epochs:
         lead = (len(settings), num_users)
-        found[0] = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*lead, *np.shape(leaf))).copy(), fallback)
+        found[0] = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*lead, *np.shape(leaf))).copy(), generic)
     sums, weights = np.moveaxis(np.stack([curve[place] for place in places]), -1, 0)
     return found, np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
 
@@ -227,10 +232,28 @@ def checked_keys(user_keys: Any, num_users: int) -> np.ndarray:
     return keys
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _How:
+    """Where a program's users and settings go: see `solve`; the mesh is that of all devices."""
+
+    parallel: int | None
+    over: programs.Over | None
+    mesh: Any
+
+
 _Fit = tuple[Callable[[np.ndarray], Any], np.ndarray]  # a program that takes rows of users, and the users
 
 
-def _gradient(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> Iterator[_Fit]:
+def _gradient(
+    problem: Problem,
+    rates: programs.Rates,
+    anchor: heads.User,
+    generic: heads.User,
+    how: _How,
+    seeds: Sequence[int],
+    snapshots: Sequence[int],
+) -> Iterator[_Fit]:
+    """All users in one program, by AdamW; heads are kept after each of the numbers of epochs in `snapshots`."""
     examples = problem.examples
     orders = [
         examples_.chunked(
@@ -246,8 +269,8 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> I
         for seed in seeds
     ]
     fresh = problem.anchor is None
-    how = (problem.loss, fresh, problem.moments, problem.clip)
-    run = programs.gradient(problem.family, problem.dims, *how, parallel, over, mesh)
+    fit = (problem.loss, fresh, problem.moments, problem.clip)
+    run = programs.gradient(problem.family, problem.dims, *fit, how.parallel, how.over, how.mesh)
     table = programs.Table.of(examples, problem.keys, orders, problem.margin, problem.loss in losses.WITHIN_POOL)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
@@ -255,17 +278,24 @@ def _gradient(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> I
         problem.normaliser,
         problem.shared,
         problem.units,
-        *ends,
+        anchor,
+        generic,
         table,
         rates,
         keys,
         bounds,
         jnp.bool_(problem.decays),
     )
-    yield functools.partial(run, *backends.everywhere(arguments, mesh)), np.arange(problem.num_users, dtype=np.int32)
+    yield (
+        functools.partial(run, *backends.everywhere(arguments, how.mesh)),
+        np.arange(problem.num_users, dtype=np.int32),
+    )
 
 
-def _exact(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> Iterator[_Fit]:
+def _exact(
+    problem: Problem, rates: programs.Rates, anchor: heads.User, generic: heads.User, how: _How
+) -> Iterator[_Fit]:
+    """Users of about as many examples in one program each, by Newton's method."""
     family, examples, num_users = problem.family, problem.examples, problem.num_users
     newton.check(family, float(np.min(rates.prior_strength)))
     whole_pools = problem.loss in losses.WITHIN_POOL
@@ -284,10 +314,10 @@ def _exact(problem, rates, ends, seeds, snapshots, parallel, over, mesh) -> Iter
         order = examples_.chunked(
             np.where(mine, examples.user, num_users), examples.pool, num_users, size=size, whole_pools=whole_pools
         )
-        run = programs.exact(family, problem.loss, limit is not None, over, parallel, mesh)
+        run = programs.exact(family, problem.loss, limit is not None, how.over, how.parallel, how.mesh)
         table = programs.Table.of(examples, problem.keys, [order], problem.margin)
-        arguments = (problem.normaliser, problem.shared, problem.units, *ends, table, rates)
-        yield functools.partial(run, *backends.everywhere(arguments, mesh)), users
+        arguments = (problem.normaliser, problem.shared, problem.units, anchor, generic, table, rates)
+        yield functools.partial(run, *backends.everywhere(arguments, how.mesh)), users
 
 
 def _computed(fits: Iterable[_Fit], own: np.ndarray, group: int, shards: int) -> Iterator[tuple[np.ndarray, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 from hydrajax.nn import backends, encode, heads
 from hydrajax.nn import scorer as scorers
 from hydrajax.training import config as configs
-from hydrajax.training import joint, losses, newton, programs, rows, solver
+from hydrajax.training import joint, losses, programs, rows, solver
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
 from hydrajax.training.fitted import Fitted
@@ -178,9 +178,8 @@ def train_base(
 
 def _begun(config: FitConfig, examples: Examples, normaliser: scorers.Normaliser | None = None) -> Fitted:
     """Nothing is learned yet but the statistics of the inputs."""
-    dims = heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1])
     normaliser = normaliser or normaliser_of(config, examples)
-    return Fitted(config=config, dims=dims, normaliser=normaliser, shared={}, bank={}, base={}, curves={})
+    return Fitted(config=config, dims=examples.dims, normaliser=normaliser, shared={}, bank={}, base={}, curves={})
 
 
 def pooled(
@@ -259,7 +258,7 @@ def offsets(config: FitConfig, examples: Examples) -> np.ndarray | None:
         )
         head = jax.tree.map(lambda leaf: leaf[0], solver.solve(problem, [setting])[0][1])
         s = programs.score(family, {}, head, examples.features, examples.extras, everybody.user, normaliser=normaliser)
-        offset = newton.intercepts(s, examples.label, examples.user, len(offset))
+        offset = losses.intercepts(s, examples.label, examples.user, len(offset))
     return offset[examples.user]
 
 
@@ -343,7 +342,7 @@ def normaliser_of(config: FitConfig, examples: Examples) -> scorers.Normaliser:
     """Statistics of the inputs, or those that leave them as they are."""
     if config.standardise:
         return scorers.fit_normaliser(examples.features, examples.extras)
-    return scorers.unchanged(heads.Dims(features=examples.features.shape[1], extras=examples.extras.shape[1]))
+    return scorers.unchanged(examples.dims)
 
 
 def _with(fitted: Fitted, stage: str, curve: tuple[float, ...], **parts: Any) -> Fitted:

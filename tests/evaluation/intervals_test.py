@@ -1,4 +1,6 @@
 import copy
+import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -132,13 +134,34 @@ def test_methods_that_err_together_are_told_apart_by_pairing(make_rows):
     assert intervals.difference(measured, "rag", "rag_and_more", "rouge1").low > 0
 
 
-def test_the_detectable_difference_is_that_of_the_normal_theory(make_rows):
-    task, rows = make_rows("LaMP_4", users=60, questions=1)
+@pytest.mark.parametrize("users", [8, 60])
+def test_the_detectable_difference_is_that_of_students_test(make_rows, users):
+    task, rows = make_rows("LaMP_4", users=users, questions=1)
     measured = intervals.measure(task, rows, resamples=4000)
     gains = measured.by_user["hydra", "rouge1"] - measured.by_user["rag", "rouge1"]
-    expected = 2.8 * np.std(gains) / np.sqrt(len(gains))
+    errors = stats.t.ppf(0.975, users - 1) + stats.t.ppf(0.8, users - 1)
+    expected = errors * np.std(gains, ddof=1) / np.sqrt(users)
     found = intervals.difference(measured, "hydra", "rag", "rouge1").detectable
     np.testing.assert_allclose(found, expected, rtol=0.05)
+
+
+@pytest.mark.parametrize("users", [6, 12, 40])
+def test_a_difference_as_large_as_the_detectable_one_is_shown_in_four_of_five_repetitions(users):
+    rng = np.random.default_rng(1)
+    true = intervals.detectable(((users - 1) / users / users) ** 0.5, users)  # users' gains are N(true, 1)
+    gains = rng.normal(true, 1.0, size=(4000, users))
+    t = gains.mean(axis=1) / gains.std(axis=1, ddof=1) * users**0.5
+    assert np.mean(t > stats.t.ppf(0.975, users - 1)) == pytest.approx(0.8, abs=0.04)
+
+
+def test_what_differs_by_rounding_is_level(make_rows):
+    task, rows = make_rows("LaMP_4", users=8, questions=1)
+    measured = intervals.measure(task, rows, resamples=50)
+    key, same = ("rag", "rouge1"), ("hydra", "rouge1")
+    values = {**measured.values, same: measured.values[key] - 1e-15}
+    resampled = {**measured.resampled, same: measured.resampled[key] - 1e-15}
+    found = intervals.difference(dataclasses.replace(measured, values=values, resampled=resampled), *("hydra", *key))
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0) and math.copysign(1, found.value) == 1
 
 
 @pytest.mark.parametrize("users", [8, 40])

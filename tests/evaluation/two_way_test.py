@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from hydrajax.evaluation import intervals, two_way
 
@@ -90,16 +91,16 @@ def test_the_interval_covers_the_truth_where_users_differ_and_where_prompts_do(o
     assert hits >= 0.9 * 200
 
 
-def test_the_detectable_difference_is_2_8_standard_errors():
+def test_the_detectable_difference_is_that_of_students_test():
     users, prompts = 40, 50
     values = draw(np.random.default_rng(5), users, prompts, of_users=1.0)
     found = two_way.estimate(values, (-9.0, 9.0))
     standard_error = values.mean(axis=1).std() / users**0.5
-    assert found.detectable == pytest.approx(2.8 * standard_error, rel=0.1)
+    assert found.detectable == pytest.approx(sum(stats.t.ppf([0.975, 0.8], 39)) * standard_error, rel=0.1)
 
 
 def test_users_and_prompts_are_drawn_apart_also_where_there_are_as_many():
     """Of a_i - a_j every resample would be 0, were the i and the j the same draws."""
     a = np.random.default_rng(7).normal(size=40)
     found = two_way.estimate(a[:, None] - a, (-9.0, 9.0))
-    assert found.detectable == pytest.approx(2.8 * (2 / 40) ** 0.5 * a.std(), rel=0.1)
+    assert found.detectable == pytest.approx(sum(stats.t.ppf([0.975, 0.8], 39)) * (2 / 40) ** 0.5 * a.std(), rel=0.1)

@@ -24,10 +24,10 @@ class Mine(heads.Family):
         return {"b": jnp.zeros(())}
 
     def score(self, shared, user, x, key=None):
-        return x @ shared["v"] + user["b"]
+        return x @ shared["v"] * user["b"]
 
     def design(self, shared, x):
-        return {"b": jnp.ones(())}
+        return {"b": jnp.dot(x, shared["v"])}
 
     def generic(self, shared):
         return shared["generic"]
@@ -80,14 +80,31 @@ def test_a_family_of_ones_own_that_keeps_it(family):
         ('x @ shared["v"]', 'x[:3] @ shared["v"]', r"score raises TypeError: .*mine.py:18\)"),
         ('return x @ shared["v"]', 'return 0.0 if key is None else {}, x @ shared["v"]', "score gives "),
         ('user["b"]', 'user["c"]', "score raises KeyError: 'c'"),
-        ('return {"b": jnp.ones(())}', 'return {"b": x}', r"design gives {'b': float32\[8\]}, expected what a user is"),
-        ('return {"b": jnp.ones(())}', "return jnp.ones(())", "design gives float32.., expected what a user is"),
+        (
+            'return {"b": jnp.dot(x, shared["v"])}',
+            'return {"b": x}',
+            r"design gives {'b': float32\[8\]}, expected what a user is",
+        ),
+        (
+            'return {"b": jnp.dot(x, shared["v"])}',
+            "return jnp.ones(())",
+            "design gives float32.., expected what a user is",
+        ),
         (
             'shared["generic"]',
             '{"q": shared["v"]}',
             r"generic gives {'q': float32\[8\]}, expected what a user is, {'b'",
         ),
         ('shared["generic"]', "None", "generic gives None, expected"),
+        ('{"b": jnp.zeros(())}', "[jnp.zeros(())]", r"init_user gives \[float32\[\]\], expected a dictionary"),
+        ('{"b": jnp.zeros(())}', '{"b": jnp.zeros((), int)}', r"init_user gives .* expected arrays of float32"),
+        ('{"b": jnp.zeros(())}', '{"b": 0}', r"init_user gives {'b': int32\[\]}, expected arrays of float32"),
+        ('return x @ shared["v"]', 'return 1.0 if user["b"] > 0 else x @ shared["v"]', "score raises TracerBool"),
+        ('return x @ shared["v"] * user["b"]', "return None", "score gives None, expected one number"),
+        ('user["b"]', 'jnp.log(user["b"] - 9.0)', "score is not finite at the user that it begins with"),
+        ('user["b"]', 'jnp.sqrt(user["b"] ** 2)', "the gradient of score is not finite at the user that it begins"),
+        ('* user["b"]', '+ user["b"]', "score gives .* where <user, design> is .*: a family with a design has no"),
+        ('jnp.dot(x, shared["v"])', '2.0 * jnp.dot(x, shared["v"])', "score gives .* where <user, design> is "),
     ],
 )
 def test_what_breaks_it_is_one_sentence(old, new, says, family):
@@ -102,6 +119,11 @@ def test_what_breaks_it_is_one_sentence(old, new, says, family):
         ("", "", None),
         ('{"b": jnp.sum(context.label)}', "context.label", r"generic gives .*, expected what a user is, float32\[3\]"),
         ("context.label", "context.labels", "encode_user raises AttributeError"),
+        (
+            "jnp.sum(context.label)",
+            "jnp.mean(context.label, where=context.mask)",
+            "score is not finite at a user without examples",
+        ),
         ("jnp.sum(target.x)", "target.x", r"penalty gives float32\[3, 8\], expected one number"),
     ],
 )
@@ -115,6 +137,12 @@ def test_a_family_that_encodes_users(old, new, says, family):
         return
     with pytest.raises(DataError, match=says):
         family_checks.check(name, DIMS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*families.names(), "generic_plus_offset:inner=simplex"])
+def test_scores_and_gradients_of_the_families_of_the_package_are_finite(name):
+    family_checks.check_numbers(name, heads.get(name), DIMS)
 
 
 def test_shapes_of_what_a_fit_gives():

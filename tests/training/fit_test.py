@@ -57,6 +57,73 @@ def test_a_users_head_depends_on_that_users_examples_alone(mlp, init, decays):
     assert not np.array_equal(alone["w1"][0], among["w1"][0])
 
 
+RARELY_NAN = """
+import dataclasses
+
+import jax.numpy as jnp
+
+from hydrajax.nn import heads
+
+
+@dataclasses.dataclass(frozen=True)
+class RarelyNan(heads.Family):
+    where: str = "always"
+
+    def init_shared(self, key, dims):
+        return {"v": jnp.ones(dims.inputs)} if self.where == "shared" else {}
+
+    def init_user(self, key, dims):
+        return {} if self.where == "shared" else {"w": jnp.zeros(dims.inputs)}
+
+    def score(self, shared, user, x, key=None):
+        return jnp.where(x[0] > 99.0, jnp.nan, 1.0) * (x @ (user or shared)["w" if user else "v"])
+
+    def generic(self, shared):
+        return {} if self.where == "shared" else shared["generic"]
+
+
+FAMILY = RarelyNan
+"""
+
+
+@pytest.fixture
+def rarely_nan(tmp_path):
+    """A family whose scores are NaN where the first feature is above 99: its check does not find it."""
+    (tmp_path / "rarely_nan.py").write_text(RARELY_NAN)
+    return str(tmp_path / "rarely_nan.py")
+
+
+def with_nan(examples, user):
+    """These examples, a user's first features above 99, pool by pool."""
+    x = examples.x.copy()
+    x[examples.user == user, 0] = 100.0
+    return dataclasses.replace(examples, x=x)
+
+
+@pytest.mark.parametrize(
+    "where, what", [("always", r"the pooled head .* \(w\)"), ("shared", r"what users share .* \(v\)")]
+)
+def test_what_pretraining_learns_must_be_finite(where, what, rarely_nan):
+    config = dataclasses.replace(MLP, family=f"{rarely_nan}:where={where}", standardise=False)
+    config = dataclasses.replace(config, pooled_learning_rate=0.01, pooled_ridge=1.0)
+    what = what.replace(".*", "is not finite")
+    with pytest.raises(DataError, match=f"^head family '.*rarely_nan.py.*': {what}: give a smaller pooled_learning"):
+        fit.pretrain(config, with_nan(TRAIN, 2), 5)
+    unchosen = dataclasses.replace(config, pooled_learning_rate=None, pooled_epochs=None)
+    many = make_examples([9] * 12)
+    with pytest.raises(DataError, match="rarely_nan.py.*': its loss is not finite under any setting that was tried"):
+        fit.pretrain(unchosen, dataclasses.replace(many, x=np.full_like(many.x, 100.0)), 12)
+
+
+def test_new_users_heads_and_scores_must_be_finite(rarely_nan):
+    config = dataclasses.replace(MLP, family=rarely_nan, standardise=False)
+    fitted = fit.pretrain(config, TRAIN, 5)
+    with pytest.raises(DataError, match="rarely_nan.py': the head of user 2 is not finite: give a smaller learning_r"):
+        fit.personalise(config, fitted, with_nan(NEW, 2), U)
+    with pytest.raises(DataError, match="rarely_nan.py': the score of row 10 is nan"):
+        fit.predict(fitted, None, NEW.user, with_nan(NEW, 2).x, NEW.extras)
+
+
 def test_fresh_heads_start_at_an_initialisation_of_their_own(mlp):
     config = dataclasses.replace(MLP, init="fresh", learning_rate=1e-9, epochs=1, seed=5)
     users = fit.personalise(config, mlp, NEW, U)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hydrajax.data import tempting
-from hydrajax.evaluation import summary, two_way
+from hydrajax.evaluation import intervals, summary, two_way
 from hydrajax.evaluation.report import tables
 from hydrajax.evaluation.safety import refusals, rubrics
 from hydrajax.llm import sampler
@@ -227,7 +227,7 @@ def _cells(rows: Sequence[Row], condition: str, metric: Metric) -> np.ndarray:
 
 def _difference(a: np.ndarray, b: np.ndarray, metric: Metric, seed: int) -> dict[str, Any]:
     width = metric.scale[1] - metric.scale[0]
-    return dataclasses.asdict(two_way.estimate(a - b, (-width, width), seed=seed))
+    return dataclasses.asdict(two_way.estimate(intervals.without_rounding(a - b), (-width, width), seed=seed))
 
 
 def _by_category(rows: Sequence[Row], condition: str) -> dict[str, dict[str, float | None]]:

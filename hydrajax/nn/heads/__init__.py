@@ -20,8 +20,8 @@ from jaxtyping import Array, Float
 from hydrajax.nn import families
 from hydrajax.types import DataError
 
-Shared = Any  # parameters that all users share, a tree of arrays, {} if none
-User = Any  # one user's stored parameters, a tree of arrays, {} if none
+Shared = Any  # parameters that all users share, a dictionary of float32 arrays (or of such dictionaries), {} if none
+User = Any  # one user's stored parameters, likewise
 INTERCEPT = 1 / 36  # users differ six times as much in severity as in what one label is worth to them
 
 
@@ -125,6 +125,8 @@ def get(name: str, **settings: Any) -> Family:
     """
     plain, named = families.parse(name)
     kind = families.KIND.load(plain)
+    if isinstance(kind, Family) and not isinstance(kind, type):
+        raise DataError(f"head family {plain!r}: FAMILY is an instance, expected FAMILY = {type(kind).__name__}")
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and issubclass(kind, Family)):
         expected = "a frozen dataclass with the methods of heads.Family"
         raise DataError(f"head family {plain!r}: FAMILY is {kind!r:.80}, expected {expected}")
