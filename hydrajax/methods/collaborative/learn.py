@@ -110,26 +110,18 @@ def teach(
     tried = try_records(lab, candidates(lab, people.label_queries, lambda user_id: first))
 
     halves = _halves([query.user_id for query in people.label_queries], lab.seed)
+    others = [[one for one in tried if one[0].query.user_id not in half] for half in halves]
     finds = dataclasses.replace(first, retriever=fit_retriever(lab, tried, width))
-    of_half = [
-        dataclasses.replace(
-            first, retriever=fit_retriever(lab, [one for one in tried if one[0].query.user_id not in half], width)
-        )
-        for half in halves
-    ]
-    served = {user_id: part for half, part in zip(halves, of_half, strict=True) for user_id in half}
+    half_finds = [dataclasses.replace(first, retriever=fit_retriever(lab, part, width)) for part in others]
 
-    tried = try_records(lab, candidates(lab, people.label_queries, lambda user_id: served.get(user_id, finds)))
+    tried = try_records(lab, candidates(lab, people.label_queries, _serving(finds, half_finds, halves)))
     known = labelled(lab, tried)
     reranker = learner.fit(RERANKER, train=known, heads=[], judged=[])
     cross_fitted = learner.cross_fit(RERANKER, reranker, train=known, heads=[])
     ranks = dataclasses.replace(finds, reranker=reranker)
-    parts = {id(part): dataclasses.replace(part, reranker=cross_fitted) for part in of_half}
-
-    def taught(user_id: str) -> Learned:
-        return parts[id(served[user_id])] if user_id in served else ranks
-
-    return dataclasses.replace(lab, ctx=dataclasses.replace(ctx, taught={**ctx.taught, STRATEGY: taught}))
+    half_ranks = [dataclasses.replace(part, reranker=cross_fitted) for part in half_finds]
+    taught = {**ctx.taught, STRATEGY: _serving(ranks, half_ranks, halves)}
+    return dataclasses.replace(lab, ctx=dataclasses.replace(ctx, taught=taught))
 
 
 def candidates(lab: Lab, queries: Sequence[Query], parts: collaboration.Taught) -> list[Candidates]:
@@ -199,7 +191,13 @@ def _user_encoder(profiles: _Profiles) -> users.Params | None:
 
 
 def _digest(features: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(features)).hexdigest()
+    return hashlib.sha256(features.tobytes()).hexdigest()
+
+
+def _serving(whole: Learned, of_half: Sequence[Learned], halves: Sequence[set[str]]) -> collaboration.Taught:
+    """What serves each user: those of a half what is theirs, all others the whole."""
+    served = {user_id: part for part, half in zip(of_half, halves, strict=True) for user_id in half}
+    return lambda user_id: served.get(user_id, whole)
 
 
 def _halves(user_ids: Sequence[str], seed: int) -> tuple[set[str], set[str]]:

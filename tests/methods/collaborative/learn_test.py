@@ -8,10 +8,12 @@ import pytest
 
 from hydrajax import training
 from hydrajax.data import tasks
+from hydrajax.llm import planner, store
 from hydrajax.methods import hydra, sampling, selection, stages
 from hydrajax.methods import settings as settings_lib
 from hydrajax.methods.collaborative import learn, retriever
 from hydrajax.prompting import contract
+from hydrajax.runs import plan
 from hydrajax.types import Query, Record, User
 
 WORDS = ("sea", "alpha", "beta", "left", "right")
@@ -84,12 +86,13 @@ class World:
 
 @pytest.fixture
 def make_lab(bench, answering):
-    def make(train=8, new=4, **settings):
+    def make(train=8, new=4, path=None, **settings):
         users, people = make_people(train, new)
         lab = bench(
             World(task=tasks.LAMP["LaMP_4"], users=users),
             dataclasses.replace(SETTINGS, prompts=dataclasses.replace(PROMPTS, **settings)),
             transport=answering(helped),
+            path=path,
         )
         ctx = dataclasses.replace(lab.ctx, embed=embed, population={name: users[name] for name in people.train})
         return dataclasses.replace(lab, ctx=ctx), people
@@ -197,6 +200,34 @@ def test_where_nothing_is_taught_the_retriever_orders(make_lab, untaught, answer
     assert shown(taught, people.new_queries, 2) == shown(lab, people.new_queries, 2)
 
 
+def test_new_users_teach_nothing(make_lab, untaught, learns):
+    given = []
+    for new in (1, 5):
+        lab, people = make_lab(train=5, new=new)
+        learner = learns()
+        untaught.given.clear()
+        learn.teach(lab, people, ["cfrag"], learner, untaught)
+        asked = [request.messages for request in lab.ctx.llm.requests()]
+        given.append((asked, learner.given[learn.RERANKER]["train"]))
+    assert given[0] == given[1]
+
+
+def test_who_has_no_records_or_none_that_may_be_shown_is_no_hindrance(make_lab, untaught, learns):
+    lab, people = make_lab(train=5, new=2)
+    users = dict(lab.users)
+    users["t0"] = dataclasses.replace(users["t0"], profile=())
+    everybody_asks = record("x", PLAIN)
+    users |= {name: dataclasses.replace(users[name], profile=(everybody_asks,)) for name in ("t1", "t2", "t3", "t4")}
+    asked = [dataclasses.replace(query, inputs={"text": f"{PLAIN} x"}) for query in people.label_queries]
+    others = dataclasses.replace(people, label_queries=asked)
+    population = {name: users[name] for name in people.train}
+    lab = dataclasses.replace(lab, users=users, ctx=dataclasses.replace(lab.ctx, population=population))
+    taught = learn.teach(lab, others, ["cfrag"], learns(), untaught)
+    assert lab.ctx.llm.requests() == []
+    assert shown(taught, asked[1:]) == {name: [] for name in people.train[1:]}
+    assert all(len(texts) == 1 for texts in shown(taught, people.new_queries).values())
+
+
 def test_nobody_is_encoded_twice(monkeypatch):
     given = []
 
@@ -222,11 +253,17 @@ def test_nothing_is_learned(make_lab, learns, why):
 
 
 @pytest.mark.slow
-def test_what_helps_is_learned_from_answers_where_likeness_misleads(make_lab):
-    lab, people = make_lab(train=16, new=4)
+def test_what_helps_is_learned_from_answers_where_likeness_misleads(make_lab, tmp_path):
+    path = tmp_path / "answers.sqlite"
+    lab, people = make_lab(train=16, new=4, path=path)
     assert all(PLAIN in text for (text,) in shown(lab, people.new_queries).values())  # the frozen base
     taught = learn.teach(lab, people, ["cfrag"], learner())
     found = shown(taught, people.new_queries)
     assert {name: HELPS[kind_of(name)] in text for name, (text,) in found.items()} == dict.fromkeys(people.new, True)
     answers = sampling.answer(taught, "cfrag", sampling.prompts(taught, "cfrag", people.new_queries, 1), stage="asked")
     assert [answer.text for answer in answers] == [f"gold {name}" for name in people.new]
+    # Once all answers are there, a plan learns what was learned.
+    counting = planner.Planner(lab.ctx.llm.model, store.Store(path))
+    planned = dataclasses.replace(lab, ctx=dataclasses.replace(lab.ctx, llm=counting))
+    again, _ = plan.teach(planned, people, ["cfrag"], learner)
+    assert shown(again, people.new_queries) == found and counting.calls == 0
