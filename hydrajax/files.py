@@ -14,8 +14,11 @@ import psutil
 from hydrajax.types import DataError
 
 
-def read_json(path: pathlib.Path) -> Mapping[str, Any]:
+def read_json(path: pathlib.Path, *keys: str) -> Mapping[str, Any]:
     """A JSON object from a file.
+
+    Args:
+      keys: that it must have.
 
     Raises:
       DataError: there is no such file, or it holds something else.
@@ -28,7 +31,26 @@ def read_json(path: pathlib.Path) -> Mapping[str, Any]:
         raise DataError(f"{path}: is broken JSON ({error})") from error
     if not isinstance(values, dict):
         raise DataError(f"{path}: holds a {type(values).__name__}, expected an object")
+    if missing := [key for key in keys if key not in values]:
+        raise DataError(f"{path}: has no {missing[0]!r}, expected {', '.join(keys)}: it is damaged")
     return values
+
+
+@contextlib.contextmanager
+def undamaged(folder: pathlib.Path, what: str) -> Iterator[None]:
+    """Where files of a folder do not hold what they were written with, the reader's stumble becomes a sentence.
+
+    Args:
+      folder: where they lie.
+      what: which files.
+
+    Raises:
+      DataError: a key is missing, or a value is of another type.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise DataError(f"{folder}: {what} do not fit together, one of them is damaged ({error!r})") from error
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:

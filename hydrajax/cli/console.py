@@ -18,6 +18,11 @@ def stdout() -> rich.console.Console:
     return rich.console.Console() if sys.stdout.isatty() else rich.console.Console(soft_wrap=True, width=200)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 user`, `2,000 users`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def say(line: str) -> None:
     """A line on standard error, at once."""
     print(line, file=sys.stderr, flush=True)

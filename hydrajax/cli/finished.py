@@ -25,15 +25,17 @@ class Report:
         from hydrajax import files
         from hydrajax.runs import folder
 
-        module = folder.read(self.run)["module"]
+        module = folder.check(self.run)["module"]
         if not (self.run / "results.json").exists():
             raise DataError(f"{self.run}: the run is not finished; repeat its command to finish it")
-        results = files.read_json(self.run / "results.json")
+        results = files.read_json(self.run / "results.json", "experiment")
         from hydrajax.runs import run
 
         kind = run.kind(module)
-        path = kind.write_report(self.run)
-        console.stdout().print(kind.text_table(results))
+        with files.undamaged(self.run, "config.json, results.json and predictions.jsonl"):
+            path = kind.write_report(self.run)
+            table = kind.text_table(results)
+        console.stdout().print(table)
         print(path)
 
 
@@ -46,7 +48,8 @@ class Answer:
     user: str
     """A user of the run's data, or one who was personalised later; anybody else is answered without a profile."""
     input: str
-    """What is asked, without the task's instruction."""
+    """What is asked, without the task's instruction; where a task has several inputs as JSON, a text for each:
+    `{"title": "A title", "text": "A text"}`."""
     explain: bool = False
     """Also print the records shown, the candidates and their scores."""
     llm: str | None = None
@@ -69,9 +72,8 @@ class Answer:
         if not self.explain:
             return
         out = console.stdout()
-        head = "the user's own head" if answered.personal else "the pooled head (the user has none)"
-        head = head if answered.taught else "nobody: the adapter has learned nothing"
-        out.print(f"\nchosen by {head}")
+        out.print(f"\nrecords chosen by {answered.ranked_by}", markup=False)
+        out.print(f"answer chosen by {answered.chosen_by}", markup=False)
         for record in answered.records:
             out.print(f"record {record.id}: {' | '.join(record.fields.values())}", markup=False)
         for candidate, score in sorted(
@@ -110,12 +112,12 @@ class Personalise:
             self.run, self.profile, command=command, llm=self.llm, machine=self.machine, say=console.say
         )
         if not done.fitted:
-            print(f"all {len(done.kept):,} users were personalised before; no call was made")
+            print(f"personalised before: {console.counted(len(done.kept), 'user')}; no call was made")
             return
         cost = "" if not done.cost_usd else f", {done.cost_usd:,.2f} USD"
-        print(f"{len(done.fitted):,} users personalised, {len(done.kept):,} before", end=" ")
-        print(f"({done.calls:,} calls, {done.cached:,} answers from the store{cost})")
+        print(f"{console.counted(len(done.fitted), 'user')} personalised, {len(done.kept):,} before", end=" ")
+        print(f"({console.counted(done.calls, 'call')}, {console.counted(done.cached, 'answer')} from the store{cost})")
         if done.without_records:
-            print(f"{done.without_records:,} of them have no records: they are answered by the pooled head")
+            print(f"without records, and so answered by the pooled head: {done.without_records:,} of them")
         if "adapter" not in done.headed:
             print("the run's adapter has no heads of users, since its validation users were served best without")

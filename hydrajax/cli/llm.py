@@ -43,10 +43,8 @@ class Sample:
             answers, failures = sample.sample(self.input, self.output, asking, portion=portion)
         usage = bench.llm.usage
         cost = "" if not usage.cost_usd else f", {usage.cost_usd:,.2f} USD"
-        console.say(
-            f"{answers:,} answers ({usage.calls:,} calls, {usage.cached:,} from the store{cost}), "
-            f"{failures:,} failed for good"
-        )
+        paid = f"{console.counted(usage.calls, 'call')}, {usage.cached:,} from the store{cost}"
+        console.say(f"{console.counted(answers, 'answer')} ({paid}), {failures:,} failed for good")
         print(self.output)
         if failures:
             raise SystemExit(1)
@@ -90,7 +88,7 @@ class Store:
             if self.action == "stats":
                 console.stdout().print(_stats_table(answers))
             elif self.action == "export" and self.file is not None:
-                print(f"{maintenance.export(answers, self.file):,} answers written to {self.file}")
+                print(f"{console.counted(maintenance.export(answers, self.file), 'answer')} written to {self.file}")
             elif self.action == "import" and self.file is not None:
                 taken = maintenance.import_lines(answers, self.file)
                 print(f"{taken.new:,} new, {taken.same:,} known, {taken.different:,} known with another text (kept)")
@@ -98,13 +96,12 @@ class Store:
                 removed = maintenance.collect_garbage(
                     answers, model=self.model, older_than_days=self.older_than_days, batches=self.batches
                 )
-                print(
-                    f"removed {removed.answers:,} answers, {removed.claims:,} claims of processes that have ended and "
-                    f"{removed.batches:,} notes of batches without a request"
-                )
+                claims = f"{console.counted(removed.claims, 'claim')} of processes that have ended"
+                notes = f"{console.counted(removed.batches, 'note')} of batches without a request"
+                print(f"removed {console.counted(removed.answers, 'answer')}, {claims} and {notes}")
             else:
                 faults = maintenance.verify(answers)
-                print("\n".join(faults) if faults else f"{len(answers):,} answers, no fault")
+                print("\n".join(faults) if faults else f"{console.counted(len(answers), 'answer')}, no fault")
                 if faults:
                     raise SystemExit(1)
 

@@ -120,6 +120,8 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
     path = Path(folder) / f"{split}.jsonl"
     errors = parsing.Errors(skip_bad=skip_bad)
     lines = list(parsing.read_lines(path, errors))
+    if not lines and not errors.sentences:
+        raise DataError(f"{path}: is empty, expected a user or a question a line")
     profiles = profiles_lib.Profiles(task=task, file=str(path), errors=errors)
     _check_names(path, task, [row for _, row in lines])
     by_user = any(row.get("user_id") is not None for _, row in lines)
@@ -127,7 +129,7 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
     owners: dict[str, str] = {}
     for where, row in lines:
         is_user = "queries" in row
-        user_id = parsing.read_id(row, _name(where, row), errors, "user_id") if by_user else None
+        user_id = profiles.read_user_id(row, _name(where, row)) if by_user else None
         if by_user and user_id is None:
             continue
         if is_user and not by_user:
@@ -229,7 +231,8 @@ def _inputs(task: tasks.Task, row: Mapping[str, Any], where: str, errors: parsin
     for slot in task.slots:
         text = parsing.text_of(given.get(slot))
         if text is None or not text.strip():
-            errors.add(f"{where}: has no text as input {slot!r}")
+            got = "no text" if text is not None or slot not in given else parsing.kind_of(given[slot])
+            errors.add(f"{where}: has {got} as input {slot!r}, expected {parsing.TEXT}")
             return None
         inputs[slot] = text
     return inputs

@@ -52,6 +52,8 @@ def read_files(
     questions, outputs = _load(questions_file, list, errors), _load(outputs_file, dict, errors)
     if questions is None or outputs is None:
         raise errors.stop()
+    if not questions:
+        raise DataError(f"{questions_file}: is an empty list, expected questions")
     _check_task(outputs, task, outputs_file)
     golds = _golds(outputs, task, outputs_file, errors)
     profiles = profiles_lib.Profiles(task=task, file=str(questions_file), errors=errors)
@@ -106,7 +108,7 @@ def _queries(
     for question_id, row in parsing.read_rows(questions, path, "question", errors):
         where = f"{path}: question {question_id!r}"
         seen.add(question_id)
-        user_id = parsing.read_id(row, where, errors, "user_id") if by_user else question_id
+        user_id = profiles.read_user_id(row, where) if by_user else question_id
         if user_id is None:
             continue
         if not profiles.add(user_id, f"question {question_id!r}", row.get("profile")):

@@ -17,6 +17,7 @@ from hydrajax.data import tasks
 from hydrajax.types import DataError
 
 LISTED = 20
+TEXT = "a text or a finite number"
 LONGEST_ATTRIBUTE = 200  # characters; every prompt of the user holds it
 
 
@@ -112,7 +113,7 @@ def parse_json(text: str, where: str) -> Any:
 def text_of(value: Any) -> str | None:
     """A value as text: text as it is, numbers written out (5 and 5.0 as `5`), None for anything else.
 
-    Half of a surrogate pair, which no file or database can hold, becomes `?`.
+    Half of a surrogate pair, which no file or database can hold, becomes `?`. A number that is not finite is none.
     """
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
@@ -125,18 +126,33 @@ def text_of(value: Any) -> str | None:
     return str(value)
 
 
+def unwritable(name: str) -> str:
+    """What an id or a name holds that can't be written in one way alone, in words; empty where there is nothing."""
+    if "\0" in name:
+        return "a NUL character"
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return f"half a surrogate pair ({name[error.start]!a})"
+    return ""
+
+
 def kind_of(value: Any) -> str:
-    """How a sentence calls the type of a JSON value."""
+    """How a sentence calls the type of a JSON value; of a number that is not finite, which."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     names = {type(None): "null", bool: "true or false", str: "a text", list: "a list", dict: "an object"}
     return names.get(type(value), "a number")
 
 
 def read_id(row: Mapping[str, Any], where: str, errors: Errors, key: str = "id") -> str | None:
     """The id of a row as text."""
-    value = text_of(row.get(key))
-    if value is None or not value.strip():
-        got = "nothing" if key not in row else kind_of(row[key]) if value is None else "an empty text"
-        errors.add(f"{where}: has {got} as {key!r}, expected a text or a number")
+    raw = row.get(key)
+    value, fault = text_of(raw), unwritable(raw) if isinstance(raw, str) else ""
+    if value is None or not value.strip() or fault:
+        got = "nothing" if key not in row else kind_of(raw) if value is None else "an empty text"
+        got = f"a text with {fault}" if fault else got
+        errors.add(f"{where}: has {got} as {key!r}, expected {TEXT}")
         return None
     return value
 
@@ -146,12 +162,16 @@ def read_attributes(value: Any, where: str, errors: Errors) -> dict[str, str] | 
     if not isinstance(value, dict):
         errors.add(f"{where}: has {kind_of(value)} as 'attributes', expected an object of short texts")
         return None
-    read = {str(name): text_of(given) for name, given in value.items()}
+    read = {name: text_of(given) for name, given in value.items()}
     for name, text in read.items():
+        if fault := unwritable(name):
+            errors.add(f"{where}: the name of attribute {name!r:.80} holds {fault}")
+            return None
         if text is None or not text.strip() or not name.strip() or len(name) + len(text) > LONGEST_ATTRIBUTE:
+            got = f"{value[name]!r:.80}" if text is not None else kind_of(value[name])
             errors.add(
-                f"{where}: attribute {name!r:.80} is {value[name]!r:.80}, expected a text or a number, with its "
-                f"name of at most {LONGEST_ATTRIBUTE} characters"
+                f"{where}: attribute {name!r:.80} is {got}, expected {TEXT}, with its name of at most "
+                f"{LONGEST_ATTRIBUTE} characters"
             )
             return None
     return {name: text.strip() for name, text in read.items() if text is not None}
@@ -188,7 +208,7 @@ def read_label(task: tasks.Task, value: Any, where: str, errors: Errors) -> str 
     """What a user made of an input, as text: one of the task's labels where it has labels."""
     text = text_of(value)
     if text is None:
-        errors.add(f"{where}: is {kind_of(value)}, expected a text or a number")
+        errors.add(f"{where}: is {kind_of(value)}, expected {TEXT}")
         return None
     if not task.labels:
         return text

@@ -28,6 +28,25 @@ class Profiles:
     _raw: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
     _read: dict[str, list[tuple[str, dict[str, Record], bool]]] = dataclasses.field(default_factory=dict)
     _attributes: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    _ids: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+
+    def read_user_id(self, row: Mapping[str, Any], where: str) -> str | None:
+        """The `user_id` of a row as text; 1 and "1" may be two people, so a user is called by one of them throughout.
+
+        Args:
+          row: of the file.
+          where: the place of the row, which sentences begin with.
+        """
+        user_id = parsing.read_id(row, where, self.errors, "user_id")
+        if user_id is None:
+            return None
+        kind = parsing.kind_of(row["user_id"])
+        first, there = self._ids.setdefault(user_id, (kind, where))
+        if kind != first:
+            place = there.removeprefix(self.file).lstrip(",: ")
+            self.errors.add(f"{where}: 'user_id' {user_id!r} is {kind}, but {first} in {place}, expected one kind")
+            return None
+        return user_id
 
     def add(self, user_id: str, source: str, profile: Any) -> bool:
         """Takes the profile that the row `source` (for example `question '12'`) gives; whether it can be used."""
@@ -78,7 +97,7 @@ def read_users(path: Path, task: tasks.Task) -> dict[str, User]:
     nothing = True
     for where, row in _rows_of_users(path, errors):
         nothing = False
-        user_id = parsing.read_id(row, where, errors, "user_id")
+        user_id = profiles.read_user_id(row, where)
         unknown = [key for key in row if key not in ("user_id", "profile", "attributes")]
         if user_id is None:
             continue
@@ -227,6 +246,6 @@ def _record(
         date = parsing.text_of(date)
         if date is None:
             got = parsing.kind_of(row["date"])
-            errors.add(f"{where}: record {record_id!r} has {got} as 'date', expected a text or a number")
+            errors.add(f"{where}: record {record_id!r} has {got} as 'date', expected {parsing.TEXT}")
             return None
     return Record(id=record_id, fields=texts, date=date or None)

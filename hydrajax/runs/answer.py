@@ -4,7 +4,9 @@ import dataclasses
 import json
 import pathlib
 
-from hydrajax.data import tasks
+import jax
+
+from hydrajax.data import parsing, tasks
 from hydrajax.methods import hydra, scorers
 from hydrajax.methods.answers import Answer
 from hydrajax.runs import added, folder, load, saved, workbench
@@ -19,12 +21,15 @@ class Explained(Answer):
     Attributes:
       prediction: the answer, normalised.
       personal: whether the user has a head; otherwise the pooled head chose.
+      ranked_by, chosen_by: whose head chose the records, and the answer; where it is not the user's own, why.
       known: whether the user is in the run's data, or came to the run later (`personalise`).
       taught: whether the run's adapter has learned anything; otherwise the first candidate is taken.
     """
 
     prediction: str
     personal: bool
+    ranked_by: str
+    chosen_by: str
     known: bool
     taught: bool
 
@@ -69,9 +74,28 @@ def answer(
         **{field.name: getattr(answered, field.name) for field in dataclasses.fields(answered)},
         prediction=data.task.normalise(answered.text),
         personal=user_id in getattr(system.adapter, "user_rows", {}),
+        ranked_by=_whose(system.reranker, users[user_id]),
+        chosen_by=_whose(system.adapter, users[user_id]),
         known=known,
         taught=not isinstance(system.adapter, scorers.Untrained),
     )
+
+
+def _whose(scorer: scorers.TrainedScorer, user: User) -> str:
+    """Whose head scores what is asked by this user, and why it is not the user's own."""
+    if not isinstance(scorer, scorers.PersonalScorer):
+        return "nobody: nothing was learned"
+    if user.id in scorer.user_rows:
+        if jax.tree.leaves(scorer.heads):
+            return "the user's own head"
+        return f"the head of everybody (family {scorer.fitted.config.family!r} has nothing of a user's own)"
+    if not user.profile:
+        why = "the user has no records"
+    elif not scorer.user_rows:
+        why = "no user has one: validation users were served best without"
+    else:
+        why = "the user's records teach nothing: no two answers to them differ in quality"
+    return f"the pooled head ({why})"
 
 
 def _inputs(task: tasks.Task, text: str) -> dict[str, str]:
@@ -85,4 +109,8 @@ def _inputs(task: tasks.Task, text: str) -> dict[str, str]:
         raise DataError(f"task {task.name} asks with {', '.join(task.slots)}: give JSON with these texts") from error
     if not isinstance(inputs, dict) or set(inputs) != set(task.slots):
         raise DataError(f"the input has not exactly the texts {', '.join(task.slots)}")
-    return {slot: str(inputs[slot]) for slot in task.slots}
+    texts = {slot: parsing.text_of(inputs[slot]) or "" for slot in task.slots}
+    for slot, given in texts.items():
+        if not given.strip():
+            raise DataError(f"the input has {inputs[slot]!r:.80} as {slot!r}, expected a text")
+    return texts

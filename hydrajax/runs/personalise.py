@@ -203,7 +203,7 @@ def _read(run: pathlib.Path, profile: pathlib.Path, llm: str | None) -> _Newcome
         )
     system = added.digest_of_system(run)
     made_of = {user_id: added.made_of(user, system, llm) for user_id, user in users.items()}
-    chosen = files.read_json(run / "choices.json")["scorers"]
+    chosen = files.read_json(run / "choices.json", "scorers")["scorers"]
     return _Newcomers(
         run=run,
         config=config,

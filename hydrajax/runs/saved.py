@@ -50,7 +50,7 @@ def load(path: pathlib.Path, encode: scorers.Encode) -> hydra.System:
       DataError: the run is not finished, or its files are damaged.
     """
     check(path)
-    kept = files.read_json(path / "users.json")
+    kept = files.read_json(path / "users.json", "shown", "rows")
 
     def scorer(name: str) -> scorers.TrainedScorer:
         if name not in kept["rows"]:

@@ -351,6 +351,24 @@ def test_a_report_is_written_again_from_the_folder_alone(data, capfd, untrained,
     assert again.splitlines()[:5] == said.splitlines()[:5]
 
 
+def test_damaged_files_of_a_run_are_one_sentence(data, capfd, untrained, tmp_path):
+    run = tmp_path / "run"
+    main.main(lamp(data, "--out", str(run)))
+    capfd.readouterr()
+    whole = {name: json.loads((run / name).read_text()) for name in ("config.json", "results.json")}
+    damaged = (
+        ("results.json", {}, "results.json: has no 'experiment', expected experiment: it is damaged"),
+        ("results.json", {"experiment": "lamp"}, "run: config.json, results.json and predictions.jsonl do not fit"),
+        ("results.json", {**whole["results.json"], "methods": {"rag": 3}}, "one of them is damaged (TypeError"),
+        ("config.json", {**whole["config.json"], "seed": "x"}, "config.json: does not hold the configuration of a run"),
+        ("config.json", {**whole["config.json"], "settings": 3}, "config.json: does not hold the configuration of a"),
+    )
+    for name, values, sentence in damaged:
+        (run / name).write_text(json.dumps(values))
+        assert sentence in refused(["report", str(run)], capfd)
+        (run / name).write_text(json.dumps(whole[name]))
+
+
 def test_an_answer_can_be_had_and_explained(data, capfd, untrained):
     main.main(lamp(data, "--out", "run"))
     capfd.readouterr()
@@ -370,7 +388,7 @@ def test_a_stranger_is_answered_without_a_profile(data, capfd, untrained):
     capfd.readouterr()
     main.main(["answer", "run", "--user", "nobody we know", "--input", "lantern", "--explain"])
     out, err = capfd.readouterr()
-    assert "the adapter has learned nothing" in out and "record " not in out
+    assert "answer chosen by nobody: nothing was learned" in out and "record " not in out
     assert err.startswith("hydrajax: 'nobody we know' is no user of this run: answered without a profile\n")
 
 
@@ -393,12 +411,13 @@ def test_who_comes_later_is_answered_by_a_head_of_the_own(data, capfd, monkeypat
     assert "the pooled head" in out and "'ann' is no user of this run" in err
     main.main(come)
     out, err = capfd.readouterr()
-    assert "1 users personalised, 0 before (" in out and " 0 calls" not in out and "1 of 1 users" in err
+    assert "1 user personalised, 0 before (" in out and " 0 calls" not in out and "1 of 1 users" in err
     main.main(question)
     out, err = capfd.readouterr()
-    assert "chosen by the user's own head" in out and "of ann | " in out and err == ""
+    assert "answer chosen by the user's own head\n" in out and "records chosen by the" in out
+    assert "of ann | " in out and err == ""
     main.main(come)
-    assert capfd.readouterr().out == "all 1 users were personalised before; no call was made\n"
+    assert capfd.readouterr().out == "personalised before: 1 user; no call was made\n"
 
 
 def test_where_nobody_has_a_head_who_comes_later_is_known(data, capfd, untrained, tmp_path):
@@ -410,7 +429,7 @@ def test_where_nobody_has_a_head_who_comes_later_is_known(data, capfd, untrained
     assert "(0 calls, 0 answers from the store)\nthe run's adapter has no heads" in capfd.readouterr().out
     main.main(["answer", str(tmp_path / "run"), "--user", "ann", "--input", "lantern", "--explain"])
     out, err = capfd.readouterr()
-    assert "of ann | " in out and "the adapter has learned nothing" in out
+    assert "of ann | " in out and "answer chosen by nobody: nothing was learned" in out
     assert err == "hydrajax: the run's adapter has learned nothing: the first answer is taken\n"
     path.write_text(json.dumps([ANN | {"user_id": "dev0"}]))
     assert "'dev0'" in refused(["personalise", str(tmp_path / "run"), "--profile", str(path)], capfd)

@@ -220,6 +220,19 @@ FAULTS = {
         question(user_id="ann", profile=[{"id": "r1", "text": "x"}]),
         "record 'r1' has nothing as field 'tone', which tone needs as text",
     ),
+    "record field that is no number": (
+        question(user_id="ann", profile=[{"id": "r1", "text": float("nan"), "tone": "dry"}]),
+        "record 'r1' has NaN as field 'text', which tone needs as text",
+    ),
+    "input that is no number": (
+        {"id": "q1", "inputs": {"text": float("-inf")}, "output": "wet", "user_id": "ann", "profile": []},
+        "question 'q1': has -Infinity as input 'text', expected a text or a finite number",
+    ),
+    "id with a NUL character": (question("q\0", user_id="ann", profile=[]), "has a text with a NUL character as 'id'"),
+    "user with half a surrogate pair": (
+        question(user_id="a\ud83d", profile=[]),
+        "question 'q1': has a text with half a surrogate pair ('\\ud83d') as 'user_id'",
+    ),
     "no list of queries": (
         {"user_id": "ann", "profile": [], "queries": {}},
         "user 'ann' has no list of objects as 'queries'",
@@ -255,6 +268,9 @@ def test_several_faults_of_the_data_come_together(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"train\.jsonl: the file does not exist; the folder is empty"):
         custom.read_split(tmp_path, TONE, "train")
+    (tmp_path / "train.jsonl").write_text("\n")
+    with pytest.raises(DataError, match=r"train\.jsonl: is empty, expected a user or a question a line"):
+        custom.read_split(tmp_path, TONE, "train", skip_bad=True)
 
 
 def test_two_slots_are_filled_by_name(tmp_path):
@@ -317,7 +333,7 @@ def test_attributes_of_a_user_are_read_from_any_line(tmp_path):
     ("attributes", "said"),
     [
         ("34", "has a text as 'attributes'"),
-        ({"age": None}, "attribute 'age' is None"),
+        ({"age": None}, "attribute 'age' is null, expected a text or a finite number"),
         ({"age": " "}, "attribute 'age'"),
         ({"life": "long " * 60}, "of at most 200 characters"),
         ({"age": 35}, "is '35', and elsewhere '34'"),

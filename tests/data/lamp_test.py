@@ -159,7 +159,11 @@ FAULTS = {
     "empty gold": ([question()], [gold(output=" ")], "gold 'q1': has an empty output"),
     "null gold": ([question()], [gold(output=None)], "gold 'q1': has no output"),
     "gold twice": ([question()], [gold(), gold()], "gold id 'q1' occurs more than once"),
-    "gold of a wrong type": ([question()], [gold(output=["4"])], "the output: is a list, expected a text or a number"),
+    "gold of a wrong type": (
+        [question()],
+        [gold(output=["4"])],
+        "the output: is a list, expected a text or a finite number",
+    ),
     "unknown label": (
         [question()],
         [gold(output="six")],
@@ -207,7 +211,17 @@ FAULTS = {
     "date of a wrong type": (
         [question(profile=[record(date=[2019])])],
         [gold()],
-        "record 'r1' has a list as 'date', expected a text or a number",
+        "record 'r1' has a list as 'date', expected a text or a finite number",
+    ),
+    "record field that is no number": (
+        [question(profile=[record(score=float("nan"))])],
+        [gold()],
+        "record 'r1' has NaN as field 'score', which LaMP_3 needs as text",
+    ),
+    "user ids of two kinds": (
+        [question("q1", user_id=1), question("q2", user_id="1")],
+        [gold("q1"), gold("q2")],
+        "question 'q2': 'user_id' '1' is a text, but a number in question 'q1', expected one kind",
     ),
     "user of a wrong type": ([question(user_id=["ann"])], [gold()], "question 'q1': has a list as 'user_id'"),
     "only some have users": (
@@ -272,6 +286,9 @@ def test_what_nothing_can_be_read_behind_is_an_error_even_with_skip_bad(tmp_path
     assert "dev_outputs.json: holds a list, expected an object with 'task' and 'golds'" in message()
     (tmp_path / "dev_outputs.json").write_text('{"task": "LaMP_3"}')
     assert "dev_outputs.json: has null as 'golds', expected a list" in message()
+    (tmp_path / "dev_outputs.json").write_text('{"task": "LaMP_3", "golds": []}')
+    (tmp_path / "dev_questions.json").write_text("[]")
+    assert "dev_questions.json: is an empty list, expected questions" in message()
     (tmp_path / "dev_questions.json").write_bytes(b"\xff\xfe[]")
     assert "dev_questions.json: is not UTF-8 text" in message()
     (tmp_path / "dev_questions.json").write_text("[" * 100_000)

@@ -83,6 +83,7 @@ def test_who_has_no_profile_gets_the_zero_shot_prompt_and_the_pooled_head(ask, u
     monkeypatch.setattr(scripted.Scripted, "complete", seen)
     found = ask(user_id, f"asked by {user_id} alone")
     assert not found.personal and found.records == ()
+    assert found.chosen_by == found.ranked_by == "the pooled head (the user has no records)"
     assert asked and all(len(wanted.messages) == 1 for wanted in asked)
 
 
@@ -138,4 +139,11 @@ def test_several_slots_are_given_as_json(tmp_path, finished, ask):
     assert ask("d0", '{"a": "one", "b": "two"}', run=out).prediction in ("1", "2", "3", "4", "5")
     for text in ("no JSON", '{"a": "one"}', '["a", "b"]'):
         with pytest.raises(DataError, match=r"a, b"):
+            ask("d0", text, run=out)
+    for text, got in (
+        ('{"a": null, "b": "two"}', "None"),
+        ('{"a": [1], "b": "two"}', r"\[1\]"),
+        ('{"a": " ", "b": "x"}', "' '"),
+    ):
+        with pytest.raises(DataError, match=f"the input has {got} as 'a', expected a text"):
             ask("d0", text, run=out)
