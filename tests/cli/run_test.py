@@ -316,11 +316,11 @@ def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, c
 @pytest.mark.parametrize(
     ("config", "name"),
     [
-        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-419cda5b"),
-        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-d5ecbe4a"),
+        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-15f8502e"),
+        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-e771c04b"),
         (
             authorship_config.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")),
-            "hyperalign-72b89ef2",
+            "hyperalign-60e054dd",
         ),
     ],
 )

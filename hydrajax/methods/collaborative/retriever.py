@@ -24,8 +24,8 @@ from hydrajax.training import optimizers
 
 TEMPERATURE = 1.0
 QUESTIONS = 4  # of an update
-# The public code has 1 and 6e-5, for a whole encoder and thousands of questions. With these, maps learned from a hundred
-# made-up questions find up to twice as many records that help, and where there is nothing to learn about as many.
+# The public code has 1 and 6e-5, for a whole encoder and thousands of questions. With these, maps learned from a
+# hundred made-up questions find up to twice as many records that help, and where there is nothing to learn as many.
 EPOCHS, RATE, DECAY = 4, 3e-4, 1e-5
 
 Maps = dict[str, Array]
