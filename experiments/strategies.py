@@ -3,17 +3,22 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments import data, kinds
 from experiments.reports import page
 from experiments.reports import strategies as report
-from hydrajax.methods import controls, lab, sampling, settings, stages
+from hydrajax import training
+from hydrajax.data import folds
+from hydrajax.methods import controls, hydra, lab, sampling, selection, settings, stages
+from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.prompting import library, registry
 from hydrajax.runs import accounts, workbench
+from hydrajax.runs import plan as plan_lib
 from hydrajax.types import Query
 
+TEACHERS = 40  # training users whose questions `cfrag` learns from
 SHOWN = 2  # records, for all strategies alike: so nothing is chosen on anybody
 SETTINGS = dataclasses.replace(
     settings.SMALL,
@@ -27,12 +32,13 @@ together, write_report, text_table, verdicts = page.together, page.write_report,
 def plan(runs: Sequence[tuple[kinds.Strategies, data.Data]], bench: workbench.Workbench) -> Sequence[accounts.Plan]:
     """See `run.Kind.plan`."""
     for config, asked in runs:
-        answer(
-            make_lab(config, asked, bench),
-            asked.held_out.queries,
-            compared(config, asked),
-            accounts.Clock(lambda line: None),
-        )
+        names = compared(config, asked)
+
+        def guess(everybody: lab.Lab, people: hydra.People, config=config, names=names) -> lab.Lab:
+            return plan_lib.teach(everybody, people, names, lambda: learner(config, bench))[0]
+
+        here = taught(config, asked, make_lab(config, asked, bench), guess)
+        answer(here, asked.held_out.queries, names, accounts.Clock(lambda line: None))
     return bench.plans()
 
 
@@ -42,6 +48,12 @@ def compute(
     """See `run.Kind.compute`."""
     here, queries = make_lab(config, asked, bench, out), asked.held_out.queries
     names = compared(config, asked)
+
+    def learn(everybody: lab.Lab, people: hydra.People) -> lab.Lab:
+        return collaborative.teach(everybody, people, names, learner(config, bench))
+
+    with clock.stage("learning"):
+        here = taught(config, asked, here, learn)
     texts = answer(here, queries, names, clock)
     rows = [
         page.row(config.lamp_task, query, {method: [of_method[i]] for method, of_method in texts.items()})
@@ -70,6 +82,33 @@ def make_lab(
     chosen = dataclasses.replace(SETTINGS, cross_user=config.cross_user)
     users, population = asked.held_out.users, asked.train.users
     return bench.lab(config.lamp_task, users, chosen, seed=config.seed, population=population, folder=folder)
+
+
+def taught(
+    config: kinds.Strategies, asked: data.Data, here: lab.Lab, learn: Callable[[lab.Lab, hydra.People], lab.Lab]
+) -> lab.Lab:
+    """The lab with what strategies learn of training users, which costs nobody who is asked.
+
+    Args:
+      learn: the lab of everybody, who teaches -> the lab with what was learned.
+    """
+    many = len({query.user_id for query in asked.train.queries}) > TEACHERS
+    teachers = folds.subset(asked.train, users=TEACHERS if many else None, queries_per_user=1, seed=config.seed)
+    people = hydra.People(
+        train=tuple(asked.train.users),
+        validation=(),
+        new=tuple(here.users),
+        label_queries=teachers.queries,
+        validation_queries=(),
+        new_queries=asked.held_out.queries,
+    )
+    everybody = dataclasses.replace(here, users={**asked.train.users, **here.users}, ledger={})
+    return dataclasses.replace(here, ctx=learn(everybody, people).ctx)
+
+
+def learner(config: kinds.Strategies, bench: workbench.Workbench) -> selection.ValidatedLearner:
+    """What fits rerankers."""
+    return selection.ValidatedLearner(bench.encode, [training.FitConfig(seed=config.seed)], **collaborative.FITTED)
 
 
 def swapped(here: lab.Lab) -> lab.Lab:

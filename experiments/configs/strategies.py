@@ -5,7 +5,8 @@ Command   hydrajax run --config experiments/configs/strategies.py --data-dir DIR
           --plan          counts the calls
 Expected  the table of docs/prompts.md, measured at b11087b; answers are random, so a new store gives other numbers
           inside the intervals.
-Cost      about 4,000 calls of the embedded LLM, 70 minutes on 2 cores; nothing in money. A killed run goes on with the
+Cost      about 4,000 calls of the embedded LLM, 70 minutes on 2 cores, and up to 960 a task for what `cfrag` learns of
+          the questions of 40 training users; nothing in money. A killed run goes on with the
           same command, and answers are paid for once.
 Smoke     hydrajax run --config experiments/configs/strategies.py --smoke --tasks LaMP_7 --data-dir DIR        (seconds)
 

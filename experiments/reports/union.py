@@ -80,7 +80,8 @@ def average(pairs: Sequence[tuple[intervals.Measured, str]]) -> list[str]:
     low, high = np.quantile(draws, [0.025, 0.975])
     error = float(np.std(draws, ddof=1))
     shown = summary.with_interval(value, low, high, signed=True)
-    return [shown, *map(summary.number, (intervals.DETECTABLE_STANDARD_ERRORS * error, error)), ""]
+    least = intervals.detectable(error, min(len(m.users) for m, _ in pairs))
+    return [shown, *map(summary.number, (least, error)), ""]
 
 
 def own_shares(rows: page.Rows) -> dict[str, float]:
@@ -100,7 +101,7 @@ def _difference(m: intervals.Measured, other: str) -> list[str]:
     shown = summary.with_interval(d.value, d.low, d.high, metric, signed=True)
     if d.detectable is None:
         return [shown, "", "", ""]
-    error = d.detectable / intervals.DETECTABLE_STANDARD_ERRORS
+    error = float(np.std(intervals.gain(m, "union", other, metric)[1], ddof=1))
     share = captured.captured_share(m, source=other, method="union", oracle="union_oracle")
     caught = "" if share is None else f"{share.value:.2f}"
     return [shown, summary.number(d.detectable, metric), summary.number(error, metric), caught]

@@ -28,7 +28,7 @@ class Report:
         module = folder.check(self.run)["module"]
         if not (self.run / "results.json").exists():
             raise DataError(f"{self.run}: the run is not finished; repeat its command to finish it")
-        results = files.read_json(self.run / "results.json", "experiment")
+        results = files.read_json(self.run / "results.json")
         from hydrajax.runs import run
 
         kind = run.kind(module)

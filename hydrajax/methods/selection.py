@@ -82,6 +82,7 @@ class ValidatedLearner:
       encode: the base; where the configurations train it, a `scorers.Trainable`, and each scorer gets one of its own.
       configs: alternatives; their epochs are ignored in favour of `epochs`.
       families: name of a scorer -> its head family, in place of that of the configs.
+      losses: name of a scorer -> its loss, where it is not to be chosen; all else is as in the first of the configs.
       epochs: numbers of epochs to choose from; 0 is the pooled head, which is also what there is without any row to
         personalise with.
       folder: keeps checkpoints.
@@ -97,6 +98,7 @@ class ValidatedLearner:
     encode: scorers.Encode
     configs: Sequence[training.FitConfig]
     families: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    losses: Mapping[str, str] = dataclasses.field(default_factory=dict)
     epochs: Sequence[int] = EPOCHS
     folder: pathlib.Path | None = None
     choices: dict[str, Choice] = dataclasses.field(init=False, default_factory=dict)
@@ -117,7 +119,10 @@ class ValidatedLearner:
         halves = [half for half in cross_fitting.halves([row for row in heads if row.user_id in judges]) if all(half)]
         encoded: dict[bool, tuple[Sequence[Row], list[str], training.Examples]] = {}
         tried: list[_Tried] = []
-        for config in _suiting(self.configs, train) if train else ():
+        configs = self.configs
+        if name in self.losses:
+            configs = [dataclasses.replace(self.configs[0], loss=self.losses[name])]
+        for config in _suiting(configs, train) if train else ():
             if (ordinal := config.loss == "ordinal") not in encoded:
                 taught = scorers.taught(train, config.loss)
                 encoded[ordinal] = taught, *scorers.examples_of(taught, self.encode)

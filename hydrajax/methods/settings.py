@@ -29,7 +29,8 @@ class Settings:
         all.
       trial_queries: of these pseudo-queries, how many are used to learn which record helps, the first of the draw; None
         for all.
-      label_queries: real queries of each training user whose records are labelled for the reranker; None for all.
+      label_queries: real queries of each training user whose records are labelled for the reranker, and for that of
+        `cfrag` those that it may show; None for all.
       adapter_pools: what the adapter learns from. `reranked`: for `hydra`, b candidates from the reranked prompt of
         every pseudo-query, and for `hydra_adapter` b zero-shot ones, each method with an adapter of its own (the
         paper). `shared`: one adapter for both, half of the candidates zero-shot and half with the k most relevant

@@ -2,6 +2,7 @@
 
 PARAPHRASES = "paraphrases"
 RECORD_TRIALS = "record trials"
+COLLABORATIVE_TRIALS = "cfrag: record trials"
 ZERO_SHOT_LEARNED = "zero-shot candidates to learn from"
 SHOWN_LEARNED = "candidates with records to learn from"
 ZERO_SHOT_ASKED = "zero-shot candidates"

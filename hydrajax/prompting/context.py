@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import tyro
@@ -69,6 +69,8 @@ class PromptSettings:
         as their papers do, 5 and 4.
       peer_weight: lambda of `cfrag`, what likeness to the user weighs against likeness to the query, 0 to 1.
       peer_records: records of each user that `cfrag` chooses among, None for as many as are shown.
+      peer_ranking: what `cfrag` finds and orders records by: what was learned of the LLM's answers to training users'
+        questions, or the frozen base alone, which asks nobody.
       compared_records: records of a user that `peer_difference` compares with those of others, one call each.
       compare_on: what `peer_difference` compares a record with: what others wrote on the same item, or, for data whose
         users share none, on the most similar things.
@@ -91,6 +93,7 @@ class PromptSettings:
     peers: int | None = None
     peer_weight: float = 0.1
     peer_records: int | None = None
+    peer_ranking: Literal["learned", "frozen"] = "learned"
     compared_records: int = 8
     compare_on: Literal["item", "nearest"] = "item"
     least_writers: int = 4
@@ -114,6 +117,7 @@ class Context:
     Attributes:
       population: other users, whom strategies that compare users may look at; None where they must not.
       embed: texts -> features [N, D] of the base, for strategies that look for likeness; None without a base.
+      taught: what was learned of training users for a strategy, by its name, in the form that it reads.
       seed: of draws.
       whole: users as they are, by id: their attributes, and where a strategy learns of halves of them, what the other
         half is about, which is asked as pseudo-queries: what others say of it must not be seen.
@@ -126,6 +130,7 @@ class Context:
     settings: PromptSettings = PromptSettings()
     population: Mapping[str, User] | None = None
     embed: Embed | None = None
+    taught: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seed: int = 0
     whole: Mapping[str, User] = dataclasses.field(default_factory=dict)
     cut: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)

@@ -154,8 +154,8 @@ class RunConfig(Configuration):
     """The head family of the adapter alone; by default that of the scorer."""
     losses: tuple[str, ...] = OF_PRESET
     """Losses to choose among: `cross_entropy` of each candidate's label, `pairwise` for the order of any two of a pool,
-    `regression` on the quality inside a pool, `listwise` for the choice of a pool's best, and for ratings `ordinal`,
-    the adapter's cumulative logits with the choice by least expected error."""
+    `regression` on the quality inside a pool, `listwise` for the choice of a pool's best, `distillation` of how much
+    better it is, and for ratings `ordinal`, the adapter's cumulative logits with the choice by least expected error."""
     epochs: tuple[int, ...] = OF_PRESET
     """Epochs of personalisation to choose among; 0 is the pooled head."""
 

@@ -12,6 +12,7 @@ from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
 from hydrajax.methods import baselines, comparison, hydra, scorers, selection
 from hydrajax.methods import lab as lab_lib
+from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.nn import family_checks, heads
 from hydrajax.runs import accounts, compare, load, saved, workbench
 from hydrajax.runs import plan as plan_lib
@@ -28,12 +29,13 @@ def compute(
     _check_families(config, bench)
     lab = _lab(config, data, bench, out)
     people = people_of(config, data)
+    learns = _learner(config, bench, out / "checkpoints")
     with clock.stage("prompt baselines"):
+        lab = collaborative.teach(lab, people, strategies(config, data), learns)
         prompts = {
             name: baselines.answer(lab, name, people.validation_queries, people.asked)
             for name in strategies(config, data)
         }
-    learns = _learner(config, bench, out / "checkpoints")
     with clock.stage("hydra"):
         result = hydra.hydra(lab, learns, people, prompts["rag"].k)
     with clock.stage("controls"):
@@ -158,7 +160,11 @@ def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path
     return selection.ValidatedLearner(
         bench.encode,
         [dataclasses.replace(adapter, loss=loss) for loss in config.losses],
-        families={"reranker": config.reranker_family or config.scorer.family},
+        families={
+            "reranker": config.reranker_family or config.scorer.family,
+            **collaborative.FITTED["families"],
+        },
+        losses=collaborative.FITTED["losses"],
         epochs=config.epochs,
         folder=folder,
     )
@@ -174,6 +180,8 @@ def _check_families(config: RunConfig, bench: workbench.Workbench) -> None:
 def _choices(prompts, learns, compared, lab, data, people, system) -> dict[str, Any]:
     """What validation users chose, and what was cut: enough to see why the run looks as it does."""
     untaught = [name for name in ("reranker", "adapter") if isinstance(getattr(system, name), scorers.Untrained)]
+    if collaborative.STRATEGY in lab.ctx.taught and collaborative.RERANKER not in learns.choices:
+        untaught.append(collaborative.RERANKER)
     return {
         "validation_users": len(people.validation),
         "validation_queries": len(people.validation_queries),

@@ -1,8 +1,8 @@
 """Counts what a run would ask for: its own code, with a sampler that counts and guesses of what answers will decide.
 
-Guessed is, until the answers are there: which number of records validation users choose, which records the reranker
-prefers, how bandits spread candidates (almost evenly: placeholders teach them nothing), among which candidates the LLM
-chooses, and what it says of users where a strategy asks on by what it says.
+Guessed is, until the answers are there: which number of records validation users choose, which records a reranker
+prefers and a retriever learns to find, how bandits spread candidates (almost evenly: placeholders teach them nothing),
+among which candidates the LLM chooses, and what it says of users where a strategy asks on by what it says.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ from hydrajax.data import draws
 from hydrajax.llm import planner
 from hydrajax.methods import baselines, hydra, llm_choice, scorers, selection, shuffled
 from hydrajax.methods.answers import Pool
+from hydrajax.methods.collaborative import learn as collaborative
+from hydrajax.methods.collaborative import retriever
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.methods.union import union
@@ -26,6 +28,7 @@ _log = logging.getLogger(__name__)
 GuessK = Callable[[Sequence[int]], int]
 
 HYPOTHESIS_WORDS = 12  # of a hypothesis, where an answer is not there yet
+GUESSED_TURN = 3.0  # of a learned retriever: it finds about a quarter of the records anew
 
 
 def middle(ks: Sequence[int]) -> int:
@@ -62,9 +65,22 @@ def ask(
         # Placeholders do not say which is best.
         return (guess_k(list(means)) if counting.calls > before else k), means
 
+    lab, guessing = teach(lab, people, strategies, learner)
     prompts = {
         name: baselines.answer(lab, name, people.validation_queries, people.asked, choose_k) for name in strategies
     }
+    hydra.hydra(lab, guessing, people, prompts["rag"].k)
+    if lab.settings.strategies:
+        ks = {name: prompts[name].k for name in lab.settings.strategies}
+        _ask_union(lab, union.questions(lab, people, train), ks)
+
+
+def teach(
+    lab: Lab, people: hydra.People, strategies: Sequence[str], learner: Callable[[], hydra.Learner | None]
+) -> tuple[Lab, "GuessingLearner"]:
+    """What strategies learn of training users, and the learner that goes on; arguments as of `ask`."""
+    counting = lab.ctx.llm
+    assert isinstance(counting, planner.Planner)
 
     def known() -> hydra.Learner | None:
         if counting.calls:
@@ -72,11 +88,11 @@ def ask(
         _log.info("every answer that the reranker learns from is stored: it is trained, so that the count is exact")
         return learner()
 
+    def fit_retriever(lab: Lab, tried: collaborative.Tried, width: int) -> retriever.Retriever:
+        return guessed_retriever(width, lab.seed) if counting.calls else collaborative.fit_retriever(lab, tried, width)
+
     guessing = GuessingLearner(known, seed=lab.seed)
-    hydra.hydra(lab, guessing, people, prompts["rag"].k)
-    if lab.settings.strategies:
-        ks = {name: prompts[name].k for name in lab.settings.strategies}
-        _ask_union(lab, union.questions(lab, people, train), ks)
+    return collaborative.teach(lab, people, strategies, guessing, fit_retriever), guessing
 
 
 def _ask_union(lab: Lab, asked: union.Questions, ks: dict[str, int]) -> None:
@@ -130,6 +146,14 @@ class GuessingPersona(persona.Persona):
         return planner.is_placeholder(prediction) or super().holds(prediction, gold, without, ctx)
 
 
+def guessed_retriever(width: int, seed: int) -> retriever.Retriever:
+    """Stands in for one that is still to be learned: it finds records that the base does not find first."""
+    rng = np.random.default_rng(draws.number(seed, "guessed retriever"))
+    noise = GUESSED_TURN / (2 * width**0.5) * rng.normal(size=(width, width))  # of this spectral norm
+    untaught = retriever.untaught(width)
+    return dataclasses.replace(untaught, text=untaught.text + noise)
+
+
 @dataclasses.dataclass(frozen=True)
 class GuessingLearner:
     """`hydra.Learner`: trains only what it can, and guesses the rest.
@@ -147,7 +171,7 @@ class GuessingLearner:
         self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
     ) -> scorers.TrainedScorer:
         """See `hydra.Learner.fit`."""
-        if name != "reranker":
+        if name not in ("reranker", collaborative.RERANKER):
             return scorers.Untrained()  # nothing is asked after the adapter has chosen
         known = self.known()
         if known is not None:

@@ -10,7 +10,8 @@ from hydrajax.nn import families
 from hydrajax.types import DataError
 
 LARGEST_RATE = 1000
-LOSSES = ("cross_entropy", "pairwise", "regression", "listwise", "ordinal")  # the names in `losses.LOSSES`
+# The names in `losses.LOSSES`.
+LOSSES = ("cross_entropy", "pairwise", "regression", "listwise", "distillation", "ordinal")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class FitConfig:
 
     Attributes:
       family: of the heads, by name, with settings behind a colon where they differ: `low_rank_mlp:rank=4`.
-      loss: what is minimised: cross_entropy, pairwise, regression or listwise; ordinal, the cross-entropy of
-        which levels a rating reaches.
+      loss: what is minimised: cross_entropy, pairwise, regression, listwise or distillation; ordinal, the
+        cross-entropy of which levels a rating reaches.
       epochs: passes over a user's examples; 0 leaves everybody the pooled head.
       learning_rate: of users' own heads: the step of one of D weights, all else in proportion to its scale.
       decays: the rate of a user's own head falls to 0 in a line over the user's updates, beside a base over those of

@@ -23,6 +23,7 @@ from hydrajax.types import DataError
 CONTEXT = 128  # most examples that a user is encoded from
 INTERCEPT_ITERATIONS = 30
 HIDDEN = 0.1  # of the contexts of users that are encoded
+TEACHER = 0.1  # temperature at which scores are distilled
 Weighted = tuple[Float[Array, ""], Float[Array, ""]]
 
 
@@ -129,6 +130,20 @@ def listwise(s: Float[Array, " E"], targets: Targets) -> Weighted:
     return _sum(share * (total - s), best), _sum(share, best)
 
 
+def distillation(s: Float[Array, " E"], targets: Targets) -> Weighted:
+    """Distillation: sum over pools of KL(softmax(score / t) || softmax(s)), t = `TEACHER`; weight = pools.
+
+    Other than for `listwise`, how much better the best one is counts, and a second best counts, too. Pools without any
+    difference are dropped. Of the LLM's feedback on records: CFRAG, arXiv 2504.05731.
+    """
+    s = _known(s, targets)
+    same, keep = _same_pool(targets), _differs(targets)
+    teacher = jnp.where(keep, targets.score, 0.0) / TEACHER
+    log_p = jnp.where(keep, teacher - _pool_logsumexp(teacher, targets), 0.0)
+    size = jnp.maximum(jnp.sum(same, axis=1, dtype=jnp.float32), 1.0)
+    return _sum(jnp.exp(log_p) * (log_p - s + _pool_logsumexp(s, targets)), keep), _sum(1.0 / size, keep)
+
+
 Curvature = Float[Array, " E"] | Float[Array, "E E"]  # the diagonal of a loss's Hessian by the scores, or all of it
 
 
@@ -191,12 +206,14 @@ LOSSES: dict[str, ConvexLoss] = {
     "pairwise": ConvexLoss(pairwise, pairwise_curvature),
     "regression": ConvexLoss(regression, regression_curvature),
     "listwise": ConvexLoss(listwise, listwise_curvature),
+    # The teacher shifts the gradient alone.
+    "distillation": ConvexLoss(distillation, listwise_curvature),
     # Cumulative logits: an example is a pair of a question and a level, its label whether the rating reaches the level.
     "ordinal": ConvexLoss(cross_entropy, cross_entropy_curvature),
 }
 MOST_BESIDE = 16  # examples of a pool, up to which pairs are looked up by their distance
-WITHIN_POOL = ("pairwise", "regression", "listwise")  # a pool must not be divided among mini-batches
-OF_DIFFERENCES = ("pairwise", "listwise")  # what is added to all scores of a pool changes nothing
+WITHIN_POOL = ("pairwise", "regression", "listwise", "distillation")  # a pool must not be divided among mini-batches
+OF_DIFFERENCES = ("pairwise", "listwise", "distillation")  # what is added to all scores of a pool changes nothing
 
 
 def beside(pool: Integer[np.ndarray, " N"]) -> int | None:

@@ -320,11 +320,11 @@ def test_the_same_command_finds_its_folder_again_and_another_one_its_own(data, c
 @pytest.mark.parametrize(
     ("config", "name"),
     [
-        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-419cda5b"),
-        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-d5ecbe4a"),
+        (config_lib.Lamp(task="LaMP_3", data_dir="/tmp/d"), "LaMP_3-15f8502e"),
+        (config_lib.Lamp(task="LaMP_2M", preset="paper", seed=3, train_users=None), "LaMP_2M-e771c04b"),
         (
             authorship_config.Authorship(data=("/tmp/a", "/tmp/b"), strategies=("hypotheses", "pag")),
-            "hyperalign-72b89ef2",
+            "hyperalign-60e054dd",
         ),
     ],
 )
@@ -361,7 +361,11 @@ def test_damaged_files_of_a_run_are_one_sentence(data, capfd, untrained, tmp_pat
     capfd.readouterr()
     whole = {name: json.loads((run / name).read_text()) for name in ("config.json", "results.json")}
     damaged = (
-        ("results.json", {}, "results.json: has no 'experiment', expected experiment: it is damaged"),
+        (
+            "results.json",
+            {},
+            "results.json and predictions.jsonl do not fit together, one of them is damaged (KeyError",
+        ),
         ("results.json", {"experiment": "lamp"}, "run: config.json, results.json and predictions.jsonl do not fit"),
         ("results.json", {**whole["results.json"], "methods": {"rag": 3}}, "one of them is damaged (TypeError"),
         ("config.json", {**whole["config.json"], "seed": "x"}, "config.json: does not hold the configuration of a run"),

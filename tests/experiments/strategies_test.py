@@ -8,13 +8,28 @@ import pytest
 
 from experiments import data, strategies
 from hydrajax.cli import main
+from hydrajax.methods import scorers
+from hydrajax.methods.collaborative import learn
 from hydrajax.prompting import library, registry
 from hydrajax.runs import workbench
 from hydrajax.runs.machine import Machine
 
 
+class LearnsNothing:
+    """Stands in for what fits `cfrag`'s reranker, which is tested where it is learned."""
+
+    def fit(self, name, *, train, heads, judged):
+        assert train and {row.user_id[:5] for row in train} == {"train"}
+        return scorers.Untrained()
+
+    def cross_fit(self, name, scorer, *, train, heads):
+        return scorer
+
+
 @pytest.fixture
 def options(tmp_path, monkeypatch):
+    monkeypatch.setattr(learn, "_user_encoder", lambda profiles: None)
+    monkeypatch.setattr(strategies, "learner", lambda config, bench: LearnsNothing())
     for split, users in (("train", 4), ("dev", 7)):
         questions, golds = [], []
         for u in range(users):

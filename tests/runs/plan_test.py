@@ -1,15 +1,19 @@
 """What a plan guesses where answers that are not there yet will decide."""
 
+import dataclasses
+
 import numpy as np
 
-from hydrajax.data import tasks
+from hydrajax.data import draws, tasks
 from hydrajax.llm import planner, store
-from hydrajax.methods import scorers
+from hydrajax.methods import hydra, lab, scorers, stages
+from hydrajax.methods import settings as settings_lib
+from hydrajax.methods.collaborative import learn, retriever
 from hydrajax.methods.rows import Row
 from hydrajax.prompting import contract, reasoning, registry
 from hydrajax.prompting.strategies import hypotheses
 from hydrajax.runs import plan
-from hydrajax.types import Record, User
+from hydrajax.types import Query, Record, User
 
 TRAIN, HEADS, JUDGED = (
     [Row(user_id=user_id, query_id=user_id, pool=user_id, first="q", second=f"{i}") for i in range(2)]
@@ -41,7 +45,8 @@ def test_a_guess_keeps_the_first_row_of_a_third_of_the_questions_and_treats_equa
 
 def test_a_planned_learner_trains_nothing_where_answers_are_missing():
     planned = plan.GuessingLearner(seed=3)
-    assert planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=3)
+    for name in ("reranker", learn.RERANKER):
+        assert planned.fit(name, train=TRAIN, heads=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=3)
     assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
 
 
@@ -72,6 +77,47 @@ def test_what_was_learned_is_cross_fitted_by_its_own_learner_and_a_guess_by_none
         planned = plan.GuessingLearner(lambda stored=stored: stored.pop())
         scorer = planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED)
         assert planned.cross_fit("reranker", scorer, train=TRAIN, heads=HEADS) == expected
+
+
+def test_what_a_retriever_will_learn_to_find_is_guessed():
+    """It finds most of what the base finds, and some of what that does not."""
+    rng = np.random.default_rng(0)
+    turned = plan.guessed_retriever(64, seed=1)
+    np.testing.assert_array_equal(turned.text, plan.guessed_retriever(64, seed=1).text)
+    found = []
+    for _ in range(100):
+        question, records = rng.normal(size=(1, 64)) + 1.0, rng.normal(size=(40, 64)) + 1.0
+        of_each = [part.texts(records) @ part.texts(question)[0] for part in (turned, retriever.untaught(64))]
+        first, second = (set(np.argsort(-scores)[:4].tolist()) for scores in of_each)
+        found.append(len(first & second) / 4)
+    assert 0.3 < np.mean(found) < 0.9
+
+
+def test_records_that_are_tried_for_cfrag_are_counted(monkeypatch):
+    """Two rounds: what the base finds, and what a retriever that is not learned yet may find besides."""
+    monkeypatch.setattr(learn, "_user_encoder", lambda profiles: None)
+    counting = planner.Planner("scripted", store.Store.without_making())
+    users = {name: person(name, 5) for name in ("t0", "t1", "t2")}
+    ctx = contract.Context(
+        task=tasks.LAMP["LaMP_4"],
+        llm=counting,
+        population=users,
+        embed=lambda texts: np.array([[draws.number(text, i) % 97 for i in range(6)] for text in texts], np.float32),
+    )
+    settings = settings_lib.Settings(shown=(1, 2))
+    asked = [Query(id=name, user_id=name, inputs={"text": f"{name} asks"}, gold="gold") for name in users]
+    people = hydra.People(
+        train=tuple(users), validation=(), new=(), label_queries=asked, validation_queries=(), new_queries=asked
+    )
+    here = lab.Lab(ctx=ctx, users=users, settings=settings)
+    plan.ask(here, people, ("zero_shot", "rag", "cfrag"), (), lambda: None)
+    first = 3 * 3 * 2  # questions, users, records of each
+    assert first <= counting.stages[stages.COLLABORATIVE_TRIALS].calls <= 2 * first
+    without = planner.Planner("scripted", store.Store.without_making())
+    prompts = contract.PromptSettings(peer_ranking="frozen")
+    frozen = dataclasses.replace(here, ctx=dataclasses.replace(ctx, llm=without, settings=prompts))
+    plan.ask(frozen, people, ("zero_shot", "rag", "cfrag"), (), lambda: None)
+    assert stages.COLLABORATIVE_TRIALS not in without.stages
 
 
 def test_what_is_tried_on_pairs_is_counted_at_its_most():

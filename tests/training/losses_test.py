@@ -74,6 +74,30 @@ def test_listwise_shares_a_pool_among_equals_and_drops_pools_without_a_differenc
     assert weight == 1
 
 
+def test_distillation_is_the_divergence_of_the_pools_softmax_from_that_of_the_scores():
+    pool = [0, 0, 0, 1, 1]
+    total, weight = losses.distillation(S, targets(SCORE, pool))
+
+    def divergence(s, score):
+        p = np.exp(score / losses.TEACHER) / np.exp(score / losses.TEACHER).sum()
+        return np.sum(p * np.log(p / (np.exp(s) / np.exp(s).sum())))
+
+    s, score = np.asarray(S, np.float64), np.array(SCORE)
+    np.testing.assert_allclose(total, divergence(s[:3], score[:3]) + divergence(s[3:], score[3:]), rtol=1e-5)
+    assert weight == 2
+    alike, _ = losses.distillation(jnp.asarray(score / losses.TEACHER + 5.0, jnp.float32), targets(SCORE, pool))
+    np.testing.assert_allclose(alike, 0.0, atol=1e-5)
+
+
+def test_distillation_tells_a_second_best_from_the_worst_and_listwise_does_not():
+    order = jnp.array([2.0, 1.0, 0.0])
+    close, far = targets([1.0, 0.9, 0.0]), targets([1.0, 0.0, 0.0])
+    gradients = [jax.grad(lambda s, t=t: losses.distillation(s, t)[0])(order) for t in (close, far)]
+    assert gradients[0][1] < 0 < gradients[1][1]
+    same = [jax.grad(lambda s, t=t: losses.listwise(s, t)[0])(order) for t in (close, far)]
+    np.testing.assert_allclose(*same)
+
+
 @pytest.mark.parametrize("name", losses.LOSSES)
 def test_the_mask_hides(name):
     loss = losses.get(name)
@@ -116,7 +140,7 @@ def test_a_pool_without_any_difference_is_dropped(name):
     assert losses.get(name)(S[:3], targets(same[:3]))[1] == 0
 
 
-@pytest.mark.parametrize("name", losses.WITHIN_POOL)
+@pytest.mark.parametrize("name", sorted({*losses.WITHIN_POOL} - {"distillation"}))  # which has a temperature
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
 def test_the_scale_of_the_score_does_not_count(name, scale):
     expected = losses.get(name)(S, targets(SCORE))
