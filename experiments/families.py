@@ -72,7 +72,7 @@ class Part:
     """One fold: rows by what they are for (see `hydra.Learner.fit`), and the held-out users' questions."""
 
     train: Sequence[rows.Row]
-    heads: Sequence[rows.Row]
+    personal: Sequence[rows.Row]
     judged: Sequence[rows.Row]
     held_out: Sequence[Query]
 
@@ -89,7 +89,7 @@ def parts(there: Candidates, config: kinds.Families) -> list[Part]:
         divided.append(
             Part(
                 train=[row for row in learned if row.user_id in set(known)],
-                heads=[row for row in learned if row.user_id not in set(known)],
+                personal=[row for row in learned if row.user_id not in set(known)],
                 judged=rows.tried_candidates(there.lab, there.of(queries), "judged"),
                 held_out=fold.held_out.queries,
             )
@@ -118,7 +118,7 @@ def fit_family(name: str, part: Part, seed: int, encode: scorers.Encode, config:
         for loss in config.losses
     ]
     chooses = selection.ValidatedLearner(encode, configs, epochs=config.epochs)
-    scorer = chooses.fit("adapter", train=part.train, heads=part.heads, judged=part.judged)
+    scorer = chooses.fit("adapter", train=part.train, personal=part.personal, judged=part.judged)
     if not isinstance(scorer, scorers.PersonalScorer):
         return None
     return Fitted(scorer=scorer, choice=chooses.choices["adapter"], config=scorer.fitted.config)
@@ -134,7 +134,7 @@ def with_records(fitted: Fitted, part: Part, places: Mapping[str, int], n: int) 
       n: how many.
     """
     users = {query.user_id for query in part.held_out}
-    first = [row for row in part.heads if row.user_id in users and places[row.query_id] < n]
+    first = [row for row in part.personal if row.user_id in users and places[row.query_id] < n]
     return scorers.personalise(fitted.scorer, fitted.config, first, epochs=fitted.choice.epochs)
 
 
@@ -152,7 +152,7 @@ def or_pooled(fitted: Fitted, part: Part) -> scorers.PersonalScorer:
     """
     pooled = dataclasses.replace(fitted.scorer, heads=None, user_rows={})
     users = {row.user_id for row in part.judged}
-    asked = [*part.judged, *(row for row in part.heads if row.user_id in users)]
+    asked = [*part.judged, *(row for row in part.personal if row.user_id in users)]
     qualities = selection.chosen_qualities(pooled, asked)
     best = fitted.choice.quality[f"{fitted.choice.loss}/{fitted.choice.epochs}"]
     return fitted.scorer if qualities and np.mean(qualities) < best else pooled

@@ -11,7 +11,7 @@ from experiments.reports import page
 from experiments.reports import strategies as report
 from hydrajax import training
 from hydrajax.data import folds
-from hydrajax.methods import controls, hydra, lab, sampling, selection, settings, stages
+from hydrajax.methods import controls, hydra, lab, llm_stages, sampling, selection, settings
 from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.prompting import library, registry
 from hydrajax.runs import accounts, workbench
@@ -137,7 +137,7 @@ def answer(
 
 def cost(here: lab.Lab, strategy: str) -> dict[str, float]:
     """Mean calls and tokens of a user, answers from the store included."""
-    needed = (stages.learned(strategy, "whole"), stages.notes(strategy), strategy)
+    needed = (llm_stages.learned(strategy, "whole"), llm_stages.notes(strategy), strategy)
     entries = [here.ledger.get((stage, user_id)) for stage in needed for user_id in here.users]
     return {
         kind: sum(entry[kind] for entry in entries if entry) / len(here.users)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hydrajax.data import folds
-from hydrajax.methods import answers, baselines, controls, hydra, llm_choice, sampling, shuffled, stages
+from hydrajax.methods import answers, baselines, controls, hydra, llm_choice, llm_stages, sampling, shuffled
 from hydrajax.methods.answers import Answer, Draws
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.union import classifier, proposals
@@ -117,7 +117,7 @@ def _reranked(lab: Lab, people: hydra.People, result: hydra.Result) -> dict[str,
     pooled = hydra.rerank(lab, result.system.reranker, retrieved, result.system.k, pooled=True)
     return {
         method: sampling.answer(lab, "rag", reranked, stage=method)
-        for method, reranked in ((stages.RERANKER_ALONE, result.answers), (stages.POOLED_RERANKER, pooled))
+        for method, reranked in ((llm_stages.RERANKER_ALONE, result.answers), (llm_stages.POOLED_RERANKER, pooled))
     }
 
 

@@ -53,7 +53,7 @@ def cross_fit(
     scorer: PersonalScorer,
     *,
     train: Sequence[Row],
-    heads: Sequence[Row],
+    personal: Sequence[Row],
     epochs: int,
     encode: scorers.Encode | None = None,
     checkpoint: pathlib.Path | None = None,
@@ -65,7 +65,7 @@ def cross_fit(
       scorer: pretrained on `train`; it stays the one of queries that taught nothing, of users who taught it no more
         than their heads.
       train: rows of training users.
-      heads: rows of the users who got heads.
+      personal: rows of the users who got heads.
       epochs: of the heads, as they were chosen for the scorer; 0 is the pooled head.
       encode: of the base as it was before the scorer trained it, as each half trains one of its own; None: of the
         scorer's, which is frozen.
@@ -99,7 +99,7 @@ def cross_fit(
                 taught = scorers.pretrain(config, encode, *made, rows=others, checkpoint=folder, progress=steps)
         by_user.update(dict.fromkeys((row.user_id for row in own), add(taught, own)))
         add_halves(taught, own)
-    add_halves(scorer, heads)
+    add_halves(scorer, personal)
     return CrossFitted(scorers=fitted, by_query=by_query, by_user=by_user)
 
 

@@ -22,7 +22,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from hydrajax.methods import answers, rows, sampling, stages
+from hydrajax.methods import answers, llm_stages, rows, sampling
 from hydrajax.methods.answers import Answer, Pool, Prompt
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
@@ -64,26 +64,26 @@ class People:
 
 @runtime_checkable
 class Learner(Protocol):
-    """Fits a scorer: pretraining on `train`, heads for the users of `heads`, settings by `judged`."""
+    """Fits a scorer: pretraining on `train`, heads for the users of `personal`, settings by `judged`."""
 
-    def fit(self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]) -> TrainedScorer:
+    def fit(self, name: str, *, train: Sequence[Row], personal: Sequence[Row], judged: Sequence[Row]) -> TrainedScorer:
         """
         Args:
           name: of the scorer, for checkpoints and curves.
           train: rows of training users.
-          heads: rows of validation and new users, from their own profiles.
+          personal: rows of validation and new users, from their own profiles: what their heads learn from.
           judged: rows of the validation users' real queries with known quality.
         """
         ...
 
     def cross_fit(
-        self, name: str, scorer: TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+        self, name: str, scorer: TrainedScorer, *, train: Sequence[Row], personal: Sequence[Row]
     ) -> TrainedScorer:
         """The scorer for the very queries that it learned from: each is scored by what did not learn from it.
 
         Args:
           name, scorer: of `fit`, and what it gave.
-          train, heads: what it learned from.
+          train, personal: what it learned from.
         """
         ...
 
@@ -123,7 +123,7 @@ def hydra(lab: Lab, learner: Learner, people: People, k: int) -> Result:
     retrieved = retrieve(lab, people.asked)
     reranker, cross_fitted = learn_reranker(lab, learner, people, pseudo)
     reranked = rerank(lab, reranker, retrieved, k)
-    zero_shot = sample(lab, without_records(people.asked), stages.ZERO_SHOT_ASKED, source="zero_shot")
+    zero_shot = sample(lab, without_records(people.asked), llm_stages.ZERO_SHOT_ASKED, source="zero_shot")
     pools = sample(lab, reranked)
     adapter = learn_adapter(lab, learner, people, pseudo, cross_fitted, k, pools, zero_shot)
     of_zero_shot = adapter  # one for both, unless it has learned from candidates with records alone
@@ -174,7 +174,7 @@ def rerank(
 def sample(
     lab: Lab,
     prompts: Sequence[Prompt],
-    stage: str = stages.RERANKED_ASKED,
+    stage: str = llm_stages.RERANKED_ASKED,
     *,
     source: str = "reranked",
     samples: int | None = None,
@@ -212,7 +212,7 @@ def learn_reranker(
     if lab.settings.adapter_pools != "reranked":
         # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
         return reranker, Untrained()
-    return reranker, learner.cross_fit("reranker", reranker, train=known["train"], heads=known["heads"])
+    return reranker, learner.cross_fit("reranker", reranker, train=known["train"], personal=known["personal"])
 
 
 def learn_adapter(
@@ -241,7 +241,7 @@ def learn_adapter(
         known += _of_zero_shot(lab, pseudo, samples)
     if kind in ("shared", "reranked"):
         prompts = rerank(lab, cross_fitted, retrieve(lab, pseudo), k)
-        sampled = sample(lab, prompts, stages.SHOWN_LEARNED, samples=samples)
+        sampled = sample(lab, prompts, llm_stages.SHOWN_LEARNED, samples=samples)
         known += rows.learned_candidates(lab, sampled, "reranked")
     if kind != "reranked":
         known += rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
@@ -284,7 +284,7 @@ def personalise(
 
 def _of_zero_shot(lab: Lab, pseudo: Sequence[Query], samples: int) -> list[Row]:
     """Candidates for queries without records, and how good they are."""
-    sampled = sample(lab, without_records(pseudo), stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
+    sampled = sample(lab, without_records(pseudo), llm_stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
     return rows.learned_candidates(lab, sampled, "zero-shot")
 
 
@@ -302,6 +302,6 @@ def _division(people: People, labelled: Sequence[Row]) -> Mapping[str, list[Row]
     learned = [row for row in labelled if row.query_id not in real]
     return {
         "train": [row for row in learned if row.user_id in train],
-        "heads": [row for row in learned if row.user_id not in train],
+        "personal": [row for row in learned if row.user_id not in train],
         "judged": [row for row in labelled if row.query_id in real],
     }

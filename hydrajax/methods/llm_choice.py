@@ -8,7 +8,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from hydrajax.methods import answers, controls, ledger, stages
+from hydrajax.methods import answers, controls, ledger, llm_stages
 from hydrajax.methods.answers import Answer, Pool
 from hydrajax.methods.lab import Lab
 from hydrajax.prompting import templates, turns
@@ -31,8 +31,8 @@ def choose(lab: Lab, pools: Sequence[Pool], k: int) -> list[Answer]:
         for pool in pools
         if len(pool.candidates) > 1
     ]
-    with ledger.charging(lab.ledger, stages.LLM_CHOICE, lab.ctx) as ctx:
-        replies = iter(ctx.llm.sample(requests, stage=stages.LLM_CHOICE))
+    with ledger.charging(lab.ledger, llm_stages.LLM_CHOICE, lab.ctx) as ctx:
+        replies = iter(ctx.llm.sample(requests, stage=llm_stages.LLM_CHOICE))
     chosen = []
     for pool in pools:
         number = parse(next(replies).text, len(pool.candidates)) if len(pool.candidates) > 1 else 0

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from hydrajax.data import tasks
-from hydrajax.methods import sampling, stages, surface
+from hydrajax.methods import llm_stages, sampling, surface
 from hydrajax.methods.answers import Pool, Prompt
 from hydrajax.methods.lab import Lab
 from hydrajax.metrics import ratings
@@ -106,7 +106,7 @@ def tried_records(lab: Lab, queries: Sequence[Query]) -> list[Row]:
         for query in queries
         for record in lab.retrieve(query, lab.settings.retrieved)
     ]
-    answers = sampling.answer(lab, "rag", prompts, stage=stages.RECORD_TRIALS)
+    answers = sampling.answer(lab, "rag", prompts, stage=llm_stages.RECORD_TRIALS)
     rows = [of_record(lab, answer.query, answer.records[0]) for answer in answers]
     return judged(lab.ctx.task, rows, [lab.quality(answer.query, answer.text) for answer in answers])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hydrajax.data import draws, pseudo
 from hydrajax.llm import request
 from hydrajax.methods import answers as answers_lib
-from hydrajax.methods import ledger, stages, user_models
+from hydrajax.methods import ledger, llm_stages, user_models
 from hydrajax.methods.answers import Answer, Pool, Prompt
 from hydrajax.methods.lab import Lab
 from hydrajax.prompting import contract
@@ -45,8 +45,8 @@ def pseudo_queries(lab: Lab, user_ids: Sequence[str], population: Sequence[str] 
         )
         for query in queries
     ]
-    with ledger.charging(lab.ledger, stages.PARAPHRASES, lab.ctx) as ctx:
-        answers = ctx.llm.sample(requests, stage=stages.PARAPHRASES)
+    with ledger.charging(lab.ledger, llm_stages.PARAPHRASES, lab.ctx) as ctx:
+        answers = ctx.llm.sample(requests, stage=llm_stages.PARAPHRASES)
     texts = [task.normalise(answer.text) for answer in answers]
     return [pseudo.with_inputs(query, text) for query, text in zip(queries, texts, strict=True) if text]
 
@@ -95,7 +95,7 @@ def sample(
     of, queries = lab.strategy(strategy), [prompt.query for prompt in asked]
     of_users = dataclasses.replace(lab.ctx, whole=lab.users)
     known = user_models.known(lab, strategy, queries)
-    with ledger.charging(lab.ledger, stages.notes(stage), lab.ctx) as ctx:
+    with ledger.charging(lab.ledger, llm_stages.notes(stage), lab.ctx) as ctx:
         notes = of.prepare(_asked(lab, asked, known), ctx)
     hot = lab.settings.temperature if lab.greedy is not None else None
     first_hot = 0 if lab.greedy is not None else 1

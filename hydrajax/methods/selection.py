@@ -112,11 +112,13 @@ class ValidatedLearner:
             )
 
     def fit(
-        self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
+        self, name: str, *, train: Sequence[Row], personal: Sequence[Row], judged: Sequence[Row]
     ) -> scorers.PersonalScorer | scorers.Untrained:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
         judges = {row.user_id for row in judged}
-        halves = [half for half in cross_fitting.halves([row for row in heads if row.user_id in judges]) if all(half)]
+        halves = [
+            half for half in cross_fitting.halves([row for row in personal if row.user_id in judges]) if all(half)
+        ]
         encoded: dict[bool, tuple[Sequence[Row], list[str], training.Examples]] = {}
         tried: list[_Tried] = []
         configs = self.configs
@@ -137,7 +139,7 @@ class ValidatedLearner:
                 pooled = scorers.pretrain(
                     config, self.encode, users, examples, rows=rows, checkpoint=folder, progress=advance
                 )
-            by_epochs, curve = self._personalised(label, config, pooled, heads)
+            by_epochs, curve = self._personalised(label, config, pooled, personal)
             qualities = {n: chosen_qualities(scorer, judged) for n, scorer in by_epochs.items()}
             for learned, asked in halves:
                 for n, scorer in self._personalised(label, config, pooled, learned)[0].items():
@@ -172,7 +174,7 @@ class ValidatedLearner:
         return scorers.with_heads(best.scorer, scorers.personalise(best.scorer, best.config, train, epochs=best.epochs))
 
     def cross_fit(
-        self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+        self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], personal: Sequence[Row]
     ) -> scorers.TrainedScorer:
         """See `hydra.Learner.cross_fit`; with the settings that validation users chose for the scorer."""
         if not isinstance(scorer, scorers.PersonalScorer):
@@ -182,7 +184,7 @@ class ValidatedLearner:
             return cross_fitting.cross_fit(
                 scorer,
                 train=train,
-                heads=heads,
+                personal=personal,
                 epochs=epochs,
                 encode=self.encode,
                 checkpoint=self.folder / f"{name}-halves" if self.folder else None,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydrajax.data import cross_fitting
-from hydrajax.methods import ledger, stages
+from hydrajax.methods import ledger, llm_stages
 from hydrajax.methods.lab import Lab
 from hydrajax.prompting import contract, library
 from hydrajax.types import Query
@@ -50,7 +50,7 @@ def _book(lab: Lab, keys: set[library.Key]) -> None:
         entry = lab.library[key]
         if entry.calls:
             spent = ledger.Spent(calls=entry.calls, input_tokens=entry.input_tokens, output_tokens=entry.output_tokens)
-            ledger.add(lab.ledger, stages.learned(key.strategy, key.part), {key.user_id: spent})
+            ledger.add(lab.ledger, llm_stages.learned(key.strategy, key.part), {key.user_id: spent})
         if entry.model is not None and entry.model.fault:
             lab.ctx.faults[f"{key.strategy}: {entry.model.fault}"] += 1
         lab.booked.add(key)

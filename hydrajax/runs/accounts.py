@@ -11,17 +11,17 @@ from typing import Any
 from hydrajax import files
 from hydrajax.evaluation import roster
 from hydrajax.llm import models, planner, sampler
-from hydrajax.methods import stages
+from hydrajax.methods import llm_stages
 from hydrajax.methods.lab import Lab
 
-_TRIALS = (stages.PARAPHRASES, stages.RECORD_TRIALS)
-_ZERO, _SHOWN, _ASKED = stages.ZERO_SHOT_LEARNED, stages.SHOWN_LEARNED, stages.RERANKED_ASKED
+_TRIALS = (llm_stages.PARAPHRASES, llm_stages.RECORD_TRIALS)
+_ZERO, _SHOWN, _ASKED = llm_stages.ZERO_SHOT_LEARNED, llm_stages.SHOWN_LEARNED, llm_stages.RERANKED_ASKED
 
 # Stages that a method needs, and the share of each: hydra_reranker asks for one answer where hydra asks for b + 1.
 _OWN_POOLS: Mapping[str, Sequence[str]] = {
-    **{name: (stages.learned(name, "whole"), stages.notes(name), name) for name in roster.PROMPTS},
+    **{name: (llm_stages.learned(name, "whole"), llm_stages.notes(name), name) for name in roster.PROMPTS},
     "hydra_reranker": (*_TRIALS, _ASKED),
-    "hydra_adapter": (stages.PARAPHRASES, _ZERO, stages.ZERO_SHOT_ASKED),
+    "hydra_adapter": (llm_stages.PARAPHRASES, _ZERO, llm_stages.ZERO_SHOT_ASKED),
     "hydra": (*_TRIALS, _SHOWN, _ASKED),
 }
 
@@ -151,11 +151,16 @@ def _union(strategies: Sequence[str]) -> dict[str, Sequence[str]]:
     """What the union's methods ask for: all sources learn of the user, answer the user's records, and the queries."""
     if not strategies:
         return {}
-    needed = [stages.PARAPHRASES]
+    needed = [llm_stages.PARAPHRASES]
     for name in strategies:
-        asked = [stages.union_learned(name), stages.union_asked(name)]
-        needed += [stages.learned(name, "whole"), stages.learned(name, "half"), *map(stages.notes, asked), *asked]
-    return {"union": needed, "llm_choice": (*needed, stages.LLM_CHOICE)}
+        asked = [llm_stages.union_learned(name), llm_stages.union_asked(name)]
+        needed += [
+            llm_stages.learned(name, "whole"),
+            llm_stages.learned(name, "half"),
+            *map(llm_stages.notes, asked),
+            *asked,
+        ]
+    return {"union": needed, "llm_choice": (*needed, llm_stages.LLM_CHOICE)}
 
 
 def summed(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

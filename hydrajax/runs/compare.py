@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydrajax.data import tasks
-from hydrajax.methods import stages
+from hydrajax.methods import llm_stages
 from hydrajax.methods.answers import Answer
 from hydrajax.methods.comparison import Compared
 from hydrajax.methods.lab import Lab
@@ -66,7 +66,7 @@ def _answers(
 ) -> dict[str, dict[str, Any]]:
     """Answers by method, with their places [pool, index]: None where an answer is not one of a pool, or is drawn."""
     answers = {method: _answer(lab, [answer], None) for method, answer in single.items()}
-    reranked, first = answers[stages.RERANKER_ALONE], chosen["reranked"]["hydra"][0].candidates[0]
+    reranked, first = answers[llm_stages.RERANKER_ALONE], chosen["reranked"]["hydra"][0].candidates[0]
     if reranked["predictions"] == [lab.ctx.task.normalise(first.text)]:
         reranked["candidate"] = ["reranked", 0]
     for pool, by_method in chosen.items():

@@ -133,20 +133,20 @@ class Frozen:
     system: hydra.System
     epochs: Mapping[str, int]
 
-    def fit(self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]) -> TrainedScorer:
+    def fit(self, name: str, *, train: Sequence[Row], personal: Sequence[Row], judged: Sequence[Row]) -> TrainedScorer:
         """See `hydra.Learner.fit`."""
         scorer = getattr(self.system, name)
         if not isinstance(scorer, scorers.PersonalScorer):
             return scorer
-        return scorers.personalise(scorer, scorer.fitted.config, heads, epochs=self.epochs[name])
+        return scorers.personalise(scorer, scorer.fitted.config, personal, epochs=self.epochs[name])
 
     def cross_fit(
-        self, name: str, scorer: TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+        self, name: str, scorer: TrainedScorer, *, train: Sequence[Row], personal: Sequence[Row]
     ) -> TrainedScorer:
         """See `hydra.Learner.cross_fit`."""
         if not isinstance(scorer, scorers.PersonalScorer):
             return scorer
-        return cross_fitting.cross_fit(scorer, train=train, heads=heads, epochs=self.epochs[name])
+        return cross_fitting.cross_fit(scorer, train=train, personal=personal, epochs=self.epochs[name])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

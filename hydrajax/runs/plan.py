@@ -168,7 +168,7 @@ class GuessingLearner:
     _learners: dict[str, hydra.Learner] = dataclasses.field(init=False, default_factory=dict, compare=False)
 
     def fit(
-        self, name: str, *, train: Sequence[Row], heads: Sequence[Row], judged: Sequence[Row]
+        self, name: str, *, train: Sequence[Row], personal: Sequence[Row], judged: Sequence[Row]
     ) -> scorers.TrainedScorer:
         """See `hydra.Learner.fit`."""
         if name not in ("reranker", collaborative.RERANKER):
@@ -176,16 +176,16 @@ class GuessingLearner:
         known = self.known()
         if known is not None:
             self._learners[name] = known
-            return known.fit(name, train=train, heads=heads, judged=judged)
+            return known.fit(name, train=train, personal=personal, judged=judged)
         return GuessedScorer(seed=self.seed)
 
     def cross_fit(
-        self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], heads: Sequence[Row]
+        self, name: str, scorer: scorers.TrainedScorer, *, train: Sequence[Row], personal: Sequence[Row]
     ) -> scorers.TrainedScorer:
         """See `hydra.Learner.cross_fit`; a guess has learned from nothing."""
         if name not in self._learners:
             return scorer
-        return self._learners[name].cross_fit(name, scorer, train=train, heads=heads)
+        return self._learners[name].cross_fit(name, scorer, train=train, personal=personal)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -95,9 +95,9 @@ def test_a_fold_holds_out_each_user_once_and_learns_from_nobody_held_out(config,
         users = {query.user_id for query in part.held_out}
         real = {query.id for query in there.whole.queries}
         assert not users & {row.user_id for row in (*part.train, *part.judged)}
-        assert not {row.query_id for row in (*part.train, *part.heads)} & real
+        assert not {row.query_id for row in (*part.train, *part.personal)} & real
         assert {row.query_id for row in part.judged} <= real
-        assert {row.user_id for row in part.heads} == users | {row.user_id for row in part.judged}
+        assert {row.user_id for row in part.personal} == users | {row.user_id for row in part.judged}
         held += sorted(users)
     assert sorted(held) == sorted(there.whole.users)
 

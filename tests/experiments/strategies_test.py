@@ -18,11 +18,11 @@ from hydrajax.runs.machine import Machine
 class LearnsNothing:
     """Stands in for what fits `cfrag`'s reranker, which is tested where it is learned."""
 
-    def fit(self, name, *, train, heads, judged):
+    def fit(self, name, *, train, personal, judged):
         assert train and {row.user_id[:5] for row in train} == {"train"}
         return scorers.Untrained()
 
-    def cross_fit(self, name, scorer, *, train, heads):
+    def cross_fit(self, name, scorer, *, train, personal):
         return scorer
 
 

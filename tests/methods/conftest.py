@@ -143,12 +143,12 @@ class Learns:
         self.given = {}
         self.cross_fitted = {}
 
-    def fit(self, name, *, train, heads, judged):
-        self.given[name] = {"train": list(train), "heads": list(heads), "judged": list(judged)}
+    def fit(self, name, *, train, personal, judged):
+        self.given[name] = {"train": list(train), "personal": list(personal), "judged": list(judged)}
         return Scores(name)
 
-    def cross_fit(self, name, scorer, *, train, heads):
-        self.cross_fitted[name] = {"train": list(train), "heads": list(heads)}
+    def cross_fit(self, name, scorer, *, train, personal):
+        self.cross_fitted[name] = {"train": list(train), "personal": list(personal)}
         return Scores(f"{name}, cross-fitted")
 
 

@@ -39,10 +39,10 @@ def trials(users, queries, luck):
     ]  # fmt: skip
 
 
-def fitted(train, heads, encode):
+def fitted(train, personal, encode):
     pooled = scorers.pretrain(CONFIG, encode, *scorers.examples_of(train, encode))
-    scorer = scorers.personalise(pooled, CONFIG, heads, epochs=1)
-    return scorer, cross_fitting.cross_fit(scorer, train=train, heads=heads, epochs=1)
+    scorer = scorers.personalise(pooled, CONFIG, personal, epochs=1)
+    return scorer, cross_fitting.cross_fit(scorer, train=train, personal=personal, epochs=1)
 
 
 @pytest.mark.slow
@@ -50,11 +50,11 @@ def test_what_is_picked_helps_by_chance_where_labels_are_chance(encode):
     picked, helped = {"own": [], "crossed": []}, []
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        train, heads = (trials(users, 4, lambda *_, rng=rng: rng.random() < RATE) for users in (TRAIN, NEW))
-        scorer, crossed = fitted(train, heads, encode)
+        train, personal = (trials(users, 4, lambda *_, rng=rng: rng.random() < RATE) for users in (TRAIN, NEW))
+        scorer, crossed = fitted(train, personal, encode)
         for name, of in (("own", scorer), ("crossed", crossed)):
-            picked[name].append([selection.chosen_qualities(of, rows) for rows in (train, heads)])
-        helped.append([np.mean([row.label for row in rows]) for rows in (train, heads)])
+            picked[name].append([selection.chosen_qualities(of, rows) for rows in (train, personal)])
+        helped.append([np.mean([row.label for row in rows]) for rows in (train, personal)])
     chance = np.mean(helped, axis=0)
     error = 3 * (chance * (1 - chance) / (6 * 8 * 4)) ** 0.5
     own, crossed = (np.mean(picked[name], axis=(0, 2)) for name in ("own", "crossed"))
@@ -74,9 +74,9 @@ def test_what_can_be_learned_is_still_picked(encode):
     def likes(user, q, r):
         return three([(f"query {q} of {user}", f"record {r} of {user}")])[0, features[user]] > 0.8
 
-    train, heads = (trials(users, 4, likes) for users in (TRAIN, NEW))
-    _, crossed = fitted(train, heads, three)
-    for rows in (train, heads):
+    train, personal = (trials(users, 4, likes) for users in (TRAIN, NEW))
+    _, crossed = fitted(train, personal, three)
+    for rows in (train, personal):
         chance = np.mean([row.label for row in rows])
         assert np.mean(selection.chosen_qualities(crossed, rows)) > 2 * chance
 
@@ -95,27 +95,27 @@ def learned():
 
 @pytest.mark.slow
 def test_the_labels_of_a_query_have_no_say_in_its_scores(encode, learned):
-    train, heads = learned
-    _, crossed = fitted(train, heads, encode)
-    for rows, query in ((train, "t2/1"), (heads, "n1/2")):
+    train, personal = learned
+    _, crossed = fitted(train, personal, encode)
+    for rows, query in ((train, "t2/1"), (personal, "n1/2")):
         spoilt = relabelled(rows, lambda row, query=query: row.query_id == query)
-        parts = (spoilt, heads) if rows is train else (train, spoilt)
+        parts = (spoilt, personal) if rows is train else (train, spoilt)
         scorer, other = fitted(*parts, encode)
         own = [row for row in rows if row.query_id == query]
         np.testing.assert_array_equal(crossed.scores(own), other.scores(own))
         # What the label does change: the scorer of real queries, and the other half of the user's queries.
-        assert (scorer.scores(own) != fitted(train, heads, encode)[0].scores(own)).any()
+        assert (scorer.scores(own) != fitted(train, personal, encode)[0].scores(own)).any()
         apart = [row for row in rows if row.user_id == query[:2]]
         assert (crossed.scores(apart) != other.scores(apart)).any()
 
 
 @pytest.mark.slow
 def test_a_training_user_is_scored_by_a_pretraining_without_the_user(encode, learned):
-    train, heads = learned
-    _, crossed = fitted(train, heads, encode)
+    train, personal = learned
+    _, crossed = fitted(train, personal, encode)
     user = [row for row in train if row.user_id == "t3"]
     spoilt = relabelled(train, lambda row: row.user_id == "t3")
-    _, other = fitted(spoilt, heads, encode)
+    _, other = fitted(spoilt, personal, encode)
     np.testing.assert_array_equal(crossed.scores(user, pooled=True), other.scores(user, pooled=True))
     # Half of the others were taught by the user.
     moved = {row.user_id for row, a, b in zip(train, crossed.scores(train), other.scores(train), strict=True) if a != b}
@@ -124,9 +124,9 @@ def test_a_training_user_is_scored_by_a_pretraining_without_the_user(encode, lea
 
 @pytest.mark.slow
 def test_a_query_that_taught_nothing_is_scored_by_all_that_its_user_taught(encode, learned):
-    train, heads = learned
-    scorer, crossed = fitted(train, heads, encode)
-    new, untried = ([dataclasses.replace(rows[0], query_id="untried")] for rows in (heads, train))
+    train, personal = learned
+    scorer, crossed = fitted(train, personal, encode)
+    new, untried = ([dataclasses.replace(rows[0], query_id="untried")] for rows in (personal, train))
     np.testing.assert_array_equal(crossed.scores(new), scorer.scores(new))
     assert crossed.scores(untried) != crossed.scores(untried, pooled=True)
     stranger = [dataclasses.replace(new[0], user_id="a stranger")]
@@ -135,18 +135,18 @@ def test_a_query_that_taught_nothing_is_scored_by_all_that_its_user_taught(encod
 
 
 def test_who_has_one_query_is_scored_by_the_pooled_head(encode, learned):
-    train, heads = learned
-    only = [row for row in heads if row.query_id == "n0/0"]
+    train, personal = learned
+    only = [row for row in personal if row.query_id == "n0/0"]
     scorer, crossed = fitted(train, only, encode)
     np.testing.assert_array_equal(crossed.scores(only), scorer.scores(only, pooled=True))
     assert (scorer.scores(only) != crossed.scores(only)).all()
 
 
 def test_a_training_user_alone_keeps_the_retrievers_order(encode, learned):
-    train, heads = learned
+    train, personal = learned
     alone = [row for row in train if row.user_id == "t0"]
-    _, crossed = fitted(alone, heads, encode)
-    assert not crossed.scores(alone).any() and crossed.scores(heads).all()
+    _, crossed = fitted(alone, personal, encode)
+    assert not crossed.scores(alone).any() and crossed.scores(personal).all()
 
 
 def test_halves_of_queries_are_whole_and_apart():

@@ -36,11 +36,11 @@ def encode(pairs):
 class Learner:
     """Least squares of the quality on the features."""
 
-    def fit(self, name, *, train, heads, judged):
+    def fit(self, name, *, train, personal, judged):
         weights, *_ = np.linalg.lstsq(features(train), np.array([row.quality for row in train]), rcond=None)
         return Weights(weights)
 
-    def cross_fit(self, name, scorer, *, train, heads):
+    def cross_fit(self, name, scorer, *, train, personal):
         return scorer
 
 

@@ -70,7 +70,7 @@ def test_other_authors_papers_come_from_training_users_alone(finished):
 
 
 def rows_learned_from(learner):
-    return [row for given in learner.given.values() for part in ("train", "heads") for row in given[part]]
+    return [row for given in learner.given.values() for part in ("train", "personal") for row in given[part]]
 
 
 @pytest.mark.parametrize("pools", ["shared", "reranked"])
@@ -103,7 +103,7 @@ def test_training_users_teach_and_everybody_else_gets_a_head(finished, pools):
     place, _, learner, _ = finished("LaMP_4", pools)
     for given in learner.given.values():
         assert {row.user_id for row in given["train"]} == set(place.people.train)
-        assert {row.user_id for row in given["heads"]} == {*place.people.validation, *place.people.new}
+        assert {row.user_id for row in given["personal"]} == {*place.people.validation, *place.people.new}
 
 
 def said(result):
@@ -154,7 +154,7 @@ def test_reranked_pools_teach_an_adapter_each(finished):
 def test_what_the_reranker_learned_from_it_does_not_rank_for_the_adapter(finished, world, scores, pools):
     place, here, learner, _ = finished(pools=pools)
     given = learner.given["reranker"]
-    crossed = {"reranker": {part: given[part] for part in ("train", "heads")}} if pools == "reranked" else {}
+    crossed = {"reranker": {part: given[part] for part in ("train", "personal")}} if pools == "reranked" else {}
     assert learner.cross_fitted == crossed
     queries = sampling.pseudo_queries(here, list(place.users))
     scorer = {"reranked": scores("reranker, cross-fitted"), "shared": scorers.Untrained()}.get(pools)
@@ -179,7 +179,7 @@ def test_the_ledger_adds_up_to_everything_that_was_asked(finished):
 
 def test_only_the_first_pseudo_queries_of_a_user_try_records(finished):
     place, here, learner, _ = finished(trial_queries=1)
-    learned = [row for part in ("train", "heads") for row in learner.given["reranker"][part]]
+    learned = [row for part in ("train", "personal") for row in learner.given["reranker"][part]]
     first = {query.user_id: query.id for query in sampling.pseudo_queries(here, list(place.users))[::-1]}
     assert {row.query_id for row in learned} == {*first.values(), *(q.id for q in place.people.label_queries)}
     assert here.ledger["record trials", "n0"]["calls"] == 3
@@ -196,7 +196,7 @@ def test_the_papers_reranker_learns_of_ten_random_records_and_one_real_query_a_u
         hydra.learn_reranker(here, learner, people, pseudo)
         given = learner.given["reranker"]
         of_user = {
-            user_id: [row for row in (*given["train"], *given["heads"]) if row.user_id == user_id]
+            user_id: [row for row in (*given["train"], *given["personal"]) if row.user_id == user_id]
             for user_id in people.everybody
         }
         assert {user_id: len(own) for user_id, own in of_user.items()} == {"t0": 110, "t1": 110, "n0": 100, "n1": 100}
@@ -224,7 +224,7 @@ def test_gold_labels_are_for_what_is_learned_and_never_judge(finished):
     place, here, learner, _ = finished(adapter_labels="gold", votes=False)
     golds = {query.id: query.gold for query in sampling.pseudo_queries(here, list(place.users))}
     given = learner.given["adapter"]
-    for row in (*given["train"], *given["heads"]):
+    for row in (*given["train"], *given["personal"]):
         assert row.label == float(row.second == here.ctx.task.normalise(golds[row.query_id]))
     queries = {query.id: query for query in place.people.validation_queries}
     assert given["judged"]
@@ -235,7 +235,7 @@ def test_gold_labels_are_for_what_is_learned_and_never_judge(finished):
 
 def test_zero_shot_pools_teach_one_adapter_for_both(finished):
     _, here, learner, result = finished(pools="zero_shot")
-    assert {row.extras[0] for part in ("train", "heads") for row in learner.given["adapter"][part]} == {0.0}
+    assert {row.extras[0] for part in ("train", "personal") for row in learner.given["adapter"][part]} == {0.0}
     assert {row.extras[0] for row in learner.given["adapter"]["judged"]} == {0.0, 1.0}
     assert here.ledger["zero-shot candidates to learn from", "n0"]["calls"] == 2 * (3 + 1)
     assert not [stage for stage, _ in here.ledger if stage == "candidates with records to learn from"]
@@ -333,7 +333,7 @@ def test_feedback_teaches_where_its_user_belongs(finished, world):
     _, here, learner, _ = finished(place=dataclasses.replace(place, people=people))
     _, there, without, _ = finished(place=place)
     given = learner.given["adapter"]
-    for part, user_id in (("train", "t0"), ("heads", "n0")):
+    for part, user_id in (("train", "t0"), ("personal", "n0")):
         told = [row for row in given[part] if "by" in row.second]
         assert [row.second for row in told] == [f"liked by {user_id}", f"not by {user_id}"]
         assert [row for row in given[part] if row not in told] == without.given["adapter"][part]
@@ -352,7 +352,7 @@ def test_feedback_alone_teaches_the_adapter_without_a_call(finished, world):
     _, here, learner, _ = finished(pools="feedback", place=dataclasses.replace(place, people=people))
     given = learner.given["adapter"]
     assert [row.second for row in given["train"]] == ["liked by t0", "not by t0"]
-    assert [row.second for row in given["heads"]] == ["liked by n0", "not by n0"]
+    assert [row.second for row in given["personal"]] == ["liked by n0", "not by n0"]
     assert given["judged"]
     assert not [stage for stage, _ in here.ledger if "to learn from" in stage]
 
@@ -362,7 +362,7 @@ def test_a_pool_in_which_all_are_as_good_teaches_nothing(world, bench, settings,
     here = bench(place, settings(), transport=answering(lambda r: "no label at all"))
     learner = learns()
     hydra.hydra(here, learner, place.people, 1)
-    assert learner.given["adapter"] == {"train": [], "heads": [], "judged": []}
+    assert learner.given["adapter"] == {"train": [], "personal": [], "judged": []}
     assert learner.given["reranker"]["train"]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydrajax.methods import llm_choice, stages
+from hydrajax.methods import llm_choice, llm_stages
 from hydrajax.methods.answers import Pool
 from hydrajax.types import Candidate
 
@@ -34,7 +34,7 @@ def test_the_llm_chooses_and_the_vote_stands_in(world, bench, answering):
     assert [answer.query for answer in found] == [first, second]
     assert sorted(answer.choice for answer in found) == [1, 2]
     assert lab.ctx.faults == {llm_choice.FAULT: 1}
-    assert sum(entry["calls"] for (stage, _), entry in lab.ledger.items() if stage == stages.LLM_CHOICE) == 2
+    assert sum(entry["calls"] for (stage, _), entry in lab.ledger.items() if stage == llm_stages.LLM_CHOICE) == 2
 
 
 def test_a_single_candidate_costs_no_call(world, bench):

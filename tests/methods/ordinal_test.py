@@ -80,7 +80,7 @@ def test_users_who_rate_lower_are_answered_lower_by_the_levels_of_their_records(
     judged = rows_of(("v0",), (3.0, 4.0))
     config = training.FitConfig(family="linear", loss="ordinal", pooled_ridge=1.0, prior_strength=1.0)
     learner = selection.ValidatedLearner(encode, [config], epochs=(1,))
-    scorer = learner.fit("adapter", train=train, heads=[*low, *high], judged=judged)
+    scorer = learner.fit("adapter", train=train, personal=[*low, *high], judged=judged)
     assert learner.choices["adapter"].loss == "ordinal" and set(scorer.user_rows) == {"n0", "n1"}
     pools = [
         Pool(query=query, candidates=[Candidate(text=text, source="reranked") for text in ("5", "2", "what?")])

@@ -81,7 +81,7 @@ def validated(encode):
 def test_validation_users_choose_loss_and_epochs(fake_fits, validated, best):
     fake_fits({best: 0.9})
     learns = validated()
-    scorer = learns.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED)
+    scorer = learns.fit("adapter", train=TRAIN, personal=HEADS, judged=JUDGED)
     choice = learns.choices["adapter"]
     assert (choice.loss, choice.epochs) == best == (scorer.fitted.loss, scorer.heads or 0)
     assert choice.quality == {f"{loss}/{n}": 0.9 if (loss, n) == best else 0.2 for loss in LOSSES for n in (0, 1, 4)}
@@ -92,21 +92,21 @@ def test_validation_users_choose_loss_and_epochs(fake_fits, validated, best):
 def test_of_equal_settings_the_one_with_fewer_epochs_is_taken(fake_fits, validated):
     fake_fits({("pairwise", n): 0.9 for n in (4, 1)} | {("cross_entropy", 4): 0.9})
     learns = validated(epochs=(4, 1, 0))
-    learns.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED)
+    learns.fit("adapter", train=TRAIN, personal=HEADS, judged=JUDGED)
     assert (learns.choices["adapter"].loss, learns.choices["adapter"].epochs) == ("pairwise", 1)
 
 
 def test_without_anybody_to_judge_everybody_keeps_the_pooled_head(fake_fits, validated):
     fake_fits({("pairwise", 4): 0.9})
     learns = validated()
-    assert learns.fit("adapter", train=TRAIN, heads=HEADS, judged=[]).heads is None
+    assert learns.fit("adapter", train=TRAIN, personal=HEADS, judged=[]).heads is None
     assert learns.choices["adapter"].epochs == 0
 
 
 def test_the_pooled_head_is_a_choice_only_where_it_is_asked_for(fake_fits, validated):
     fake_fits({("pairwise", 0): 0.9})
     learns = validated(epochs=(1, 4))
-    learns.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED)
+    learns.fit("adapter", train=TRAIN, personal=HEADS, judged=JUDGED)
     assert set(learns.choices["adapter"].quality) == {f"{loss}/{n}" for loss in LOSSES for n in (1, 4)}
     assert learns.choices["adapter"].epochs == 1
 
@@ -118,7 +118,7 @@ def test_new_users_have_no_say(fake_fits, validated):
         own = [row("v0", f"v0 {i}", quality) for i in range(2) for quality in (0.1, 0.9)]
         others = [row("n0", f"n0 {i}", quality, label=1.0) for i in range(2) for quality in qualities]
         learns = validated()
-        learns.fit("adapter", train=TRAIN, heads=[*own, *others], judged=JUDGED)
+        learns.fit("adapter", train=TRAIN, personal=[*own, *others], judged=JUDGED)
         chosen.append(learns.choices["adapter"])
     assert chosen[0] == chosen[1] == chosen[2]
     # The real query and both halves of the own pseudo-queries
@@ -129,7 +129,7 @@ def test_new_users_have_no_say(fake_fits, validated):
 def test_without_rows_of_new_users_only_the_pooled_head_is_tried(fake_fits, validated):
     calls = fake_fits({})
     learns = validated()
-    assert learns.fit("adapter", train=TRAIN, heads=[], judged=JUDGED).user_rows == {}
+    assert learns.fit("adapter", train=TRAIN, personal=[], judged=JUDGED).user_rows == {}
     assert set(learns.choices["adapter"].quality) == {"cross_entropy/0", "pairwise/0"}
     assert {name for name, *_ in calls} == {"pretrain"}
 
@@ -138,14 +138,14 @@ def test_without_a_row_to_learn_from_nothing_is_trained(fake_fits, validated, ca
     caplog.set_level("INFO")
     calls = fake_fits({})
     learns = validated()
-    assert isinstance(learns.fit("adapter", train=[], heads=HEADS, judged=JUDGED), scorers.Untrained)
+    assert isinstance(learns.fit("adapter", train=[], personal=HEADS, judged=JUDGED), scorers.Untrained)
     assert "the adapter learned nothing, since training users have no questions with" in caplog.text
     assert calls == [] and learns.choices == {}
 
 
 def test_each_loss_is_pretrained_once_and_personalised_once(fake_fits, validated):
     calls = fake_fits({})
-    validated().fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED)
+    validated().fit("reranker", train=TRAIN, personal=HEADS, judged=JUDGED)
     assert calls == [step for loss in LOSSES for step in (("pretrain", loss, 1, 2), ("personalise", loss, (1, 4), 2))]
 
 
@@ -187,7 +187,7 @@ def test_the_same_seed_gives_the_same_scorer_and_choice(encode):
     def fitted(seed):
         config = training.FitConfig(pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0, seed=seed)
         learns = selection.ValidatedLearner(encode, [config], epochs=(2,))
-        scorer = learns.fit("adapter", train=many("t"), heads=many("n"), judged=JUDGED)
+        scorer = learns.fit("adapter", train=many("t"), personal=many("n"), judged=JUDGED)
         return scorer.scores(JUDGED, pooled=True), learns.choices
 
     (first, choices), (again, same), (other, _) = fitted(0), fitted(0), fitted(1)
@@ -201,7 +201,7 @@ def test_training_users_have_heads_in_what_is_kept_and_none_while_others_learn(e
     train = [row(user_id, f"{user_id} p", q, label=q) for user_id in ("t0", "t1") for q in (0.0, 0.5, 1.0)]
     config = training.FitConfig(family="linear", fit_bank=False)
     learns = selection.ValidatedLearner(encode, [config], epochs=(1,))
-    scorer = learns.fit("adapter", train=train, heads=HEADS, judged=JUDGED)
+    scorer = learns.fit("adapter", train=train, personal=HEADS, judged=JUDGED)
     kept = learns.with_training_users("adapter")
     assert set(scorer.user_rows) == {"v0", "n0"} and set(kept.user_rows) == {"v0", "n0", "t0", "t1"}
     np.testing.assert_array_equal(kept.scores(JUDGED), scorer.scores(JUDGED))
@@ -221,7 +221,7 @@ def test_a_scorer_can_have_a_family_of_its_own(fake_fits, validated, monkeypatch
     )
     learns = validated(("pairwise",), families={"reranker": "simplex:bases=3"})
     for name in ("reranker", "adapter"):
-        learns.fit(name, train=TRAIN, heads=HEADS, judged=JUDGED)
+        learns.fit(name, train=TRAIN, personal=HEADS, judged=JUDGED)
     assert families == ["simplex:bases=3", training.FitConfig().family]
     assert [learns.choices[name].family for name in ("reranker", "adapter")] == families
 

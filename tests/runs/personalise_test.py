@@ -9,7 +9,7 @@ import pytest
 
 from hydrajax import files
 from hydrajax.llm import request, scripted
-from hydrajax.methods import stages
+from hydrajax.methods import llm_stages
 from hydrajax.runs import added, answer, authorship_config, folder, kinds, personalise, saved
 from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError, Record, User
@@ -171,9 +171,9 @@ def test_a_plan_counts_what_will_be_asked(later, calls, pools):
     assert shown == 1  # a record alone was shown before, to the same greedy answer
     # 2 users x 2 pseudo-queries, of 3 and of 2 other records
     expected = {
-        stages.RECORD_TRIALS: 2 * 3 + 2 * 2,
-        stages.ZERO_SHOT_LEARNED: 4 * {"shared": 2, "reranked": 0, "zero_shot": 3}[pools],
-        stages.SHOWN_LEARNED: 4 * {"shared": 1, "reranked": 2, "zero_shot": 0}[pools],
+        llm_stages.RECORD_TRIALS: 2 * 3 + 2 * 2,
+        llm_stages.ZERO_SHOT_LEARNED: 4 * {"shared": 2, "reranked": 0, "zero_shot": 3}[pools],
+        llm_stages.SHOWN_LEARNED: 4 * {"shared": 1, "reranked": 2, "zero_shot": 0}[pools],
     }
     found = {stage: plan.calls + plan.cached for stage, plan in planned.stages.items() if plan.calls + plan.cached}
     assert found == {stage: count for stage, count in expected.items() if count}
@@ -221,7 +221,7 @@ def test_where_the_pooled_head_was_chosen_nobody_is_asked(later, calls):
 
 @pytest.mark.parametrize(
     ("pooled", "stages_left"),
-    [("reranker", {stages.ZERO_SHOT_LEARNED, stages.SHOWN_LEARNED}), ("adapter", {stages.RECORD_TRIALS})],
+    [("reranker", {llm_stages.ZERO_SHOT_LEARNED, llm_stages.SHOWN_LEARNED}), ("adapter", {llm_stages.RECORD_TRIALS})],
 )
 def test_nothing_is_asked_for_a_scorer_without_heads(later, pooled, stages_left):
     choices = json.loads((later.out / "choices.json").read_text())

@@ -6,7 +6,7 @@ import numpy as np
 
 from hydrajax.data import draws, tasks
 from hydrajax.llm import planner, store
-from hydrajax.methods import hydra, lab, scorers, stages
+from hydrajax.methods import hydra, lab, llm_stages, scorers
 from hydrajax.methods import settings as settings_lib
 from hydrajax.methods.collaborative import learn, retriever
 from hydrajax.methods.rows import Row
@@ -46,37 +46,37 @@ def test_a_guess_keeps_the_first_row_of_a_third_of_the_questions_and_treats_equa
 def test_a_planned_learner_trains_nothing_where_answers_are_missing():
     planned = plan.GuessingLearner(seed=3)
     for name in ("reranker", learn.RERANKER):
-        assert planned.fit(name, train=TRAIN, heads=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=3)
-    assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
+        assert planned.fit(name, train=TRAIN, personal=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=3)
+    assert isinstance(planned.fit("adapter", train=TRAIN, personal=HEADS, judged=JUDGED), scorers.Untrained)
 
 
 def test_a_planned_learner_learns_what_can_be_learned():
     class Known:
-        def fit(self, name, *, train, heads, judged):
-            assert (name, train, heads, judged) == ("reranker", TRAIN, HEADS, JUDGED)
+        def fit(self, name, *, train, personal, judged):
+            assert (name, train, personal, judged) == ("reranker", TRAIN, HEADS, JUDGED)
             return plan.GuessedScorer(seed=77)
 
     planned = plan.GuessingLearner(Known)
-    assert planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=77)
-    assert isinstance(planned.fit("adapter", train=TRAIN, heads=HEADS, judged=JUDGED), scorers.Untrained)
+    assert planned.fit("reranker", train=TRAIN, personal=HEADS, judged=JUDGED) == plan.GuessedScorer(seed=77)
+    assert isinstance(planned.fit("adapter", train=TRAIN, personal=HEADS, judged=JUDGED), scorers.Untrained)
 
 
 def test_what_was_learned_is_cross_fitted_by_its_own_learner_and_a_guess_by_none():
     learned, crossed = scorers.Untrained(), scorers.Untrained()
 
     class Known:
-        def fit(self, name, *, train, heads, judged):
+        def fit(self, name, *, train, personal, judged):
             return learned
 
-        def cross_fit(self, name, scorer, *, train, heads):
-            assert (name, train, heads) == ("reranker", TRAIN, HEADS) and scorer is learned
+        def cross_fit(self, name, scorer, *, train, personal):
+            assert (name, train, personal) == ("reranker", TRAIN, HEADS) and scorer is learned
             return crossed
 
     for known, expected in ((Known(), crossed), (None, plan.GuessedScorer())):
         stored = [known]  # what is asked between the two leaves answers missing
         planned = plan.GuessingLearner(lambda stored=stored: stored.pop())
-        scorer = planned.fit("reranker", train=TRAIN, heads=HEADS, judged=JUDGED)
-        assert planned.cross_fit("reranker", scorer, train=TRAIN, heads=HEADS) == expected
+        scorer = planned.fit("reranker", train=TRAIN, personal=HEADS, judged=JUDGED)
+        assert planned.cross_fit("reranker", scorer, train=TRAIN, personal=HEADS) == expected
 
 
 def test_what_a_retriever_will_learn_to_find_is_guessed():
@@ -112,12 +112,12 @@ def test_records_that_are_tried_for_cfrag_are_counted(monkeypatch):
     here = lab.Lab(ctx=ctx, users=users, settings=settings)
     plan.ask(here, people, ("zero_shot", "rag", "cfrag"), (), lambda: None)
     first = 3 * 3 * 2  # questions, users, records of each
-    assert first <= counting.stages[stages.COLLABORATIVE_TRIALS].calls <= 2 * first
+    assert first <= counting.stages[llm_stages.COLLABORATIVE_TRIALS].calls <= 2 * first
     without = planner.Planner("scripted", store.Store.without_making())
     prompts = contract.PromptSettings(peer_ranking="frozen")
     frozen = dataclasses.replace(here, ctx=dataclasses.replace(ctx, llm=without, settings=prompts))
     plan.ask(frozen, people, ("zero_shot", "rag", "cfrag"), (), lambda: None)
-    assert stages.COLLABORATIVE_TRIALS not in without.stages
+    assert llm_stages.COLLABORATIVE_TRIALS not in without.stages
 
 
 def test_what_is_tried_on_pairs_is_counted_at_its_most():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hydrajax.evaluation import roster
-from hydrajax.methods import stages
+from hydrajax.methods import llm_stages
 from hydrajax.runs import run as run_lib
 
 CHOSEN = ("label_histogram", "persona")
@@ -41,7 +41,7 @@ def test_a_run_with_strategies_reports_the_union_beside_everything_else(tmp_path
     # Whatever is asked once is known: a second run calls nobody. A plan does not know what the LLM chose among.
     assert run(wanted, out, here)["llm"]["calls"] == 0
     left = {name for name, stage in run_lib.plan(wanted, machine=here)[0].stages.items() if stage.calls}
-    assert left <= {stages.LLM_CHOICE}
+    assert left <= {llm_stages.LLM_CHOICE}
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import numpy as np
 from hydrajax import progress
 from hydrajax.data import draws, tasks
 from hydrajax.methods import answers as answers_lib
-from hydrajax.methods import hydra, rows, sampling, stages
+from hydrajax.methods import hydra, llm_stages, rows, sampling
 from hydrajax.methods.answers import Prompt
 from hydrajax.methods.collaborative import retriever, users
 from hydrajax.methods.collaborative.retriever import Retriever
@@ -116,8 +116,8 @@ def teach(
 
     tried = try_records(lab, candidates(lab, people.label_queries, _serving(finds, half_finds, halves)))
     known = labelled(lab, tried)
-    reranker = learner.fit(RERANKER, train=known, heads=[], judged=[])
-    cross_fitted = learner.cross_fit(RERANKER, reranker, train=known, heads=[])
+    reranker = learner.fit(RERANKER, train=known, personal=[], judged=[])
+    cross_fitted = learner.cross_fit(RERANKER, reranker, train=known, personal=[])
     ranks = dataclasses.replace(finds, reranker=reranker)
     half_ranks = [dataclasses.replace(part, reranker=cross_fitted) for part in half_finds]
     taught = {**ctx.taught, STRATEGY: _serving(ranks, half_ranks, halves)}
@@ -133,7 +133,7 @@ def candidates(lab: Lab, queries: Sequence[Query], parts: collaboration.Taught) 
 def try_records(lab: Lab, found: Sequence[Candidates]) -> Tried:
     """Each candidate is shown to the LLM alone; how good its answer is."""
     prompts = [Prompt(query=one.query, records=(record,)) for one in found for record in one.records]
-    given = sampling.answer(lab, STRATEGY, prompts, stage=stages.COLLABORATIVE_TRIALS)
+    given = sampling.answer(lab, STRATEGY, prompts, stage=llm_stages.COLLABORATIVE_TRIALS)
     qualities = np.array([lab.quality(answer.query, answer.text) for answer in given], np.float64)
     sizes = [len(one.records) for one in found]
     return list(zip(found, map(np.array, answers_lib.split(qualities, sizes)), strict=True))

@@ -17,7 +17,7 @@ import numpy as np
 
 from hydrajax import training
 from hydrajax.data import folds
-from hydrajax.methods import answers, controls, cross_validation, rows, sampling, selection, stages
+from hydrajax.methods import answers, controls, cross_validation, llm_stages, rows, sampling, selection
 from hydrajax.methods.answers import Draws
 from hydrajax.methods.hydra import People
 from hydrajax.methods.lab import Lab
@@ -218,7 +218,7 @@ def sample(
     counts = {query.id: even for query in (*pseudo, *real)}
     if not strategies:
         return {}, counts
-    sampled = _sample(lab, pseudo, strategies, ks, counts, stages.union_learned)
+    sampled = _sample(lab, pseudo, strategies, ks, counts, llm_stages.union_learned)
     if thompson:
         rewards = {
             user_id: [
@@ -240,7 +240,7 @@ def sample(
             for user_id, of_user in rewards.items()
         }
         counts |= {q.id: bandit.spread(beliefs[q.user_id], b, seed=lab.seed, name=q.id) for q in real}
-    for strategy, by_query in _sample(lab, real, strategies, ks, counts, stages.union_asked).items():
+    for strategy, by_query in _sample(lab, real, strategies, ks, counts, llm_stages.union_asked).items():
         sampled[strategy].update(by_query)
     return sampled, counts
 

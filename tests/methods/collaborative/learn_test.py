@@ -9,7 +9,7 @@ import pytest
 from hydrajax import training
 from hydrajax.data import tasks
 from hydrajax.llm import planner, store
-from hydrajax.methods import hydra, sampling, selection, stages
+from hydrajax.methods import hydra, llm_stages, sampling, selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.methods.collaborative import learn, retriever
 from hydrajax.prompting import contract
@@ -132,7 +132,7 @@ def untaught(monkeypatch):
 def test_each_record_that_training_users_may_be_shown_is_shown_alone(make_lab, untaught, learns):
     lab, people = make_lab(train=6, new=2)
     learn.teach(lab, people, ["rag", "cfrag"], learns(), untaught)
-    asked = lab.ctx.llm.requests(stages.COLLABORATIVE_TRIALS)
+    asked = lab.ctx.llm.requests(llm_stages.COLLABORATIVE_TRIALS)
     by_user = collections.Counter(request.group for request in asked)
     assert by_user == {user_id: 2 * (1 + PROMPTS.peers) * PROMPTS.peer_records for user_id in people.train}
     first = asked[: len(asked) // 2]
@@ -153,7 +153,7 @@ def test_the_reranker_learns_what_each_record_was_worth(make_lab, untaught, lear
     learner = learns()
     learn.teach(lab, people, ["cfrag"], learner, untaught)
     given = learner.given[learn.RERANKER]
-    assert given["heads"] == given["judged"] == []
+    assert given["personal"] == given["judged"] == []
     assert {row.pool for row in given["train"]} == {query.id for query in people.label_queries}
     for row in given["train"]:
         helps = HELPS[kind_of(row.user_id)] in row.second
