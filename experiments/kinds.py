@@ -170,7 +170,7 @@ class Families(Drawn):
     alone: int | None = None
     """Most relevant records that are also shown alone; by default the experiment's of the task."""
     seeds: int | None = None
-    """Initialisations of the families that the question is about; likewise. Answers are the same for all."""
+    """Initialisations of each family that is not fitted exactly; likewise. Answers are the same for all."""
     epochs: tuple[int, ...]
     """Epochs of personalisation to choose among."""
     pooled_epochs: int | None = None
