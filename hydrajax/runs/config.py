@@ -18,6 +18,14 @@ from hydrajax.types import check_least, check_types
 
 C = TypeVar("C", bound="Configuration")
 OF_PRESET: Any = None  # the default of what the preset says, see `RunConfig.of_preset`
+# Fields of a fit that a run decides, and how.
+SAID_BY_RUN = {
+    "train_base": "in a run it is --train-base",
+    "micro_batch": "in a run it is --micro-batch",
+    "loss": "in a run it is --losses",
+    "seed": "in a run it is --seed",
+    "fit_bank": "but in a run training users get heads of their own once it is known how",
+}
 LEAST_PAIR_TOKENS = 8  # a token of each text and two more, beside what a tokenizer puts around them
 HIGHEST_TEMPERATURE = {True: 1.0, False: 2.0}  # of Claude, and of others
 
@@ -178,11 +186,9 @@ class RunConfig(Configuration):
         if self.max_pair_tokens != "base":
             check_least(self, max_pair_tokens=LEAST_PAIR_TOKENS)
         check_temperature(self.llm, self.settings.temperature, "settings.temperature")
-        for name in ("train_base", "micro_batch"):
+        for name, of_run in SAID_BY_RUN.items():
             if (given := getattr(self.scorer, name)) != getattr(fit_config.FitConfig, name):
-                raise ValueError(f"scorer.{name} is {given}, in a run it is --{name.replace('_', '-')}")
-        if self.scorer.loss != fit_config.FitConfig.loss:
-            raise ValueError(f"scorer.loss is {self.scorer.loss}, in a run it is --losses")
+                raise ValueError(f"scorer.{name} is {given}, {of_run}")
         of_presets = {None, *(fits["scorer"].epochs for fits in presets.PRESETS.values())}
         if self.scorer.epochs not in of_presets and self.epochs != (self.scorer.epochs,):
             raise ValueError(f"scorer.epochs is {self.scorer.epochs}, in a run it is --epochs")

@@ -73,8 +73,8 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     """The configuration with numbers in the place of what is None.
 
     With fewer than `LEAST_USERS` users who have two pools (or two examples, where the loss does not look at pools; of
-    families that give users nothing of their own one is enough), or where what is kept aside has no loss (no two candidates of a pool differ), nothing can be chosen: `configs.CHOSEN`
-    is taken.
+    families that give users nothing of their own one is enough), or where what is kept aside has no loss (no two
+    candidates of a pool differ), nothing can be chosen: `configs.CHOSEN` is taken.
 
     Args:
       config: numbers that are given stay.

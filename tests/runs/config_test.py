@@ -26,7 +26,11 @@ def test_a_configuration_survives_its_file(preset, tmp_path):
         task="t.toml", data_dir="d", train_users=3, dev_users=None, queries_per_user=2, fold=1,
         folds=3, llm="claude-x", base="b", settings=settings_lib.PRESETS[preset], losses=("pairwise",), epochs=(7,),
         scorer=training.FitConfig(
-            **{f.name: changed(f.default) for f in dataclasses.fields(training.FitConfig) if f.name != "train_base"}
+            **{
+                f.name: changed(f.default)
+                for f in dataclasses.fields(training.FitConfig)
+                if f.name not in config_lib.SAID_BY_RUN
+            }
         ),
         reranker_family="linear", adapter_family="simplex:bases=3", max_pair_tokens=64, skip_bad=True, seed=5,
         train_base=True, micro_batch=4, remat=True,
@@ -164,6 +168,8 @@ def test_how_scorers_are_fitted_says_whether_the_base_learns():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
+        ({"scorer": training.FitConfig(seed=3)}, "scorer.seed is 3, in a run it is --seed"),
+        ({"scorer": training.FitConfig(fit_bank=False)}, "scorer.fit_bank is False, but in a run training users get"),
         ({"scorer": training.FitConfig(train_base=True)}, "scorer.train_base is True, in a run it is --train-base"),
         ({"scorer": training.FitConfig(micro_batch=2)}, "scorer.micro_batch is 2, in a run it is --micro-batch"),
         ({"micro_batch": 2}, "micro_batch is 2, but the base is frozen"),
