@@ -361,13 +361,9 @@ def test_damaged_files_of_a_run_are_one_sentence(data, capfd, untrained, tmp_pat
     capfd.readouterr()
     whole = {name: json.loads((run / name).read_text()) for name in ("config.json", "results.json")}
     damaged = (
-        (
-            "results.json",
-            {},
-            "results.json and predictions.jsonl do not fit together, one of them is damaged (KeyError",
-        ),
-        ("results.json", {"experiment": "lamp"}, "run: config.json, results.json and predictions.jsonl do not fit"),
-        ("results.json", {**whole["results.json"], "methods": {"rag": 3}}, "one of them is damaged (TypeError"),
+        ("results.json", {}, "results.json: has no 'experiment', expected a text"),
+        ("results.json", {"experiment": "lamp"}, "results.json: has no 'task', expected a text"),
+        ("results.json", {**whole["results.json"], "methods": {"rag": 3}}, "methods.rag is 3, expected an object"),
         ("config.json", {**whole["config.json"], "seed": "x"}, "config.json: does not hold the configuration of a run"),
         ("config.json", {**whole["config.json"], "settings": 3}, "config.json: does not hold the configuration of a"),
     )
