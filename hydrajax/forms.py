@@ -49,8 +49,8 @@ def _fault(value: Any, form: Any, place: str) -> str:
     if isinstance(form, dict):
         for key, of_key in form.items():
             if key is ...:
-                faults = (_fault(one, of_key, f"{place}.{name}".lstrip(".")) for name, one in value.items())
-                if fault := next(filter(None, faults), ""):
+                each = (_fault(one, of_key, f"{place}.{name}".lstrip(".")) for name, one in value.items())
+                if fault := next(filter(None, each), ""):
                     return fault
                 continue
             name = key.removesuffix("?")

@@ -73,18 +73,6 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     return values
 
 
-def check(folder: pathlib.Path) -> dict[str, Any]:
-    """`read`; of a run of HYDRA all that it says of it is looked at.
-
-    Raises:
-      DataError: the folder holds no run, or a configuration that is none.
-    """
-    values = read(folder)
-    if issubclass(kinds.KINDS.get(values.get("experiment", ""), config_lib.Configuration), config_lib.RunConfig):
-        read_config(folder)
-    return values
-
-
 def read_config(folder: pathlib.Path) -> config_lib.RunConfig:
     """The configuration of a run of HYDRA.
 

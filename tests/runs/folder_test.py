@@ -136,3 +136,13 @@ def test_so_is_one_of_another_kind_of_run(tmp_path):
     files.write_json(tmp_path / "config.json", {**files.read_json(tmp_path / "config.json"), "authors": "ten"})
     with pytest.raises(DataError, match="authors is 'ten', expected a whole number"):
         folder.read(tmp_path)
+
+
+def test_what_a_run_would_refuse_today_can_still_be_read(tmp_path):
+    """Its report is written again; it is not gone on with."""
+    folder.prepare(tmp_path, CONFIG, "command")
+    values = files.read_json(tmp_path / "config.json")
+    files.write_json(tmp_path / "config.json", {**values, "scorer": {**values["scorer"], "epochs": 8}})
+    assert folder.read(tmp_path)["scorer"]["epochs"] == 8
+    with pytest.raises(DataError, match="scorer.epochs is 8"):
+        folder.read_config(tmp_path)
