@@ -52,8 +52,7 @@ def compute(
     with clock.stage("candidates"):
         there = candidates.make(config, asked, bench)
     if config.only_ask:
-        calls = accounts.llm(bench.llm)["calls"]
-        return (), {"parts": {}, "tables": f"{config.part}: {calls:,} calls made, nothing fitted"}
+        return page.part(config, (), bench)
     encode = feature_cache.in_memory(bench.encode)
     texts = plain(there)
     choices: dict[str, list[str]] = collections.defaultdict(list)

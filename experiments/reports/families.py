@@ -30,7 +30,9 @@ def curve_name(name: str, n: int) -> str:
 
 
 def tables(config: kinds.Families, rows: page.Rows, parts: page.Parts) -> str:
-    """The tables of each pool."""
+    """The tables of each pool; of candidates that were asked for alone, how many calls that took."""
+    if config.only_ask:
+        return "\n".join(f"{name}: {part['llm']['calls']:,} calls, nothing fitted" for name, part in parts.items())
     return "\n\n".join(
         f"## {pool}\n\n"
         + of_pool(

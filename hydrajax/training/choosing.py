@@ -72,8 +72,8 @@ class Fold:
 def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: Progress | None = None) -> FitConfig:
     """The configuration with numbers in the place of what is None.
 
-    With fewer than `LEAST_USERS` users who have two pools (or two examples, where the loss does not look at pools), or
-    where what is kept aside has no loss (no two candidates of a pool differ), nothing can be chosen: `configs.CHOSEN`
+    With fewer than `LEAST_USERS` users who have two pools (or two examples, where the loss does not look at pools; of
+    families that give users nothing of their own one is enough), or where what is kept aside has no loss (no two candidates of a pool differ), nothing can be chosen: `configs.CHOSEN`
     is taken.
 
     Args:
@@ -88,7 +88,9 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     stores = heads.stores_users(family, dims)
     small = heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
     most = MOST_LARGE if not small else MOST_SHARING if shares and stores else MOST_USERS
-    folds = _folds(config, examples, num_users, most) if names else []
+    # Nothing need be seen of a user to whom a family gives nothing of their own.
+    least = 2 if stores or isinstance(family, heads.Encoded) else 1
+    folds = _folds(config, examples, num_users, most, least) if names else []
     if sum(_judging(config, fold) for fold in folds) < LEAST_JUDGING:
         return configs.resolved(config)
     trials = list(_pooled_trials(config, family, shares, small and stores))
@@ -232,10 +234,11 @@ def _better(losses: np.ndarray, others: np.ndarray) -> bool:
     return bool(gain.mean() > ERRORS * gain.std() / math.sqrt(len(gain)))
 
 
-def _folds(config: FitConfig, examples: Examples, num_users: int, most: int) -> list[Fold]:
-    """Two folds of at most so many users, new ones spread evenly; none where there are too few."""
+def _folds(config: FitConfig, examples: Examples, num_users: int, most: int, least: int) -> list[Fold]:
+    """Two folds of at most so many users, who have so many pools at least, new ones spread evenly; none where there are
+    too few."""
     groups = [_groups(config, examples, np.flatnonzero(examples.user == user)) for user in range(num_users)]
-    users = np.array([user for user in range(num_users) if len(groups[user]) > 1], int)
+    users = np.array([user for user in range(num_users) if len(groups[user]) >= least], int)
     if len(users) < LEAST_USERS:
         return []
     if len(users) > most:

@@ -43,7 +43,7 @@ def there(config, tmp_path):
 def test_the_smoke_size_runs_and_prints_every_method_once_a_task(options, experiment, tmp_path, monkeypatch):
     out = tmp_path / "out"
     asked = experiment("families", *options, "--only-ask").out
-    assert "calls made, nothing fitted" in asked and " 0 calls" not in asked
+    assert "calls, nothing fitted" in asked and " 0 calls" not in asked
     said = experiment("families", *options).out
     table = said.split("\n\n")[1].splitlines()
     methods = [line.split(" | ")[0].removeprefix("| ") for line in table[2:]]
@@ -74,6 +74,12 @@ def test_tasks_and_pools_are_parts(options, experiment, tmp_path):
     for pool in ("sampled", "labels"):
         assert f"## {pool}\n\n| selected by | LaMP_2M (12 users, 12 questions) |" in said
         assert (tmp_path / "out" / f"LaMP_2M-{pool}" / "report.md").read_text().rstrip("\n") in said
+
+
+@pytest.mark.slow
+def test_candidates_of_several_parts_are_asked_for_alone(options, experiment):
+    said = experiment("families", *options, "labels", "--only-ask").out
+    assert "LaMP_2M-sampled: " in said and "LaMP_2M-labels: 0 calls, nothing fitted" in said
 
 
 def test_a_question_that_is_anothers_record_is_cleaned_away_once_for_all_folds(config, there):

@@ -135,7 +135,7 @@ def test_of_too_few_users_nothing_is_chosen():
 @pytest.mark.parametrize("users", [4, 5, 7, 8, 9])
 def test_each_fold_has_two_new_users_at_least(users):
     examples_ = make_examples((6,) * users)
-    folds = choosing._folds(FitConfig(family="linear"), examples_, users, 64)
+    folds = choosing._folds(FitConfig(family="linear"), examples_, users, 64, 2)
     assert all(fold.num_new >= 2 and fold.num_users >= 2 for fold in folds) and len(folds) == 2
 
 
@@ -153,8 +153,18 @@ def test_where_no_two_candidates_differ_nothing_is_chosen():
     assert choosing.choose(settings, alike, 6) == config.resolved(settings)
 
 
+def test_one_pool_of_a_user_is_enough_where_a_family_gives_users_nothing_of_their_own():
+    alone = dataclasses.replace(make_examples((6,) * 8, pool_size=6), label=np.tile([0.0, 1.0], 24))
+    settings = FitConfig(family="shared", loss="listwise", dropout=0.0)
+    (fold, _) = choosing._folds(settings, alone, 8, 64, 1)
+    assert len(fold.seen.user) == 0 and len(fold.kept.user) == 6 * fold.num_new
+    chosen = choosing.choose(settings, alone, 8)
+    assert (chosen.pooled_learning_rate, chosen.pooled_epochs) in choosing.SHARED
+    assert choosing.choose(dataclasses.replace(settings, family="linear"), alone, 8).epochs == config.CHOSEN["epochs"]
+
+
 def test_nobody_is_judged_by_what_their_head_has_seen():
-    for fold in choosing._folds(FitConfig(family="linear"), EXAMPLES, 6, 64):
+    for fold in choosing._folds(FitConfig(family="linear"), EXAMPLES, 6, 64, 2):
         assert 0 < fold.num_new <= fold.num_users < fold.num_users + fold.num_new == 6
         rows = {name: {tuple(row) for row in getattr(fold, name).x} for name in ("learned", "seen", "kept")}
         assert all(rows.values())
