@@ -182,6 +182,30 @@ def check_types(checked: Any) -> None:
             raise DataError(f"{field.name} is {value!r:.80}, expected {_in_words(hint)}")
 
 
+def check_values(form: type, values: Mapping[str, Any], place: str = "") -> None:
+    """Refuses values as JSON has them that are not of the types of a dataclass's fields, by their names.
+
+    Fields without a value, values without a field, and defaults are let be.
+
+    Args:
+      form: the dataclass.
+      values: by field; of a field that is a dataclass itself, values by its fields.
+      place: of the values in a larger one, for messages, with a dot at its end.
+
+    Raises:
+      DataError: naming the first field at fault.
+    """
+    hints = typing.get_type_hints(form)
+    for field in dataclasses.fields(form):
+        value, hint = values.get(field.name, field.default), hints[field.name]
+        if value is field.default or (value is None and field.default is None):
+            continue
+        if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+            check_values(typing.cast(type, hint), value, f"{place}{field.name}.")
+        elif not _is(tuple(value) if isinstance(value, list) else value, hint):
+            raise DataError(f"{place}{field.name} is {value!r:.80}, expected {_in_words(hint)}")
+
+
 def _is(value: Any, hint: Any) -> bool:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):

@@ -6,8 +6,8 @@ import pathlib
 import hydrajax
 
 ORDER = (
-    "types", "files", "plugins", "progress", "data", "metrics", "retrieval", "llm", "prompting", "nn", "training",
-    "methods", "evaluation", "runs", "cli", "entry", "__main__",
+    "types", "files", "forms", "plugins", "progress", "data", "metrics", "retrieval", "llm", "prompting", "nn",
+    "training", "methods", "evaluation", "runs", "cli", "entry", "__main__",
 )  # fmt: skip
 ROOT = pathlib.Path(hydrajax.__file__).parent
 

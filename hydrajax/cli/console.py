@@ -50,6 +50,17 @@ def parsed(form: Any, **options: Any) -> Any:
     return tyro.cli(form, **options)  # once more, to be heard
 
 
+def as_typed(sentence: str, arguments: Sequence[str]) -> str:
+    """A sentence on a setting, `NAME is VALUE, expected ...`, that calls it by the option that set it."""
+    name, is_, rest = sentence.partition(" is ")
+    for argument in arguments:
+        option = argument.partition("=")[0]
+        field = option.removeprefix("--").replace("-", "_")
+        if option.startswith("--") and is_ and (field == name or field.endswith(f".{name}")):
+            return f"{option}{is_}{rest}"
+    return sentence
+
+
 def _raised_beyond_tyro(error: BaseException) -> bool:
     names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(name.partition(".")[0] not in ("tyro", *sys.stdlib_module_names) for name in names)

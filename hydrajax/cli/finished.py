@@ -25,7 +25,7 @@ class Report:
         from hydrajax import files
         from hydrajax.runs import folder
 
-        module = folder.check(self.run)["module"]
+        module = folder.read(self.run)["module"]
         if not (self.run / "results.json").exists():
             raise DataError(f"{self.run}: the run is not finished; repeat its command to finish it")
         results = files.read_json(self.run / "results.json")

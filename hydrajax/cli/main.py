@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if leads:
                 command(shlex.join(["hydrajax", *arguments]))
     except (DataError, request.LLMError, ValueError) as error:
-        _end(str(error), 2)
+        _end(console.as_typed(str(error), arguments), 2)
     except BrokenPipeError:  # whoever reads has seen enough, `head` for example
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

@@ -11,6 +11,7 @@ from hydrajax import progress
 from hydrajax.nn import encode, feature_cache, tokens, weights
 from hydrajax.nn.bases import blocks
 from hydrajax.runs import config
+from hydrajax.types import DataError
 
 Cache = pathlib.Path | feature_cache.ReadOnly | None
 
@@ -74,7 +75,11 @@ def load(base: config.Base, cache: Cache) -> Encoder:
     """A base from the disk.
 
     Raises:
-      DataError: there is no such base.
+      DataError: there is no such base, or it takes no pairs of this length.
     """
     compute = blocks.Compute(dtype=base.dtype, remat=base.remat)
-    return Encoder(base=encode.load_base(base.name, base.pooling, compute), settings=base, cache=cache)
+    loaded = encode.load_base(base.name, base.pooling, compute)
+    most = encode.most_tokens(loaded)
+    if base.max_pair_tokens is not None and base.max_pair_tokens > most:
+        raise DataError(f"max_pair_tokens is {base.max_pair_tokens}, expected at most {most} for base {base.name!r}")
+    return Encoder(base=loaded, settings=base, cache=cache)

@@ -3,13 +3,13 @@
 import pathlib
 from typing import Any
 
-from hydrajax import files
+from hydrajax import files, forms
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import kinds
 from hydrajax.training import config as fit_config
-from hydrajax.types import DataError
+from hydrajax.types import DataError, check_values
 
 FILE = "config.json"
 NOT_CONFIGURED = ("command", "module")  # what else the file holds
@@ -52,29 +52,24 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     """What `config.json` says of a run, the command that made it and the module that carries it out among it.
 
     Raises:
-      DataError: the folder holds no run.
+      DataError: the folder holds no run, or a setting of its configuration is of another type.
     """
     path = folder / FILE
     if not path.exists():
         raise DataError(f"{folder}: holds no run (there is no config.json)")
     values = dict(files.read_json(path))
+    forms.check(path, values, {"experiment?": str, "command?": (str, [str])})
     kind = kinds.KINDS.get(values.get("experiment", ""))
     if kind is not None:
         values.setdefault("module", kind.module)  # of folders that are older than this entry
     if not isinstance(values.get("module"), str):
         raise DataError(f"{path}: holds a run of {values.get('experiment')!r}, which is no kind of run")
-    return values
-
-
-def check(folder: pathlib.Path) -> dict[str, Any]:
-    """`read`; of a run of HYDRA all that it says of it is looked at.
-
-    Raises:
-      DataError: the folder holds no run, or a configuration that is none.
-    """
-    values = read(folder)
-    if issubclass(kinds.KINDS.get(values.get("experiment", ""), config_lib.Configuration), config_lib.RunConfig):
-        read_config(folder)
+    if kind is not None:
+        with_place = f"{path}: does not hold the configuration of a run"
+        try:
+            check_values(kind, values)
+        except DataError as error:
+            raise DataError(f"{with_place} ({error})") from error
     return values
 
 

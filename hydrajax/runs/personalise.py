@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from hydrajax import files
+from hydrajax import files, forms
 from hydrajax.data import profiles
 from hydrajax.llm import planner
 from hydrajax.methods import cross_fitting, hydra, scorers
@@ -203,7 +203,9 @@ def _read(run: pathlib.Path, profile: pathlib.Path, llm: str | None) -> _Newcome
         )
     system = added.digest_of_system(run)
     made_of = {user_id: added.made_of(user, system, llm) for user_id, user in users.items()}
-    chosen = files.read_json(run / "choices.json", "scorers")["scorers"]
+    choices = files.read_json(run / "choices.json")
+    forms.check(run / "choices.json", choices, {"scorers": {...: {"epochs": int}}})
+    chosen = choices["scorers"]
     return _Newcomers(
         run=run,
         config=config,

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 from typing import Protocol, runtime_checkable
 
-from hydrajax import files, training
+from hydrajax import files, forms, training
 from hydrajax.methods import hydra, scorers
 from hydrajax.runs import encoder
 from hydrajax.types import DataError
@@ -50,7 +50,8 @@ def load(path: pathlib.Path, encode: scorers.Encode) -> hydra.System:
       DataError: the run is not finished, or its files are damaged.
     """
     check(path)
-    kept = files.read_json(path / "users.json", "shown", "rows")
+    kept = files.read_json(path / "users.json")
+    forms.check(path / "users.json", kept, {"shown": int, "rows": {...: {...: int}}})
 
     def scorer(name: str) -> scorers.TrainedScorer:
         if name not in kept["rows"]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from hydrajax import files
 from hydrajax.data import tasks
 from hydrajax.llm import planner, request, sampler, store, usage
 from hydrajax.methods import lab as lab_lib
@@ -28,7 +29,7 @@ from hydrajax.prompting import contract, library, registry
 from hydrajax.runs import accounts
 from hydrajax.runs.config import Base
 from hydrajax.runs.machine import Machine
-from hydrajax.types import User
+from hydrajax.types import DataError, User
 
 Encode = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 
@@ -160,15 +161,13 @@ def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) ->
 
     Raises:
       LLMError: there is no LLM of a name.
-      DataError: there is no such base; whether the package of the default one is installed is seen where it is needed.
+      DataError: there is no such base, or it takes no pairs of this length; whether the package of the default one is
+        installed is seen where it is needed.
     """
     from hydrajax.runs import plan  # with all that methods need
 
-    if base is not None and base.name != Base.name:
-        from hydrajax.nn import weights
-
-        weights.find_base(base.name)
-
+    if base is not None:
+        _check_length(base)
     if machine.devices is not None:  # whether there are so many
         machine.prepare()
     transports = tuple(machine.connect(llm) for llm in llms)
@@ -190,6 +189,24 @@ def planning(machine: Machine, llms: Sequence[str], base: Base | None = None) ->
             encode=_Late(loaded=lambda: loaded()[0], encode=feature_cache.in_memory(lambda pairs: loaded()[0](pairs))),
             embed=feature_cache.in_memory(lambda texts: loaded()[1](texts)),
             strategy=plan.strategy,
+        )
+
+
+def _check_length(base: Base) -> None:
+    """Refuses longer pairs than the base has positions for, as far as that is seen without its weights; and a base
+    that there is not, but for the default one."""
+    from hydrajax.nn import weights
+
+    try:
+        path = weights.find_base(base.name) / weights.CONFIG
+    except DataError:
+        if base.name == Base.name:
+            return
+        raise
+    positions = files.read_json(path).get("max_position_embeddings") if path.is_file() else None
+    if base.max_pair_tokens is not None and isinstance(positions, int) and base.max_pair_tokens > positions:
+        raise DataError(
+            f"max_pair_tokens is {base.max_pair_tokens}, expected at most {positions} for base {base.name!r}"
         )
 
 

@@ -168,7 +168,7 @@ def test_what_a_configuration_of_ones_own_refuses_is_said_in_its_words(capfd):
     write(COUNTING, "counting.py")
     with pytest.raises(SystemExit) as stop:
         main.main(["run", "--config", write(OF_ONES_OWN), "--up-to", "-1"])
-    assert stop.value.code == 2 and capfd.readouterr().err == "hydrajax: up_to is -1, expected 0 or more\n"
+    assert stop.value.code == 2 and capfd.readouterr().err == "hydrajax: --up-to is -1, expected 0 or more\n"
 
 
 def test_smoke_is_of_files(capfd):

@@ -109,3 +109,40 @@ def test_a_run_of_another_kind_cannot_be_asked(tmp_path):
         folder.read_config(tmp_path)
     with pytest.raises(DataError, match="holds a run of 'hyperalign', not of 'demo'"):
         folder.prepare(tmp_path, CONFIG, "command")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"seed": "three"}, "seed is 'three', expected a whole number"),
+        ({"train_users": 1.5}, "train_users is 1.5, expected"),
+        ({"settings": {"shown": "4"}}, "settings.shown is '4', expected a tuple"),
+        ({"scorer": {"epochs": "2"}}, "scorer.epochs is '2', expected"),
+        ({"command": 3}, "command is 3, expected a text or a list"),
+        ({"experiment": ["demo"]}, "experiment is a list, expected a text"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused_by_whatever_reads_the_folder(tmp_path, changed, said):
+    folder.prepare(tmp_path, CONFIG, "command")
+    files.write_json(tmp_path / "config.json", {**files.read_json(tmp_path / "config.json"), **changed})
+    for read in (folder.read, folder.read_config):
+        with pytest.raises(DataError, match=f"config.json: .*{said}"):
+            read(tmp_path)
+
+
+def test_so_is_one_of_another_kind_of_run(tmp_path):
+    folder.prepare(tmp_path, authorship_config.Authorship(data=("a",)), "command")
+    assert folder.read(tmp_path)["seed"] == 0
+    files.write_json(tmp_path / "config.json", {**files.read_json(tmp_path / "config.json"), "authors": "ten"})
+    with pytest.raises(DataError, match="authors is 'ten', expected a whole number"):
+        folder.read(tmp_path)
+
+
+def test_what_a_run_would_refuse_today_can_still_be_read(tmp_path):
+    """Its report is written again; it is not gone on with."""
+    folder.prepare(tmp_path, CONFIG, "command")
+    values = files.read_json(tmp_path / "config.json")
+    files.write_json(tmp_path / "config.json", {**values, "scorer": {**values["scorer"], "epochs": 8}})
+    assert folder.read(tmp_path)["scorer"]["epochs"] == 8
+    with pytest.raises(DataError, match="scorer.epochs is 8"):
+        folder.read_config(tmp_path)

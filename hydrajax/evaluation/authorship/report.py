@@ -7,9 +7,9 @@ from typing import Any
 from rich import box, table
 
 from hydrajax import files
-from hydrajax.evaluation import markup, predictions, summary
+from hydrajax.evaluation import markup, summary
 from hydrajax.evaluation.authorship import results as results_lib
-from hydrajax.evaluation.report import parts, plots, tables, users
+from hydrajax.evaluation.report import contents, parts, plots, tables, users
 from hydrajax.methods import shuffled
 from hydrajax.prompting import library
 
@@ -18,6 +18,33 @@ Values = Mapping[str, Any]
 EXAMPLES = 3
 SHOWN_WORDS = 80
 SHUFFLED = "its shuffled self"
+_ENDS = ("accuracy", "floor", "ceiling")
+_RATES = {...: {"value": float, "low": (float, None), "high": (float, None)}}
+_JUDGE = {
+    "kind": str,
+    "words": int,
+    **{name: float for name in _ENDS},
+    **{f"{name}_{end}": (float, None) for name in _ENDS for end in ("low", "high")},
+    **{f"accuracy_alike{end}?": (float, None) for end in ("", "_low", "_high")},
+    "by_words": _RATES,
+    "llm?": (str, None),
+    "unreadable": int,
+    "cross_validation?": float,
+    "training_texts?": int,
+}
+_RESULTS = contents.COMMON | {
+    "judge": _JUDGE,
+    "judge_llm?": (None, contents.LLM),
+    "win_rates": {...: _RATES},
+    "personal": {...: (bool, None)},
+    "copied": {...: {str(n): (float, None) for n in results_lib.COPIED}},
+    "words": {...: float},
+    "empty": {...: int},
+    "user_models": {...: {...: str}},
+    "notes": [str],
+    "faults": {...: int},
+}
+_ROW = {"user": str, "input": str, "texts": {...: [str]}}
 PERSONAL = {
     True: "it is personal",
     False: "it is not shown to be personal",
@@ -32,8 +59,10 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
     Raises:
       DataError: a file of the run is missing or broken.
     """
-    config, results = files.read_json(folder / "config.json"), files.read_json(folder / "results.json")
-    rows, user_models = predictions.read(folder / "predictions.jsonl"), files.read_lines(folder / library.FILE)
+    config = contents.read_object(folder / "config.json", contents.COMMAND)
+    results = contents.read_object(folder / "results.json", _RESULTS)
+    rows = contents.read_predictions(folder / "predictions.jsonl", _ROW)
+    user_models = contents.read_lines(folder / library.FILE, contents.USER_MODEL)
     path = folder / "report.html"
     files.write_text(path, render(config, results, rows, user_models))
     return path

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydrajax import files
-from hydrajax.evaluation import markup, predictions, summary
-from hydrajax.evaluation.report import methods, parts, plots, queries, users
+from hydrajax.evaluation import markup, summary
+from hydrajax.evaluation.report import contents, methods, parts, plots, queries, users
 from hydrajax.prompting import library
 
 element = markup.element
@@ -27,12 +27,16 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
     Raises:
       DataError: a file of the run is missing or broken.
     """
-    config, results = files.read_json(folder / "config.json"), files.read_json(folder / "results.json")
-    rows = predictions.read(folder / "predictions.jsonl")
-    choices = _optional(folder / "choices.json")
+    config = contents.read_object(folder / "config.json", contents.COMMAND)
+    results = contents.read_results(folder / "results.json")
+    rows = contents.read_predictions(folder / "predictions.jsonl")
+    choices = _optional(folder / "choices.json", contents.CHOICES)
+    curves = _optional(folder / "curves.json", contents.RESULTS["curves?"])
+    invocations = contents.read_lines(folder / "invocations.jsonl", contents.INVOCATION)
+    user_models = contents.read_lines(folder / library.FILE, contents.USER_MODEL)
     page = parts.page(
         f"{results['experiment']}: {results['task']}",
-        _what_was_run(config, results, files.read_lines(folder / "invocations.jsonl")),
+        _what_was_run(config, results, invocations),
         parts.verdicts(summary.verdicts(results)),
         methods.values(results),
         methods.comparisons(results),
@@ -40,9 +44,9 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
         _gains(results),
         _captured(results),
         _chosen(choices),
-        _curves(_optional(folder / "curves.json") or results.get("curves") or {}),
+        _curves(curves or results.get("curves") or {}),
         methods.costs(results),
-        users.section(files.read_lines(folder / library.FILE), choices.get("faults", {})),
+        users.section(user_models, choices.get("faults", {})),
         queries.section(results, rows),
         parts.settings(config, results),
     )
@@ -51,8 +55,8 @@ def write_report(folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _optional(path: pathlib.Path) -> Mapping[str, Any]:
-    return files.read_json(path) if path.is_file() else {}
+def _optional(path: pathlib.Path, form: Any) -> Mapping[str, Any]:
+    return contents.read_object(path, form) if path.is_file() else {}
 
 
 def _what_was_run(
