@@ -44,10 +44,12 @@ class Command(Generic[C]):
 
     def __call__(self, command: str) -> None:
         """Runs, and prints the table, what it shows, and where the report is; or plans."""
-        from hydrajax.runs import run
+        from hydrajax.runs import folder, run
 
         config = self.config.resolved()
         if self.plan:
+            if self.out is not None:
+                folder.check_free(self.out, config)
             for plan in run.plan(config, machine=self.machine, say=console.say):
                 console.stdout().print(plan_table(plan))
             return

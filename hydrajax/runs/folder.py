@@ -26,6 +26,13 @@ def prepare(folder: pathlib.Path, config: config_lib.Configuration, command: str
     Raises:
       DataError: the folder holds another run, or something else.
     """
+    check_free(folder, config)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / FILE, {**kinds.to_json(config), "command": command, "module": config.module})
+
+
+def check_free(folder: pathlib.Path, config: config_lib.Configuration) -> None:
+    """Refuses a folder that holds another run than this, or something else; a DataError."""
     in_the_way = [part for part in (folder, *folder.parents) if part.exists() and not part.is_dir()]
     if in_the_way:
         raise DataError(f"{in_the_way[0]}: is a file, expected a folder for the run; give another --out")
@@ -44,8 +51,6 @@ def prepare(folder: pathlib.Path, config: config_lib.Configuration, command: str
             )
     elif folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder}: is not empty and holds no run; give another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, {**wanted, "command": command, "module": config.module})
 
 
 def read(folder: pathlib.Path) -> dict[str, Any]:

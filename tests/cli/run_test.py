@@ -356,6 +356,15 @@ def test_a_report_is_written_again_from_the_folder_alone(data, capfd, untrained,
     assert again.splitlines()[:5] == said.splitlines()[:5]
 
 
+def test_a_plan_refuses_the_folder_of_another_run(data, capfd, untrained, tmp_path):
+    run = tmp_path / "run"
+    main.main(lamp(data, "--out", str(run)))
+    capfd.readouterr()
+    said = refused(lamp(data, "--out", str(run), "--seed", "5", "--plan"), capfd)
+    assert "holds a run with other settings (seed differ); give another --out" in said
+    main.main(lamp(data, "--out", str(run), "--plan"))
+
+
 def test_damaged_files_of_a_run_are_one_sentence(data, capfd, untrained, tmp_path):
     run = tmp_path / "run"
     main.main(lamp(data, "--out", str(run)))

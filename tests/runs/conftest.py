@@ -28,7 +28,7 @@ SETTINGS = settings_lib.Settings(
     retrieved=3, shown=(1, 2), samples=2, temperature=0.7, pseudo_queries=2, label_queries=1, adapter_pools="shared",
     validation=0.34, derangements=2,
 )  # fmt: skip
-SCORER = training.FitConfig(pooled_epochs=2, dropout=0.0, fit_bank=False, learning_rate=0.05)
+SCORER = training.FitConfig(pooled_epochs=2, dropout=0.0, learning_rate=0.05)
 
 
 def features(texts):
