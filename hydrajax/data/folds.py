@@ -81,7 +81,7 @@ def subset(split: Split, *, users: int | None, queries_per_user: int | None = No
       DataError: there are fewer users with queries than asked for.
     """
     asked = _asked_users(split)
-    if not asked:
+    if users is not None and not asked:
         raise DataError(f"split {split.name!r} has {len(split.users)} users and no question of theirs, expected some")
     if users is not None and not 0 < users <= len(asked):
         raise DataError(

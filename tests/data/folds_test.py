@@ -163,7 +163,7 @@ def test_a_subset_does_not_depend_on_who_else_is_there():
 def test_too_many_users_are_refused():
     silent = dataclasses.replace(plain(), queries=())
     with pytest.raises(DataError, match="has 20 users and no question of theirs, expected some"):
-        folds.subset(silent, users=None, seed=0)
+        folds.subset(silent, users=2, seed=0)
     with pytest.raises(DataError, match="has 20 users with queries, got 21 users to draw, expected 1 to 20"):
         folds.subset(plain(silent=4), users=21, seed=0)
 
