@@ -108,6 +108,13 @@ def test_a_class_for_an_instance_and_an_instance_for_a_class(folder):
         heads.get("mine.made")
 
 
+def test_a_family_that_lacks_a_method_is_told_which(folder):
+    text = "class Mine:\n    def init_shared(self, key, dims):\n        return {}\n\n\nFAMILY = Mine\n"
+    (folder / "lacks.py").write_text(text)
+    with pytest.raises(DataError, match="'mine.lacks': FAMILY lacks init_user, score, generic, expected a frozen"):
+        heads.get("mine.lacks")
+
+
 def test_two_strategies_of_one_name_are_refused(folder):
     for name in ("rag", "twice"):
         (folder / f"{name}.py").write_text(STRATEGY)

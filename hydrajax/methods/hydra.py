@@ -9,7 +9,7 @@ Zhuang et al., NeurIPS 2024, arXiv 2406.02888. Both scorers are a shared base wi
     3. sample     b candidates from the LLM, given H* and q
     4. adapt      the candidate with the highest s_A(q, o); learned from candidates for records asked as queries, with
                   H* in the prompt (`Settings.adapter_pools` "reranked", the paper's), without records ("zero_shot"),
-                  or half with and half without ("shared")
+                  half with and half without ("shared"), or what users said of answers ("feedback")
 
 Training users fit what all users share (where the base is trained, base and heads together; then the pooled head);
 new users fit a head alone, from their own profiles.

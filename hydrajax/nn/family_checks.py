@@ -84,6 +84,16 @@ def _check_shapes(name: str, family: heads.Family, dims: heads.Dims) -> None:
         score = shapes("score", family.score, shared, user, x, *keys)
         if _described(score) != "float32[]":
             refuse("score", score, "one number, float32[]")
+    if hasattr(family, "units") and jax.tree.leaves(stored):
+        with plugins.blamed(f"head family {name!r}: units"):
+            units = family.units(dims)
+        for part in ("scale", "offset"):
+            tree = getattr(units, part, None)
+            try:
+                jax.tree.map(lambda given, leaf: jnp.broadcast_shapes(np.shape(given), leaf.shape), tree, stored)
+            except ValueError as error:
+                expected = f"expected numbers for {_described(stored)}"
+                raise DataError(f"head family {name!r}: units gives {tree!r:.80} as {part}, {expected}") from error
     if isinstance(family, heads.Convex):
         design = shapes("design", family.design, shared, x)
         if _described(design) != _described(user):

@@ -128,7 +128,10 @@ def read(config: RunConfig) -> Data:
         drawn = folds.hold_out(asked, _draw(train, config.train_users, config), _draw(dev, config.dev_users, config))
     for split in (drawn.train, drawn.held_out):
         if not split.queries:
-            raise DataError(f"{asked.name}: no question is left in {split.name!r}, expected at least one")
+            why = " ".join(_notes(asked, drawn))
+            raise DataError(
+                f"{asked.name}: no question is left in {split.name!r}, expected at least one{why and f'. {why}'}"
+            )
     train, validation = _cut(config, asked, drawn.train)
     return Data(
         task=asked,

@@ -215,6 +215,9 @@ def family_of(family: Any) -> heads.Family:
         raise DataError(
             f"family is the class {family.__name__}, expected {family.__name__}(), with settings if it has any"
         )
+    lacks = [method for method in heads.METHODS if not hasattr(family, method)]
+    if 0 < len(lacks) < len(heads.METHODS):
+        raise DataError(f"family {type(family).__name__} lacks {', '.join(lacks)}, see heads.Family")
     if isinstance(family, type) or not isinstance(family, heads.Family):
         raise DataError(f"family is {family!r}, expected a family, or a name: {families.KIND.expected()}")
     return family
@@ -311,4 +314,6 @@ def _check_heads(family: heads.Family, users: heads.User, where: str) -> None:
     """Refuses heads [U, ...] of which one is not finite, named after `where`."""
     if (user := checks.first_not_finite(users)) is not None:
         less = "" if isinstance(family, heads.Convex) else "a smaller learning_rate or weight_decay, or "
-        raise DataError(f"{where}the head of user {user} is not finite: give {less}a normaliser")
+        raise DataError(
+            f"{where}{type(family).__name__}: the head of user {user} is not finite: give {less}a normaliser"
+        )

@@ -101,6 +101,11 @@ def test_a_family_of_ones_own_that_keeps_it(family):
         ('{"b": jnp.zeros(())}', '{"b": 0}', r"init_user gives {'b': int32\[\]}, expected arrays of float32"),
         ('return x @ shared["v"]', 'return 1.0 if user["b"] > 0 else x @ shared["v"]', "score raises TracerBool"),
         ('return x @ shared["v"] * user["b"]', "return None", "score gives None, expected one number"),
+        (
+            "def design(",
+            'def units(self, dims):\n        return heads.Units(scale={"z": 1.0}, offset={"b": 0})\n\n    def design(',
+            r"units gives {'z': 1.0} as scale, expected numbers for {'b': float32",
+        ),
         ('user["b"]', 'jnp.log(user["b"] - 9.0)', "score is not finite at the user that it begins with"),
         ('user["b"]', 'jnp.sqrt(user["b"] ** 2)', "the gradient of score is not finite at the user that it begins"),
         ('* user["b"]', '+ user["b"]', "score gives .* where <user, design> is .*: a family with a design has no"),

@@ -297,7 +297,7 @@ def test_what_has_no_dropout_or_no_heads_is_refused():
         head_fits.sweep_heads("shared", SWEPT, [solver.Setting()], num_users=4)
     with pytest.raises(DataError, match="over is 'foo', expected 'vmap', 'map' or None"):
         head_fits.sweep_heads("mlp", SWEPT, [solver.Setting()], num_users=4, over="foo")
-    with pytest.raises(DataError, match="setting 1 of the sweep: the head of user . is not finite"):
+    with pytest.raises(DataError, match="setting 1 of the sweep: Mlp: the head of user . is not finite"):
         settings = [solver.Setting(), solver.Setting(learning_rate=300.0, weight_decay=1e6)]
         head_fits.sweep_heads("mlp:width=3", SWEPT, settings, num_users=4)
     with pytest.raises(DataError, match="less than 2 users"):

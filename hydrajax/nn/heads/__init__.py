@@ -117,6 +117,9 @@ class Encoded(Family, Protocol):
         ...
 
 
+METHODS = ("init_shared", "init_user", "score", "generic")  # that a `Family` has
+
+
 def get(name: str, **settings: Any) -> Family:
     """The family of that name, with these settings; those behind the name's colon go before.
 
@@ -128,7 +131,10 @@ def get(name: str, **settings: Any) -> Family:
     if isinstance(kind, Family) and not isinstance(kind, type):
         raise DataError(f"head family {plain!r}: FAMILY is an instance, expected FAMILY = {type(kind).__name__}")
     if not (isinstance(kind, type) and dataclasses.is_dataclass(kind) and issubclass(kind, Family)):
+        lacks = [method for method in METHODS if not hasattr(kind, method)] if isinstance(kind, type) else []
         expected = "a frozen dataclass with the methods of heads.Family"
+        if lacks:
+            raise DataError(f"head family {plain!r}: FAMILY lacks {', '.join(lacks)}, expected {expected}")
         raise DataError(f"head family {plain!r}: FAMILY is {kind!r:.80}, expected {expected}")
     return kind(**_checked(plain, kind, {**settings, **named}))
 
