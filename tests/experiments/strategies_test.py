@@ -107,7 +107,7 @@ def test_the_report_of_a_finished_run_computes_nothing(options, experiment, refu
         (("--tasks",), "unknown task ''"),
         (("--strategies", "none"), "unknown prompt strategy 'none', expected one of "),
         (("--strategies", "cfrag", "--no-cross-user"), "no strategy is left"),
-        (("--dev-users", 0), "dev_users is 0, expected at least 1"),
+        (("--dev-users", 0), "--dev-users is 0, expected at least 1"),
         (("--seed", -1), "seed is -1, expected at least 0"),
         (("--data-dir", "nowhere"), "nowhere"),
     ],
