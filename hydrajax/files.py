@@ -14,11 +14,8 @@ import psutil
 from hydrajax.types import DataError
 
 
-def read_json(path: pathlib.Path, *keys: str) -> Mapping[str, Any]:
+def read_json(path: pathlib.Path) -> Mapping[str, Any]:
     """A JSON object from a file.
-
-    Args:
-      keys: that it must have.
 
     Raises:
       DataError: there is no such file, or it holds something else.
@@ -31,8 +28,6 @@ def read_json(path: pathlib.Path, *keys: str) -> Mapping[str, Any]:
         raise DataError(f"{path}: is broken JSON ({error})") from error
     if not isinstance(values, dict):
         raise DataError(f"{path}: holds a {type(values).__name__}, expected an object")
-    if missing := [key for key in keys if key not in values]:
-        raise DataError(f"{path}: has no {missing[0]!r}, expected {', '.join(keys)}: it is damaged")
     return values
 
 

@@ -70,11 +70,10 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     if not isinstance(values.get("module"), str):
         raise DataError(f"{path}: holds a run of {values.get('experiment')!r}, which is no kind of run")
     if kind is not None:
-        with_place = f"{path}: does not hold the configuration of a run"
         try:
             check_values(kind, values)
         except DataError as error:
-            raise DataError(f"{with_place} ({error})") from error
+            raise DataError(f"{path}: does not hold the configuration of a run ({error})") from error
     return values
 
 
