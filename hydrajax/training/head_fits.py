@@ -269,6 +269,8 @@ def _fitted(
         raise DataError(f"{name} stores nothing of a user, so there is no head to fit: pretrain learns it")
     if normaliser is not None and np.shape(normaliser.mean) != (dims.inputs,):
         raise DataError(f"the normaliser has {np.size(normaliser.mean)} inputs, expected {dims.inputs}")
+    if normaliser is not None:
+        checks.check_finite(vars(normaliser), "the normaliser")
     if start is not None:
         _check_parameters(checks.leaves(start), problem.template, f"start of {name}")
     # What users share may hold more, the pooled head for example.

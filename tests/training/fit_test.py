@@ -393,7 +393,7 @@ def test_arrays_of_other_widths_and_rows_are_refused(mlp):
     for value, name in ((np.nan, "x"), (np.inf, "extras")):
         x, more = np.array(wide[:, :D]), np.array(extras)
         {"x": x, "extras": more}[name][2, 1] = value
-        with pytest.raises(DataError, match=f"predict: {name} of row 2 is not a finite number"):
+        with pytest.raises(DataError, match=f"predict: {name} of row 2 has a NaN or an infinity, as 1 of 3 rows have"):
             fit.predict(mlp, users, rows, x, more)
     with pytest.raises(DataError, match="2 user rows, 3 features, 3 extras"):
         fit.predict(mlp, users, rows[:2], wide[:, :D], extras)
