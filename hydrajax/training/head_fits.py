@@ -44,7 +44,7 @@ def fit_heads(
 ) -> heads.User:
     """Personalises many users at once on features: a head of each user's own, from that user's examples alone.
 
-    Each user's whole fit (all epochs, all mini-batches) is one loop inside one compiled program. Head u minimises
+    Each user's whole fit (all epochs, all mini-batches) is one loop inside a compiled program. Head u minimises
 
         mean loss of u's examples + 1 / (2 n_u) sum_j strength_j ((head_j - start_j) / scale_j)^2
 
@@ -148,7 +148,7 @@ def sweep_heads(
     over: Any = None,
     progress: Progress | None = None,
 ) -> heads.User:
-    """`fit_heads` under each of S settings, in one program that is compiled once.
+    """`fit_heads` under each of S settings, in the programs that one setting takes: numbers compile nothing new.
 
     Seeds cost most where settings go side by side: each seed has mini-batches of its own.
 
