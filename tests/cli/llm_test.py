@@ -10,7 +10,8 @@ import pytest
 
 from hydrajax.cli import main
 from hydrajax.llm import direct, in_batches, store
-from tests.llm.fault_server import Faults, FaultServer
+from tests.llm.fault_server import FaultServer
+from tests.llm.faults import Faults
 
 SECRET = "sk-ant-secret-of-this-test"
 CLAUDE = "claude-haiku-4-5"

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from hydrajax.llm import batches, direct, messages, sampler
-from tests.llm.fault_server import Faults, digest
+from tests.llm.faults import Faults, digest
 
 SECRET = "sk-ant-secret-of-this-test"
 SIX = ("rate_limited", "rate_limited_bare", "overloaded", "server_error", "dropped", "invalid_json")

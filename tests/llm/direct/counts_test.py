@@ -9,7 +9,8 @@ import pytest
 
 from hydrajax.llm import background, direct, models, request, store
 from tests.llm.direct.conftest import FAULTS, asked, digest_of
-from tests.llm.fault_server import Faults, FaultServer
+from tests.llm.fault_server import FaultServer
+from tests.llm.faults import Faults
 
 
 @pytest.mark.slow

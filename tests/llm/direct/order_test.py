@@ -8,7 +8,8 @@ import pytest
 
 from hydrajax.llm import budget, models, request
 from tests.llm.direct.conftest import FAULTS, asked
-from tests.llm.fault_server import Faults, FaultServer
+from tests.llm.fault_server import FaultServer
+from tests.llm.faults import Faults
 
 
 def test_a_server_that_asks_to_wait_gets_no_request_meanwhile(make, ask, server, reply):

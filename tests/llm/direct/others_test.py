@@ -15,7 +15,8 @@ import pytest
 from hydrajax.llm import batches, request, sampler, store
 from tests.llm import processes
 from tests.llm.direct.conftest import FAULTS, SECRET, asked, digest_of
-from tests.llm.fault_server import Faults, FaultServer
+from tests.llm.fault_server import FaultServer
+from tests.llm.faults import Faults
 
 
 @pytest.mark.slow

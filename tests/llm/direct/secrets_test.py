@@ -8,7 +8,8 @@ import pytest
 
 from hydrajax.llm import request
 from tests.llm.direct.conftest import SECRET, SIX, asked
-from tests.llm.fault_server import Faults, FaultServer
+from tests.llm.fault_server import FaultServer
+from tests.llm.faults import Faults
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from hydrajax.llm import batches, budget, in_batches, messages, request, sampler
-from tests.llm.fault_server import digest
+from tests.llm.faults import digest
 
 DEAD = f"{socket.gethostname()}/999999999/1.00"
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from hydrajax.llm import batches, in_batches, request
 from hydrajax.types import Message
-from tests.llm.fault_server import Faults, FaultServer
+from tests.llm.fault_server import FaultServer
+from tests.llm.faults import Faults
 from tests.llm.in_batches.conftest import asked, is_clean, left_behind, once, submitted, way_to
 
 
