@@ -13,8 +13,8 @@ from tests.training.fits import BASE, LINEAR, MLP, NEW, TRAIN, U, texts
 
 
 @pytest.fixture
-def mlp():
-    return fits.pretrained(MLP)
+def linear():
+    return fits.pretrained(LINEAR)
 
 
 RARELY_NAN = """
@@ -102,34 +102,34 @@ def test_a_configuration_that_cannot_be_fitted_is_refused(change, says):
         fit.pretrain(dataclasses.replace(MLP, **change), TRAIN, 5)
 
 
-def test_tokens_need_the_base_and_personalisation_takes_features(mlp):
+def test_tokens_need_the_base_and_personalisation_takes_features(linear):
     train = texts((2, 2), 0)
     with pytest.raises(DataError, match="expected the base that is to be trained"):
         fit.pretrain(BASE, train, 2)
     with pytest.raises(DataError, match="train_base is False but the examples hold tokens"):
         fit.pretrain(MLP, train, 2)
     with pytest.raises(DataError, match="personalisation takes features"):
-        fit.personalise(MLP, mlp, train, 2)
+        fit.personalise(LINEAR, linear, train, 2)
 
 
-def test_arrays_of_other_widths_and_rows_are_refused(mlp):
-    users = fit.personalise(MLP, mlp, NEW, U)
+def test_arrays_of_other_widths_and_rows_are_refused(linear):
+    users = fit.personalise(LINEAR, linear, NEW, U)
     wide = np.zeros((3, D + 1), np.float32)
     rows, extras = np.zeros(3, np.int32), np.zeros((3, X), np.float32)
     with pytest.raises(DataError, match=f"features have width {D + 1} and extras {X}, the scorer was fitted with {D}"):
-        fit.predict(mlp, users, rows, wide, extras)
+        fit.predict(linear, users, rows, wide, extras)
     with pytest.raises(DataError, match=f"user rows from 0 to {U}, expected 0 to {U - 1}"):
-        fit.predict(mlp, users, np.array([0, U, 1], np.int32), wide[:, :D], extras)
+        fit.predict(linear, users, np.array([0, U, 1], np.int32), wide[:, :D], extras)
     for value, name in ((np.nan, "x"), (np.inf, "extras")):
         x, more = np.array(wide[:, :D]), np.array(extras)
         {"x": x, "extras": more}[name][2, 1] = value
         with pytest.raises(DataError, match=f"predict: {name} of row 2 has a NaN or an infinity, as 1 of 3 rows have"):
-            fit.predict(mlp, users, rows, x, more)
+            fit.predict(linear, users, rows, x, more)
     with pytest.raises(DataError, match="2 user rows, 3 features, 3 extras"):
-        fit.predict(mlp, users, rows[:2], wide[:, :D], extras)
-    with pytest.raises(DataError, match="fitted with family 'mlp'"):
-        fit.personalise(LINEAR, mlp, NEW, U)
+        fit.predict(linear, users, rows[:2], wide[:, :D], extras)
+    with pytest.raises(DataError, match="fitted with family 'linear'"):
+        fit.personalise(MLP, linear, NEW, U)
     with pytest.raises(DataError, match="less than 2 users"):
-        fit.personalise(MLP, mlp, NEW, 2)
+        fit.personalise(LINEAR, linear, NEW, 2)
     with pytest.raises(DataError, match=r"epochs is \(-1,\)"):
-        fit.personalise_snapshots(MLP, mlp, NEW, U, epochs=(-1,))
+        fit.personalise_snapshots(LINEAR, linear, NEW, U, epochs=(-1,))

@@ -18,6 +18,8 @@ MLP = FitConfig(
     epochs=4,
     learning_rate=0.02,
     pooled_epochs=3,
+    pooled_learning_rate=0.02,
+    pooled_ridge=1.0,
     prior_strength=1.0,
     offset_strength=1.0,
     batch_examples=16,
@@ -26,7 +28,7 @@ MLP = FitConfig(
 )
 
 
-LINEAR = dataclasses.replace(MLP, family="linear", prior_strength=1.0, pooled_ridge=1.0)
+LINEAR = dataclasses.replace(MLP, family="linear")
 BASE = dataclasses.replace(LINEAR, train_base=True, epochs=2, base_learning_rate=0.05, batch_examples=8)
 
 
