@@ -69,7 +69,8 @@ class Configuration:
 
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
-    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (tests only)."""
+    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (no LLM: it
+    draws answers from the words and labels of the prompt, so that a task of your own can be tried out in minutes)."""
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     seed: int = 0
