@@ -3,12 +3,10 @@
 import contextlib
 import dataclasses
 import math
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hydrajax import files
 from hydrajax.evaluation import roster
 from hydrajax.llm import models, planner, sampler
 from hydrajax.methods import llm_stages
@@ -53,29 +51,6 @@ def llm(sampled: sampler.Sampler) -> dict[str, Any]:
     usage = dataclasses.asdict(sampled.usage)
     del usage["cache_read"]
     return usage
-
-
-def note(
-    out: pathlib.Path,
-    command: str,
-    clock: Clock,
-    llms: Sequence[sampler.Sampler],
-    *,
-    finished: bool,
-) -> None:
-    """A line on what an invocation has cost so far, in the run's folder, also of one that is interrupted.
-
-    Args:
-      out: the run's folder.
-      command: of the invocation.
-      clock: of the invocation.
-      llms: what asked the LLM, and another one that judges where there is one.
-      finished: whether it came to its end.
-    """
-    line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
-    for name, asked in zip(("llm", "judge_llm"), map(llm, llms), strict=False):
-        line |= asked if name == "llm" else {name: asked}
-    files.append_line(out / "invocations.jsonl", line)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

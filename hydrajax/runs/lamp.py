@@ -14,7 +14,7 @@ from hydrajax.methods import baselines, comparison, hydra, scorers, selection
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.nn import family_checks, heads
-from hydrajax.runs import accounts, compare, load, saved, workbench
+from hydrajax.runs import accounts, compare, finished, load, saved, workbench
 from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
 from hydrajax.runs.run import Rows
@@ -29,7 +29,7 @@ def compute(
     _check_families(config, bench)
     lab = _lab(config, data, bench, out)
     people = people_of(config, data)
-    learns = _learner(config, bench, out / "checkpoints")
+    learns = _learner(config, bench, out / finished.CHECKPOINTS)
     with clock.stage("prompt baselines"):
         lab = collaborative.teach(lab, people, strategies(config, data), learns)
         prompts = {

@@ -18,7 +18,7 @@ from hydrajax.llm import planner
 from hydrajax.methods import cross_fitting, hydra, scorers
 from hydrajax.methods.rows import Row
 from hydrajax.methods.scorers import TrainedScorer
-from hydrajax.runs import accounts, added, folder, load, saved, workbench
+from hydrajax.runs import accounts, added, folder, invocations, load, saved, workbench
 from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
 from hydrajax.runs.machine import Machine
@@ -87,17 +87,13 @@ def personalise(
     with workbench.opened(machine, [newcomers.llm], newcomers.config.encoder) as bench:
         system = saved.load(run / "scorers", bench.encode)
         learner = Frozen(system=system, epochs=newcomers.epochs)
-        finished = False
-        try:
+        with invocations.noted(run, command, clock, bench.llms):
             for start in range(0, len(pending), GROUP):
                 group = pending[start : start + GROUP]
                 fitted = newcomers.fit(bench, learner, group, system.k)
                 for user_id in group:
                     newcomers.keep(user_id, added.heads_of(fitted, user_id))
                 say(f"{start + len(group):,} of {len(pending):,} users")
-            finished = True
-        finally:
-            accounts.note(run, command, clock, bench.llms, finished=finished)
         usage = bench.llm.usage
     return dataclasses.replace(done, calls=usage.calls, cached=usage.cached, cost_usd=usage.cost_usd)
 
