@@ -28,6 +28,7 @@ from hydrajax.runs import presets
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
 
+CHOICES = "choices.json"  # in a run's folder
 C = TypeVar("C", bound=config_lib.Configuration)
 
 
@@ -44,6 +45,8 @@ class Command(Generic[C]):
 
     def __call__(self, command: str) -> None:
         """Runs, and prints the table, what it shows, and where the report is; or plans."""
+        from hydrajax import files
+        from hydrajax.evaluation import choosing
         from hydrajax.runs import folder, run
 
         config = self.config.resolved()
@@ -58,6 +61,8 @@ class Command(Generic[C]):
         kind = run.kind(config.module)
         console.stdout().print(kind.text_table(results))
         for sentence in kind.verdicts(results):
+            console.stdout().print(sentence, markup=False)
+        for sentence in choosing.sentences(files.read_json(out / CHOICES) if (out / CHOICES).is_file() else {}):
             console.stdout().print(sentence, markup=False)
         print(out / config.report)
 

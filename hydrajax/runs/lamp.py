@@ -190,7 +190,13 @@ def _choices(prompts, learns, compared, lab, data, people, system) -> dict[str, 
             for name, prompt in prompts.items()
         },
         "scorers": {
-            name: {"family": choice.family, "loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
+            name: {
+                "family": choice.family,
+                "loss": choice.loss,
+                "epochs": choice.epochs,
+                "quality": choice.quality,
+                "pools": choice.pools,
+            }
             for name, choice in learns.choices.items()
         },
         "single_sources": compared.validation,

@@ -18,7 +18,7 @@ from hydrajax import files, retrieval
 from hydrajax.llm import request, scripted, store
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import lamp as lamp_lib
-from hydrajax.runs import load, saved
+from hydrajax.runs import invocations, load, saved
 from hydrajax.runs import machine as machine_lib
 from hydrajax.runs import run as run_lib
 from hydrajax.types import DataError
@@ -244,7 +244,7 @@ def test_a_killed_process_loses_nothing(finished, tmp_path, run, comparable, mac
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    assert whole_files(out) == {"config.json", "user_models.jsonl"}
+    assert whole_files(out) == {"config.json", "invocations.jsonl", "user_models.jsonl"}
     kept = store.Store(here.store)
     answers = len(kept)
     kept.close()
@@ -252,6 +252,9 @@ def test_a_killed_process_loses_nothing(finished, tmp_path, run, comparable, mac
     found = run(finished.config, out, here)
     assert found["llm"]["calls"] == finished.results["llm"]["calls"] - answers
     assert comparable(found) == comparable(finished.results)
+    killed, ended = invocations.read(out)
+    assert (killed["calls"], killed["finished"], ended["finished"]) == (answers, False, True)
+    assert (out / "choices.json").read_bytes() == (finished.out / "choices.json").read_bytes()
 
 
 def test_golds_of_new_users_change_no_choice(finished, tmp_path, run, machine, config, lamp):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydrajax import files
-from hydrajax.evaluation import markup, summary
+from hydrajax.evaluation import choosing, markup, summary
 from hydrajax.evaluation.report import contents, methods, parts, plots, queries, users
 from hydrajax.prompting import library
 
@@ -98,13 +98,10 @@ def _captured(results: Mapping[str, Any]) -> markup.Markup | None:
 
 
 def _chosen(choices: Mapping[str, Any]) -> markup.Markup | None:
-    """What validation users chose, and what should be known of the data; nothing of several folds together."""
+    """What validation users chose, and what should be known of the data; of several folds, on how many of them."""
+    sentences = choosing.sentences(choices)
     if "scorers" not in choices:
-        return None
-    sentences = [
-        f"Settings were chosen on {choices['validation_queries']} questions of {choices['validation_users']} "
-        "validation users, who are neither trained on nor reported."
-    ]
+        return parts.section("What was chosen", *(element("p", sentence) for sentence in sentences)) if sentences else None
     for name, scorer in choices["scorers"].items():
         epochs = scorer["epochs"]
         heads = f"{epochs} epochs of personalisation" if epochs else "no personalisation: everybody has the pooled head"
