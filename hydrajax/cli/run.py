@@ -12,6 +12,7 @@ import inspect
 import json
 import operator
 import pathlib
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
@@ -29,6 +30,7 @@ from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
 
 CHOICES = "choices.json"  # in a run's folder
+NAMES = ("losses", "strategies", "tasks")  # lists of texts that hold no comma
 C = TypeVar("C", bound=config_lib.Configuration)
 
 
@@ -88,6 +90,7 @@ def parse(arguments: Sequence[str]) -> Command:
     taken: dict[str, Any] = {"return_unknown_args": True, "add_help": False, "prog": "hydrajax run"}
     file, arguments = tyro.cli(_File, args=arguments, **taken)
     if file.config is None:
+        arguments = _apart(arguments, list(kinds_.KINDS.values()))
         if file.smoke:
             raise DataError("--smoke is of configurations in files; give --config FILE.py")
         console.check_word("kind of run", arguments, kinds_.KINDS)
@@ -104,6 +107,7 @@ def parse(arguments: Sequence[str]) -> Command:
             f"kind, and its own options override it; with --smoke its smallest size.\n\n{choices}",
         )
     config = read(file.config, smoke=file.smoke)
+    arguments = _apart(arguments, [type(config)])
     own = _First(llm=config.llm, preset=getattr(config, "preset", "auto"))
     first, _ = tyro.cli(_First, args=arguments, default=own, **taken)
     form: Any = Command[type(config)]  # type: ignore[misc]
@@ -192,6 +196,37 @@ def _choices(kind: type[config_lib.Configuration]) -> str:
         parts.append(_listed("head families", families.summaries()))
         parts.append(_listed("retrievers", retrieval.summaries()))
     return "\n\n".join(parts)
+
+
+def _apart(arguments: Sequence[str], kinds: Sequence[type]) -> list[str]:
+    """The arguments with lists of names and numbers that are joined by commas taken apart: `a,b` is `a b`."""
+    lists = {name for kind in kinds for name in _lists(kind)}
+    apart: list[str] = []
+    inside = False
+    for argument in arguments:
+        option, is_, value = argument.partition("=")
+        if option.startswith("--"):
+            inside = option.replace("_", "-") in lists
+            if not (inside and is_):
+                apart.append(argument)
+                continue
+            apart.append(option)
+            argument = value
+        apart += [part.strip() for part in argument.split(",") if part.strip()] if inside else [argument]
+    return apart
+
+
+def _lists(kind: type, place: str = "--") -> list[str]:
+    """The options of a configuration that take lists of names or numbers, in which no comma stands."""
+    found = []
+    for name, hint in typing.get_type_hints(kind).items():
+        if name not in {field.name for field in dataclasses.fields(kind)}:
+            continue
+        if dataclasses.is_dataclass(hint):
+            found += _lists(hint, f"{place}{name.replace('_', '-')}.")
+        elif typing.get_origin(hint) is tuple and (name in NAMES or typing.get_args(hint)[0] is not str):
+            found += [f"{place}{name.replace('_', '-')}", f"--{name.replace('_', '-')}"]
+    return found
 
 
 def _listed(title: str, summaries: Mapping[str, str]) -> str:

@@ -106,7 +106,7 @@ def personalise(
                 for user_id in group:
                     heads = added.heads_of(fitted, user_id)
                     newcomers.keep(user_id, heads)
-                    counts.update(heads)
+                    counts.update(list(heads))
                 say(f"{start + len(group):,} of {len(pending):,} users")
         usage = bench.llm.usage
     given = {name: counts[name] for name in done.headed}
