@@ -3,7 +3,8 @@
 import dataclasses
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import Annotated
 
 import tyro
 
@@ -11,9 +12,6 @@ from hydrajax.cli import console
 from hydrajax.cli import run as run_command
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
-
-if TYPE_CHECKING:
-    from hydrajax.runs import personalise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +95,7 @@ class Personalise:
     llm: str | None = None
     """Another LLM than the run's."""
     plan: bool = False
-    """Print calls, tokens, time and cost per stage, and call nothing."""
+    """Print calls, tokens and time per stage, and the cost; call nothing."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
 
     def __call__(self, command: str) -> None:
@@ -110,7 +108,7 @@ class Personalise:
         if self.plan:
             who, plans = personalise.plan(self.run, self.profile, llm=self.llm, machine=self.machine)
             print(f"{console.counted(len(who.fitted), 'user')} to personalise, {len(who.kept):,} personalised before")
-            _say_headless(who)
+            _say_headless(who.headless)
             if not plans:
                 print("nothing would be asked" + (": no scorer gives users heads of their own" if who.fitted else ""))
             for plan in plans:
@@ -130,11 +128,11 @@ class Personalise:
             rest = len(done.fitted) - count
             why = ", the others' records teach it nothing or are none" if rest else ""
             print(f"{name}: {count:,} of {len(done.fitted):,} got a head of their own{why}")
-        _say_headless(done)
+        _say_headless(done.headless)
         if done.without_records:
             print(f"without records, and so answered by the pooled head: {done.without_records:,} of them")
 
 
-def _say_headless(done: "personalise.Done") -> None:
-    for name, why in done.headless.items():
+def _say_headless(headless: Mapping[str, str]) -> None:
+    for name, why in headless.items():
         print(f"{name}: nobody gets a head of their own: {why}")

@@ -43,7 +43,7 @@ class Command(Generic[C]):
     out: pathlib.Path | None = None
     """The run folder; by default one under runs/ named by task and settings, so that a repeated command goes on."""
     plan: bool = False
-    """Print calls, tokens, time and cost per stage, and call nothing."""
+    """Print calls, tokens and time per stage, the cost, and what training a base takes; call nothing."""
 
     def __call__(self, command: str) -> None:
         """Runs, and prints the table, what it shows, and where the report is; or plans."""
@@ -223,7 +223,7 @@ def _lists(kind: type, place: str = "--") -> list[str]:
         if name not in {field.name for field in dataclasses.fields(kind)}:
             continue
         if dataclasses.is_dataclass(hint):
-            found += _lists(hint, f"{place}{name.replace('_', '-')}.")
+            found += _lists(typing.cast(type, hint), f"{place}{name.replace('_', '-')}.")
         elif typing.get_origin(hint) is tuple and (name in NAMES or typing.get_args(hint)[0] is not str):
             found += [f"{place}{name.replace('_', '-')}", f"--{name.replace('_', '-')}"]
     return found
@@ -236,21 +236,43 @@ def _listed(title: str, summaries: Mapping[str, str]) -> str:
 def plan_table(plan: Any) -> rich.table.Table:
     """What would be asked of one LLM, stage by stage."""
     table = rich.table.Table(title=f"{plan.model}: nothing was called")
-    for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out"):
+    for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out", "minutes"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     counts = {
         name: (stage.calls, stage.cached, stage.input_tokens, stage.fresh_input_tokens, stage.output_tokens)
         for name, stage in plan.stages.items()
     }
     for name, numbers in counts.items():
-        table.add_row(name, *(f"{n:,}" for n in numbers))
+        table.add_row(name, *(f"{n:,}" for n in numbers), f"{plan.seconds[name] / 60:.1f}")
+    seconds = sum(plan.seconds.values())
     table.add_section()
-    table.add_row("all", *(f"{sum(column):,}" for column in zip(*counts.values(), strict=True)))
+    totals = [f"{sum(column):,}" for column in zip(*counts.values(), strict=True)]
+    table.add_row("all", *totals, f"{seconds / 60:.1f}")
     cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"
-    least, most = plan.tokens
-    table.caption = (
-        f"about {plan.seconds / 3600:.1f} h of calls ({plan.seconds / 60:.0f} min), {cost}\n"
-        + (f"{least:,} to {most:,} tokens in all, by the number of records that is chosen\n" if least < most else "")
-        + "stored: answered without a call; fresh: without the beginning that a prompt shares with the one before it"
+    lines = [f"about {seconds / 3600:.1f} h of calls ({seconds / 60:.0f} min), {cost}"]
+    ranges = [f"{low:,} to {high:,} {what}" for what in ("calls", "tokens") for low, high in [getattr(plan, what)]]
+    if any(low < high for low, high in (plan.calls, plan.tokens)):
+        lines.append(f"{' and '.join(ranges)} in all, by how many records and which ones will be chosen")
+    if plan.asking_on:
+        lines.append(
+            f"a guess, since they ask on by what answers say: the calls of {', '.join(plan.asking_on)}"
+        )
+    if plan.training is not None:
+        lines.append(_training(plan.training))
+    lines.append(
+        "stored: answered without a call; fresh: without the beginning that a prompt shares with the one before it"
     )
+    table.caption = "\n".join(lines)
     return table
+
+
+def _training(training: Any) -> str:
+    tokens = "" if training.tokens is None else f", {training.tokens:,} tokens"
+    took = "not timed"
+    if training.seconds is not None:
+        least, most = (seconds / 60 for seconds in training.seconds)
+        took = f"roughly {least:,.0f} to {most:,.0f} min here, by how fast this machine multiplies matrices"
+    return (
+        f"beside that, {console.counted(training.fits, 'training')} of a base: at most "
+        f"{console.counted(training.examples, 'example')}, {console.counted(training.epochs, 'epoch')}{tokens}; {took}"
+    )

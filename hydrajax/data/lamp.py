@@ -63,11 +63,15 @@ def read_files(
     queries = _queries(questions, golds, profiles, outputs_file)
     users, left_out = profiles.users()
     skipped = errors.settle()
-    return Split(name=split, users=users, queries=tuple(queries)), (*skipped, *left_out, *_unread(questions_file, questions))
+    return Split(name=split, users=users, queries=tuple(queries)), (
+        *skipped,
+        *left_out,
+        *_unread(questions_file, questions),
+    )
 
 
 def _unread(path: Path, questions: Sequence[Any]) -> list[str]:
-    """Keys of questions that nothing reads, a sentence a key: the benchmark's own files may have more than is needed."""
+    """Keys of questions that nothing reads, a sentence a key; the benchmark's own files may have more than these."""
     times = collections.Counter(key for row in questions if isinstance(row, dict) for key in row if key not in _KEYS)
     return [
         f"{path}: the key {key!r} of {count:,} questions is not read, known are {', '.join(_KEYS)}"

@@ -10,8 +10,8 @@ from hydrajax.llm.request import Answer, Limits, Request, count_tokens, estimate
 class Scripted:
     """Answers from the words of the prompt, chosen by the hash of prompt and sample number.
 
-    Of the labels that a request allows and its prompt states it names one; so it does of bracketed options. Otherwise it
-    strings together words of the question.
+    Of the labels that a request allows and its prompt states it names one, and so it does of bracketed options.
+    Otherwise it strings together words of the question.
     """
 
     model = "scripted"

@@ -33,7 +33,8 @@ def _learn(lab: Lab, keys: Sequence[library.Key]) -> None:
     """Learns user models of one strategy into the library, all users of a part together."""
     for part in dict.fromkeys(key.part for key in keys):
         of_part = {key: cross_fitting.half(lab.users[key.user_id], part) for key in keys if key.part == part}
-        noting, entries = ledger.Noting(lab.ctx.llm), {}
+        noting = ledger.Noting(lab.ctx.llm)
+        entries: dict[library.Key, library.Entry] = {}
         # Kept with what is learned: an invocation that finds it learned counts the same.
         counted: dict[str, Any] = {"cut": collections.Counter(), "faults": collections.Counter()}
         (strategy,) = {key.strategy for key in of_part}
@@ -43,10 +44,8 @@ def _learn(lab: Lab, keys: Sequence[library.Key]) -> None:
         )
         for key, user in of_part.items():
             spent: Mapping[str, Any] = noting.spent[user.id]
-            own = {} if entries else {name: dict(counts) for name, counts in counted.items()}
-            entries[key] = library.Entry(
-                model=learned.get(user.id), fingerprint=_fingerprint(lab, key), **spent, **own
-            )
+            own: dict[str, Any] = {} if entries else {name: dict(counts) for name, counts in counted.items()}
+            entries[key] = library.Entry(model=learned.get(user.id), fingerprint=_fingerprint(lab, key), **spent, **own)
         lab.library.add(entries)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from hydrajax.evaluation import roster
 from hydrajax.llm import models, planner, sampler
 from hydrajax.methods import llm_stages
 from hydrajax.methods.lab import Lab
+from hydrajax.runs import training_plan
 
 _TRIALS = (llm_stages.PARAPHRASES, llm_stages.RECORD_TRIALS)
 _ZERO, _SHOWN, _ASKED = llm_stages.ZERO_SHOT_LEARNED, llm_stages.SHOWN_LEARNED, llm_stages.RERANKED_ASKED
@@ -60,16 +60,22 @@ class Plan:
     Attributes:
       model: the LLM's name.
       stages: by stage.
-      tokens: of prompts and answers together, if the least and if the most records are shown.
+      tokens: of prompts and answers together, the least and the most, by what answers will decide.
       cost_usd: None where no price is known.
-      seconds: estimate of the time in calls.
+      seconds: estimate of the time in calls, by stage.
+      calls: the least and the most, likewise.
+      asking_on: strategies that ask on by what answers say, which no count can know.
+      training: of bases, where any is trained.
     """
 
     model: str
     stages: dict[str, planner.StagePlan]
     tokens: tuple[int, int]
     cost_usd: float | None
-    seconds: float
+    seconds: Mapping[str, float]
+    calls: tuple[int, int]
+    asking_on: tuple[str, ...] = ()
+    training: training_plan.Training | None = None
 
 
 def plan(counting: planner.Planner, *, parallel: int, batch: bool) -> Plan:
@@ -85,10 +91,11 @@ def plan(counting: planner.Planner, *, parallel: int, batch: bool) -> Plan:
         stages=counting.stages,
         tokens=(counting.tokens, counting.tokens),
         cost_usd=counting.cost(batch=batch),
-        seconds=math.fsum(
-            models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
-            for s in counting.stages.values()
-        ),
+        seconds={
+            name: models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
+            for name, s in counting.stages.items()
+        },
+        calls=(counting.calls, counting.calls),
     )
 
 

@@ -1,8 +1,8 @@
 """A finished run whose training took long is not computed again, so that its checkpoints need not be kept.
 
-What `answer` and `personalise` need of it stands elsewhere in its folder, trained bases too. Kept is a digest of what the
-results depend on besides the configuration: data, user models, which a person may have edited, and the version of the
-package; and which files there are. Where anything differs, the run is computed anew, from stored answers.
+What `answer` and `personalise` need of it stands elsewhere in its folder, trained bases too. Kept is a digest of what
+the results depend on besides the configuration: data, user models, which a person may have edited, and the version of
+the package; and which files there are. Where anything differs, the run is computed anew, from stored answers.
 """
 
 import contextlib

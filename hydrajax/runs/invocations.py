@@ -77,6 +77,6 @@ def read(out: pathlib.Path) -> list[dict[str, Any]]:
 def total(lines: Sequence[Mapping[str, Any]]) -> str:
     """What several invocations have cost together, in words."""
     calls, seconds = (sum(line.get(name, 0) for line in lines) for name in ("calls", "seconds"))
-    costs = [line.get("cost_usd") for line in lines]
+    costs: list[Any] = [line.get("cost_usd") for line in lines]
     cost = "" if None in costs or not sum(costs) else f", {sum(costs):,.2f} USD"
     return f"{calls:,} call{'' if calls == 1 else 's'}, {parts.duration(seconds)}{cost}"

@@ -138,7 +138,7 @@ def plan(
         known = Frozen(system=system, epochs=newcomers.epochs)
         guessing = plan_lib.GuessingLearner(lambda: None if counting.calls else known, seed=newcomers.config.seed)
         newcomers.fit(bench, guessing, who.fitted, system.k)
-        return bench.plans()
+        return who, bench.plans()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -208,5 +208,13 @@ def test_lists_may_be_joined_by_commas_in_any_option(joined):
 
 
 def test_texts_keep_their_commas():
-    given = ["lamp", "--task", "LaMP_3", "--settings.styles", "Be brief, please.", "--scorer.family", "low_rank_mlp:rank=2"]
+    given = [
+        "lamp",
+        "--task",
+        "LaMP_3",
+        "--settings.styles",
+        "Be brief, please.",
+        "--scorer.family",
+        "low_rank_mlp:rank=2",
+    ]
     assert run.parse(given).config.settings.styles == ("Be brief, please.",)

@@ -38,7 +38,13 @@ def test_asked_for_a_label_it_names_one_of_them(name, ask):
 )
 def test_of_the_labels_of_a_task_of_one_s_own_it_names_one(kind, template, labels, ask):
     task = tasks.Task(
-        name="own", kind=kind, template=template, labels=labels, inputs={"text": "text"}, corpus=("text",), record_line=""
+        name="own",
+        kind=kind,
+        template=template,
+        labels=labels,
+        inputs={"text": "text"},
+        corpus=("text",),
+        record_line="",
     )
     ctx = context.Context(task=task, llm=Nobody())
     messages = (Message(role="user", text=task.question({"text": "some text, [of, words]"})),)

@@ -17,8 +17,8 @@ import pytest
 from hydrajax import files, retrieval
 from hydrajax.llm import request, scripted, store
 from hydrajax.runs import config as config_lib
-from hydrajax.runs import lamp as lamp_lib
 from hydrajax.runs import invocations, load, saved
+from hydrajax.runs import lamp as lamp_lib
 from hydrajax.runs import machine as machine_lib
 from hydrajax.runs import run as run_lib
 from hydrajax.types import DataError

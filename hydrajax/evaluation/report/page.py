@@ -101,7 +101,9 @@ def _chosen(choices: Mapping[str, Any]) -> markup.Markup | None:
     """What validation users chose, and what should be known of the data; of several folds, on how many of them."""
     sentences = choosing.sentences(choices)
     if "scorers" not in choices:
-        return parts.section("What was chosen", *(element("p", sentence) for sentence in sentences)) if sentences else None
+        return (
+            parts.section("What was chosen", *(element("p", sentence) for sentence in sentences)) if sentences else None
+        )
     for name, scorer in choices["scorers"].items():
         epochs = scorer["epochs"]
         heads = f"{epochs} epochs of personalisation" if epochs else "no personalisation: everybody has the pooled head"
