@@ -254,9 +254,7 @@ def plan_table(plan: Any) -> rich.table.Table:
     if any(low < high for low, high in (plan.calls, plan.tokens)):
         lines.append(f"{' and '.join(ranges)} in all, by how many records and which ones will be chosen")
     if plan.asking_on:
-        lines.append(
-            f"a guess, since they ask on by what answers say: the calls of {', '.join(plan.asking_on)}"
-        )
+        lines.append(f"a guess, since they ask on by what answers say: the calls of {', '.join(plan.asking_on)}")
     if plan.training is not None:
         lines.append(_training(plan.training))
     lines.append(

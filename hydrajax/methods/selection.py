@@ -191,7 +191,7 @@ class ValidatedLearner:
         """See `hydra.Learner.cross_fit`; with the settings that validation users chose for the scorer."""
         if not isinstance(scorer, scorers.PersonalScorer):
             return scorer  # it has learned nothing
-        with progress.bar(f"{name}: cross-fitting") as advance:
+        with progress.bar(f"{name}: cross-fitting", unit="fits") as advance:
             epochs = self.choices[name].epochs
             return cross_fitting.cross_fit(
                 scorer,
@@ -211,7 +211,7 @@ class ValidatedLearner:
         by_epochs = {} if wanted and 0 not in self.epochs else {0: pooled}
         if not wanted:
             return by_epochs, []
-        with progress.bar(f"{label}: personalising") as advance:
+        with progress.bar(f"{label}: personalising", unit="users") as advance:
             headed, curve = scorers.personalise_each(pooled, config, rows, epochs=wanted, progress=advance)
         return by_epochs | headed, curve
 

@@ -226,7 +226,8 @@ class GuessedScorer:
 
     Attributes:
       seed: of the draws, which depend on it and on the texts alone.
-      keeps: every how many-th question keeps its first row; 1: all rows stay where they are; 0: none does.
+      keeps: every how many-th question keeps its first row; 1: all rows stay where they are; 0: none does, and users
+        who ask the same differ.
     """
 
     seed: int = 0
@@ -242,5 +243,6 @@ class GuessedScorer:
             first = row.query_id not in asked
             asked.add(row.query_id)
             stays = first and self.keeps > 0 and draws.number(self.seed, "stays", row.first) % self.keeps == 0
-            scores.append(2.0 if stays else draws.number(self.seed, row.first, row.second) % 2**20 / 2**20)
+            whose = () if self.keeps else (row.user_id,)
+            scores.append(2.0 if stays else draws.number(self.seed, *whose, row.first, row.second) % 2**20 / 2**20)
         return np.array(scores, np.float32)
