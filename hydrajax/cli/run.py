@@ -252,7 +252,7 @@ def plan_table(plan: Any) -> rich.table.Table:
     lines = [f"about {seconds / 3600:.1f} h of calls ({seconds / 60:.0f} min), {cost}"]
     ranges = [f"{low:,} to {high:,} {what}" for what in ("calls", "tokens") for low, high in [getattr(plan, what)]]
     if any(low < high for low, high in (plan.calls, plan.tokens)):
-        lines.append(f"{' and '.join(ranges)} in all, by how many records and which ones will be chosen")
+        lines.append(f"about {' and '.join(ranges)} in all, by how many records and which ones will be chosen")
     if plan.asking_on:
         lines.append(f"a guess, since they ask on by what answers say: the calls of {', '.join(plan.asking_on)}")
     if plan.training is not None:
@@ -265,11 +265,15 @@ def plan_table(plan: Any) -> rich.table.Table:
 
 
 def _training(training: Any) -> str:
+    from hydrajax.evaluation.report import parts
+
     tokens = "" if training.tokens is None else f", {training.tokens:,} tokens"
     took = "not timed"
     if training.seconds is not None:
-        least, most = (seconds / 60 for seconds in training.seconds)
-        took = f"roughly {least:,.0f} to {most:,.0f} min here, by how fast this machine multiplies matrices"
+        least, most = (parts.duration(seconds) for seconds in training.seconds)
+        took = (
+            f"roughly {least} to {most} here, by how fast it multiplies matrices, and a minute or two of compiling each"
+        )
     return (
         f"beside that, {console.counted(training.fits, 'training')} of a base: at most "
         f"{console.counted(training.examples, 'example')}, {console.counted(training.epochs, 'epoch')}{tokens}; {took}"
