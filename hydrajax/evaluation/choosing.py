@@ -51,7 +51,7 @@ def _chosen(choices: Mapping[str, Any]) -> list[str]:
     for name, scorer in choices.get("scorers", {}).items():
         if (alternatives := len(scorer.get("quality", {}))) > 1:
             # Judged by pools for validation users' own records, too.
-            by = f" by {pools:,} pools" if (pools := scorer.get("pools")) else ""
+            by = f" by {pools:,} pool{'' if pools == 1 else 's'}" if (pools := scorer.get("pools")) else ""
             found.append(f"loss and epochs of the {name} among {alternatives}{by}")
     for name, of in (("best_source", "single source"), ("best_prompt", "prompt baseline")):
         if choices.get(name):
