@@ -10,7 +10,6 @@ from hydrajax.evaluation import roster
 from hydrajax.llm import models, planner, sampler
 from hydrajax.methods import llm_stages
 from hydrajax.methods.lab import Lab
-from hydrajax.runs import training_plan
 
 _TRIALS = (llm_stages.PARAPHRASES, llm_stages.RECORD_TRIALS)
 _ZERO, _SHOWN, _ASKED = llm_stages.ZERO_SHOT_LEARNED, llm_stages.SHOWN_LEARNED, llm_stages.RERANKED_ASKED
@@ -54,6 +53,25 @@ def llm(sampled: sampler.Sampler) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """What all trainings of bases take together.
+
+    Attributes:
+      fits: how many.
+      examples: in an epoch of each, all together; at most, since what is alike teaches nothing.
+      epochs: of each.
+      tokens: that go through a base while it learns, forwards; None where its tokenizer cannot be had.
+      seconds: the least and the most; None where they are not known.
+    """
+
+    fits: int
+    examples: int
+    epochs: int
+    tokens: int | None = None
+    seconds: tuple[float, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a run would ask for.
 
@@ -75,7 +93,7 @@ class Plan:
     seconds: Mapping[str, float]
     calls: tuple[int, int]
     asking_on: tuple[str, ...] = ()
-    training: training_plan.Training | None = None
+    training: Training | None = None
 
 
 def plan(counting: planner.Planner, *, parallel: int, batch: bool) -> Plan:

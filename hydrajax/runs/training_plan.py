@@ -13,6 +13,7 @@ from typing import Any
 from hydrajax.methods import scorers
 from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.methods.rows import Row
+from hydrajax.runs import accounts
 from hydrajax.runs import config as config_lib
 from hydrajax.types import DataError
 
@@ -37,29 +38,10 @@ class Fit:
     halves: bool
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Training:
-    """What all trainings of bases take together.
-
-    Attributes:
-      fits: how many.
-      examples: in an epoch of each, all together; at most, since what is alike teaches nothing.
-      epochs: of each.
-      tokens: that go through a base while it learns, forwards; None where its tokenizer cannot be had.
-      seconds: the least and the most; None where they are not known.
-    """
-
-    fits: int
-    examples: int
-    epochs: int
-    tokens: int | None = None
-    seconds: tuple[float, float] | None = None
-
-
-def training(config: config_lib.RunConfig, fits: Sequence[Fit]) -> Training:
+def training(config: config_lib.RunConfig, fits: Sequence[Fit]) -> accounts.Training:
     """Of a run that trains its bases."""
     counts = [(len(fit.losses) + fit.halves) * len(fit.rows) for fit in fits]
-    found = Training(
+    found = accounts.Training(
         fits=sum(len(fit.losses) + 2 * fit.halves for fit in fits if fit.rows),
         examples=sum(counts),
         epochs=config.scorer.base_epochs,
@@ -70,7 +52,9 @@ def training(config: config_lib.RunConfig, fits: Sequence[Fit]) -> Training:
         return found
 
 
-def _timed(config: config_lib.RunConfig, fits: Sequence[Fit], counts: Sequence[int], found: Training) -> Training:
+def _timed(
+    config: config_lib.RunConfig, fits: Sequence[Fit], counts: Sequence[int], found: accounts.Training
+) -> accounts.Training:
     from hydrajax.nn import tokens, weights
 
     folder = weights.find_base(config.encoder.name)

@@ -65,7 +65,7 @@ def _what_was_run(
     facts = {"users": f"{results['users']:,}", "questions": f"{results['queries']:,}", **parts.spent(results)}
     if len(invocations) > 1:
         calls, seconds = (sum(invocation[name] for invocation in invocations) for name in ("calls", "seconds"))
-        costs = [invocation.get("cost_usd") for invocation in invocations]
+        costs: list[Any] = [invocation.get("cost_usd") for invocation in invocations]
         paid = f", {parts.dollars(sum(costs))}" if None not in costs and sum(costs) else ""
         facts[f"all {len(invocations)} invocations"] = f"{calls:,} calls, {parts.duration(seconds)}{paid}"
     heading = f"{results['task']}, {results['split']} users"
