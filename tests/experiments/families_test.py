@@ -146,7 +146,7 @@ def test_other_seeds_take_what_the_first_one_chose(config, there, monkeypatch):
     chosen = training.FitConfig(family="mlp", loss="pairwise", pooled_epochs=3, learning_rate=0.02)
     choice = families.selection.Choice(epochs=4, loss="pairwise", family="mlp", quality={}, curves={})
     first = families.Fitted(scorer=scorers.Untrained(), choice=choice, config=chosen)
-    families.fit_family("mlp", part, 1, None, config, first)
+    families.fit_family("mlp", part, 1, lambda texts: texts, config, first)
     assert asked == [([dataclasses.replace(chosen, seed=1)], (4,))]
 
 
