@@ -8,6 +8,8 @@ Nothing is imported before it is used.
 import ast
 import contextlib
 import dataclasses
+import difflib
+import dis
 import functools
 import hashlib
 import importlib
@@ -19,7 +21,7 @@ import sys
 import sysconfig
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hydrajax import files
@@ -30,6 +32,9 @@ _INSTALLED = (
     *(str(pathlib.Path(path)) + os.sep for path in (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"))),
     str(pathlib.Path(__file__).parent) + os.sep,
     "<",
+)
+ALIKE = (
+    0.85  # 1 = the same letters in the same order: `retreiver` and `retriever` have 0.89, `learned` and `learn` 0.83
 )
 
 
@@ -172,6 +177,50 @@ def said(error: BaseException) -> str:
 def is_own(thing: Any) -> bool:
     """Whether something is defined in this package."""
     return getattr(thing, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
+
+
+def misspelt(thing: Any, known: Mapping[str, Any]) -> dict[str, str]:
+    """Public attributes of somebody's own class that are likely to be known ones, misspelt; and these.
+
+    Such an attribute has the letters of a known one that the class does not set, or most of them, is of its kind, and
+    no code of the file reads it: an attribute of the class's own is there to be read.
+
+    Args:
+      thing: an instance of the class.
+      known: by name, the type, or types, of each attribute that somebody may set.
+    """
+    classes = [of for of in type(thing).__mro__ if not is_own(of) and of is not object]
+    given = {name: value for of in reversed(classes) for name, value in vars(of).items()} | getattr(
+        thing, "__dict__", {}
+    )
+    read = _read([*(vars(sys.modules[of.__module__]) for of in classes if of.__module__ in sys.modules), given])
+    found = {}
+    for name, value in given.items():
+        if name.startswith("_") or name in known or name in read:
+            continue
+        unset = [other for other, kind in known.items() if other not in given and isinstance(value, kind)]
+        swapped = [other for other in unset if sorted(other) == sorted(name)]
+        for likely in (swapped or difflib.get_close_matches(name, unset, cutoff=ALIKE))[:1]:
+            found[name] = likely
+    return found
+
+
+def _read(namespaces: Iterable[Mapping[str, Any]]) -> set[str]:
+    """All names that the functions of these read, as attributes, as variables or as texts."""
+    values = [value for names in namespaces for value in [*names.values()]]
+    methods = [
+        held for value in values if isinstance(value, type) and not is_own(value) for held in vars(value).values()
+    ]
+    codes = []
+    for value in (*values, *methods):
+        inner = getattr(value, "fget", None) or getattr(value, "func", None) or getattr(value, "__func__", value)
+        codes += [inner.__code__] if isinstance(inner, types.FunctionType) and not is_own(inner) else []
+    names: set[str] = set()
+    for code in codes:  # which grows by the functions inside of functions
+        codes += [held for held in code.co_consts if isinstance(held, types.CodeType)]
+        loads = (op.argval for op in dis.get_instructions(code) if op.opname.startswith("LOAD"))
+        names.update(name for name in loads if isinstance(name, str))
+    return names
 
 
 def _from_file(path: pathlib.Path) -> types.ModuleType:

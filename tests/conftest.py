@@ -96,9 +96,14 @@ def _no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", local_getaddrinfo)
 
 
+# What takes all devices by default gets one, in fixtures of a module or of the session, too: programs for several
+# compile longer, and would be others than those of the tests.
+backends._most = 1  # `use` would ask JAX for its devices, before anything needs them
+
+
 @pytest.fixture(autouse=True)
 def _one_device(monkeypatch):
-    """What takes all devices by default gets one: programs for several compile longer. A test may `use` more."""
+    """A test may `use` more."""
     monkeypatch.setattr(backends, "_most", 1)
 
 

@@ -142,7 +142,7 @@ def written(body):
     [
         ("def prepare(self, *args): 1 / 0", r"prepare raises ZeroDivisionError: .*faulty.py:6\)"),
         ("def prepare(self, *args): open('none')", r"prepare raises FileNotFoundError: .*faulty.py:6\)"),
-        ("def prepare(self, asked): return {}", "prepare raises TypeError: .*takes 2 positional arguments"),
+        ("def prepare(self, asked): return {}", r"prepare is called as prepare\(asked, ctx\), but: too many"),
         ("def prepare(self, *args): return None", "prepare gives None, expected a dictionary of query ids to texts"),
         ("def prepare(self, *args): return {'q': 3}", "prepare gives 3 for 'q', expected a dictionary"),
         ("def learn(self, *args): return {'u': 'calm'}", "learn gives 'calm' for 'u', expected .*UserModels"),
@@ -151,11 +151,21 @@ def written(body):
         ("def messages(self, *args, note): return ()", r"messages gives \(\) for query 'q', expected a tuple of"),
         ("def messages(self, *args, note): return 'Hello.'", "messages gives 'Hello.' for query 'q', expected"),
         ("def messages(self, *args, note): return None", "messages gives None for query 'q', expected"),
-        ("def messages(self, *args): return ()", "messages raises TypeError: .* unexpected keyword argument 'note'"),
+        ("def messages(self, *args): return ()", r"messages is .*, note=...\), but: got an unexpected"),
         ("retriever = 'bm52'", "unknown retriever 'bm52', expected one of bm25"),
         ("retriever = 4", "retriever is 4, expected the name of a retriever, or None"),
         ("alone = 'yes'", "alone is 'yes', expected True or False"),
         ("template = None", "template is None, expected a text"),
+        ("template = 'none.txt'", "unknown template 'none.txt', expected one of choose.txt, "),
+        ("learn = None", "learn is None, expected a method"),
+        ("retreiver = 'bm25'", "a strategy has no retreiver, and nothing reads it: expected retriever"),
+        ("compare: bool = True", "a strategy has no compare, and nothing reads it: expected compares"),
+        ("def mesages(self, *args, note): return ()", "a strategy has no mesages, .*: expected messages"),
+        ("def __init__(self): self.persnal = False", "a strategy has no persnal, .*: expected personal"),
+        (
+            "alone, retriever, compare = 1, 'bm52', True",
+            "alone is 1, expected True or False; unknown retriever 'bm52', .*; a strategy has no compare, ",
+        ),
         ("def prepare(self, *args): return {'other': 'x'}", "prepare gives something for 'other', which it was not"),
     ],
 )
@@ -170,6 +180,24 @@ def test_what_a_strategy_does_wrong_is_one_sentence(body, says, folder, ctx):
         strategy.messages(QUERY, (), None, ctx, note="")
     if "raises" in says:
         assert type(refused.value.__cause__).__name__ in says
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "templates = ('a', 'b')",  # no text, as `template` is
+        "def compare(self): pass",  # a method, `compares` is none
+        "learned = {}",
+        "persona = True; prepare = lambda self, asked, ctx: {'q': str(self.persona)}",  # it is read
+        "def messages(self, *args, note): return self.message(*args)\n    def message(self, *args): pass",
+        "def prepare(self, asked, ctx): return {'q': _noted(self)}\n    prepared = 3\ndef _noted(s): return s.prepared",
+        "retriever = 'bm25'; retrieve = 'x'",
+        "_retreiver = 'bm25'",
+    ],
+)
+def test_attributes_of_ones_own_may_be_called_much_like_those_of_a_strategy(body, folder):
+    (folder / "right.py").write_text(written(body))
+    assert registry.get("mine.right").name == "right"
 
 
 def test_that_the_llm_does_not_answer_is_no_fault_of_a_strategy(folder, ctx):

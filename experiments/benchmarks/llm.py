@@ -28,6 +28,7 @@ from hydrajax.llm import local_server, messages, request, sampler, store
 from hydrajax.llm.request import Answer, Request
 from hydrajax.types import Message
 from tests.llm import fault_server
+from tests.llm.faults import Faults
 
 Part = Literal["faults", "kills", "rate", "store", "local"]
 MODEL = "claude-haiku-4-5"
@@ -78,7 +79,7 @@ def client(way: Any, path: pathlib.Path | str = ":memory:") -> Iterator[tuple[sa
 
 def faults(options: Options) -> dict[str, Any]:
     """Many requests, 30 % of which fail in some way, a few for good."""
-    injected = fault_server.Faults(**WRONG, empty=0.01, refusal=0.01, truncated=0.01, rejected=_is_rejected)
+    injected = Faults(**WRONG, empty=0.01, refusal=0.01, truncated=0.01, rejected=_is_rejected)
     wanted = requests_of(options.requests)
     rejected = {i for i, r in enumerate(wanted) if _is_rejected(messages.body(MODEL, MODEL, r))}
     with tempfile.TemporaryDirectory() as folder, fault_server.FaultServer(injected, seed=options.seed) as server:
@@ -119,7 +120,7 @@ def kills(options: Options) -> dict[str, Any]:
         {"id": i, "messages": [{"role": "user", "content": f"question {i}"}], "n": SAMPLES, "max_tokens": 8}
         for i in range(options.requests // SAMPLES)
     ]
-    injected = fault_server.Faults(**WRONG)
+    injected = Faults(**WRONG)
     with (
         tempfile.TemporaryDirectory() as folder,
         fault_server.FaultServer(injected, seed=options.seed, latency=0.05) as server,

@@ -123,16 +123,16 @@ def hydra(lab: Lab, learner: Learner, people: People, k: int) -> Result:
     retrieved = retrieve(lab, people.asked)
     reranker, cross_fitted = learn_reranker(lab, learner, people, pseudo)
     reranked = rerank(lab, reranker, retrieved, k)
-    zero_shot = sample(lab, without_records(people.asked), llm_stages.ZERO_SHOT_ASKED, source="zero_shot")
+    zero_shot = sample(lab, without_records(people.asked), llm_stages.ZERO_SHOT_ASKED, strategy="zero_shot")
     pools = sample(lab, reranked)
     adapter = learn_adapter(lab, learner, people, pseudo, cross_fitted, k, pools, zero_shot)
-    of_zero_shot = adapter  # one for both, unless it has learned from candidates with records alone
+    zero_shot_adapter = adapter  # one for both, unless it has learned from candidates with records alone
     if lab.settings.adapter_pools == "reranked":
-        of_zero_shot = learn_zero_shot_adapter(lab, learner, people, pseudo, zero_shot)
+        zero_shot_adapter = learn_zero_shot_adapter(lab, learner, people, pseudo, zero_shot)
     return Result(
         system=System(reranker=reranker, adapter=adapter, k=k),
         answers=adapt(lab, adapter, pools),
-        zero_shot=adapt(lab, of_zero_shot, zero_shot),
+        zero_shot=adapt(lab, zero_shot_adapter, zero_shot),
     )
 
 
@@ -176,12 +176,12 @@ def sample(
     prompts: Sequence[Prompt],
     stage: str = llm_stages.RERANKED_ASKED,
     *,
-    source: str = "reranked",
+    strategy: str = "rag",
     samples: int | None = None,
 ) -> list[Pool]:
     """Step 3: b samples (or `samples`) and the greedy answer, given H* and q; without records for `zero_shot`."""
     # Reranked records are put to the LLM as `rag` puts the retriever's: the source says who picked them.
-    strategy = "rag" if source == "reranked" else source
+    source = "reranked" if strategy == "rag" else strategy
     b, greedy = lab.settings.samples if samples is None else samples, lab.settings.greedy
     return sampling.sample(lab, strategy, prompts, samples=b, source=source, stage=stage, greedy=greedy)
 
@@ -207,12 +207,12 @@ def learn_reranker(
     """s_R, from the LLM's answers to queries with one record shown alone; and what ranks the records of the adapter's
     pseudo-queries, which never scores a query that it learned from."""
     tried = [*_first_of_each(pseudo, lab.settings.trial_queries), *people.label_queries, *people.validation_queries]
-    known = _division(people, rows.tried_records(lab, tried))
-    reranker = learner.fit("reranker", **known)
+    parts = _division(people, rows.tried_records(lab, tried))
+    reranker = learner.fit("reranker", **parts)
     if lab.settings.adapter_pools != "reranked":
         # Shared pools have the retriever's order, so that they can be sampled before a reranker is trained.
         return reranker, Untrained()
-    return reranker, learner.cross_fit("reranker", reranker, train=known["train"], personal=known["personal"])
+    return reranker, learner.cross_fit("reranker", reranker, train=parts["train"], personal=parts["personal"])
 
 
 def learn_adapter(
@@ -236,26 +236,26 @@ def learn_adapter(
     """
     kind, validation = lab.settings.adapter_pools, len(people.validation_queries)
     samples = lab.settings.shared_samples if kind == "shared" else lab.settings.samples
-    known = rows.of_feedback(lab, people.feedback)
+    labelled = rows.of_feedback(lab, people.feedback)
     if kind in ("shared", "zero_shot"):
-        known += _of_zero_shot(lab, pseudo, samples)
+        labelled += _zero_shot_rows(lab, pseudo, samples)
     if kind in ("shared", "reranked"):
         prompts = rerank(lab, cross_fitted, retrieve(lab, pseudo), k)
         sampled = sample(lab, prompts, llm_stages.SHOWN_LEARNED, samples=samples)
-        known += rows.learned_candidates(lab, sampled, "reranked")
+        labelled += rows.learned_candidates(lab, sampled, "reranked")
     if kind != "reranked":
-        known += rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
-    known += rows.tried_candidates(lab, pools[:validation], "judged reranked")
-    return learner.fit("adapter", **_division(people, known))
+        labelled += rows.tried_candidates(lab, zero_shot[:validation], "judged zero-shot")
+    labelled += rows.tried_candidates(lab, pools[:validation], "judged reranked")
+    return learner.fit("adapter", **_division(people, labelled))
 
 
 def learn_zero_shot_adapter(
     lab: Lab, learner: Learner, people: People, pseudo: Sequence[Query], zero_shot: Sequence[Pool]
 ) -> TrainedScorer:
     """s_A for candidates without records, where it is one of its own; arguments as of `learn_adapter`."""
-    known = [*rows.of_feedback(lab, people.feedback), *_of_zero_shot(lab, pseudo, lab.settings.samples)]
-    known += rows.tried_candidates(lab, zero_shot[: len(people.validation_queries)], "judged zero-shot")
-    return learner.fit("zero-shot adapter", **_division(people, known))
+    labelled = [*rows.of_feedback(lab, people.feedback), *_zero_shot_rows(lab, pseudo, lab.settings.samples)]
+    labelled += rows.tried_candidates(lab, zero_shot[: len(people.validation_queries)], "judged zero-shot")
+    return learner.fit("zero-shot adapter", **_division(people, labelled))
 
 
 def personalise(
@@ -282,9 +282,10 @@ def personalise(
     return System(reranker=reranker, adapter=adapter, k=k)
 
 
-def _of_zero_shot(lab: Lab, pseudo: Sequence[Query], samples: int) -> list[Row]:
+def _zero_shot_rows(lab: Lab, pseudo: Sequence[Query], samples: int) -> list[Row]:
     """Candidates for queries without records, and how good they are."""
-    sampled = sample(lab, without_records(pseudo), llm_stages.ZERO_SHOT_LEARNED, source="zero_shot", samples=samples)
+    prompts, stage = without_records(pseudo), llm_stages.ZERO_SHOT_LEARNED
+    sampled = sample(lab, prompts, stage, strategy="zero_shot", samples=samples)
     return rows.learned_candidates(lab, sampled, "zero-shot")
 
 

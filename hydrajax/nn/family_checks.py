@@ -13,6 +13,9 @@ from hydrajax.nn import heads
 from hydrajax.types import DataError
 
 EXAMPLES = 3  # of the context that a user is encoded from
+METHODS = (*heads.METHODS, "design", "encode_user", "penalty", "trained_as", "units", "prior")  # that it may have
+ARRAY = "an array of float32, jnp.zeros(()) for one number"
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
 LINEAR = 1e-3  # of the sum of the terms' sizes: how far a score may be from <user, design>
 
 
@@ -41,6 +44,9 @@ def check(family: str | heads.Family, dims: heads.Dims) -> None:
     """
     name = family if isinstance(family, str) else type(family).__name__
     family = heads.get(family) if isinstance(family, str) else family
+    if not plugins.is_own(type(family)):
+        for given, likely in plugins.misspelt(family, dict.fromkeys(METHODS, Callable)).items():
+            raise DataError(f"head family {name!r}: a family has no {given}, and nothing reads it: expected {likely}")
     _check_shapes(name, family, dims)
     if not plugins.is_own(type(family)) or "." in name:
         check_numbers(name, family, dims)
@@ -54,16 +60,31 @@ def _check_shapes(name: str, family: heads.Family, dims: heads.Dims) -> None:
     def refuse(method: str, got: Any, expected: str) -> None:
         raise DataError(f"head family {name!r}: {method} gives {_described(got)}, expected {expected}")
 
+    def parameters(method: str, nothing: str) -> Any:
+        others = {}  # than arrays: JAX would take a number for one here, and fail where its shape is asked for
+
+        def initialised(key: Any) -> Any:
+            tree = getattr(family, method)(key, dims)
+            leaves = _leaves(tree).items()
+            others.update({leaf: value for leaf, value in leaves if not isinstance(value, _ARRAYS)})
+            return {} if others else tree
+
+        tree = shapes(method, initialised, key)
+        for leaf, value in others.items():
+            what = f"the {type(value).__name__} {value!r:.40}{leaf and f' as {leaf}'}"
+            raise DataError(f"head family {name!r}: {method} gives {what}, expected {ARRAY}")
+        if not isinstance(tree, dict):
+            refuse(method, tree, f"a dictionary of arrays, {{}} where nothing is {nothing}")
+        for leaf, value in _leaves(tree).items():
+            if value.dtype != np.float32:
+                refuse(method, tree, "arrays of float32, which gradients can move")
+            if min(value.shape, default=0) < 0:
+                refuse(method, tree, f"no negative length in {leaf}: a setting of the family is out of its range")
+        return tree
+
     key = jax.ShapeDtypeStruct((), jax.random.key(0).dtype)
-    shared = shapes("init_shared", lambda key: family.init_shared(key, dims), key)
-    if not isinstance(shared, dict):
-        refuse("init_shared", shared, "a dictionary of arrays, {} where nothing is shared")
-    user = stored = shapes("init_user", lambda key: family.init_user(key, dims), key)
-    if not isinstance(stored, dict):
-        refuse("init_user", stored, "a dictionary of arrays, {} where nothing is stored")
-    for method, made in (("init_shared", shared), ("init_user", stored)):
-        if any(leaf.dtype != np.float32 for leaf in jax.tree.leaves(made)):
-            refuse(method, made, "arrays of float32, which gradients can move")
+    shared = parameters("init_shared", "shared")
+    user = stored = parameters("init_user", "stored")
     if jax.tree.leaves(stored) and "generic" not in shared:
         shared = {**shared, "generic": stored}
     x = jax.ShapeDtypeStruct((dims.inputs,), np.float32)
@@ -84,16 +105,23 @@ def _check_shapes(name: str, family: heads.Family, dims: heads.Dims) -> None:
         score = shapes("score", family.score, shared, user, x, *keys)
         if _described(score) != "float32[]":
             refuse("score", score, "one number, float32[]")
+    if hasattr(family, "prior"):
+        prior = shapes("prior", lambda shared: family.prior(shared, dims), shared)
+        if _described(prior) != "float32[]":
+            refuse("prior", prior, "one number, float32[]")
     if hasattr(family, "units") and jax.tree.leaves(stored):
         with plugins.blamed(f"head family {name!r}: units"):
             units = family.units(dims)
-        for part in ("scale", "offset"):
+        for part, least in (("scale", "more than 0"), ("offset", "0 or more")):
             tree = getattr(units, part, None)
             try:
-                jax.tree.map(lambda given, leaf: jnp.broadcast_shapes(np.shape(given), leaf.shape), tree, stored)
-            except ValueError as error:
-                expected = f"expected numbers for {_described(stored)}"
-                raise DataError(f"head family {name!r}: units gives {tree!r:.80} as {part}, {expected}") from error
+                numbers = jax.tree.leaves(jax.tree.map(_broadcastable, tree, stored))
+            except (ValueError, TypeError):
+                numbers = [np.array(np.nan)]
+            lowest = min(float(leaf.min(initial=1.0)) for leaf in numbers)
+            if not all(np.isfinite(leaf).all() for leaf in numbers) or lowest < 0 or (lowest == 0 and part == "scale"):
+                expected = f"expected finite numbers, {least}, for {_described(stored)}"
+                raise DataError(f"head family {name!r}: units gives {tree!r:.80} as {part}, {expected}")
     if isinstance(family, heads.Convex):
         design = shapes("design", family.design, shared, x)
         if _described(design) != _described(user):
@@ -132,7 +160,9 @@ def check_numbers(name: str, family: heads.Family, dims: heads.Dims) -> None:
         """The tree with a normal draw added to every number."""
         leaves, structure = jax.tree.flatten(tree)
         keys = jax.random.split(key, max(len(leaves), 1))
-        moved = [leaf + jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, keys[: len(leaves)], strict=True)]
+        moved = [
+            leaf + jax.random.normal(k, jnp.shape(leaf)) for leaf, k in zip(leaves, keys[: len(leaves)], strict=True)
+        ]
         return jax.tree.unflatten(structure, moved)
 
     def computed(key: Any) -> dict[str, Any]:
@@ -150,8 +180,11 @@ def check_numbers(name: str, family: heads.Family, dims: heads.Dims) -> None:
         product, size = (sum(map(jnp.sum, jax.tree.leaves(jax.tree.map(of, terms)))) for of in (jnp.array, jnp.abs))
         return {"score": each, "terms": (product, size), "linear": family.score(shared, user, x)}
 
-    with plugins.blamed(f"head family {name!r}: a score and its gradient"):
-        values = jax.device_get(jax.jit(computed)(jax.random.key(0)))
+    # All methods have been traced, for their shapes: what tracing finds now is of the gradient.
+    with plugins.blamed(f"head family {name!r}: the gradient of score"):
+        lowered = jax.jit(computed).lower(jax.random.key(0))
+    with plugins.blamed(f"head family {name!r}: score, computed,"):
+        values = jax.device_get(lowered.compile()(jax.random.key(0)))
     stored_at = ("the user that it begins with", "a user nearby")
     encoded_at = ("a user with examples", "a user without examples")
     for where, (score, gradients) in zip(encoded_at if encodes else stored_at, values["score"], strict=True):
@@ -165,6 +198,23 @@ def check_numbers(name: str, family: heads.Family, dims: heads.Dims) -> None:
                 f"head family {name!r}: score gives {values['linear']:.6g} where <user, design> is {product:.6g}: a "
                 "family with a design has no score but that product, all others have no design"
             )
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by name, `w` or `inner/w`; the tree itself, if it is one, has none."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+
+
+def _broadcastable(given: Any, leaf: Any) -> np.ndarray:
+    """What is given, as numbers.
+
+    Raises:
+      ValueError, TypeError: they are none, or do not broadcast to the leaf's shape.
+    """
+    numbers = np.asarray(given, np.float32)
+    jnp.broadcast_shapes(numbers.shape, leaf.shape)
+    return numbers
 
 
 def _described(tree: Any) -> str:

@@ -1,13 +1,14 @@
 """A strategy of one's own: what it raises, and what it gives that is none of the contract, is one sentence."""
 
+import inspect
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hydrajax import plugins, retrieval
 from hydrajax.data import tasks
 from hydrajax.llm import request
-from hydrajax.prompting import contract
+from hydrajax.prompting import contract, templates
 from hydrajax.types import DataError, Message, Query, Record, User
 
 # What a strategy says of itself, and what that is.
@@ -19,6 +20,16 @@ _ATTRIBUTES: Mapping[str, tuple[Any, str]] = {
     "personal": (bool, "True or False"),
     "template": (str, "a text"),
 }
+# With what its methods are called.
+_ARGUMENTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "lacking": (("task", "population", "settings"), ()),
+    "learn": (("users", "ctx"), ()),
+    "choose": (("asked", "k", "ctx"), ()),
+    "prepare": (("asked", "ctx"), ()),
+    "messages": (("query", "records", "user_model", "ctx"), ("note",)),
+    "slots": (("known",), ()),
+}
+_KNOWN = {name: kind for name, (kind, _) in _ATTRIBUTES.items()} | dict.fromkeys((*_ARGUMENTS, "learns"), Callable)
 
 
 class Outside(contract.Strategy):
@@ -29,22 +40,17 @@ class Outside(contract.Strategy):
       name: by which it was asked for, for messages.
 
     Raises:
-      DataError: what it says of itself is of another type, or its retriever is none.
+      DataError: what it says of itself is of another type, its retriever or its template is none, a method takes
+        other arguments, or a name is misspelt: all of this at once.
     """
 
     def __init__(self, inner: contract.Strategy, name: str):
         self.inner = inner
         self._what = f"prompt strategy {name!r}"
-        for attribute, (kind, expected) in _ATTRIBUTES.items():
-            value = getattr(inner, attribute)
-            if not isinstance(value, kind):
-                raise DataError(f"{self._what}: {attribute} is {value!r:.80}, expected {expected}")
-            setattr(self, attribute, value)
-        if self.retriever is not None:
-            try:
-                retrieval.retriever(self.retriever)
-            except DataError as error:
-                raise DataError(f"{self._what}: {error}") from error
+        if faults := [*_faults(inner)]:
+            raise DataError(f"{self._what}: {'; '.join(faults)}")
+        for attribute in _ATTRIBUTES:
+            setattr(self, attribute, getattr(inner, attribute))
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute == "inner":  # of a copy that is not made yet
@@ -117,3 +123,31 @@ class Outside(contract.Strategy):
         if wrong:
             of = "" if key is None else f" for {key!r}"
             raise DataError(f"{self._what}: {method} gives {got!r:.80}{of}, expected a dictionary of {expected}")
+
+
+def _faults(inner: contract.Strategy) -> Iterator[str]:
+    """All that is wrong with a strategy before it is called, each as what follows its name and a colon."""
+    for attribute, (kind, expected) in _ATTRIBUTES.items():
+        if not isinstance(value := getattr(inner, attribute), kind):
+            yield f"{attribute} is {value!r:.80}, expected {expected}"
+    if isinstance(inner.retriever, str):
+        try:
+            retrieval.retriever(inner.retriever)
+        except DataError as error:
+            yield str(error)
+    if isinstance(inner.template, str) and inner.template not in ("", *templates.names()):
+        yield f"unknown template {inner.template!r}, expected one of {', '.join(templates.names())}, or none"
+    for method, (positional, named) in _ARGUMENTS.items():
+        called = getattr(inner, method)
+        if not callable(called):
+            yield f"{method} is {called!r:.80}, expected a method"
+            continue
+        try:
+            inspect.signature(called).bind(*positional, **dict.fromkeys(named))
+        except TypeError as error:
+            wanted = ", ".join((*positional, *(f"{argument}=..." for argument in named)))
+            yield f"{method} is called as {method}({wanted}), but: {error}"
+        except ValueError:  # of what has no signature
+            continue
+    for name, likely in plugins.misspelt(inner, _KNOWN).items():
+        yield f"a strategy has no {name}, and nothing reads it: expected {likely}"

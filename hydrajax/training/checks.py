@@ -224,6 +224,20 @@ def check_finite(tree: Any, what: str) -> None:
             raise DataError(f"{what}: {name} is not finite")
 
 
+def check_finite_rows(array: np.ndarray, what: str) -> None:
+    """Refuses an array [N, ...] with a NaN or an infinity; in one of whole numbers there is none.
+
+    Raises:
+      DataError: in how many rows, and the first of them.
+    """
+    bad = np.unique(np.argwhere(not_finite(array))[:, :1]) if np.ndim(array) else np.array([])
+    if len(bad):
+        raise DataError(
+            f"{what} of row {bad[0]} has a NaN or an infinity, as {len(bad)} of {len(array)} rows have: leave them "
+            "out, or put numbers in their place"
+        )
+
+
 def first_not_finite(users: Any) -> int | None:
     """The first row of a tree, every leaf [U, ...], in which a number is NaN or infinite; None: all are finite."""
     found = jax.tree.leaves(users)

@@ -52,12 +52,12 @@ class Examples:
                 if len(given.ids) != n:
                     raise DataError(f"{what} has {len(given.ids)} texts, expected {n}")
                 continue
+            checks.check_finite_rows(checks.host(given, what), what)
             whole = name in ("user", "pool")
             array = checks.whole(given, what).astype(np.int32, copy=False) if whole else checks.floats(given, what)
             if array.ndim != 1 + len(axes) or len(array) != n:
                 raise DataError(f"{what} has shape {list(array.shape)}, expected [{', '.join((str(n), *axes))}]")
-            if not np.isfinite(array).all():
-                raise DataError(f"{what} of row {np.argwhere(~np.isfinite(array))[0][0]} is not a finite number")
+            checks.check_finite_rows(array, what)
             object.__setattr__(self, name, array)
         outside = np.flatnonzero((self.label < 0) | (self.label > 1))
         if len(outside):

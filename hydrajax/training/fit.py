@@ -200,8 +200,7 @@ def predict(
     x, extras = checks.floats(x, "predict: x"), checks.floats(extras, "predict: extras")
     _check_widths(fitted.dims, x, extras)
     for name, array in (("x", x), ("extras", extras)):
-        if len(bad := np.argwhere(~np.isfinite(array))):
-            raise DataError(f"predict: {name} of row {bad[0][0]} is not a finite number")
+        checks.check_finite_rows(array, f"predict: {name}")
     numbers = checks.whole(user_rows, "predict: user rows").astype(np.int32)
     if not len(x) == len(extras) == len(numbers):
         raise DataError(f"predict: {len(numbers)} user rows, {len(x)} features, {len(extras)} extras, expected as many")

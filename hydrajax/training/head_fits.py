@@ -44,7 +44,7 @@ def fit_heads(
 ) -> heads.User:
     """Personalises many users at once on features: a head of each user's own, from that user's examples alone.
 
-    Each user's whole fit (all epochs, all mini-batches) is one loop inside one compiled program. Head u minimises
+    Each user's whole fit (all epochs, all mini-batches) is one loop inside a compiled program. Head u minimises
 
         mean loss of u's examples + 1 / (2 n_u) sum_j strength_j ((head_j - start_j) / scale_j)^2
 
@@ -148,7 +148,7 @@ def sweep_heads(
     over: Any = None,
     progress: Progress | None = None,
 ) -> heads.User:
-    """`fit_heads` under each of S settings, in one program that is compiled once.
+    """`fit_heads` under each of S settings, in the programs that one setting takes: numbers compile nothing new.
 
     Seeds cost most where settings go side by side: each seed has mini-batches of its own.
 
@@ -269,6 +269,8 @@ def _fitted(
         raise DataError(f"{name} stores nothing of a user, so there is no head to fit: pretrain learns it")
     if normaliser is not None and np.shape(normaliser.mean) != (dims.inputs,):
         raise DataError(f"the normaliser has {np.size(normaliser.mean)} inputs, expected {dims.inputs}")
+    if normaliser is not None:
+        checks.check_finite(vars(normaliser), "the normaliser")
     if start is not None:
         _check_parameters(checks.leaves(start), problem.template, f"start of {name}")
     # What users share may hold more, the pooled head for example.

@@ -244,22 +244,22 @@ def few(
     slope, after = slope_of(phi @ found, targets)
     precision = 1.0 / prior.variance
     gradient = slope @ phi + precision * (found - centre)
-    curve = jnp.stack([jnp.stack(each) for each in (loss(s0, targets), after)])
-    return unravel(found), curve, _left(gradient, jnp.sum(phi**2, axis=0), precision)
+    totals = jnp.stack([jnp.stack(each) for each in (loss(s0, targets), after)])
+    return unravel(found), totals, _left(gradient, jnp.sum(phi**2, axis=0), precision)
 
 
-def check_converged(users: np.ndarray, curve: np.ndarray, left: np.ndarray) -> None:
+def check_converged(users: np.ndarray, totals: np.ndarray, left: np.ndarray) -> None:
     """Refuses heads that are not the minimum.
 
     Args:
       users: row numbers [G].
-      curve: of `minimise`, [G, ..., 2, 2].
+      totals: of `minimise`, [G, ..., 2, 2].
       left: of `minimise`, [G, ...].
 
     Raises:
       DataError: naming the first user.
     """
-    bad = ~(left <= LEFT * (1.0 + curve[..., 0, 0]))
+    bad = ~(left <= LEFT * (1.0 + totals[..., 0, 0]))
     if bad.any():
         user = users[np.flatnonzero(bad.reshape(len(users), -1).any(axis=1))[0]]
         raise DataError(

@@ -42,7 +42,7 @@ class Table:
       targets: [N], all of them real.
       count: float32 [U], the user's examples.
       key: uint32 [U], what tells users apart in draws.
-      rows: int32 [K, M, E], the examples of each chunk in each of K orders, -1 = padding.
+      rows: int32 [K, M, E], the rows here of each chunk's examples in each of K orders, -1 = padding.
       start: int32 [K, epochs, U], the user's first chunk; [1, ...] where it is the same in all orders.
       stop: int32, the same, behind the user's last chunk.
     """
@@ -97,10 +97,10 @@ class Table:
 
     def chunk(self, normaliser: scorers.Normaliser | None, order: Any, index: Any) -> tuple[Array, losses.Targets]:
         """The inputs [E, I] of the heads and the targets of one chunk."""
-        rows = self.rows[order, index]
-        take = jnp.maximum(rows, 0)
+        members = self.rows[order, index]
+        take = jnp.maximum(members, 0)
         x, extras, targets = jax.tree.map(lambda leaf: leaf[take], (self.x, self.extras, self.targets))
-        return scorers.inputs(normaliser, x, extras), targets.replace(mask=rows >= 0)
+        return scorers.inputs(normaliser, x, extras), targets.replace(mask=members >= 0)
 
 
 @jax.tree_util.register_dataclass
@@ -141,15 +141,15 @@ def gradient(
       mesh: devices among which the users are divided; None: there is one.
 
     Returns:
-      run(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, decays, rows) -> (heads, every leaf
+      run(normaliser, shared, units, anchor, generic, table, rates, keys, segments, decays, group) -> (heads, every leaf
       [G, K, R, n, ...]; (loss sum, weight) float32 [G, K, R, epochs, 2]; None). `units` are those of `heads.units`,
-      `fallback` the head of users of whom nothing is learned, `keys` [K] are typed keys, `bounds` int32 [n, 2] the
-      first epoch and the one behind the last of each of n snapshots, `decays` whether the rate falls to 0 in a line
-      over the user's updates, `rows` int32 [G] the users, -1 = nobody.
+      `generic` the head of users of whom nothing is learned, `keys` [K] are typed keys, `segments` int32 [n, 2] the
+      epochs before each of n snapshots, the first and the one behind the last, `decays` whether the rate falls to 0 in
+      a line over the user's updates, `group` int32 [G] the users' rows, -1 = nobody.
     """
     loss_fn = losses.get(loss)
 
-    def fit_by_gradient(normaliser, shared, units, anchor, fallback, table, rates, keys, bounds, decays, rows):
+    def fit_by_gradient(normaliser, shared, units, anchor, generic, table, rates, keys, segments, decays, group):
         def fit_user(row, key, order, rates):
             used = family if rates.dropout is None else heads.at_dropout(family, rates.dropout)
             here = jnp.maximum(row, 0)
@@ -179,22 +179,22 @@ def gradient(
                 return user, opt, number + 1, loss_sum + value, weight_sum + weight
 
             def epoch(number, carry):
-                user, opt, done, curve = carry
+                user, opt, done, totals = carry
                 zero = jnp.zeros((), jnp.float32)
                 inner = (user, opt, done, zero, zero)
                 user, opt, done, *sums = jax.lax.fori_loop(starts[number], stops[number], update, inner)
-                return user, opt, done, curve.at[number].set(jnp.stack(sums))
+                return user, opt, done, totals.at[number].set(jnp.stack(sums))
 
             def segment(carry, ends):
                 carry = jax.lax.fori_loop(ends[0], ends[1], epoch, carry)
                 return carry, carry[0]
 
             user = family.init_user(states.user_key(key, table.key[here]), dims) if fresh else anchor
-            curve = jnp.zeros((table.start.shape[1], 2), jnp.float32)
-            carry, users = jax.lax.scan(segment, (user, head_tx.init(user), jnp.zeros((), jnp.int32), curve), bounds)
+            totals = jnp.zeros((table.start.shape[1], 2), jnp.float32)
+            carry, users = jax.lax.scan(segment, (user, head_tx.init(user), jnp.zeros((), jnp.int32), totals), segments)
             # Without any loss (no examples, or none that differ) nothing was learned of the user.
             empty = jnp.sum(carry[-1][:, 1]) == 0
-            return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest[None], leaf), users, fallback), carry[-1], None
+            return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest[None], leaf), users, generic), carry[-1], None
 
         def fit_settings(row):
             def fit_seed(key, order, rates):
@@ -202,7 +202,7 @@ def gradient(
 
             return _spread(over, fit_seed)(keys, jnp.arange(keys.shape[0]), rates)
 
-        return jax.lax.map(fit_settings, rows, batch_size=parallel)
+        return jax.lax.map(fit_settings, group, batch_size=parallel)
 
     return jax.jit(backends.dealt(fit_by_gradient, mesh, 10))
 
@@ -227,12 +227,12 @@ def exact(
       mesh: devices among which the users are divided; None: there is one.
 
     Returns:
-      run(normaliser, shared, units, anchor, fallback, table, rates, rows) -> (heads, every leaf [G, 1, R, 1, ...];
+      run(normaliser, shared, units, anchor, generic, table, rates, group) -> (heads, every leaf [G, 1, R, 1, ...];
       (loss sum, weight) before and after, float32 [G, 1, R, 2, 2]; what is left to gain, float32 [G, 1, R]).
     """
     loss_fn = losses.get(loss)
 
-    def fit_by_newton(normaliser, shared, units, anchor, fallback, table, rates, rows):
+    def fit_by_newton(normaliser, shared, units, anchor, generic, table, rates, group):
         dims = heads.Dims(features=table.x.shape[1], extras=table.extras.shape[1])
         places = newton.offset_places(family, dims)
 
@@ -245,9 +245,9 @@ def exact(
                 """The designs and targets of whole chunks; of those behind the last one all is padding."""
                 x, targets = table.chunk(normaliser, 0, chunks)
                 lead = targets.mask.shape
-                rows = jax.vmap(lambda one: family.design(shared, one))(x.reshape(-1, x.shape[-1]))
+                designs = jax.vmap(lambda one: family.design(shared, one))(x.reshape(-1, x.shape[-1]))
                 targets = targets.replace(mask=targets.mask & jnp.reshape(chunks < stop, (-1, 1)))
-                design = jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), rows)
+                design = jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), designs)
                 if loss in losses.OF_DIFFERENCES:
                     # What a pool has in common, an intercept above all, is then nothing, not rounding errors.
                     first = jax.vmap(losses.first_of_pool)(targets)
@@ -259,7 +259,7 @@ def exact(
                 prior = newton.Prior.of(units, anchor, strength, offset_strength, places)
                 if few:
                     design, targets = jax.tree.map(lambda leaf: leaf[0], designed(start[None]))
-                    user, curve, left = newton.few(loss_fn, design, targets, anchor, prior)
+                    user, totals, left = newton.few(loss_fn, design, targets, anchor, prior)
                 else:
                     at_once = max(1, rows_.pooled_batch(table.x.shape[0]) // table.rows.shape[2])
 
@@ -267,15 +267,15 @@ def exact(
                         return designed(start + index * at_once + jnp.arange(at_once))
 
                     blocks = -(-(stop - start) // at_once)
-                    user, curve, left = newton.minimise(loss_fn, block, blocks, anchor, prior)
-                empty = curve[1, 1] == 0
-                return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, fallback), curve, left
+                    user, totals, left = newton.minimise(loss_fn, block, blocks, anchor, prior)
+                empty = totals[1, 1] == 0
+                return jax.tree.map(lambda leaf, rest: jnp.where(empty, rest, leaf)[None], user, generic), totals, left
 
             priors = (rates.prior_strength[0], rates.offset_strength[0])
             return jax.tree.map(lambda leaf: leaf[None], _spread(over, finish)(priors))
 
         with backends.exact_products():
-            return jax.lax.map(fit_user, rows, batch_size=parallel)
+            return jax.lax.map(fit_user, group, batch_size=parallel)
 
     return jax.jit(backends.dealt(fit_by_newton, mesh, 7))
 

@@ -4,10 +4,12 @@ Users are then independent. Instead of one wide step for all, each user's whole 
 CPU the head and its optimizer state stay in the cache, users with few records cost little beside users with many, and
 the result for a user does not depend on who else is fitted.
 
-Settings are learning rate, weight decay, dropout, prior strength and seed; all of them are fitted in one program. Small
-heads are fitted side by side: what settings have in common (rows of the table, products with shared matrices, the
-kernel of Newton's method) is computed once, and small operations become large ones. Large heads go one after another
-inside the program, since side by side they would not fit into a CPU's cache.
+All users go through one program; those of a convex family through up to four, by their numbers of examples (`FEW`).
+
+Settings are learning rate, weight decay, dropout, prior strength and seed; a program fits all of them. Small heads are
+fitted side by side: what settings have in common (rows of the table, products with shared matrices, the kernel of
+Newton's method) is computed once, and small operations become large ones. Large heads go one after another inside the
+program, since side by side they would not fit into a CPU's cache.
 
 On two busy cores, 64 settings at d = 384 over 100 examples a user (`python -m experiments.benchmarks personalise`),
 one program takes the time of 64 warm fits times .19 to .31 for `linear`, .02 to .03 for `simplex`, and .6 to .94 for
@@ -134,7 +136,7 @@ def solve(
     Args:
       problem: what is fitted.
       settings: S of them; dropout is given in all or none. Numbers that change compile nothing new.
-      over: how several settings are fitted in one program; None chooses, see `layout`.
+      over: how a program fits several settings; None chooses, see `layout`.
       parallel: users fitted side by side; None: one after another.
       group: most users between two calls of `progress`.
       progress: called with (users done, users).
@@ -151,8 +153,8 @@ def solve(
     seeds = (0,) if convex else tuple(dict.fromkeys(setting.seed for setting in settings))
     members = [[i for i, setting in enumerate(settings) if convex or setting.seed == seed] for seed in seeds]
     most = max(map(len, members))
-    grid = np.array([indices + indices[-1:] * (most - len(indices)) for indices in members])
-    places = [tuple(np.argwhere(grid == i)[0]) for i in range(len(settings))]
+    setting_at = np.array([indices + indices[-1:] * (most - len(indices)) for indices in members])  # [K, R]
+    places = [tuple(np.argwhere(setting_at == i)[0]) for i in range(len(settings))]
     if len(settings) == 1:
         over = None
     elif over is None:
@@ -168,9 +170,9 @@ def solve(
         n: jax.tree.map(lambda leaf: np.zeros((len(settings), num_users, *leaf.shape), leaf.dtype), template)
         for n in snapshots
     }
-    curve, done = np.zeros((*grid.shape, 0, 2), np.float32), 0
-    rates = _rates(problem, settings, grid)
-    user_bytes = 4 * grid.size * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(zeros))
+    totals, done = np.zeros((*setting_at.shape, 0, 2), np.float32), 0  # of each epoch: (loss sum, weight)
+    rates = _rates(problem, settings, setting_at)
+    user_bytes = 4 * setting_at.size * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(zeros))
     mesh = backends.mesh()
     shards = backends.shards(mesh)
     # Too few users for all processes are fitted in each of them.
@@ -185,13 +187,13 @@ def solve(
     )
     error = None
     try:
-        for users, (made, losses_, left) in _computed(fits if snapshots else (), own, group, shards):
+        for users, (made, of_users, left) in _computed(fits if snapshots else (), own, group, shards):
             if convex:
-                newton.check_converged(users, losses_, left)
+                newton.check_converged(users, of_users, left)
             for s, place in enumerate(places):
                 for i, n in enumerate(snapshots):
                     jax.tree.map(lambda out, new: _put(out[s], users, new[:, *place, i]), found[n], made)  # noqa: B023
-            curve = losses_.sum(axis=0) if done == 0 else curve + losses_.sum(axis=0)
+            totals = of_users.sum(axis=0) if done == 0 else totals + of_users.sum(axis=0)
             done += len(users)
             if progress is not None:
                 progress(done, len(own))
@@ -199,22 +201,22 @@ def solve(
         error = refused
     processes.agree(error)
     if divided:
-        curve = processes.summed(curve)
+        totals = processes.summed(totals)
         for users in found.values():
             jax.tree.map(lambda leaf: _complete(leaf, own), users)
     if convex and snapshots:
         found = dict.fromkeys(positive, found[snapshots[0]])
     elif snapshots:
-        curve = curve[:, :, : snapshots[-1]]
+        totals = totals[:, :, : snapshots[-1]]
     if 0 in problem.epochs:
         lead = (len(settings), num_users)
         found[0] = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*lead, *np.shape(leaf))).copy(), generic)
-    sums, weights = np.moveaxis(np.stack([curve[place] for place in places]), -1, 0)
+    sums, weights = np.moveaxis(np.stack([totals[place] for place in places]), -1, 0)
     return found, np.where(weights > 0, sums / np.maximum(weights, 1.0), np.nan)
 
 
 def layout(family: heads.Family, dims: heads.Dims) -> programs.Over:
-    """How settings are fitted in one program; see `rows.settings_over`."""
+    """How a program fits several settings; see `rows.settings_over`."""
     return rows.settings_over(heads.head_bytes(family, dims))
 
 
@@ -241,7 +243,7 @@ class _How:
     mesh: Any
 
 
-_Fit = tuple[Callable[[np.ndarray], Any], np.ndarray]  # a program that takes rows of users, and the users
+_Fit = tuple[Callable[[np.ndarray], Any], np.ndarray]  # a program that takes a group of users, and all its users
 
 
 def _gradient(
@@ -273,7 +275,7 @@ def _gradient(
     run = programs.gradient(problem.family, problem.dims, *fit, how.parallel, how.over, how.mesh)
     table = programs.Table.of(examples, problem.keys, orders, problem.margin, problem.loss in losses.WITHIN_POOL)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-    bounds = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
+    segments = np.array([(0, *snapshots[:-1]), snapshots], np.int32).T
     arguments = (
         problem.normaliser,
         problem.shared,
@@ -283,7 +285,7 @@ def _gradient(
         table,
         rates,
         keys,
-        bounds,
+        segments,
         jnp.bool_(problem.decays),
     )
     yield (
@@ -295,7 +297,8 @@ def _gradient(
 def _exact(
     problem: Problem, rates: programs.Rates, anchor: heads.User, generic: heads.User, how: _How
 ) -> Iterator[_Fit]:
-    """Users of about as many examples in one program each, by Newton's method."""
+    """By Newton's method: a program for each number of `FEW` that is below a head's parameters, for users with up to so
+    many examples, and one for all others."""
     family, examples, num_users = problem.family, problem.examples, problem.num_users
     newton.check(family, float(np.min(rates.prior_strength)))
     whole_pools = problem.loss in losses.WITHIN_POOL
@@ -359,11 +362,11 @@ def _put(out: np.ndarray, users: np.ndarray, new: np.ndarray) -> None:
     out[users] = new
 
 
-def _rates(problem: Problem, settings: Sequence[Setting], grid: np.ndarray) -> programs.Rates:
+def _rates(problem: Problem, settings: Sequence[Setting], setting_at: np.ndarray) -> programs.Rates:
     """Rates with leaves [K, R]; dropout is traced only where it is given."""
 
     def column(name: str, factor: float = 1.0) -> jax.Array:
-        return jnp.asarray(np.array([getattr(setting, name) * factor for setting in settings], np.float32)[grid])
+        return jnp.asarray(np.array([getattr(setting, name) * factor for setting in settings], np.float32)[setting_at])
 
     return programs.Rates(
         learning_rate=column("learning_rate", 1.0 / problem.units.step),

@@ -10,7 +10,8 @@ import pytest
 
 from hydrajax.cli import main
 from hydrajax.llm import direct, in_batches, store
-from tests.llm.fault_server import Faults, FaultServer
+from tests.llm.fault_server import FaultServer
+from tests.llm.faults import Faults
 
 SECRET = "sk-ant-secret-of-this-test"
 CLAUDE = "claude-haiku-4-5"
@@ -221,8 +222,10 @@ def test_a_sound_store_and_a_faulty_one(filled):
 def test_a_damaged_store_is_one_sentence(filled):
     opened = store.Store("s.sqlite")
     opened.execute("pragma journal_mode = delete")
-    for i in range(300):
-        opened.execute("insert into attempts values (?, ?, 1)", (f"{i} " * 60, "answered"))
+    # One statement: each of 300 would be a transaction, which waits for the disk.
+    numbers = "with recursive n(i) as (select 0 union all select i + 1 from n where i < 299)"
+    text = "replace(hex(zeroblob(60)), '00', i || ' ')"
+    opened.execute(f"insert into attempts {numbers} select {text}, 'answered', 1 from n")
     opened.close()
     path = pathlib.Path("s.sqlite")
     content = bytearray(path.read_bytes())

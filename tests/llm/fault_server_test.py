@@ -9,7 +9,8 @@ import anthropic
 import pytest
 
 from tests.llm import fault_server
-from tests.llm.fault_server import Faults, FaultServer
+from tests.llm.fault_server import FaultServer
+from tests.llm.faults import ERRORS, OF_MESSAGES, STOP_REASONS, Faults, digest
 
 
 def body(text="one two"):
@@ -56,7 +57,7 @@ def batch(server, requests, **settings):
 def test_an_answer_and_what_is_kept_of_it():
     with FaultServer() as server:
         [answer] = ask(server, [body()])
-    key = fault_server.digest(body())
+    key = digest(body())
     assert answer.content[0].text == f"answer {key[:8]} 0"
     assert (answer.stop_reason, answer.usage.input_tokens, answer.usage.output_tokens) == ("end_turn", 2, 3)
     assert answer._request_id.startswith("req_")
@@ -89,12 +90,12 @@ def test_errors_as_a_client_sees_them(fault, error, status):
         [got] = ask(server, [body()])
     assert isinstance(got, error) and getattr(got, "status_code", None) == status
     if status:
-        assert got.body["error"]["type"] == fault_server._ERRORS[fault][1]
+        assert got.body["error"]["type"] == ERRORS[fault][1]
         assert got.response.headers.get("retry-after") == ("0.25" if fault == "rate_limited" else None)
     assert (server.requests, server.answered, server.by_fault, server.bodies) == (1, 0, {fault: 1}, {})
 
 
-@pytest.mark.parametrize(("fault", "stop"), fault_server._STOP_REASONS.items())
+@pytest.mark.parametrize(("fault", "stop"), STOP_REASONS.items())
 def test_answers_of_little_use_count_as_answers(fault, stop):
     with FaultServer(Faults(**{fault: 1.0})) as server:
         [got] = ask(server, [body()])
@@ -133,7 +134,7 @@ def test_faults_depend_on_the_seed_and_on_nothing_that_varies_between_runs():
 def test_shares_are_exact():
     faults = Faults(overloaded=0.1, timeout=0.2, truncated=0.3)
     n = 20_000
-    struck = collections.Counter(faults.draw(fault_server._OF_MESSAGES, 0, i) for i in range(n))
+    struck = collections.Counter(faults.draw(OF_MESSAGES, 0, i) for i in range(n))
     for name, share in {"overloaded": 0.1, "timeout": 0.2, "truncated": 0.3, "": 0.4}.items():
         assert abs(struck[name] / n - share) < 4 * (share * (1 - share) / n) ** 0.5
     with pytest.raises(ValueError, match="add up to 1.2, expected at most 1"):
@@ -150,7 +151,7 @@ def test_a_client_that_retries_gets_everything():
             if not again:
                 break
             bodies, answers = again, ask(server, again)
-    assert server.bodies == {fault_server.digest(body(str(i))): 1 for i in range(30)}
+    assert server.bodies == {digest(body(str(i))): 1 for i in range(30)}
     assert server.requests == sum(server.by_fault.values()) == 30 + sum(server.by_fault[name] for name in share)
 
 
@@ -215,7 +216,7 @@ def test_faults_of_results():
     kinds = {(int(name) < 10, result.error.error.type) for name, result in results if result.type == "errored"}
     assert kinds == {(True, "invalid_request_error"), (False, "api_error")}
     stops = {result.message.stop_reason for _, result in results if result.type == "succeeded"}
-    assert stops == set(fault_server._STOP_REASONS.values())
+    assert stops == set(STOP_REASONS.values())
 
 
 @pytest.mark.parametrize(
@@ -264,7 +265,17 @@ def test_calls_that_manage_batches_fail_too():
 
 def test_it_runs_in_a_process_of_its_own(tmp_path):
     port, stats = tmp_path / "port", tmp_path / "stats"
-    command = [sys.executable, fault_server.__file__, "--port-file", port, "--stats-file", stats, "--share", "0.6"]
+    command = [
+        sys.executable,
+        "-m",
+        fault_server.__name__,
+        "--port-file",
+        port,
+        "--stats-file",
+        stats,
+        "--share",
+        "0.6",
+    ]
     with subprocess.Popen(command) as process:
         try:
             while not port.exists():

@@ -13,7 +13,16 @@ from hydrajax.methods.rows import Row
 RECORDS, RATE, WIDTH = 5, 0.2, 64
 TRAIN, NEW = ([f"{kind}{i}" for i in range(8)] for kind in "tn")
 CONFIG = training.FitConfig(
-    family="linear", pooled_epochs=2, fit_bank=False, dropout=0.0, prior_strength=0.3, pooled_ridge=0.3
+    family="linear",
+    epochs=1,
+    learning_rate=0.01,
+    pooled_epochs=2,
+    pooled_learning_rate=0.01,
+    pooled_ridge=0.3,
+    prior_strength=0.3,
+    offset_strength=0.3,
+    fit_bank=False,
+    dropout=0.0,
 )
 
 

@@ -9,7 +9,18 @@ from hydrajax import training
 from hydrajax.methods import scorers
 from hydrajax.methods.rows import Row
 
-CONFIG = training.FitConfig(family="mlp", epochs=2, pooled_epochs=2, learning_rate=0.05, fit_bank=False, dropout=0.0)
+CONFIG = training.FitConfig(
+    family="mlp",
+    epochs=2,
+    learning_rate=0.05,
+    pooled_epochs=2,
+    pooled_learning_rate=0.01,
+    pooled_ridge=1.0,
+    prior_strength=1.0,
+    offset_strength=1.0,
+    fit_bank=False,
+    dropout=0.0,
+)
 
 
 def rows_of(user_id, count=6, source="learned"):

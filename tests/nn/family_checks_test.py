@@ -10,9 +10,14 @@ DIMS = heads.Dims(features=6, extras=2)
 GOOD = """
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from hydrajax.nn import heads
+
+
+def _forwards(b):
+    return jax.lax.while_loop(lambda v: v < 1.0, lambda v: v + 1.0, b)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,18 +71,27 @@ def test_a_family_of_ones_own_that_keeps_it(family):
     family_checks.check(family(), DIMS)
 
 
+def test_methods_of_ones_own_may_be_called_much_like_those_of_the_contract(family):
+    text = GOOD.replace("def design(", "def designs(self, x):\n        return x\n\n    def design(")
+    family_checks.check(family(text=text), DIMS)  # `design` is there
+    text = GOOD.replace("def design(", "def designs(").replace(
+        "return x @", "return x @ self.designs(shared, x)['b'] + x @"
+    )
+    family_checks.check(family('"b": jnp.dot(x, shared["v"])', '"b": shared["v"]', text), DIMS)  # it is read
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
         (
             'return {"v"',
             'raise KeyError("zzz")\n        return {"v"',
-            r"init_shared raises KeyError: 'zzz' \(.*mine.py:12",
+            r"init_shared raises KeyError: 'zzz' \(.*mine.py:17",
         ),
         ('{"v": jnp.ones(dims.inputs)}', "jnp.ones(3)", r"init_shared gives float32\[3\], expected a dictionary"),
-        ('{"b": jnp.zeros(())}', "1 / 0", r"init_user raises ZeroDivisionError: division by zero \(.*mine.py:15\)"),
+        ('{"b": jnp.zeros(())}', "1 / 0", r"init_user raises ZeroDivisionError: division by zero \(.*mine.py:20\)"),
         ('x @ shared["v"]', "x", r"score gives float32\[8\], expected one number"),
-        ('x @ shared["v"]', 'x[:3] @ shared["v"]', r"score raises TypeError: .*mine.py:18\)"),
+        ('x @ shared["v"]', 'x[:3] @ shared["v"]', r"score raises TypeError: .*mine.py:23\)"),
         ('return x @ shared["v"]', 'return 0.0 if key is None else {}, x @ shared["v"]', "score gives "),
         ('user["b"]', 'user["c"]', "score raises KeyError: 'c'"),
         (
@@ -98,14 +112,53 @@ def test_a_family_of_ones_own_that_keeps_it(family):
         ('shared["generic"]', "None", "generic gives None, expected"),
         ('{"b": jnp.zeros(())}', "[jnp.zeros(())]", r"init_user gives \[float32\[\]\], expected a dictionary"),
         ('{"b": jnp.zeros(())}', '{"b": jnp.zeros((), int)}', r"init_user gives .* expected arrays of float32"),
-        ('{"b": jnp.zeros(())}', '{"b": 0}', r"init_user gives {'b': int32\[\]}, expected arrays of float32"),
+        ('{"b": jnp.zeros(())}', '{"b": 0}', r"init_user gives the int 0 as b, expected an array of float32"),
+        (
+            '{"b": jnp.zeros(())}',
+            '{"b": 0.0}',
+            r"init_user gives the float 0.0 as b, expected an array of float32, jnp",
+        ),
+        ('{"b": jnp.zeros(())}', '{"b": [0.0]}', "init_user gives the float 0.0 as b/0, expected an array of float32"),
+        ('{"b": jnp.zeros(())}', '{"b": "x"}', "init_user gives the str 'x' as b, expected an array of float32"),
+        (
+            '{"v": jnp.ones(dims.inputs)}',
+            '{"v": 1.0}',
+            "init_shared gives the float 1.0 as v, expected an array of flo",
+        ),
+        (
+            "jnp.ones(dims.inputs)",
+            "jax.random.normal(key, (8, -1))",
+            r"init_shared gives .*8, -1.*, .* length in v: a s",
+        ),
         ('return x @ shared["v"]', 'return 1.0 if user["b"] > 0 else x @ shared["v"]', "score raises TracerBool"),
         ('return x @ shared["v"] * user["b"]', "return None", "score gives None, expected one number"),
         (
             "def design(",
             'def units(self, dims):\n        return heads.Units(scale={"z": 1.0}, offset={"b": 0})\n\n    def design(',
-            r"units gives {'z': 1.0} as scale, expected numbers for {'b': float32",
+            r"units gives {'z': 1.0} as scale, expected finite numbers, more than 0, for {'b': float32",
         ),
+        (
+            "def design(",
+            'def units(self, dims):\n        return heads.Units(scale={"b": 1}, offset={"b": -1})\n\n    def design(',
+            r"units gives {'b': -1} as offset, expected finite numbers, 0 or more, for {'b': float32",
+        ),
+        (
+            "def design(",
+            'def units(self, dims):\n        return heads.Units(scale={"b": "x"}, offset={"b": 0})\n\n    def design(',
+            r"units gives {'b': 'x'} as scale, expected finite numbers",
+        ),
+        (
+            "def design(",
+            'def prior(self, shared, dims):\n        return shared["v"]\n\n    def design(',
+            "prior gives float32",
+        ),
+        ("def design(", "def desing(", "a family has no desing, and nothing reads it: expected design"),
+        (
+            "def design(",
+            "def unit(self, dims):\n        return 1.0\n\n    def design(",
+            "a family has no unit, .* expected units",
+        ),
+        ('user["b"]', "_forwards(user['b'])", "the gradient of score raises ValueError: .*while_loop"),
         ('user["b"]', 'jnp.log(user["b"] - 9.0)', "score is not finite at the user that it begins with"),
         ('user["b"]', 'jnp.sqrt(user["b"] ** 2)', "the gradient of score is not finite at the user that it begins"),
         ('* user["b"]', '+ user["b"]', "score gives .* where <user, design> is .*: a family with a design has no"),

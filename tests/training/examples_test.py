@@ -80,8 +80,15 @@ def test_types_are_those_that_training_needs():
         ({"label": np.zeros(4)}, r"label has shape \[4\], expected \[5\]"),
         ({"extras": np.zeros(5)}, r"extras has shape \[5\], expected \[5, X\]"),
         ({"x": np.zeros((4, 5))}, r"x has shape \[4, 5\], expected \[5, D\]"),
-        ({"x": np.full((5, 2), np.nan)}, "x of row 0 is not a finite number"),
-        ({"score": np.array([0, 1, 2, np.inf, 0])}, "score of row 3 is not a finite number"),
+        (
+            {"x": np.full((5, 2), np.nan)},
+            "x of row 0 has a NaN or an infinity, as 5 of 5 rows have: leave them out, or",
+        ),
+        (
+            {"score": np.array([0, 1, np.nan, np.inf, 0])},
+            "score of row 2 has a NaN or an infinity, as 2 of 5 rows have",
+        ),
+        ({"user": np.array([0, 1, np.nan, 2, 3])}, "user of row 2 has a NaN or an infinity, as 1 of 5"),
         ({"label": np.array([0, 1, 2, 0, 0])}, "label of row 2 is 2.0, expected a number from 0 to 1"),
         ({"user": np.array([0, -1, 0, 0, 0])}, "user of row 1 is -1, expected 0 or more"),
         ({"x": make_tokens(3)}, "x has 3 texts, expected 5"),

@@ -1,43 +1,27 @@
+"""Whole fits: what pretraining gives, and heads of new users from their own examples alone."""
+
 import dataclasses
-import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from hydrajax.nn import encode
 from hydrajax.training import fit, joint, programs, solver
 from hydrajax.training import state as states
-from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
-from hydrajax.types import DataError
-from tests.training.conftest import D, X, assert_close, assert_equal, head, make_examples, make_tokens, only
-
-TRAIN = make_examples((12, 9, 16, 7, 10))
-NEW_SIZES = (10, 0, 16, 6)
-NEW = make_examples(NEW_SIZES, seed=9)
-U = len(NEW_SIZES)
-MLP = FitConfig(
-    epochs=4,
-    learning_rate=0.02,
-    pooled_epochs=3,
-    prior_strength=1.0,
-    offset_strength=1.0,
-    batch_examples=16,
-    dropout=0.0,
-    fit_bank=False,
-)
-LINEAR = dataclasses.replace(MLP, family="linear", prior_strength=1.0, pooled_ridge=1.0)
+from tests.training import fits
+from tests.training.conftest import D, X, assert_close, assert_equal, head, only
+from tests.training.fits import LINEAR, MLP, NEW, TRAIN, U
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def mlp():
-    return fit.pretrain(MLP, TRAIN, 5)
+    return fits.pretrained(MLP)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def linear():
-    return fit.pretrain(LINEAR, TRAIN, 5)
+    return fits.pretrained(LINEAR)
 
 
 def test_a_user_without_examples_gets_the_pooled_head_exactly(mlp, linear):
@@ -55,73 +39,6 @@ def test_a_users_head_depends_on_that_users_examples_alone(mlp, init, decays):
     alone = fit.personalise(config, fitted, only(NEW, NEW.user == 2), U)
     assert_equal(head(alone, 2), head(among, 2))
     assert not np.array_equal(alone["w1"][0], among["w1"][0])
-
-
-RARELY_NAN = """
-import dataclasses
-
-import jax.numpy as jnp
-
-from hydrajax.nn import heads
-
-
-@dataclasses.dataclass(frozen=True)
-class RarelyNan(heads.Family):
-    where: str = "always"
-
-    def init_shared(self, key, dims):
-        return {"v": jnp.ones(dims.inputs)} if self.where == "shared" else {}
-
-    def init_user(self, key, dims):
-        return {} if self.where == "shared" else {"w": jnp.zeros(dims.inputs)}
-
-    def score(self, shared, user, x, key=None):
-        return jnp.where(x[0] > 99.0, jnp.nan, 1.0) * (x @ (user or shared)["w" if user else "v"])
-
-    def generic(self, shared):
-        return {} if self.where == "shared" else shared["generic"]
-
-
-FAMILY = RarelyNan
-"""
-
-
-@pytest.fixture
-def rarely_nan(tmp_path):
-    """A family whose scores are NaN where the first feature is above 99: its check does not find it."""
-    (tmp_path / "rarely_nan.py").write_text(RARELY_NAN)
-    return str(tmp_path / "rarely_nan.py")
-
-
-def with_nan(examples, user):
-    """These examples, a user's first features above 99, pool by pool."""
-    x = examples.x.copy()
-    x[examples.user == user, 0] = 100.0
-    return dataclasses.replace(examples, x=x)
-
-
-@pytest.mark.parametrize(
-    "where, what", [("always", r"the pooled head .* \(w\)"), ("shared", r"what users share .* \(v\)")]
-)
-def test_what_pretraining_learns_must_be_finite(where, what, rarely_nan):
-    config = dataclasses.replace(MLP, family=f"{rarely_nan}:where={where}", standardise=False)
-    config = dataclasses.replace(config, pooled_learning_rate=0.01, pooled_ridge=1.0)
-    what = what.replace(".*", "is not finite")
-    with pytest.raises(DataError, match=f"^head family '.*rarely_nan.py.*': {what}: give a smaller pooled_learning"):
-        fit.pretrain(config, with_nan(TRAIN, 2), 5)
-    unchosen = dataclasses.replace(config, pooled_learning_rate=None, pooled_epochs=None)
-    many = make_examples([9] * 12)
-    with pytest.raises(DataError, match="rarely_nan.py.*': its loss is not finite under any setting that was tried"):
-        fit.pretrain(unchosen, dataclasses.replace(many, x=np.full_like(many.x, 100.0)), 12)
-
-
-def test_new_users_heads_and_scores_must_be_finite(rarely_nan):
-    config = dataclasses.replace(MLP, family=rarely_nan, standardise=False)
-    fitted = fit.pretrain(config, TRAIN, 5)
-    with pytest.raises(DataError, match="rarely_nan.py': the head of user 2 is not finite: give a smaller learning_r"):
-        fit.personalise(config, fitted, with_nan(NEW, 2), U)
-    with pytest.raises(DataError, match="rarely_nan.py': the score of row 10 is nan"):
-        fit.predict(fitted, None, NEW.user, with_nan(NEW, 2).x, NEW.extras)
 
 
 def test_fresh_heads_start_at_an_initialisation_of_their_own(mlp):
@@ -318,91 +235,6 @@ def test_the_bank_holds_the_training_users_heads(mlp):
     assert_equal(fitted.generic, mlp.generic)
     assert_equal(fitted.bank, fit.personalise(MLP, mlp, TRAIN, 5))
     assert fitted.curves["personal"][-1] < fitted.curves["personal"][0]
-
-
-BASE = dataclasses.replace(LINEAR, train_base=True, epochs=2, base_learning_rate=0.05, batch_examples=8)
-
-
-def texts(sizes, seed):
-    examples = make_examples(sizes, seed=seed)
-    packed = make_tokens(sum(sizes), seed=seed)
-    packed = jax.tree.map(lambda leaf: leaf[:, :16], packed)
-    return Examples(**{**vars(examples), "x": packed})
-
-
-@pytest.mark.slow
-def test_a_trained_base_changes_resumes_exactly_and_serves_new_users(tiny_base, tmp_path):
-    train = texts((5, 8, 3), 0)
-    plain = fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path)
-    assert len(plain.curves["base"]) == 2
-    shutil.rmtree(tmp_path / "base" / "2")  # as if it had been killed in the second epoch, which is one step
-    resumed = fit.pretrain(BASE, train, 3, base=tiny_base, checkpoint=tmp_path)
-    assert (tmp_path / "base" / "2").is_dir()
-    for name in ("shared", "bank", "base"):
-        assert_equal(getattr(resumed, name), getattr(plain, name))
-    assert resumed.curves == plain.curves
-    with pytest.raises(DataError, match="another run: name another folder"):
-        fit.pretrain(dataclasses.replace(BASE, seed=1), train, 3, base=tiny_base, checkpoint=tmp_path)
-
-    base = fit.trained_base(tiny_base, plain)
-    assert base.digest != tiny_base.digest
-    assert fit.trained_base(tiny_base, dataclasses.replace(plain, base={})) is tiny_base
-    new = texts((4, 6), 1)
-    z = encode.token_features(base, new.x)
-    assert not np.allclose(z, encode.token_features(tiny_base, new.x), atol=1e-3)
-    users = fit.personalise(BASE, plain, Examples(**{**vars(new), "x": z}), 2)
-    assert np.isfinite(fit.predict(plain, users, new.user, z, new.extras)).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"family": "forest"}, "unknown head family 'forest', expected one of"),
-        ({"loss": "hinge"}, "loss is 'hinge', expected one of"),
-        ({"epochs": -1}, "epochs is -1, expected 0 or more"),
-        ({"batch_examples": 0}, "batch_examples is 0, expected 1 or more"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0, expected more than 0"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"train_base": True}, "train_base is True but the examples hold features"),
-        ({"family": "linear", "pooled_ridge": 0.0}, "prior_strength is 0.0, expected more than 0"),
-    ],
-)
-def test_a_configuration_that_cannot_be_fitted_is_refused(change, says):
-    with pytest.raises(DataError, match=says):
-        fit.pretrain(dataclasses.replace(MLP, **change), TRAIN, 5)
-
-
-def test_tokens_need_the_base_and_personalisation_takes_features(mlp):
-    train = texts((2, 2), 0)
-    with pytest.raises(DataError, match="expected the base that is to be trained"):
-        fit.pretrain(BASE, train, 2)
-    with pytest.raises(DataError, match="train_base is False but the examples hold tokens"):
-        fit.pretrain(MLP, train, 2)
-    with pytest.raises(DataError, match="personalisation takes features"):
-        fit.personalise(MLP, mlp, train, 2)
-
-
-def test_arrays_of_other_widths_and_rows_are_refused(mlp):
-    users = fit.personalise(MLP, mlp, NEW, U)
-    wide = np.zeros((3, D + 1), np.float32)
-    rows, extras = np.zeros(3, np.int32), np.zeros((3, X), np.float32)
-    with pytest.raises(DataError, match=f"features have width {D + 1} and extras {X}, the scorer was fitted with {D}"):
-        fit.predict(mlp, users, rows, wide, extras)
-    with pytest.raises(DataError, match=f"user rows from 0 to {U}, expected 0 to {U - 1}"):
-        fit.predict(mlp, users, np.array([0, U, 1], np.int32), wide[:, :D], extras)
-    for value, name in ((np.nan, "x"), (np.inf, "extras")):
-        x, more = np.array(wide[:, :D]), np.array(extras)
-        {"x": x, "extras": more}[name][2, 1] = value
-        with pytest.raises(DataError, match=f"predict: {name} of row 2 is not a finite number"):
-            fit.predict(mlp, users, rows, x, more)
-    with pytest.raises(DataError, match="2 user rows, 3 features, 3 extras"):
-        fit.predict(mlp, users, rows[:2], wide[:, :D], extras)
-    with pytest.raises(DataError, match="fitted with family 'mlp'"):
-        fit.personalise(LINEAR, mlp, NEW, U)
-    with pytest.raises(DataError, match="less than 2 users"):
-        fit.personalise(MLP, mlp, NEW, 2)
-    with pytest.raises(DataError, match=r"epochs is \(-1,\)"):
-        fit.personalise_snapshots(MLP, mlp, NEW, U, epochs=(-1,))
 
 
 def test_progress_reaches_the_number_of_users(mlp):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hydrajax import training
-from hydrajax.nn import heads
+from hydrajax.nn import heads, scorer
 from hydrajax.training import fit_heads, head_fits, losses, newton, programs, solver
 from hydrajax.types import DataError
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_examples
@@ -132,7 +132,7 @@ def test_newton_over_few_examples_is_newton(loss):
 @pytest.mark.parametrize(
     "change, says",
     [
-        ({"x": edited(NEW.x, (3, 1), np.nan)}, "x of row 3 is not a finite number"),
+        ({"x": edited(NEW.x, (3, 1), np.nan)}, "x of row 3 has a NaN or an infinity, as 1 of"),
         ({"label": edited(NEW.label, 2, 1.5)}, "label of row 2 is 1.5"),
         ({"user": edited(NEW.user, 4, U)}, f"user of row 4 is {U}, expected less than {U} users"),
         ({"user": edited(NEW.user, 4, -1)}, "user of row 4 is -1"),
@@ -169,6 +169,7 @@ def test_newton_over_few_examples_is_newton(loss):
             {"start": {**LINEAR, "w": np.zeros(D, int)}, "family": "linear"},
             r"Linear: w is int64\[\d+\], expected float32\[\d+\]",
         ),
+        ({"normaliser": scorer.Normaliser(mean=np.full(D, np.nan), scale=np.ones(D))}, "the normaliser: mean is not"),
         ({"x": NEW.x * np.float32(1e38)}, "the head of user . is not finite: give a smaller learning_rate"),
         ({"learning_rate": 900.0, "weight_decay": 1e6, "epochs": 9}, "the head of user . is not finite"),
     ],

@@ -92,10 +92,14 @@ def test_distillation_is_the_divergence_of_the_pools_softmax_from_that_of_the_sc
 def test_distillation_tells_a_second_best_from_the_worst_and_listwise_does_not():
     order = jnp.array([2.0, 1.0, 0.0])
     close, far = targets([1.0, 0.9, 0.0]), targets([1.0, 0.0, 0.0])
-    gradients = [jax.grad(lambda s, t=t: losses.distillation(s, t)[0])(order) for t in (close, far)]
-    assert gradients[0][1] < 0 < gradients[1][1]
-    same = [jax.grad(lambda s, t=t: losses.listwise(s, t)[0])(order) for t in (close, far)]
-    np.testing.assert_allclose(*same)
+
+    def gradients(loss):
+        of = jax.jit(jax.grad(lambda s, t: loss(s, t)[0]))
+        return [of(order, t) for t in (close, far)]
+
+    told = gradients(losses.distillation)
+    assert told[0][1] < 0 < told[1][1]
+    np.testing.assert_allclose(*gradients(losses.listwise))
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
@@ -115,10 +119,14 @@ def test_curvature_is_the_second_derivative(name, score):
     loss = losses.get(name)
     where = targets(score, [0, 0, 0, 1, 1], label=[0, 1, 0.25, 1, 0], mask=[True] * 4 + [False])
     where = where.replace(margin=jnp.linspace(-1.0, 1.0, 5))
-    hessian = jax.hessian(lambda s: loss(s, where)[0])(S)
     v = jnp.asarray(np.random.default_rng(0).normal(size=(5, 3)), jnp.float32)
+
+    @jax.jit  # operation by operation, dozens of programs would be compiled
+    def both(s, product):
+        return losses.curved(loss.curvature(s, where), product), jax.hessian(lambda s: loss(s, where)[0])(s) @ product
+
     for product in (v, v[:, 0]):
-        np.testing.assert_allclose(losses.curved(loss.curvature(S, where), product), hessian @ product, atol=1e-6)
+        np.testing.assert_allclose(*both(S, product), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", losses.LOSSES)
@@ -126,7 +134,7 @@ def test_nothing_weighs_nothing_and_has_a_finite_gradient(name):
     def total(s):
         return losses.get(name)(s, targets(SCORE, mask=[False] * 5))[0]
 
-    value, grad = jax.value_and_grad(total)(S)
+    value, grad = jax.jit(jax.value_and_grad(total))(S)
     assert value == 0
     np.testing.assert_array_equal(grad, 0)
 
@@ -239,8 +247,11 @@ def test_pools_are_halved_whole():
 
 def test_a_familys_own_term_is_that_of_an_example():
     key = jax.random.key(0)
-    plain, weight = losses.of_user(Mean(), losses.cross_entropy, {}, {}, X, TARGETS, key=key)
-    costly, same = losses.of_user(Costly(), losses.cross_entropy, {}, {}, X, TARGETS, key=key)
+
+    def loss_of(family):
+        return jax.jit(lambda key: losses.of_user(family, losses.cross_entropy, {}, {}, X, TARGETS, key=key))(key)
+
+    (plain, weight), (costly, same) = loss_of(Mean()), loss_of(Costly())
     assert weight == same == 7
     # Each half is the target once, and never its own context: the mean of both is half of the 7 examples.
     np.testing.assert_allclose(costly - plain, weight * 7 / 2, rtol=1e-5)

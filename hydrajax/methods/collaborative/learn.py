@@ -115,9 +115,9 @@ def teach(
     half_finds = [dataclasses.replace(first, retriever=fit_retriever(lab, part, width)) for part in others]
 
     tried = try_records(lab, candidates(lab, people.label_queries, _serving(finds, half_finds, halves)))
-    known = labelled(lab, tried)
-    reranker = learner.fit(RERANKER, train=known, personal=[], judged=[])
-    cross_fitted = learner.cross_fit(RERANKER, reranker, train=known, personal=[])
+    learned = labelled(lab, tried)
+    reranker = learner.fit(RERANKER, train=learned, personal=[], judged=[])
+    cross_fitted = learner.cross_fit(RERANKER, reranker, train=learned, personal=[])
     ranks = dataclasses.replace(finds, reranker=reranker)
     half_ranks = [dataclasses.replace(part, reranker=cross_fitted) for part in half_finds]
     taught = {**ctx.taught, STRATEGY: _serving(ranks, half_ranks, halves)}
