@@ -1,9 +1,9 @@
 """Head families as the adapter, every user held out once. A kind of run; `configs/families.py` tells of it.
 
 Heads learn from pools of the users' own records asked as questions (p a user), which are answered without the record.
-Loss and epochs are chosen on validation users cut from the training users; held-out users are only reported. A method
-is measured by the mean quality of the candidate it selects (accuracy; for ratings 1 - error / 4) over all questions,
-seeds averaged.
+Loss, epochs and settings are chosen on validation users cut from the training users, with the first of the seeds;
+held-out users are only reported. A method is measured by the mean quality of the candidate it selects (accuracy; for
+ratings 1 - error / 4) over all questions, seeds averaged.
 """
 
 import collections
@@ -105,18 +105,25 @@ class Fitted:
     config: training.FitConfig
 
 
-def fit_family(name: str, part: Part, seed: int, encode: scorers.Encode, config: kinds.Families) -> Fitted | None:
+def fit_family(
+    name: str, part: Part, seed: int, encode: scorers.Encode, config: kinds.Families, first: Fitted | None = None
+) -> Fitted | None:
     """Fits a row of the table; None where nothing in the training users' pools differs.
 
     Heads of a user's own get an epoch at least, or the families would hide behind the pooled head where validation
     users prefer it.
+
+    Args:
+      first: the same row with another seed, whose loss, epochs and settings are taken.
     """
-    of_family = FAMILIES.get(name, {"family": name})
+    of_family, epochs = FAMILIES.get(name, {"family": name}), config.epochs
     configs = [
         training.FitConfig(**of_family, pooled_epochs=config.pooled_epochs, loss=loss, seed=seed)
         for loss in config.losses
     ]
-    chooses = selection.ValidatedLearner(encode, configs, epochs=config.epochs)
+    if first is not None:
+        configs, epochs = [dataclasses.replace(first.config, seed=seed)], (first.choice.epochs,)
+    chooses = selection.ValidatedLearner(encode, configs, epochs=epochs)
     scorer = chooses.fit("adapter", train=part.train, personal=part.personal, judged=part.judged)
     if not isinstance(scorer, scorers.PersonalScorer):
         return None
@@ -177,8 +184,10 @@ def choose(there: Candidates, config: kinds.Families, encode: scorers.Encode, pa
 
     place, users = places(there.learned), sorted({query.user_id for query in part.held_out})
     for name in config.families:
+        first = None
         for seed in range(1 if name in EXACT else config.seeds or 1):
-            fitted = fit_family(name, part, seed, encode, config)
+            fitted = fit_family(name, part, seed, encode, config, first)
+            first = first or fitted
             scorer = fitted.scorer if fitted else scorers.Untrained()
             note(name, scorer)
             choices.setdefault(name, []).append(f"{fitted.choice.loss}/{fitted.choice.epochs}" if fitted else "")

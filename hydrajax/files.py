@@ -156,14 +156,43 @@ def write_lines(path: pathlib.Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
-def append_line(path: pathlib.Path, row: Mapping[str, Any]) -> None:
-    """One JSON line more at the end of a file, on a line of its own also where the last one was cut off."""
-    with open(path, "a+b") as file:
+LONGEST_LINE = 2**16  # bytes of a line that is rewritten
+
+
+def append_line(path: pathlib.Path, row: Mapping[str, Any], *, room: int = 0) -> int:
+    """One JSON line more at the end of a file, on a line of its own also where the last one was cut off.
+
+    Args:
+      room: blanks at its end, for `rewrite_line`.
+
+    Returns:
+      where the line begins, in bytes.
+    """
+    with open(path, "a+b", buffering=0) as file:
         end = file.seek(0, 2)
         file.seek(max(0, end - 1))
         cut = file.read(1) not in (b"", b"\n")
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-        file.write(("\n" * cut + line + "\n").encode("utf-8", "replace"))
+        line = _line(row) + b" " * room + b"\n"
+        file.write(b"\n" * cut + line)
+        return file.tell() - len(line)
+
+
+def rewrite_line(path: pathlib.Path, start: int, row: Mapping[str, Any]) -> None:
+    """Another JSON line in the place of one that `append_line` wrote; nothing where it does not fit there.
+
+    It is written at once: nobody reads half of it, and a kill leaves the one or the other.
+    """
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(start)
+        there = file.read(LONGEST_LINE).find(b"\n")
+        line = _line(row)
+        if len(line) <= there:
+            file.seek(start)
+            file.write(line.ljust(there))
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
 
 
 def numbered_lines(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Any]]]:

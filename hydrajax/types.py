@@ -234,6 +234,18 @@ def _in_words(hint: Any) -> str:
     return words.get(hint, f"a {getattr(hint, '__name__', hint)}")
 
 
+def check_once(checked: object, *names: str) -> None:
+    """Refuses attributes that list anything twice; what it does not have, and None, lists nothing.
+
+    Raises:
+      DataError: one does.
+    """
+    for name in names:
+        values = getattr(checked, name, None) or ()
+        if len(set(values)) < len(values):
+            raise DataError(f"{name} is {', '.join(map(str, values))}, expected each of them once")
+
+
 def check_least(checked: object, **lowest: int) -> None:
     """Refuses attributes below their lowest values; None, and what it does not have, is below nothing.
 

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import tyro
@@ -94,7 +95,7 @@ class Personalise:
     llm: str | None = None
     """Another LLM than the run's."""
     plan: bool = False
-    """Print calls, tokens, time and cost per stage, and call nothing."""
+    """Print calls, tokens and time per stage, and the cost; call nothing."""
     machine: Annotated[Machine, tyro.conf.arg(name="")] = Machine()
 
     def __call__(self, command: str) -> None:
@@ -105,7 +106,12 @@ class Personalise:
         from hydrajax.runs import personalise
 
         if self.plan:
-            for plan in personalise.plan(self.run, self.profile, llm=self.llm, machine=self.machine):
+            who, plans = personalise.plan(self.run, self.profile, llm=self.llm, machine=self.machine)
+            print(f"{console.counted(len(who.fitted), 'user')} to personalise, {len(who.kept):,} personalised before")
+            _say_headless(who.headless)
+            if not plans:
+                print("nothing would be asked" + (": no scorer gives users heads of their own" if who.fitted else ""))
+            for plan in plans:
                 console.stdout().print(run_command.plan_table(plan))
             return
         done = personalise.personalise(
@@ -115,9 +121,18 @@ class Personalise:
             print(f"personalised before: {console.counted(len(done.kept), 'user')}; no call was made")
             return
         cost = "" if not done.cost_usd else f", {done.cost_usd:,.2f} USD"
-        print(f"{console.counted(len(done.fitted), 'user')} personalised, {len(done.kept):,} before", end=" ")
+        what = "personalised" if any(done.heads.values()) else "kept, with no head of their own"
+        print(f"{console.counted(len(done.fitted), 'user')} {what}, {len(done.kept):,} before", end=" ")
         print(f"({console.counted(done.calls, 'call')}, {console.counted(done.cached, 'answer')} from the store{cost})")
+        for name, count in done.heads.items():
+            rest = len(done.fitted) - count
+            why = ", the others' records teach it nothing or are none" if rest else ""
+            print(f"{name}: {count:,} of {len(done.fitted):,} got a head of their own{why}")
+        _say_headless(done.headless)
         if done.without_records:
             print(f"without records, and so answered by the pooled head: {done.without_records:,} of them")
-        if "adapter" not in done.headed:
-            print("the run's adapter has no heads of users, since its validation users were served best without")
+
+
+def _say_headless(headless: Mapping[str, str]) -> None:
+    for name, why in headless.items():
+        print(f"{name}: nobody gets a head of their own: {why}")

@@ -21,7 +21,8 @@ class Sample:
 
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
-    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (tests only)."""
+    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (no LLM: it
+    draws answers from the words and labels of the prompt, so that a task of your own can be tried out in minutes)."""
     input: pathlib.Path
     """Requests: {id, messages, n, max_tokens, system?, temperature?, user?} a line; users take turns. Requests that are
     equal but for id and user get the same answers: samples are told apart by their numbers alone."""

@@ -12,6 +12,7 @@ import inspect
 import json
 import operator
 import pathlib
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
@@ -28,6 +29,8 @@ from hydrajax.runs import presets
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
 
+CHOICES = "choices.json"  # in a run's folder
+NAMES = ("losses", "strategies", "tasks")  # lists of texts that hold no comma
 C = TypeVar("C", bound=config_lib.Configuration)
 
 
@@ -40,10 +43,12 @@ class Command(Generic[C]):
     out: pathlib.Path | None = None
     """The run folder; by default one under runs/ named by task and settings, so that a repeated command goes on."""
     plan: bool = False
-    """Print calls, tokens, time and cost per stage, and call nothing."""
+    """Print calls, tokens and time per stage, the cost, and what training a base takes; call nothing."""
 
     def __call__(self, command: str) -> None:
         """Runs, and prints the table, what it shows, and where the report is; or plans."""
+        from hydrajax import files
+        from hydrajax.evaluation import choosing
         from hydrajax.runs import folder, run
 
         config = self.config.resolved()
@@ -58,6 +63,8 @@ class Command(Generic[C]):
         kind = run.kind(config.module)
         console.stdout().print(kind.text_table(results))
         for sentence in kind.verdicts(results):
+            console.stdout().print(sentence, markup=False)
+        for sentence in choosing.sentences(files.read_json(out / CHOICES) if (out / CHOICES).is_file() else {}):
             console.stdout().print(sentence, markup=False)
         print(out / config.report)
 
@@ -83,6 +90,7 @@ def parse(arguments: Sequence[str]) -> Command:
     taken: dict[str, Any] = {"return_unknown_args": True, "add_help": False, "prog": "hydrajax run"}
     file, arguments = tyro.cli(_File, args=arguments, **taken)
     if file.config is None:
+        arguments = _apart(arguments, list(kinds_.KINDS.values()))
         if file.smoke:
             raise DataError("--smoke is of configurations in files; give --config FILE.py")
         console.check_word("kind of run", arguments, kinds_.KINDS)
@@ -99,6 +107,7 @@ def parse(arguments: Sequence[str]) -> Command:
             f"kind, and its own options override it; with --smoke its smallest size.\n\n{choices}",
         )
     config = read(file.config, smoke=file.smoke)
+    arguments = _apart(arguments, [type(config)])
     own = _First(llm=config.llm, preset=getattr(config, "preset", "auto"))
     first, _ = tyro.cli(_First, args=arguments, default=own, **taken)
     form: Any = Command[type(config)]  # type: ignore[misc]
@@ -189,6 +198,37 @@ def _choices(kind: type[config_lib.Configuration]) -> str:
     return "\n\n".join(parts)
 
 
+def _apart(arguments: Sequence[str], kinds: Sequence[type]) -> list[str]:
+    """The arguments with lists of names and numbers that are joined by commas taken apart: `a,b` is `a b`."""
+    lists = {name for kind in kinds for name in _lists(kind)}
+    apart: list[str] = []
+    inside = False
+    for argument in arguments:
+        option, is_, value = argument.partition("=")
+        if option.startswith("--"):
+            inside = option.replace("_", "-") in lists
+            if not (inside and is_):
+                apart.append(argument)
+                continue
+            apart.append(option)
+            argument = value
+        apart += [part.strip() for part in argument.split(",") if part.strip()] if inside else [argument]
+    return apart
+
+
+def _lists(kind: type, place: str = "--") -> list[str]:
+    """The options of a configuration that take lists of names or numbers, in which no comma stands."""
+    found = []
+    for name, hint in typing.get_type_hints(kind).items():
+        if name not in {field.name for field in dataclasses.fields(kind)}:
+            continue
+        if dataclasses.is_dataclass(hint):
+            found += _lists(typing.cast(type, hint), f"{place}{name.replace('_', '-')}.")
+        elif typing.get_origin(hint) is tuple and (name in NAMES or typing.get_args(hint)[0] is not str):
+            found += [f"{place}{name.replace('_', '-')}", f"--{name.replace('_', '-')}"]
+    return found
+
+
 def _listed(title: str, summaries: Mapping[str, str]) -> str:
     return "\n".join([f"{title}:", *(f"  {name}: {summary}" for name, summary in summaries.items())])
 
@@ -196,21 +236,45 @@ def _listed(title: str, summaries: Mapping[str, str]) -> str:
 def plan_table(plan: Any) -> rich.table.Table:
     """What would be asked of one LLM, stage by stage."""
     table = rich.table.Table(title=f"{plan.model}: nothing was called")
-    for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out"):
+    for name in ("stage", "calls", "stored", "tokens in", "of them fresh", "tokens out", "minutes"):
         table.add_column(name, justify="left" if name == "stage" else "right")
     counts = {
         name: (stage.calls, stage.cached, stage.input_tokens, stage.fresh_input_tokens, stage.output_tokens)
         for name, stage in plan.stages.items()
     }
     for name, numbers in counts.items():
-        table.add_row(name, *(f"{n:,}" for n in numbers))
+        table.add_row(name, *(f"{n:,}" for n in numbers), f"{plan.seconds[name] / 60:.1f}")
+    seconds = sum(plan.seconds.values())
     table.add_section()
-    table.add_row("all", *(f"{sum(column):,}" for column in zip(*counts.values(), strict=True)))
+    totals = [f"{sum(column):,}" for column in zip(*counts.values(), strict=True)]
+    table.add_row("all", *totals, f"{seconds / 60:.1f}")
     cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"
-    least, most = plan.tokens
-    table.caption = (
-        f"about {plan.seconds / 3600:.1f} h of calls ({plan.seconds / 60:.0f} min), {cost}\n"
-        + (f"{least:,} to {most:,} tokens in all, by the number of records that is chosen\n" if least < most else "")
-        + "stored: answered without a call; fresh: without the beginning that a prompt shares with the one before it"
+    lines = [f"about {seconds / 3600:.1f} h of calls ({seconds / 60:.0f} min), {cost}"]
+    ranges = [f"{low:,} to {high:,} {what}" for what in ("calls", "tokens") for low, high in [getattr(plan, what)]]
+    if any(low < high for low, high in (plan.calls, plan.tokens)):
+        lines.append(f"about {' and '.join(ranges)} in all, by how many records and which ones will be chosen")
+    if plan.asking_on:
+        lines.append(f"a guess, since they ask on by what answers say: the calls of {', '.join(plan.asking_on)}")
+    if plan.training is not None:
+        lines.append(_training(plan.training))
+    lines.append(
+        "stored: answered without a call; fresh: without the beginning that a prompt shares with the one before it"
     )
+    table.caption = "\n".join(lines)
     return table
+
+
+def _training(training: Any) -> str:
+    from hydrajax.evaluation.report import parts
+
+    tokens = "" if training.tokens is None else f", {training.tokens:,} tokens"
+    took = "not timed"
+    if training.seconds is not None:
+        least, most = (parts.duration(seconds) for seconds in training.seconds)
+        took = (
+            f"roughly {least} to {most} here, by how fast it multiplies matrices, and a minute or two of compiling each"
+        )
+    return (
+        f"beside that, {console.counted(training.fits, 'training')} of a base: at most "
+        f"{console.counted(training.examples, 'example')}, {console.counted(training.epochs, 'epoch')}{tokens}; {took}"
+    )

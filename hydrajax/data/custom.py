@@ -29,6 +29,7 @@ slot may give `"input": "..."` for `"inputs"`. A question may leave its profile 
 say what is known of its user, for prompts: `"attributes": {"age": 34, "occupation": "nurse"}`, short texts or numbers.
 """
 
+import collections
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -124,6 +125,7 @@ def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = F
         raise DataError(f"{path}: is empty, expected a user or a question a line")
     profiles = profiles_lib.Profiles(task=task, file=str(path), errors=errors)
     _check_names(path, task, [row for _, row in lines])
+    _check_keys(path, lines, errors)
     by_user = any(row.get("user_id") is not None for _, row in lines)
     queries: list[Query] = []
     owners: dict[str, str] = {}
@@ -180,6 +182,21 @@ def _check_names(path: Path, task: tasks.Task, rows: Sequence[Mapping[str, Any]]
                     f"{path}: no {what} has the {kind} {name!r}, which the {where} of task {task.name!r} names; they "
                     f"have {', '.join(there) or 'none'}"
                 )
+
+
+def _check_keys(path: Path, lines: Sequence[tuple[str, Mapping[str, Any]]], errors: parsing.Errors) -> None:
+    """Reports keys of lines and of their questions that nothing reads, a sentence a key."""
+    first: dict[str, str] = {}
+    times: collections.Counter[str] = collections.Counter()
+    for where, row in lines:
+        for part in (row, *_objects(row.get("queries"))):
+            # What is neither a question nor a user is spoken of where it is read.
+            unknown = [key for key in part if key not in _KEYS] if "id" in part or "queries" in part else []
+            times.update(unknown)
+            first.update({key: where for key in unknown if key not in first})
+    for key, where in first.items():
+        more = f" ({times[key]} times in this file)" if times[key] > 1 else ""
+        errors.add(f"{where}: has the unknown key {key!r}{more}, expected some of {', '.join(_KEYS)}")
 
 
 def _objects(rows: Any) -> list[dict[str, Any]]:

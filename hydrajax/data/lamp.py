@@ -6,13 +6,16 @@
 Format: LaMP (Salemi et al., ACL 2024, arXiv 2304.11406). `user_id` extends it: without one, a question is a user.
 """
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydrajax.data import parsing, tasks
 from hydrajax.data import profiles as profiles_lib
 from hydrajax.types import DataError, Query, Split
+
+_KEYS = ("id", "user_id", "input", "profile")  # of a question
 
 
 def read_split(folder: Path, task: tasks.Task, split: str, *, skip_bad: bool = False) -> tuple[Split, tuple[str, ...]]:
@@ -60,7 +63,20 @@ def read_files(
     queries = _queries(questions, golds, profiles, outputs_file)
     users, left_out = profiles.users()
     skipped = errors.settle()
-    return Split(name=split, users=users, queries=tuple(queries)), (*skipped, *left_out)
+    return Split(name=split, users=users, queries=tuple(queries)), (
+        *skipped,
+        *left_out,
+        *_unread(questions_file, questions),
+    )
+
+
+def _unread(path: Path, questions: Sequence[Any]) -> list[str]:
+    """Keys of questions that nothing reads, a sentence a key; the benchmark's own files may have more than these."""
+    times = collections.Counter(key for row in questions if isinstance(row, dict) for key in row if key not in _KEYS)
+    return [
+        f"{path}: the key {key!r} of {count:,} questions is not read, known are {', '.join(_KEYS)}"
+        for key, count in times.items()
+    ]
 
 
 def _load(path: Path, expected: type, errors: parsing.Errors) -> Any:

@@ -51,6 +51,8 @@ class Request:
       sample: number of the sample; the same content with another number is an independent draw.
       group: whoever the request is for. It is not part of the key, and never sent but as a salted hash where that is
         switched on: it keeps one user's thousand requests from standing before everybody else's.
+      labels: the answers that are allowed, where only some are; the prompt says so. They are not part of the key and
+        never sent: a stand-in for an LLM answers with one of them.
     """
 
     messages: tuple[Message, ...]
@@ -59,6 +61,7 @@ class Request:
     system: str | None = None
     sample: int = 0
     group: str = ""
+    labels: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 Bar = Callable[[str], contextlib.AbstractContextManager[progress.Advance]]
 
 
+answers_bar = functools.partial(progress.bar, unit="answers")
+
+
 @runtime_checkable
 class Sampler(Protocol):
     """What strategies and methods need of an LLM."""
@@ -110,7 +113,7 @@ class StoredSampler:
         job = self._job(wanted=missing, answers={}, advance=progress.silent)
         self._run(job, in_batches.send(job, self._batches, wait_for_results=False))
 
-    def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar = progress.bar) -> Outcome:
+    def sample_all(self, requests: Sequence[request.Request], *, stage: str, bar: Bar = answers_bar) -> Outcome:
         """`sample`, with requests that failed for good listed instead of raised.
 
         Args:

@@ -1,4 +1,5 @@
-"""A deterministic stand-in for an LLM, for tests and measurements. It is never used for reported quality."""
+"""A deterministic stand-in for an LLM, to try out a task of one's own, for tests and measurements. It is never used for
+reported quality."""
 
 import hashlib
 import re
@@ -9,7 +10,8 @@ from hydrajax.llm.request import Answer, Limits, Request, count_tokens, estimate
 class Scripted:
     """Answers from the words of the prompt, chosen by the hash of prompt and sample number.
 
-    Asked to choose among bracketed options it names one of them, otherwise it strings together words of the question.
+    Of the labels that a request allows and its prompt states it names one, and so it does of bracketed options.
+    Otherwise it strings together words of the question.
     """
 
     model = "scripted"
@@ -23,8 +25,11 @@ class Scripted:
     async def complete(self, request: Request) -> Answer:
         question = request.messages[-1].text
         draw = hashlib.sha256(repr((request.messages, request.temperature, request.sample)).encode()).digest()
+        stated = "\n".join(message.text for message in request.messages)
         options = re.search(r"\[([^\[\]]+,[^\[\]]+)\]", question)
-        if options:
+        if request.labels and all(label in stated for label in request.labels):
+            text = request.labels[draw[0] % len(request.labels)]
+        elif options:
             choices = [option.strip() for option in options.group(1).split(",")]
             text = choices[draw[0] % len(choices)]
         elif "1, 2, 3, 4" in question:

@@ -1,6 +1,7 @@
 """What was asked of an LLM so far."""
 
 import dataclasses
+from collections.abc import Callable
 
 from hydrajax.llm import budget, models, request
 
@@ -25,6 +26,13 @@ class Usage:
     cache_read: int = 0
     cost_usd: float | None = 0.0
 
+    def __post_init__(self):
+        self._told: Callable[[], None] = _nobody
+
+    def tell(self, told: Callable[[], None] | None) -> None:
+        """Calls this after every call that was paid for; None: nobody any more."""
+        self._told = told or _nobody
+
     def add(self, answer: request.Answer) -> None:
         if answer.cached:
             self.cached += 1
@@ -35,3 +43,8 @@ class Usage:
         self.cache_read += answer.cache_read
         paid = budget.cost(models.find(self.model), answer)
         self.cost_usd = None if paid is None or self.cost_usd is None else self.cost_usd + paid
+        self._told()
+
+
+def _nobody() -> None:
+    """Nobody wants to be told."""

@@ -48,6 +48,7 @@ class Choice:
       family: of the heads.
       quality: (loss, epochs) as `loss/epochs` -> mean quality of the validation users' chosen rows; None without any.
       curves: mean training loss per epoch by stage, of the chosen loss.
+      pools: how many these means are of.
     """
 
     epochs: int
@@ -55,17 +56,20 @@ class Choice:
     family: str
     quality: dict[str, float | None]
     curves: dict[str, list[float]]
+    pools: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Tried:
-    """A setting, what it gave, the training loss of its heads by epoch, and the mean quality that it is judged by."""
+    """A setting, what it gave, the training loss of its heads by epoch, the mean quality that it is judged by, and of
+    how many pools that is the mean."""
 
     epochs: int
     config: training.FitConfig
     scorer: scorers.PersonalScorer
     curve: list[float]
     quality: float
+    pools: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +149,14 @@ class ValidatedLearner:
                 for n, scorer in self._personalised(label, config, pooled, learned)[0].items():
                     qualities[n] += chosen_qualities(scorer, asked)
             tried += [
-                _Tried(epochs=n, config=config, scorer=scorer, curve=curve if n else [], quality=mean(qualities[n]))
+                _Tried(
+                    epochs=n,
+                    config=config,
+                    scorer=scorer,
+                    curve=curve if n else [],
+                    quality=mean(qualities[n]),
+                    pools=len(qualities[n]),
+                )
                 for n, scorer in by_epochs.items()
             ]
         if not tried:
@@ -159,6 +170,7 @@ class ValidatedLearner:
             family=best.config.family,
             quality={f"{one.config.loss}/{one.epochs}": one.quality if judged else None for one in tried},
             curves=curves | ({"new users": best.curve} if best.epochs else {}),
+            pools=best.pools,
         )
         self.fitted[name] = best, train
         return best.scorer
@@ -179,7 +191,7 @@ class ValidatedLearner:
         """See `hydra.Learner.cross_fit`; with the settings that validation users chose for the scorer."""
         if not isinstance(scorer, scorers.PersonalScorer):
             return scorer  # it has learned nothing
-        with progress.bar(f"{name}: cross-fitting") as advance:
+        with progress.bar(f"{name}: cross-fitting", unit="fits") as advance:
             epochs = self.choices[name].epochs
             return cross_fitting.cross_fit(
                 scorer,
@@ -199,7 +211,7 @@ class ValidatedLearner:
         by_epochs = {} if wanted and 0 not in self.epochs else {0: pooled}
         if not wanted:
             return by_epochs, []
-        with progress.bar(f"{label}: personalising") as advance:
+        with progress.bar(f"{label}: personalising", unit="users") as advance:
             headed, curve = scorers.personalise_each(pooled, config, rows, epochs=wanted, progress=advance)
         return by_epochs | headed, curve
 

@@ -8,7 +8,7 @@ import tyro
 
 from hydrajax import retrieval
 from hydrajax.prompting import contract, registry
-from hydrajax.types import check_least, check_types
+from hydrajax.types import check_least, check_once, check_types
 
 _SHORT = tyro.conf.arg(prefix_name=False)  # --strategies instead of --settings.strategies on the command line
 
@@ -80,6 +80,7 @@ class Settings:
     def __post_init__(self):
         check_types(self)
         object.__setattr__(self, "strategies", registry.apart(self.strategies))
+        check_once(self, "strategies", "shown")
         check_least(self, retrieved=1, samples=1, candidates=1, derangements=1, temperature=0)
         check_least(self, pseudo_queries=0, trial_queries=0, label_queries=1)
         if self.strategies and self.candidates < len(self.strategies):

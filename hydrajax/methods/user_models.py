@@ -1,5 +1,6 @@
 """What strategies know of users: learned once of each, kept in the lab's library, booked in its ledger."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,22 +33,28 @@ def _learn(lab: Lab, keys: Sequence[library.Key]) -> None:
     """Learns user models of one strategy into the library, all users of a part together."""
     for part in dict.fromkeys(key.part for key in keys):
         of_part = {key: cross_fitting.half(lab.users[key.user_id], part) for key in keys if key.part == part}
-        noting, entries = ledger.Noting(lab.ctx.llm), {}
+        noting = ledger.Noting(lab.ctx.llm)
+        entries: dict[library.Key, library.Entry] = {}
+        # Kept with what is learned: an invocation that finds it learned counts the same.
+        counted: dict[str, Any] = {"cut": collections.Counter(), "faults": collections.Counter()}
         (strategy,) = {key.strategy for key in of_part}
         learned = lab.strategy(strategy).learn(
             [user for user in of_part.values() if user.profile],
-            dataclasses.replace(lab.ctx, llm=noting, whole=lab.users),
+            dataclasses.replace(lab.ctx, llm=noting, whole=lab.users, **counted),
         )
         for key, user in of_part.items():
             spent: Mapping[str, Any] = noting.spent[user.id]
-            entries[key] = library.Entry(model=learned.get(user.id), fingerprint=_fingerprint(lab, key), **spent)
+            own: dict[str, Any] = {} if entries else {name: dict(counts) for name, counts in counted.items()}
+            entries[key] = library.Entry(model=learned.get(user.id), fingerprint=_fingerprint(lab, key), **spent, **own)
         lab.library.add(entries)
 
 
 def _book(lab: Lab, keys: set[library.Key]) -> None:
-    """Books what these user models have cost, and their faults, once each."""
+    """Books what these user models have cost, what was cut for them, and their faults, once each."""
     for key in keys - lab.booked:
         entry = lab.library[key]
+        lab.ctx.cut.update(entry.cut)
+        lab.ctx.faults.update(entry.faults)
         if entry.calls:
             spent = ledger.Spent(calls=entry.calls, input_tokens=entry.input_tokens, output_tokens=entry.output_tokens)
             ledger.add(lab.ledger, llm_stages.learned(key.strategy, key.part), {key.user_id: spent})

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import math
 import os
 import pathlib
@@ -201,7 +200,7 @@ def encode(
         keys: list[bytes] = []
         if kept is not None:
             # What the base reads is the key: texts that differ only in what was cut away share their features.
-            used = _params_digest(base)
+            used = weights.digest_of(base.params)
             where = backends.computed_by()
             keys = [feature_cache.key(base.digest, used, base.pooling, e.ids, e.types, *where) for e in encodings]
         cached = {} if kept is None else kept.get(keys)
@@ -293,15 +292,6 @@ def _sizes(
     _check_whole("packing", packing, 0, limit, f"from 0 to the {limit} positions of base {base.name!r}")
     tokens.check_encodings(encodings, words=config.vocab_size, types=config.types, positions=limit)
     return batch_tokens, packing
-
-
-def _params_digest(base: Base) -> str:
-    """A hash of the parameters themselves: a base may have been trained since its folder was read, also in place."""
-    hasher = hashlib.blake2b(digest_size=16)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(base.params):
-        hasher.update(jax.tree_util.keystr(path).encode())
-        hasher.update(np.ascontiguousarray(leaf).data)
-    return hasher.hexdigest()
 
 
 def compute(

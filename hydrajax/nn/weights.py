@@ -3,6 +3,7 @@
 Weights are read from safetensors alone, never from a pickle.
 """
 
+import collections
 import contextlib
 import hashlib
 import importlib.util
@@ -11,6 +12,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -260,6 +262,28 @@ def digest(folder: pathlib.Path) -> str:
             with path.open("rb") as file:
                 hasher.update(hashlib.file_digest(file, "sha256").digest())
     return hasher.hexdigest()
+
+
+def digest_of(params: Any) -> str:
+    """A hash of the parameters themselves: a base may have been trained since its folder was read, also in place."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    # JAX's arrays do not change: to read them all again takes longer than to encode a few texts.
+    fixed = all(isinstance(leaf, jax.Array) for _, leaf in leaves)
+    paths = tuple(jax.tree_util.keystr(path) for path, _ in leaves)
+    for known, refs, digest in _digests if fixed else ():
+        if known == paths and all(ref() is leaf for ref, (_, leaf) in zip(refs, leaves, strict=True)):
+            return digest
+    hasher = hashlib.blake2b(digest_size=16)
+    for path, (_, leaf) in zip(paths, leaves, strict=True):
+        hasher.update(path.encode())
+        hasher.update(np.ascontiguousarray(leaf).data)
+    if fixed:
+        _digests.appendleft((paths, [weakref.ref(leaf) for _, leaf in leaves], hasher.hexdigest()))
+    return hasher.hexdigest()
+
+
+# Of the last bases whose parameters are JAX's arrays: places, parameters, digest.
+_digests: collections.deque[tuple[tuple[str, ...], list["weakref.ref[Any]"], str]] = collections.deque(maxlen=4)
 
 
 def _shards(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -160,6 +160,7 @@ class Context:
             temperature=temperature,
             sample=sample,
             group=user_id,
+            labels=self.task.labels if max_tokens is None else (),
         )
 
     def ask(self, questions: Mapping[T, tuple[str, str]], *, max_tokens: int, stage: str) -> dict[T, str]:

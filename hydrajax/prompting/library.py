@@ -52,6 +52,8 @@ class Entry:
       calls, input_tokens, output_tokens: of the LLM, answers from the store included.
       fingerprint: of what it was made of (see `fingerprint`); empty in files that are older than fingerprints.
       deleted: where the model was deleted, all of it but the text.
+      cut, faults: what was counted while it was learned (see `Context`); of users of whom it was learned at once, all
+        of it stands with the first one.
     """
 
     model: UserModel | None
@@ -60,6 +62,8 @@ class Entry:
     output_tokens: int = 0
     fingerprint: str = ""
     deleted: UserModel | None = None
+    cut: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    faults: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def by_hand(self) -> bool:
@@ -212,7 +216,7 @@ class Library:
 
 def _worth_keeping(entry: Entry) -> bool:
     """Most strategies learn nothing of anybody."""
-    return entry.model is not None or entry.by_hand or entry.calls > 0
+    return entry.model is not None or entry.by_hand or entry.calls > 0 or bool(entry.cut or entry.faults)
 
 
 def _name(key: Key) -> str:

@@ -39,9 +39,9 @@ def get(name: str) -> Strategy:
 
 
 def apart(names: Iterable[str]) -> tuple[str, ...]:
-    """Names that are given apart or joined by commas, each once."""
+    """Names that are given apart or joined by commas."""
     stripped = (name.strip() for joined in names for name in joined.split(","))
-    return tuple(dict.fromkeys(filter(None, stripped)))
+    return tuple(filter(None, stripped))
 
 
 def permitted(chosen: Sequence[str], *, cross_user: bool) -> tuple[str, ...]:
@@ -49,8 +49,16 @@ def permitted(chosen: Sequence[str], *, cross_user: bool) -> tuple[str, ...]:
     switched off.
 
     Raises:
-      DataError: one of them does not exist.
+      DataError: some of them do not exist, or are none: a sentence for each of these.
     """
+    wrong = []
+    for name in dict.fromkeys(chosen):
+        try:
+            get(name)
+        except DataError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise DataError("\n".join(wrong))
     return tuple(plugins.last_part(name) for name in chosen if not get(name).compares or cross_user)
 
 

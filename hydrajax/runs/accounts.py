@@ -2,13 +2,10 @@
 
 import contextlib
 import dataclasses
-import math
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hydrajax import files
 from hydrajax.evaluation import roster
 from hydrajax.llm import models, planner, sampler
 from hydrajax.methods import llm_stages
@@ -55,27 +52,23 @@ def llm(sampled: sampler.Sampler) -> dict[str, Any]:
     return usage
 
 
-def note(
-    out: pathlib.Path,
-    command: str,
-    clock: Clock,
-    llms: Sequence[sampler.Sampler],
-    *,
-    finished: bool,
-) -> None:
-    """A line on what an invocation has cost so far, in the run's folder, also of one that is interrupted.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """What all trainings of bases take together.
 
-    Args:
-      out: the run's folder.
-      command: of the invocation.
-      clock: of the invocation.
-      llms: what asked the LLM, and another one that judges where there is one.
-      finished: whether it came to its end.
+    Attributes:
+      fits: how many.
+      examples: in an epoch of each, all together; at most, since what is alike teaches nothing.
+      epochs: of each.
+      tokens: that go through a base while it learns, forwards; None where its tokenizer cannot be had.
+      seconds: the least and the most; None where they are not known.
     """
-    line = {"command": command, "finished": finished, "seconds": round(clock.total, 1)}
-    for name, asked in zip(("llm", "judge_llm"), map(llm, llms), strict=False):
-        line |= asked if name == "llm" else {name: asked}
-    files.append_line(out / "invocations.jsonl", line)
+
+    fits: int
+    examples: int
+    epochs: int
+    tokens: int | None = None
+    seconds: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,16 +78,22 @@ class Plan:
     Attributes:
       model: the LLM's name.
       stages: by stage.
-      tokens: of prompts and answers together, if the least and if the most records are shown.
+      tokens: of prompts and answers together, the least and the most, by what answers will decide.
       cost_usd: None where no price is known.
-      seconds: estimate of the time in calls.
+      seconds: estimate of the time in calls, by stage.
+      calls: the least and the most, likewise.
+      asking_on: strategies that ask on by what answers say, which no count can know.
+      training: of bases, where any is trained.
     """
 
     model: str
     stages: dict[str, planner.StagePlan]
     tokens: tuple[int, int]
     cost_usd: float | None
-    seconds: float
+    seconds: Mapping[str, float]
+    calls: tuple[int, int]
+    asking_on: tuple[str, ...] = ()
+    training: Training | None = None
 
 
 def plan(counting: planner.Planner, *, parallel: int, batch: bool) -> Plan:
@@ -110,10 +109,11 @@ def plan(counting: planner.Planner, *, parallel: int, batch: bool) -> Plan:
         stages=counting.stages,
         tokens=(counting.tokens, counting.tokens),
         cost_usd=counting.cost(batch=batch),
-        seconds=math.fsum(
-            models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
-            for s in counting.stages.values()
-        ),
+        seconds={
+            name: models.seconds(counting.model, s.calls, s.fresh_input_tokens, s.output_tokens, parallel=parallel)
+            for name, s in counting.stages.items()
+        },
+        calls=(counting.calls, counting.calls),
     )
 
 

@@ -60,7 +60,7 @@ class Authorship(Configuration):
     def __post_init__(self):
         super().__post_init__()
         large = self.llm.startswith("claude")
-        object.__setattr__(self, "strategies", registry.apart((*COMPARED_WITH, *self.strategies)))
+        object.__setattr__(self, "strategies", tuple(dict.fromkeys((*COMPARED_WITH, *self.strategies))))
         if isinstance(self.shown_words, str):
             words = LOCAL_WORDS if self.shown_words == "auto" and not large else None
             object.__setattr__(self, "shown_words", words)

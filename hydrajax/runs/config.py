@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from hydrajax import plugins
 from hydrajax.methods import settings as settings_lib
+from hydrajax.prompting import registry
 from hydrajax.runs import presets
 from hydrajax.training import config as fit_config
-from hydrajax.types import check_least, check_types
+from hydrajax.types import check_least, check_once, check_types
 
 C = TypeVar("C", bound="Configuration")
 OF_PRESET: Any = None  # the default of what the preset says, see `RunConfig.of_preset`
@@ -26,6 +27,7 @@ SAID_BY_RUN = {
     "seed": "in a run it is --seed",
     "fit_bank": "but in a run training users get heads of their own once it is known how",
 }
+LISTS = ("strategies", "losses", "epochs", "tasks", "pools", "families")  # fields of kinds of run
 LEAST_PAIR_TOKENS = 8  # a token of each text and two more, beside what a tokenizer puts around them
 HIGHEST_TEMPERATURE = {True: 1.0, False: 2.0}  # of Claude, and of others
 
@@ -69,7 +71,8 @@ class Configuration:
 
     llm: str = "local"
     """`local` (embedded SmolLM2-135M), a path to a GGUF file, a Claude model's name, `FILE.py:NAME` or
-    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (tests only)."""
+    `package.module:NAME` (an LLM of your own: see docs/extending.md), or `scripted` (no LLM: it
+    draws answers from the words and labels of the prompt, so that a task of your own can be tried out in minutes)."""
     base: str = "minilm"
     """The base encoder: `minilm`, or a Hugging Face folder (BERT, RoBERTa, MPNet, Longformer or ModernBERT)."""
     seed: int = 0
@@ -78,6 +81,9 @@ class Configuration:
     def __post_init__(self):
         check_types(self)
         check_least(self, seed=0)
+        if isinstance(strategies := getattr(self, "strategies", None), tuple):
+            object.__setattr__(self, "strategies", registry.apart(strategies))
+        check_once(self, *LISTS)
 
     @property
     def title(self) -> str:
@@ -192,6 +198,13 @@ class RunConfig(Configuration):
         of_presets = {None, *(fits["scorer"].epochs for fits in presets.PRESETS.values())}
         if self.scorer.epochs not in of_presets and self.epochs != (self.scorer.epochs,):
             raise ValueError(f"scorer.epochs is {self.scorer.epochs}, in a run it is --epochs")
+        for field in dataclasses.fields(fit_config.FitConfig):
+            given = getattr(self.scorer, field.name)
+            if field.name.startswith("base_") and given != field.default and not self.train_base:
+                raise ValueError(
+                    f"scorer.{field.name} is {given}, but the base is frozen: it is of a base that is trained "
+                    "(--train-base)"
+                )
         if self.remat and not self.train_base:
             raise ValueError("remat is True, but the base is frozen: it is of a base that is trained")
         for loss in self.losses:

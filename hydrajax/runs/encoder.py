@@ -31,7 +31,7 @@ class Encoder:
     cache: Cache
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        with progress.bar("features") as advance:
+        with progress.bar("features", unit="pairs") as advance:
             return encode.encode_pairs(self.base, pairs, max_tokens=self.longest, cache=self.cache, progress=advance)
 
     @property
@@ -42,7 +42,7 @@ class Encoder:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings, float32 [N, D]."""
-        with progress.bar("embeddings") as advance:
+        with progress.bar("embeddings", unit="texts") as advance:
             return encode.embed(self.base, texts, cache=self.cache, progress=advance)
 
     def tokens(self, pairs: Sequence[tuple[str, str]]) -> tokens.Tokens:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +15,13 @@ from hydrajax.methods import baselines, comparison, hydra, scorers, selection
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.nn import family_checks, heads
-from hydrajax.runs import accounts, compare, load, saved, workbench
+from hydrajax.runs import accounts, compare, finished, load, saved, training_plan, workbench
 from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
 from hydrajax.runs.run import Rows
+
+_log = logging.getLogger(__name__)
+EXACT = "every answer that the reranker learns from is stored: it is trained, so that the count is exact"
 
 write_report, text_table, verdicts = page.write_report, summary.text_table, summary.verdicts
 
@@ -29,7 +33,7 @@ def compute(
     _check_families(config, bench)
     lab = _lab(config, data, bench, out)
     people = people_of(config, data)
-    learns = _learner(config, bench, out / "checkpoints")
+    learns = _learner(config, bench, out / finished.CHECKPOINTS)
     with clock.stage("prompt baselines"):
         lab = collaborative.teach(lab, people, strategies(config, data), learns)
         prompts = {
@@ -93,28 +97,50 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
     """See `run.Kind.plan`.
 
     What the answers will decide is guessed until they are there: which number of records validation users choose (the
-    middle one is counted, the tokens of the least and the most are told apart) and which records a reranker prefers. A
-    base that is trained is never trained for it.
+    middle one is counted) and which records a reranker prefers. The least and the most are told apart. A base that is
+    trained is never trained for it.
     """
+    said: set[str] = set()
+    fits: list[training_plan.Fit] = []
 
-    def count(counting: workbench.Workbench, guess_k: plan_lib.GuessK = plan_lib.middle) -> accounts.Plan:
+    def learner(config: RunConfig, counting: workbench.Workbench) -> selection.ValidatedLearner | None:
+        if config.train_base:
+            return None
+        if EXACT not in said:
+            _log.info(EXACT)
+            said.add(EXACT)
+        return _learner(config, counting, None)
+
+    def count(
+        counting: workbench.Workbench, guess_k: plan_lib.GuessK = plan_lib.middle, keeps: int = plan_lib.KEEPS
+    ) -> accounts.Plan:
+        fits.clear()
         for config, data in runs:
-            plan_lib.ask(
+            guessing = plan_lib.ask(
                 _lab(config, data, counting),
                 people_of(config, data),
                 strategies(config, data),
                 (data.train, data.validation),
-                functools.partial(_learner, config, counting, None) if not config.train_base else lambda: None,
+                functools.partial(learner, config, counting),
                 guess_k,
+                keeps,
             )
+            if config.train_base:
+                fits.extend(training_plan.fits(config, guessing.taught, guessing.cross_fitted))
         (planned,) = counting.plans()
         return planned
 
     planned = count(bench)
-    calls = sum(stage.calls for stage in planned.stages.values())
-    if len(runs[0][0].settings.shown) > 1 and calls > 0:
-        least, most = sorted(count(bench.afresh(), guess_k).tokens[0] for guess_k in (min, max))
-        planned = dataclasses.replace(planned, tokens=(least, most))
+    config, data = runs[0]
+    asking_on = tuple(name for name in strategies(config, data) if name in plan_lib.ASKING_ON)
+    if config.train_base:
+        planned = dataclasses.replace(planned, training=training_plan.training(config, fits))
+    if planned.calls[0] > 0:
+        ends = [planned, count(bench.afresh(), min, 1), count(bench.afresh(), max, 0)]
+        calls, tokens = ([getattr(one, name)[0] for one in ends] for name in ("calls", "tokens"))
+        planned = dataclasses.replace(
+            planned, calls=(min(calls), max(calls)), tokens=(min(tokens), max(tokens)), asking_on=asking_on
+        )
     return [planned]
 
 
@@ -190,7 +216,13 @@ def _choices(prompts, learns, compared, lab, data, people, system) -> dict[str, 
             for name, prompt in prompts.items()
         },
         "scorers": {
-            name: {"family": choice.family, "loss": choice.loss, "epochs": choice.epochs, "quality": choice.quality}
+            name: {
+                "family": choice.family,
+                "loss": choice.loss,
+                "epochs": choice.epochs,
+                "quality": choice.quality,
+                "pools": choice.pools,
+            }
             for name, choice in learns.choices.items()
         },
         "single_sources": compared.validation,

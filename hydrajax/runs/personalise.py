@@ -5,20 +5,24 @@
 Whoever is interrupted goes on with the same call: answers are stored, and users are kept a group at a time.
 """
 
+import collections
 import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 
-from hydrajax import files, forms
+from hydrajax import files, forms, training
 from hydrajax.data import profiles
+from hydrajax.evaluation import choosing
 from hydrajax.llm import planner
 from hydrajax.methods import cross_fitting, hydra, scorers
 from hydrajax.methods.rows import Row
 from hydrajax.methods.scorers import TrainedScorer
-from hydrajax.runs import accounts, added, folder, load, saved, workbench
+from hydrajax.runs import accounts, added, folder, invocations, load, saved, workbench
 from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
 from hydrajax.runs.machine import Machine
@@ -35,7 +39,8 @@ class Done:
     Attributes:
       fitted: ids of those who were fitted now.
       kept: ids of those who had been before, from the same profile.
-      headed: scorers whose heads they have; for the others the run's validation users chose the pooled head.
+      headless: why nobody gets a head of their own, by scorer, in half a sentence; the others give heads.
+      heads: how many of `fitted` got a head of their own, by scorer that gives any.
       without_records: how many of `fitted` have none, and so no head.
       calls, cached: of the LLM, and answers from the store.
       cost_usd: of the calls; None where the price is unknown.
@@ -43,11 +48,17 @@ class Done:
 
     fitted: Sequence[str]
     kept: Sequence[str]
-    headed: Sequence[str]
+    headless: Mapping[str, str]
+    heads: Mapping[str, int] = dataclasses.field(default_factory=dict)
     without_records: int = 0
     calls: int = 0
     cached: int = 0
     cost_usd: float | None = 0.0
+
+    @property
+    def headed(self) -> list[str]:
+        """The scorers that give users heads of their own."""
+        return [name for name in added.NAMES if name not in self.headless]
 
 
 def personalise(
@@ -77,29 +88,29 @@ def personalise(
     pending = list(newcomers.pending)
     kept = [user_id for user_id in newcomers.users if user_id not in newcomers.pending]
     empty = sum(not newcomers.users[user_id].profile for user_id in pending)
-    done = Done(fitted=pending, kept=kept, headed=newcomers.headed, without_records=empty)
+    done = Done(fitted=pending, kept=kept, headless=newcomers.headless, without_records=empty)
     if not newcomers.headed:
         for user_id in pending:
             newcomers.keep(user_id, {})
     if not pending or not newcomers.headed:
         return done
     clock = accounts.Clock(say)
+    counts: collections.Counter[str] = collections.Counter()
     with workbench.opened(machine, [newcomers.llm], newcomers.config.encoder) as bench:
         system = saved.load(run / "scorers", bench.encode)
         learner = Frozen(system=system, epochs=newcomers.epochs)
-        finished = False
-        try:
+        with invocations.noted(run, command, clock, bench.llms):
             for start in range(0, len(pending), GROUP):
                 group = pending[start : start + GROUP]
                 fitted = newcomers.fit(bench, learner, group, system.k)
                 for user_id in group:
-                    newcomers.keep(user_id, added.heads_of(fitted, user_id))
+                    heads = added.heads_of(fitted, user_id)
+                    newcomers.keep(user_id, heads)
+                    counts.update(list(heads))
                 say(f"{start + len(group):,} of {len(pending):,} users")
-            finished = True
-        finally:
-            accounts.note(run, command, clock, bench.llms, finished=finished)
         usage = bench.llm.usage
-    return dataclasses.replace(done, calls=usage.calls, cached=usage.cached, cost_usd=usage.cost_usd)
+    given = {name: counts[name] for name in done.headed}
+    return dataclasses.replace(done, heads=given, calls=usage.calls, cached=usage.cached, cost_usd=usage.cost_usd)
 
 
 def plan(
@@ -108,17 +119,26 @@ def plan(
     *,
     llm: str | None = None,
     machine: Machine = Machine(),  # noqa: B008 (frozen)
-) -> Sequence[accounts.Plan]:
-    """Counts what `personalise` would ask without asking it, stored answers left out; arguments and errors as there."""
+) -> tuple[Done, Sequence[accounts.Plan]]:
+    """Counts what `personalise` would ask without asking it, stored answers left out; arguments and errors as there.
+
+    Returns:
+      who is new, and why there are scorers that give nobody a head; and the plans, none where nothing would be asked
+      whatever is stored.
+    """
     newcomers = _read(run, profile, llm)
+    kept = [user_id for user_id in newcomers.users if user_id not in newcomers.pending]
+    who = Done(fitted=list(newcomers.pending), kept=kept, headless=newcomers.headless)
+    if not who.fitted or not who.headed:
+        return who, ()
     with workbench.planning(machine, [newcomers.llm], newcomers.config.encoder) as bench:
         counting = bench.llm
         assert isinstance(counting, planner.Planner)
         system = saved.load(run / "scorers", bench.encode)
         known = Frozen(system=system, epochs=newcomers.epochs)
         guessing = plan_lib.GuessingLearner(lambda: None if counting.calls else known, seed=newcomers.config.seed)
-        newcomers.fit(bench, guessing, list(newcomers.pending) if newcomers.headed else [], system.k)
-        return bench.plans()
+        newcomers.fit(bench, guessing, who.fitted, system.k)
+        return who, bench.plans()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,6 +176,7 @@ class _Newcomers:
     Attributes:
       pending: digests of what heads are to be made of, of the users who have none that were made of this.
       epochs: of heads, by scorer; a scorer that learned nothing is left out.
+      headless: why a scorer gives nobody a head of their own, by scorer (see `Done`).
       system: digest of the run's scorers.
     """
 
@@ -166,12 +187,13 @@ class _Newcomers:
     users: Mapping[str, User]
     pending: Mapping[str, str]
     epochs: Mapping[str, int]
+    headless: Mapping[str, str]
     system: str
 
     @property
     def headed(self) -> list[str]:
         """The scorers that have heads of users."""
-        return [name for name, epochs in self.epochs.items() if epochs > 0]
+        return [name for name in added.NAMES if name not in self.headless]
 
     def fit(self, bench: workbench.Workbench, learner: hydra.Learner, user_ids: Sequence[str], k: int) -> hydra.System:
         """The scorers with the heads of these users."""
@@ -206,6 +228,7 @@ def _read(run: pathlib.Path, profile: pathlib.Path, llm: str | None) -> _Newcome
     choices = files.read_json(run / "choices.json")
     forms.check(run / "choices.json", choices, {"scorers": {...: {"epochs": int}}})
     chosen = choices["scorers"]
+    epochs = {name: chosen[name]["epochs"] for name in added.NAMES if name in chosen}
     return _Newcomers(
         run=run,
         config=config,
@@ -213,9 +236,27 @@ def _read(run: pathlib.Path, profile: pathlib.Path, llm: str | None) -> _Newcome
         llm=llm,
         users=users,
         pending={user_id: digest for user_id, digest in made_of.items() if not _is_made(run, user_id, digest)},
-        epochs={name: chosen[name]["epochs"] for name in added.NAMES if name in chosen},
+        epochs=epochs,
+        headless=_headless(run, epochs, choices),
         system=system,
     )
+
+
+def _headless(run: pathlib.Path, epochs: Mapping[str, int], choices: Mapping[str, Any]) -> dict[str, str]:
+    """Why nobody gets a head of their own, by scorer that gives none."""
+    reasons = {}
+    for name in added.NAMES:
+        if name not in epochs:
+            reasons[name] = "it learned nothing in this run, and leaves everything in its order"
+        elif not epochs[name]:
+            questions, users = (choices.get(f"validation_{what}", 0) for what in ("queries", "users"))
+            chosen = f"as validation chose ({choosing.rests_on(questions, users)})" if questions else "as the run says"
+            reasons[name] = f"0 epochs of personalisation, {chosen}: the pooled head serves everybody"
+        else:
+            fitted, _ = training.load_fitted(run / "scorers" / name)
+            if not jax.tree.leaves(fitted.generic):
+                reasons[name] = f"its head family {fitted.config.family!r} has nothing of a user's own"
+    return reasons
 
 
 def _is_made(run: pathlib.Path, user_id: str, digest: str) -> bool:

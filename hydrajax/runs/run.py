@@ -13,7 +13,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 import rich.console
 
 from hydrajax import files, plugins
-from hydrajax.runs import accounts, folder, workbench
+from hydrajax.prompting import library
+from hydrajax.runs import accounts, finished, folder, invocations, workbench
 from hydrajax.runs.config import Configuration
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
@@ -109,21 +110,34 @@ def run(
     clock = accounts.Clock(say)
     with clock.stage("data"):
         data = load(config, say)
+    folder.check_free(out, config)
+    carries_out = kind(config.module)
+    if finished.still(out, data):
+        say(
+            f"{out}: this run is finished, and nothing that it is made of has changed: its results are shown as they "
+            f"are (to compute them again, from stored answers, remove {finished.FILE})"
+        )
+        carries_out.write_report(out)
+        return dict(files.read_json(out / "results.json"))
     with workbench.opened(machine, config.llms, config.encoder) as bench:
-        carries_out = kind(config.module)
         folder.prepare(out, config, command)
+        finished.forget(out)
+        before = invocations.read(out)
+        if before:
+            say(_found(out, before))
         if config.encoder is not None:
             from hydrajax.nn import backends  # with JAX, which the workbench has imported
 
             say(f"devices: {backends.number()}")
-        finished = False
-        try:
+        with invocations.noted(out, command, clock, bench.llms) as note:
             rows, results = carries_out.compute(config, data, bench, out, clock)
             with clock.stage("report"):
+                note()  # the report says what all invocations have cost
                 _write(carries_out, out, rows, results)
-            finished = True
-        finally:
-            accounts.note(out, command, clock, bench.llms, finished=finished)
+    finished.keep(out, data)
+    if before:
+        together = invocations.read(out)
+        say(f"all {len(together)} invocations of this run together: {invocations.total(together)}")
     return results
 
 
@@ -141,6 +155,9 @@ def _run_parts(
     with workbench.opened(machine, config.llms, config.encoder):
         folder.prepare(out, config, command)
     folders = [out / part.part for part in parts]
+    done = sum((folder / "results.json").exists() for folder in folders)
+    if any(folder.exists() for folder in folders):
+        say(f"goes on in {out}: {done} of {len(parts)} parts are finished")
     results = []
     for i, (part, part_out) in enumerate(zip(parts, folders, strict=True)):
         say(f"{part.part}, {i + 1} of {len(parts)}")
@@ -164,6 +181,18 @@ def plan(
     runs = [(part, load(part, _unsaid if i else say)) for i, part in enumerate(_undivided(config))]
     with workbench.planning(machine, config.llms, config.encoder) as bench:
         return kind(config.module).plan(runs, bench)
+
+
+def _found(out: pathlib.Path, before: Sequence[Mapping[str, Any]]) -> str:
+    """What earlier invocations left that is not done again."""
+    was = "is finished already" if (out / "results.json").exists() else "was begun before"
+    kept = [f"{sum(line.get('calls', 0) for line in before):,} calls, whose answers are stored"]
+    if models := len(files.read_lines(out / library.FILE)):
+        kept.append(f"{models:,} user models")
+    if fits := [path.name for path in sorted((out / finished.CHECKPOINTS).glob("*")) if path.is_dir()]:
+        kept.append(f"checkpoints of {', '.join(fits)}")
+    times = len(before)
+    return f"this run {was} ({times} invocation{'' if times == 1 else 's'}); kept of it: {'; '.join(kept)}"
 
 
 def _undivided(config: Configuration) -> list[Configuration]:

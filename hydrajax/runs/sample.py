@@ -27,7 +27,7 @@ def sample(
     llm: sampler.StoredSampler,
     *,
     portion: int = PORTION,
-    bar: sampler.Bar = progress.bar,
+    bar: sampler.Bar = sampler.answers_bar,
 ) -> tuple[int, int]:
     """Samples every line of `source`, and writes `target` when all is done.
 

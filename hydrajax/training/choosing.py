@@ -10,8 +10,9 @@ users than there are leaves something to be learned from any user, whoever it is
 import dataclasses
 import functools
 import itertools
+import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -28,32 +29,81 @@ from hydrajax.training.fitted import Fitted
 from hydrajax.training.solver import Progress, Setting
 from hydrajax.types import DataError
 
+_log = logging.getLogger(__name__)
+
 LEAST_USERS = 4  # with examples; of fewer nothing is chosen
 LEAST_JUDGING = 2  # new users of whom what is kept aside has a loss
 MOST_USERS = 64
 MOST_LARGE = 48
 MOST_SHARING = 512  # small heads beside shared parameters, which few users cannot teach
 ERRORS = 2.0  # the best of many settings is ahead by luck, too
+MOST_LENDERS = 8  # of heads, to each user: of few users one may be alike by chance
 KEPT_ASIDE = 3  # every third of a user's pools
 # Settings whose heads are fitted and judged at once.
 SWEPT_BYTES = 2**28
-RATES = (3e-4, 1e-3, 3e-3)
-BESIDE_RATES = (3e-3, 1e-2, 3e-2)  # of small heads beside shared parameters
-PRIORS = (3.0, 100.0)
-EXACT_PRIORS = (0.1, 1.0, 10.0, 100.0, 1000.0)
-OFFSET_PRIORS = (6.0,)
-EXACT_OFFSET_PRIORS = (1.0, 6.0, 36.0, 200.0)
-EPOCHS = (4, 16)
-MORE_EPOCHS = (4, 16, 64)  # of small heads
-# (learning rate, epochs) of the pooled head, of what is shared, and of what is shared beside small heads.
-POOLED = ((3e-4, 2), (3e-4, 8), (1e-3, 2), (1e-3, 8), (3e-3, 2))
-SHARED = ((1e-3, 8), (5e-3, 8), (5e-3, 24), (2e-2, 8), (2e-2, 24))
-# Strengths of priors, of what is shared and of heads beside it, while it learns and after.
-HELD = ((0.003, 3.0), (0.03, 3.0), (0.1, 1.0), (0.3, 3.0), (1.0, 1.0), (10.0, 1.0))
-HELD_SHARED = ((2e-2, 32),)  # with a prior none is fitted too long
-BESIDE_SMALL = ((1e-3, 8), (5e-3, 8))
-BESIDE_PRIORS = (1.0, 3.0, 10.0)
-RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The values that are tried for one kind of family, every combination of them.
+
+    Attributes:
+      learning: (learning rate, epochs, updates) of the pooled head and of what users share. Where so many epochs are
+        fewer updates than these, as with few users, there are as many epochs as hold them.
+      strengths: (`pooled_ridge`, `prior_strength`) while these are learned; the latter None where it is `priors`.
+      rates: of users' own heads, as are the following.
+      priors: `prior_strength`.
+      offsets: `offset_strength`.
+      epochs: passes; 0 are always tried.
+    """
+
+    learning: Sequence[tuple[float, int, int]]
+    strengths: Sequence[tuple[float, float | None]] = ((1.0, None),)
+    rates: Sequence[float] = (3e-4, 1e-3, 3e-3)
+    priors: Sequence[float] = (3.0, 100.0)
+    offsets: Sequence[float] = (6.0,)
+    epochs: Sequence[int] = (4, 16)
+
+
+# Without shared parameters.
+LARGE = Grid(learning=((3e-4, 2, 0), (3e-4, 8, 64), (1e-3, 2, 0), (1e-3, 8, 64), (3e-3, 2, 0)))
+SMALL = dataclasses.replace(LARGE, epochs=(4, 16, 64))
+CONVEX = Grid(
+    learning=((3e-4, 2, 0),),  # the pooled head is exact: nothing looks at them
+    strengths=tuple((ridge, None) for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)),
+    rates=(3e-4,),
+    priors=(0.1, 1.0, 10.0, 100.0, 1000.0),
+    offsets=(1.0, 6.0, 36.0, 200.0),
+    epochs=(4,),
+)
+# Beside shared parameters. Small heads learn under the prior that they have later, so that it is chosen with them.
+LARGE_SHARING = Grid(learning=((1e-3, 8, 0), (5e-3, 8, 0), (5e-3, 24, 0), (2e-2, 8, 0), (2e-2, 24, 0)))
+SMALL_SHARING = Grid(
+    learning=((1e-3, 8, 0), (5e-3, 8, 256), (2e-2, 8, 256)),
+    strengths=((1.0, 1.0), (1.0, 3.0), (1.0, 10.0)),
+    rates=(3e-3, 1e-2, 3e-2),
+)
+# What is shared has a prior of its own: none is fitted too long, and the two strengths are what matters.
+HELD_SHARING = dataclasses.replace(
+    SMALL_SHARING,
+    learning=((2e-2, 32, 256),),
+    strengths=((0.003, 3.0), (0.03, 3.0), (0.1, 1.0), (0.3, 3.0), (1.0, 1.0), (10.0, 1.0)),
+)
+
+
+def _grid(config: FitConfig, dims: heads.Dims) -> Grid:
+    family = fitted_.family_of(config)
+    small = heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
+    if not jax.tree.leaves(heads.shared_shapes(family, dims)):
+        return CONVEX if isinstance(family, heads.Convex) else SMALL if small else LARGE
+    if not heads.stores_users(family, dims) or not small:
+        return LARGE_SHARING
+    sharing = HELD_SHARING if hasattr(family, "prior") else SMALL_SHARING
+    if config.init != "pooled":  # nothing holds heads while they learn
+        sharing = dataclasses.replace(sharing, learning=LARGE_SHARING.learning, strengths=LARGE_SHARING.strengths)
+    if isinstance(family, heads.Convex):
+        sharing = dataclasses.replace(sharing, rates=CONVEX.rates, offsets=CONVEX.offsets, epochs=CONVEX.epochs)
+    return sharing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,32 +124,79 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
 
     With fewer than `LEAST_USERS` users who have two pools (or two examples, where the loss does not look at pools; of
     families that give users nothing of their own one is enough), or where what is kept aside has no loss (no two
-    candidates of a pool differ), nothing can be chosen: `configs.CHOSEN` is taken.
+    candidates of a pool differ), nothing can be chosen: `configs.FALLBACK` is taken.
 
     Args:
       config: numbers that are given stay.
       examples: of users 0..num_users-1, with features.
       progress: called with (fits done, fits).
     """
-    names = [name for name in configs.CHOSEN if getattr(config, name) is None]
-    family = fitted_.family_of(config)
-    dims = examples.dims
+    family, dims, grid = fitted_.family_of(config), examples.dims, _grid(config, examples.dims)
     shares = bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
     stores = heads.stores_users(family, dims)
     small = heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
     most = MOST_LARGE if not small else MOST_SHARING if shares and stores else MOST_USERS
     # Nothing need be seen of a user to whom a family gives nothing of their own.
     least = 2 if stores or isinstance(family, heads.Encoded) else 1
-    folds = _folds(config, examples, num_users, most, least) if names else []
+    is_open = any(getattr(config, name) is None for name in configs.FALLBACK)
+    folds = _folds(config, examples, num_users, most, least) if is_open else []
     if sum(_judging(config, fold) for fold in folds) < LEAST_JUDGING:
         return configs.resolved(config)
-    trials = list(_pooled_trials(config, family, shares, small and stores))
+
+    trials = _trials(config, grid, stages.updates_an_epoch(config, folds[0].learned, folds[0].num_users))
+    judged = (len(trials) if shares else 1) if stores else 0
     steps = itertools.count(1)
 
     def tick() -> None:
         if progress is not None:
-            progress(next(steps), len(folds) * (len(trials) + 1))
+            progress(next(steps), len(folds) * len(trials) + judged)
 
+    learned = _learned(trials, folds, tick)
+    pooled = {trial: _means(map(_pooled_loss, scorers, folds)) for trial, scorers in learned.items()}
+    best = _least(config, pooled, "its loss is")
+    if not stores:
+        return configs.resolved(best)
+    # Beside shared parameters the pooled head says little of what they are worth to users: all are tried.
+    user_losses: dict[FitConfig, np.ndarray] = {}
+    scorers_of: dict[FitConfig, list[Fitted]] = {}
+    for trial in trials if shares else [best]:
+        for setting, epochs, losses_ in _personal_losses(trial, grid, learned[trial], folds):
+            chosen = {name: getattr(setting, name) for name in ("learning_rate", "prior_strength", "offset_strength")}
+            full = dataclasses.replace(configs.resolved(trial, **chosen), epochs=epochs)
+            user_losses[full], scorers_of[full] = losses_, learned[trial]
+        tick()
+    best = _least(config, user_losses, "users' heads lose what is")
+    without_own = {full: losses_ for full, losses_ in user_losses.items() if full.epochs == 0}
+    if without_own and best.epochs:
+        pooled_best = _least(config, without_own, "its pooled head's loss is")
+        surely = {full: own for full, own in user_losses.items() if _better(own, user_losses[pooled_best])}
+        best = _least(config, surely, "users' heads lose what is") if surely else pooled_best
+        if surely and not _better(user_losses[best], _lent_losses(best, scorers_of[best], folds)):
+            best = pooled_best
+    if best.epochs == 0:
+        _tell_of_worse_than_constant(config, user_losses[best], folds)
+    return dataclasses.replace(best, fit_bank=config.fit_bank)
+
+
+def _trials(config: FitConfig, grid: Grid, updates_an_epoch: int) -> list[FitConfig]:
+    """Configurations in which what is shared and the pooled head have numbers."""
+    trials = []
+    for (rate, epochs, updates), (ridge, prior) in itertools.product(grid.learning, grid.strengths):
+        chosen: dict[str, Any] = {
+            "pooled_learning_rate": rate,
+            "pooled_epochs": max(epochs, -(-updates // updates_an_epoch)),
+            "pooled_ridge": ridge,
+            "prior_strength": prior,
+        }
+        free = {name: value for name, value in chosen.items() if getattr(config, name) is None}
+        trials.append(dataclasses.replace(config, **free))
+    return list(dict.fromkeys(trials))
+
+
+def _learned(
+    trials: Sequence[FitConfig], folds: Sequence[Fold], tick: Callable[[], None]
+) -> dict[FitConfig, list[Fitted]]:
+    """What each fold's teachers give under every trial; `tick` is called after each."""
     learned: dict[FitConfig, list[Fitted]] = {trial: [] for trial in trials}
     bare = [configs.resolved(dataclasses.replace(trial, fit_bank=False)) for trial in trials]
     for fold in folds:
@@ -107,92 +204,40 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
         for trial, fitted in zip(trials, stages.learn_each(bare, fold.learned, fold.num_users, **known), strict=True):
             learned[trial].append(fitted)
             tick()
-    pooled = {trial: float(_means(map(_pooled_loss, scorers, folds)).mean()) for trial, scorers in learned.items()}
-    if not any(map(math.isfinite, pooled.values())):
-        raise DataError(f"head family {config.family!r}: its loss is not finite under any setting that was tried")
-    pooled = {trial: loss if math.isfinite(loss) else math.inf for trial, loss in pooled.items()}
-    if not stores:
-        return configs.resolved(min(pooled, key=pooled.__getitem__))
-    # Beside shared parameters the pooled head says little of what they are worth to users: all are tried.
-    candidates = trials if shares else [min(pooled, key=pooled.__getitem__)]
-    user_losses: dict[FitConfig, np.ndarray] = {}
-    scorers_of: dict[FitConfig, list[Fitted]] = {}
-    for trial in candidates:
-        for setting, epochs, losses_ in _personal_losses(trial, learned[trial], folds):
-            chosen = {name: getattr(setting, name) for name in ("learning_rate", "prior_strength", "offset_strength")}
-            full = dataclasses.replace(configs.resolved(trial, **chosen), epochs=epochs)
-            user_losses[full], scorers_of[full] = losses_, learned[trial]
+    return learned
 
-    def rank(full: FitConfig) -> tuple[float, int | None]:
-        mean = float(user_losses[full].mean())
-        return round(mean, 6) if math.isfinite(mean) else math.inf, full.epochs
+
+def _least(config: FitConfig, user_losses: Mapping[FitConfig, np.ndarray], what: str) -> FitConfig:
+    """The setting of the least mean loss, of equal ones that with the fewest epochs.
+
+    Raises:
+      DataError: none is finite.
+    """
+
+    def rank(setting: FitConfig) -> tuple[float, int]:
+        mean = float(user_losses[setting].mean())
+        return round(mean, 6) if math.isfinite(mean) else math.inf, setting.epochs or 0
 
     best = min(user_losses, key=rank)
     if rank(best)[0] == math.inf:
-        raise DataError(f"head family {config.family!r}: users' heads lose what is not finite under every setting")
-    without_own = [full for full in user_losses if full.epochs == 0]
-    if without_own and best.epochs:
-        pooled_best = min(without_own, key=rank)
-        lent = _lent_losses(best, scorers_of[best], folds)
-        if not all(_better(user_losses[best], others) for others in (user_losses[pooled_best], lent)):
-            best = pooled_best
-    return dataclasses.replace(best, fit_bank=config.fit_bank)
-
-
-def _pooled_trials(config: FitConfig, family: heads.Family, shares: bool, small: bool) -> Iterator[FitConfig]:
-    """Configurations in which what is shared and the pooled head have numbers.
-
-    Beside shared parameters heads learn under the prior that they have later, so that it is among these numbers.
-    """
-    pairs: Sequence[tuple[float, int]] = POOLED
-    strengths: Sequence[tuple[float, float | None]] = [(RIDGES[2], None)]
-    if isinstance(family, heads.Convex):
-        pairs, strengths = POOLED[:1], [(ridge, None) for ridge in RIDGES]
-    elif shares and small and config.init == "pooled":
-        held = hasattr(family, "prior")
-        pairs = HELD_SHARED if held else BESIDE_SMALL
-        strengths = HELD if held else [(RIDGES[2], prior) for prior in BESIDE_PRIORS]
-    elif shares:
-        pairs = SHARED
-    seen = set()
-    for (rate, epochs), (ridge, prior) in itertools.product(pairs, strengths):
-        chosen: dict[str, Any] = {
-            "pooled_learning_rate": rate, "pooled_epochs": epochs, "pooled_ridge": ridge, "prior_strength": prior
-        }  # fmt: skip
-        free = {name: value for name, value in chosen.items() if getattr(config, name) is None}
-        trial = dataclasses.replace(config, **free)
-        if trial not in seen:
-            seen.add(trial)
-            yield trial
+        raise DataError(f"head family {config.family!r}: {what} not finite under any setting that was tried")
+    return best
 
 
 def _personal_losses(
-    trial: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]
+    trial: FitConfig, grid: Grid, learned: Sequence[Fitted], folds: Sequence[Fold]
 ) -> Iterator[tuple[Setting, int, np.ndarray]]:
     """(setting, epochs, each new user's mean loss) of every choice for users' own heads; 0 epochs first."""
     family, dims = learned[0].family, learned[0].dims
-    convex = isinstance(family, heads.Convex)
-    small = heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
-    beside = small and bool(jax.tree.leaves(heads.shared_shapes(family, dims)))
-    rates: Sequence[float] = RATES[:1] if convex else BESIDE_RATES if beside else RATES
-    rates = rates if trial.learning_rate is None else (trial.learning_rate,)
-    priors: Sequence[float] = EXACT_PRIORS if convex else PRIORS
-    priors = priors if trial.prior_strength is None else (trial.prior_strength,)
-    offsets: Sequence[float] = EXACT_OFFSET_PRIORS if convex else OFFSET_PRIORS
-    offsets = offsets if trial.offset_strength is None else (trial.offset_strength,)
+    tried = {"learning_rate": grid.rates, "prior_strength": grid.priors, "offset_strength": grid.offsets}
+    tried |= {name: (getattr(trial, name),) for name in tried if getattr(trial, name) is not None}
     if not stages.pulled(learned[0]):
-        priors = offsets = (0.0,)
-    epochs: Sequence[int] = EPOCHS[:1] if convex else MORE_EPOCHS if small and not beside else EPOCHS
-    epochs = epochs if trial.epochs is None else (trial.epochs,)
-    settings = head_fits.product(
-        learning_rate=rates,
-        prior_strength=priors,
-        offset_strength=offsets,
-        weight_decay=(trial.weight_decay,),
-        seed=(trial.seed,),
-    )
+        tried |= {"prior_strength": (0.0,), "offset_strength": (0.0,)}
+    epochs = grid.epochs if trial.epochs is None else (trial.epochs,)
+    settings = head_fits.product(**tried, weight_decay=(trial.weight_decay,), seed=(trial.seed,))
     # A base that is yet to learn from users' own heads says nothing of what these will be worth.
     if trial.epochs is None and not trial.train_base:
+        priors = tried["prior_strength"]
         first = dataclasses.replace(settings[0], prior_strength=priors[len(priors) // 2])
         yield first, 0, _means(_loss(fitted, None, fold) for fitted, fold in zip(learned, folds, strict=True))
     users = max(fold.num_new for fold in folds)
@@ -212,7 +257,7 @@ def _personal_losses(
 
 
 def _lent_losses(best: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]) -> np.ndarray:
-    """Each new user's mean loss by the head that another of the fold's new users got, who are two or more."""
+    """Each new user's mean loss by the heads that others of the fold's new users got, who are two or more."""
     numbers = configs.numbers_of(best)
     setting = Setting(
         learning_rate=numbers.learning_rate,
@@ -224,7 +269,11 @@ def _lent_losses(best: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fol
     parts = []
     for fitted, fold in zip(learned, folds, strict=True):
         heads_ = stages.swept(fitted, fold.seen, fold.num_new, [setting], (numbers.epochs,))[numbers.epochs]
-        parts.append(_loss(fitted, jax.tree.map(lambda leaf: np.roll(leaf[0], 1, axis=0), heads_), fold))
+        lent = [
+            _loss(fitted, jax.tree.map(lambda leaf: np.roll(leaf[0], n, axis=0), heads_), fold)  # noqa: B023
+            for n in range(1, min(fold.num_new, MOST_LENDERS + 1))
+        ]
+        parts.append((np.mean([sums for sums, _ in lent], axis=0), lent[0][1]))
     return _means(parts)
 
 
@@ -232,6 +281,25 @@ def _better(losses: np.ndarray, others: np.ndarray) -> bool:
     """Whether users' losses are lower by more than `ERRORS` standard errors of the mean difference."""
     gain = others - losses
     return bool(gain.mean() > ERRORS * gain.std() / math.sqrt(len(gain)))
+
+
+def _tell_of_worse_than_constant(config: FitConfig, user_losses: np.ndarray, folds: Sequence[Fold]) -> None:
+    """A warning where users who are new to a head are worse off with it than with one score for everything."""
+    constant = []
+    for fold in folds:
+        rate = np.clip(fold.learned.label.mean(), 1e-3, 1 - 1e-3)
+        score = 0.0 if config.loss in losses.WITHIN_POOL else math.log(rate / (1 - rate))
+        scores = np.full(len(fold.kept.user), score, np.float32)
+        constant.append(_user_losses(config.loss, scores, fold.kept, fold.num_new))
+    others = _means(constant)
+    if _better(others, user_losses):
+        _log.warning(
+            "head family %r: the pooled head, which was taken for everybody, loses %.3f on users it has not seen, and "
+            "one and the same score for everything %.3f: it has learned nothing that is of use to them",
+            config.family,
+            user_losses.mean(),
+            others.mean(),
+        )
 
 
 def _folds(config: FitConfig, examples: Examples, num_users: int, most: int, least: int) -> list[Fold]:

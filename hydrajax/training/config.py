@@ -27,7 +27,7 @@ class Numbers:
     pooled_ridge: float = 1.0
 
 
-CHOSEN = dataclasses.asdict(Numbers())
+FALLBACK = dataclasses.asdict(Numbers())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,8 @@ class FitConfig:
       users_per_batch: most users in one update (of shared parameters alone an eighth of them, at least 8), and in one
         group of personalisation.
       init: new heads start at the pooled head (`pooled`), or at an initialisation of their own (`fresh`, HYDRA).
-      pooled_epochs: passes over all users' examples for the pooled head.
+      pooled_epochs: passes over all users' examples for what users share, and for the pooled head; for that beside
+        shared parameters at most 4, or as many as hold 256 updates.
       pooled_learning_rate: of the pooled head, and of shared parameters and the heads that learn beside them; falls to
         0 in a line.
       prior_strength: of the Gaussian prior around the pooled head, worth so many examples; convex families need one.
@@ -100,19 +101,38 @@ class FitConfig:
     seed: int = 0
 
 
-# Settings by how their names end: whether they are whole numbers, which ones fit, and that in words.
-_RANGES: tuple[tuple[tuple[str, ...], tuple[bool, Callable[[Any], bool], str]], ...] = (
-    (("seed",), (True, lambda value: 0 <= value < 2**31, "a whole number, 0 or more")),
-    (
-        ("pooled_epochs", "base_epochs", "batch_examples", "users_per_batch", "micro_batch"),
-        (True, lambda value: 1 <= value < 2**31, "1 or more and less than 2^31"),
-    ),
-    (("epochs",), (True, lambda value: 0 <= value < 2**31, "0 or more and less than 2^31")),
-    (("learning_rate",), (False, lambda value: 0 < value < LARGEST_RATE, f"more than 0 and less than {LARGEST_RATE}")),
-    (("clip",), (False, lambda value: 0 < value < math.inf, "a finite number of more than 0")),
-    (("dropout",), (False, lambda value: 0 <= value < 1, "0 or more and less than 1")),
-    (("",), (False, lambda value: 0 <= value < math.inf, "a finite number of 0 or more")),
-)
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    """Which numbers fit, and that in words."""
+
+    whole: bool
+    fits: Callable[[Any], bool]
+    words: str
+
+
+_FROM_0 = _Range(True, lambda value: 0 <= value < 2**31, "0 or more and less than 2^31")
+_FROM_1 = _Range(True, lambda value: 1 <= value < 2**31, "1 or more and less than 2^31")
+_RATE = _Range(False, lambda value: 0 < value < LARGEST_RATE, f"more than 0 and less than {LARGEST_RATE}")
+_STRENGTH = _Range(False, lambda value: 0 <= value < math.inf, "a finite number of 0 or more")
+_RANGES = {
+    "epochs": _FROM_0,
+    "learning_rate": _RATE,
+    "clip": _Range(False, lambda value: 0 < value < math.inf, "a finite number of more than 0"),
+    "weight_decay": _STRENGTH,
+    "dropout": _Range(False, lambda value: 0 <= value < 1, "0 or more and less than 1"),
+    "batch_examples": _FROM_1,
+    "users_per_batch": _FROM_1,
+    "pooled_epochs": _FROM_1,
+    "pooled_learning_rate": _RATE,
+    "prior_strength": _STRENGTH,
+    "offset_strength": _STRENGTH,
+    "pooled_ridge": _STRENGTH,
+    "base_learning_rate": _RATE,
+    "base_epochs": _FROM_1,
+    "base_batch_examples": _FROM_1,
+    "micro_batch": _FROM_1,
+    "seed": _Range(True, lambda value: 0 <= value < 2**31, "a whole number, 0 or more"),
+}
 
 
 def check(config: FitConfig) -> None:
@@ -125,9 +145,9 @@ def check(config: FitConfig) -> None:
     for name, names in choices.items():
         if getattr(config, name) not in names:
             raise DataError(f"{name} is {getattr(config, name)!r}, expected one of {', '.join(names)}")
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    numbers_ = {name for name in values if type(getattr(FitConfig, name)) in (int, float)} | {*CHOSEN, "micro_batch"}
-    check_numbers(**{name: values[name] for name in values if name in numbers_ and values[name] is not None})
+    values = {name: getattr(config, name) for name in _RANGES}
+    can_be_none = {*FALLBACK, "micro_batch"}
+    check_numbers(**{name: value for name, value in values.items() if value is not None or name not in can_be_none})
     if config.micro_batch is not None and not config.train_base:
         raise DataError(f"micro_batch is {config.micro_batch}, but the base is frozen: it is of a base that is trained")
     _check_family(config)
@@ -151,15 +171,15 @@ def _check_family(config: FitConfig) -> None:
 
 
 def resolved(config: FitConfig, **chosen: Any) -> FitConfig:
-    """The configuration with numbers in the place of what is None: those chosen, else those of `CHOSEN`."""
-    known = CHOSEN | {name: value for name, value in chosen.items() if value is not None}
-    return dataclasses.replace(config, **{name: known[name] for name in CHOSEN if getattr(config, name) is None})
+    """The configuration with numbers in the place of what is None: those chosen, else those of `FALLBACK`."""
+    known = FALLBACK | {name: value for name, value in chosen.items() if value is not None}
+    return dataclasses.replace(config, **{name: known[name] for name in FALLBACK if getattr(config, name) is None})
 
 
 def numbers_of(config: FitConfig) -> Numbers:
     """The numbers of a configuration in which nothing is left to choose."""
     full = resolved(config)
-    return Numbers(**{name: getattr(full, name) for name in CHOSEN})
+    return Numbers(**{name: getattr(full, name) for name in FALLBACK})
 
 
 def check_numbers(**values: Any) -> None:
@@ -169,8 +189,8 @@ def check_numbers(**values: Any) -> None:
       DataError: the first that is.
     """
     for name, value in values.items():
-        whole, fits, expected = next(row for endings, row in _RANGES if name.endswith(endings))
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral if whole else numbers.Real):
-            raise DataError(f"{name} is {value!r}, expected a {'whole ' * whole}number")
-        if not fits(value):
-            raise DataError(f"{name} is {value}, expected {expected}")
+        range_ = _RANGES[name]
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral if range_.whole else numbers.Real):
+            raise DataError(f"{name} is {value!r}, expected a {'whole ' * range_.whole}number")
+        if not range_.fits(value):
+            raise DataError(f"{name} is {value}, expected {range_.words}")

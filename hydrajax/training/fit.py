@@ -161,7 +161,7 @@ def personalise_snapshots(
     family = fitted.family
     if heads.stores_users(family, fitted.dims):
         # What is left open is as pretraining chose it.
-        given = configs.resolved(config, **{name: getattr(fitted.config, name) for name in configs.CHOSEN})
+        given = configs.resolved(config, **{name: getattr(fitted.config, name) for name in configs.FALLBACK})
         learned = dataclasses.replace(fitted, config=given)
         found = stages.personal(learned, examples, num_users, epochs, user_keys, progress)
         for users in found.heads.values():

@@ -145,6 +145,11 @@ def sweep(
     return [jax.tree.map(lambda leaf: leaf[i], shared) for i in range(len(made))]  # noqa: B023
 
 
+def updates_an_epoch(fitted: Fitted, examples: Examples, num_users: int) -> int:
+    """Updates of what is shared, beside a frozen base, in one pass over the examples."""
+    return max(1, _planned(fitted, examples, num_users, 1, False).ends[-1])
+
+
 def _planned(fitted: Fitted, examples: Examples, num_users: int, epochs: int, trains_base: bool) -> loop.Plan:
     config, family = fitted.config, fitted.family
     encodes = isinstance(family, heads.Encoded)

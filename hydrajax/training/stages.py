@@ -22,7 +22,8 @@ ENCODED_USERS = 16  # in one forward pass
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
-BESIDE_SHARED = 4  # most passes for the pooled head where what is shared has learned already
+BESIDE_SHARED = 4  # most passes for the pooled head where what is shared has learned already, or as many as hold
+BESIDE_UPDATES = 256  # so many updates
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,14 @@ def learn_each(
     ]
 
 
+def updates_an_epoch(config: FitConfig, examples: Examples, num_users: int) -> int:
+    """Updates of what users share in one of `pooled_epochs`; of the pooled head where they share nothing."""
+    fitted = _begun(config, examples)
+    if jax.tree.leaves(heads.shared_shapes(fitted.family, fitted.dims)):
+        return joint.updates_an_epoch(fitted, examples, num_users)
+    return max(1, -(-len(examples.user) // rows.pooled_batch(len(examples.user))))
+
+
 def _shared_by(fitted: Fitted, trials: Sequence[FitConfig], examples: Examples, num_users: int) -> list[heads.Shared]:
     """What users share as `learn` learns it under each of these configurations."""
     found: dict[FitConfig, heads.Shared] = {}
@@ -211,14 +220,17 @@ def pooled(
         for ridge in (ridges if convex else (0.0,))
     ]
     shares = bool(jax.tree.leaves(heads.shared_shapes(fitted.family, fitted.dims)))
-    epochs = min(numbers.pooled_epochs, BESIDE_SHARED) if shares else numbers.pooled_epochs
+    epochs, batch_examples = numbers.pooled_epochs, rows.pooled_batch(len(examples.user))
+    if shares:
+        updates = max(1, -(-len(examples.user) // batch_examples))
+        epochs = min(epochs, max(BESIDE_SHARED, -(-BESIDE_UPDATES // updates)))
     problem = _problem(
         fitted,
         dataclasses.replace(examples, user=np.zeros_like(examples.user)),
         1,
         keys=solver.checked_keys(None, 1),
         epochs=(epochs,),
-        batch_examples=rows.pooled_batch(len(examples.user)),
+        batch_examples=batch_examples,
         decays=True,
         margin=offsets(config, examples) if margin is None else margin,
     )

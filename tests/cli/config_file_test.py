@@ -11,6 +11,7 @@ from hydrajax.cli import main, run
 from hydrajax.methods import settings as settings_lib
 from hydrajax.runs import config as config_lib
 
+ROOT = pathlib.Path(__file__).parents[2]
 LAMP = """
 from hydrajax.runs import config
 
@@ -183,3 +184,37 @@ def test_help_is_that_of_the_files_configuration(capfd):
         main.main(["run", "--config", write(OF_ONES_OWN), "--help"])
     out = capfd.readouterr().out
     assert stop.value.code == 0 and "--up-to" in out and "The last number." in out and "--task" not in out
+
+
+@pytest.mark.parametrize("joined", [["1st,2nd"], ["1st", "2nd"], ["1st,", "2nd"], ["1st, 2nd"]])
+def test_lists_may_be_joined_by_commas_in_any_option(joined):
+    def filled(first, second):
+        return [part.replace("1st", first).replace("2nd", second) for part in joined]
+
+    own = ["--losses", *filled("cross_entropy", "pairwise"), "--epochs", *filled("2", "4"), "--seed", "7"]
+    shown = ["--settings.shown", *filled("1", "3"), "--strategies", *filled("rag", "pag")]
+    for config in (
+        run.parse(["lamp", "--task", "LaMP_3", *own, *shown]).config,
+        run.parse(["--config", write(LAMP), *own, *shown]).config,
+    ):
+        assert (config.losses, config.epochs, config.seed) == (("cross_entropy", "pairwise"), (2, 4), 7)
+        assert (config.settings.shown, config.settings.strategies) == ((1, 3), ("rag", "pag"))
+    file = ROOT / "experiments" / "configs" / "families.py"
+    experiment = ["--tasks", *filled("LaMP_3", "LaMP_2N"), "--pools", *filled("labels", "sampled")]
+    config = run.parse(["--config", str(file), *own, *experiment]).config
+    assert (config.losses, config.tasks) == (("cross_entropy", "pairwise"), ("LaMP_3", "LaMP_2N"))
+    assert config.pools == ("labels", "sampled") and "mlp, fresh" in config.families
+    assert run.parse(["lamp", "--task", "LaMP_3", "--losses=pairwise,ordinal"]).config.losses == ("pairwise", "ordinal")
+
+
+def test_texts_keep_their_commas():
+    given = [
+        "lamp",
+        "--task",
+        "LaMP_3",
+        "--settings.styles",
+        "Be brief, please.",
+        "--scorer.family",
+        "low_rank_mlp:rank=2",
+    ]
+    assert run.parse(given).config.settings.styles == ("Be brief, please.",)

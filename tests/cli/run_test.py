@@ -426,6 +426,7 @@ def test_who_comes_later_is_answered_by_a_head_of_the_own(data, capfd, monkeypat
     main.main(come)
     out, err = capfd.readouterr()
     assert "1 user personalised, 0 before (" in out and " 0 calls" not in out and "1 of 1 users" in err
+    assert "\nreranker: 1 of 1 got a head of their own\nadapter: 1 of 1 got a head of their own\n" in out
     main.main(question)
     out, err = capfd.readouterr()
     assert "answer chosen by the user's own head\n" in out and "records chosen by the" in out
@@ -440,7 +441,15 @@ def test_where_nobody_has_a_head_who_comes_later_is_known(data, capfd, untrained
     path.write_text(json.dumps([ANN]))
     capfd.readouterr()
     main.main(["personalise", str(tmp_path / "run"), "--profile", str(path)])
-    assert "(0 calls, 0 answers from the store)\nthe run's adapter has no heads" in capfd.readouterr().out
+    out, _ = capfd.readouterr()
+    assert "1 user kept, with no head of their own, 0 before (0 calls, 0 answers from the store)\n" in out
+    for name in ("reranker", "adapter"):
+        assert f"{name}: nobody gets a head of their own: it learned nothing in this run" in out
+    path.write_text(json.dumps([ANN | {"user_id": "bob"}]))
+    main.main(["personalise", str(tmp_path / "run"), "--profile", str(path), "--plan"])
+    out, _ = capfd.readouterr()
+    assert "1 user to personalise" in out and "adapter: nobody gets a head of their own" in out
+    assert "nothing would be asked: no scorer gives users heads of their own" in out and "nothing was called" not in out
     main.main(["answer", str(tmp_path / "run"), "--user", "ann", "--input", "lantern", "--explain"])
     out, err = capfd.readouterr()
     assert "of ann | " in out and "answer chosen by nobody: nothing was learned" in out

@@ -345,3 +345,18 @@ def test_attributes_that_cannot_be_used_are_refused(tmp_path, attributes, said):
     with pytest.raises(DataError, match="question 'q1'") as error:
         custom.read_split(tmp_path, TONE, "dev")
     assert said in str(error.value)
+
+
+def test_a_key_that_nothing_reads_is_named_once_with_those_that_are_known(tmp_path):
+    rows = [
+        {"user_id": "a", "profile": [record()], "atributes": {"age": 3}, "queries": [question("q1", gold="wet")]},
+        {"user_id": "b", "profile": [record()], "atributes": {"age": 4}, "queries": [question("q2")]},
+    ]
+    write(tmp_path, rows)
+    with pytest.raises(DataError) as error:
+        custom.read_split(tmp_path, TONE, "dev")
+    first, second = str(error.value).splitlines()
+    assert "dev.jsonl, line 1: has the unknown key 'atributes' (2 times in this file), expected some of id" in first
+    assert "has the unknown key 'gold', expected some of id, user_id, inputs" in second
+    split, skipped = custom.read_split(tmp_path, TONE, "dev", skip_bad=True)
+    assert len(split.queries) == 2 and skipped == (first, second)

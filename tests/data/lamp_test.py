@@ -66,6 +66,13 @@ def test_questions_of_one_user_share_the_profile(tmp_path):
     assert skipped == ()
 
 
+def test_a_key_that_nothing_reads_is_said_once(tmp_path):
+    write(tmp_path, [question("q1", atributes={}), question("q2", atributes={})], [gold("q1"), gold("q2")])
+    split, (said,) = read(tmp_path)
+    assert len(split.queries) == 2
+    assert said.endswith("the key 'atributes' of 2 questions is not read, known are id, user_id, input, profile")
+
+
 @pytest.mark.parametrize("longer_first", [False, True])
 def test_of_differing_profiles_the_common_records_stay(tmp_path, longer_first):
     """What one question's profile adds may be another question with its answer."""

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import candidates, data, families
 from experiments.reports import families as report
+from hydrajax import training
 from hydrajax.data import folds
 from hydrajax.methods import scorers
 from hydrajax.runs import workbench
@@ -132,6 +133,21 @@ def test_a_curve_takes_the_first_records_of_each_user_and_none_is_the_pooled_hea
         families.with_records(fitted, part, order, n)
     asked = [(query.user_id, query.id) for query in there.learned if query.user_id in users]
     assert taught == {0: set(), 1: set(asked[::2]), 2: set(asked)}
+
+
+def test_other_seeds_take_what_the_first_one_chose(config, there, monkeypatch):
+    part, asked = families.parts(there, config)[0], []
+
+    def fit(self, name, **rows):
+        asked.append((self.configs, self.epochs))
+        return scorers.Untrained()
+
+    monkeypatch.setattr(families.selection.ValidatedLearner, "fit", fit)
+    chosen = training.FitConfig(family="mlp", loss="pairwise", pooled_epochs=3, learning_rate=0.02)
+    choice = families.selection.Choice(epochs=4, loss="pairwise", family="mlp", quality={}, curves={})
+    first = families.Fitted(scorer=scorers.Untrained(), choice=choice, config=chosen)
+    families.fit_family("mlp", part, 1, lambda texts: texts, config, first)
+    assert asked == [([dataclasses.replace(chosen, seed=1)], (4,))]
 
 
 @pytest.mark.parametrize(("pseudo", "points"), [(1, [0, 1]), (2, [0, 1, 2]), (3, [0, 1, 2, 3]), (8, [0, 1, 2, 4, 8])])

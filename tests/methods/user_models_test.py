@@ -108,6 +108,23 @@ def test_a_library_from_the_disk_costs_no_call_and_the_books_say_the_same(world,
 
 
 @pytest.mark.parametrize("strategy", LEARNING)
+def test_a_library_from_the_disk_counts_what_was_cut_as_it_was_counted_when_it_was_learned(
+    strategy, world, bench, tmp_path
+):
+    place, counts = world(), []
+    for queries in (place.people.new_queries[:1], place.people.new_queries, place.people.new_queries):
+        here = bench(place)
+        short = dataclasses.replace(here.ctx.settings, max_record_tokens=3)
+        ctx = dataclasses.replace(here.ctx, settings=short)
+        library_ = library.Library(tmp_path / "m.jsonl")
+        here = dataclasses.replace(here, ctx=ctx, library=library_)
+        user_models.known(here, strategy, queries)
+        counts.append((dict(here.ctx.cut), dict(here.ctx.faults)))
+    assert counts[0][0]["records"] < counts[1][0]["records"]
+    assert counts[2] == counts[1]
+
+
+@pytest.mark.parametrize("strategy", LEARNING)
 def test_changed_records_are_learned_from_anew_but_a_persons_text_stays(strategy, world, bench, tmp_path):
     def asked(place):
         here = dataclasses.replace(bench(place), library=library.Library(tmp_path / "m.jsonl"))

@@ -371,3 +371,19 @@ def test_quantised_weights_are_refused(folder):
         DataError, match=r"config\.json: quantization_config is \{'quant_method': 'fp8'\}, expected null"
     ):
         weights.load_config(path)
+
+
+def test_parameters_are_read_once_where_they_cannot_change(monkeypatch):
+    read = []
+    monkeypatch.setattr(weights.np, "ascontiguousarray", lambda leaf: read.append(leaf) or np.asarray(leaf))
+    fixed = {"a": jnp.arange(3.0), "b": {"c": jnp.ones(2)}}
+    first = weights.digest_of(fixed)
+    assert weights.digest_of(dict(fixed)) == first and len(read) == 2
+    # Equal ones have the same digest, other ones and other places another.
+    assert weights.digest_of({"a": jnp.arange(3.0), "b": {"c": jnp.ones(2)}}) == first and len(read) == 4
+    assert weights.digest_of({"b": fixed["a"], "a": fixed["b"]}) != first
+    # Of numpy the numbers may have changed in place.
+    mutable = {"a": np.arange(3.0, dtype=np.float32), "b": {"c": np.ones(2, np.float32)}}
+    assert weights.digest_of(mutable) == first
+    mutable["a"][0] = 7.0
+    assert weights.digest_of(mutable) != first

@@ -60,6 +60,13 @@ def test_an_unknown_strategy_is_named():
         registry.get("rga")
 
 
+def test_all_unknown_strategies_are_named_at_once():
+    with pytest.raises(DataError) as error:
+        registry.permitted(("rga", "rag", "pga"), cross_user=True)
+    first, second = str(error.value).splitlines()
+    assert first.startswith("unknown prompt strategy 'rga'") and second.startswith("unknown prompt strategy 'pga'")
+
+
 def test_an_answer_is_as_long_as_the_task_or_the_settings_say(context):
     assert context("LaMP_3").request(()).max_tokens == context("LaMP_3").task.max_answer_tokens
     assert context("LaMP_3", max_answer_tokens=5).request(()).max_tokens == 5

@@ -175,6 +175,11 @@ def test_how_scorers_are_fitted_says_whether_the_base_learns():
         ({"micro_batch": 2}, "micro_batch is 2, but the base is frozen"),
         ({"micro_batch": 0, "train_base": True}, "micro_batch is 0, expected 1 or more"),
         ({"remat": True}, "remat is True, but the base is frozen"),
+        ({"scorer": training.FitConfig(base_epochs=5)}, "scorer.base_epochs is 5, but the base is frozen"),
+        ({"scorer": training.FitConfig(base_learning_rate=1e-4)}, "scorer.base_learning_rate is 0.0001, but the base"),
+        ({"scorer": training.FitConfig(base_batch_examples=8)}, "scorer.base_batch_examples is 8, but the base"),
+        ({"losses": ("pairwise", "pairwise")}, "losses is pairwise, pairwise, expected each of them once"),
+        ({"epochs": (2, 0, 2)}, "epochs is 2, 0, 2, expected each of them once"),
     ],
 )
 def test_what_trains_a_base_is_refused_where_none_is_trained(given, says):

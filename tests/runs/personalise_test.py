@@ -38,7 +38,7 @@ class Later:
     def plan(self, rows=None, **rest):
         return personalise.plan(
             self.out, self.write(self.profiles if rows is None else rows), machine=self.machine, **rest
-        )
+        )[1]
 
 
 def as_before(finished, path):
@@ -107,6 +107,7 @@ def _check_same(finished, later, calls):
     done = later.come()
     assert (done.fitted, done.kept, done.headed) == (["dev0", "dev1"], [], ["reranker", "adapter"])
     assert calls == [] and done.calls == 0 and done.cached > 0  # the run asked the same
+    assert done.heads == dict.fromkeys(added.NAMES, 2) and done.headless == {}
     for user_id in ("dev0", "dev1"):
         found = added.find(later.out, user_id)
         for name in added.NAMES:
@@ -179,8 +180,7 @@ def test_a_plan_counts_what_will_be_asked(later, calls, pools):
     assert found == {stage: count for stage, count in expected.items() if count}
     done = later.come([person("ann"), person("bob", 3), person("cold", 0)])
     assert done.calls == len(calls) == sum(plan.calls for plan in planned.stages.values())
-    (nothing,) = later.plan([person("ann"), person("bob", 3), person("cold", 0)])
-    assert not any(plan.calls + plan.cached for plan in nothing.stages.values())
+    assert later.plan([person("ann"), person("bob", 3), person("cold", 0)]) == ()
     lines = [json.loads(line) for line in (later.out / "invocations.jsonl").read_text().splitlines()]
     assert (lines[-1]["command"], lines[-1]["finished"]) == ("hydrajax personalise", True)
     assert lines[-1]["calls"] == done.calls
@@ -215,6 +215,7 @@ def test_where_the_pooled_head_was_chosen_nobody_is_asked(later, calls):
     files.write_json(later.out / "choices.json", choices)
     done = later.come([person("ann")])
     assert (done.fitted, done.headed, calls) == (["ann"], [], [])
+    assert all("0 epochs of personalisation, as validation chose (" in done.headless[name] for name in added.NAMES)
     found = answer.answer(later.out, "ann", "a question of ann", machine=later.machine)
     assert found.known and not found.personal and found.records
 

@@ -43,6 +43,15 @@ def test_a_guess_keeps_the_first_row_of_a_third_of_the_questions_and_treats_equa
     assert guess.scores([]).shape == (0,)
 
 
+def test_the_least_is_a_reranker_that_changes_nothing_and_the_most_one_that_changes_all_by_user():
+    rows = {
+        user: [Row(user_id=user, query_id=user, pool="p", first="q", second=f"{i}") for i in range(8)] for user in "uv"
+    }
+    assert not plan.GuessedScorer(keeps=1).scores([*rows["u"], *rows["v"]]).any()
+    u, v = (plan.GuessedScorer(keeps=0).scores(of_user).tolist() for of_user in rows.values())
+    assert u != v and len({*u, *v}) == 16
+
+
 def test_a_planned_learner_trains_nothing_where_answers_are_missing():
     planned = plan.GuessingLearner(seed=3)
     for name in ("reranker", learn.RERANKER):

@@ -6,8 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from hydrajax.llm import scripted
+from hydrajax.methods import selection
 from hydrajax.nn import encode
-from hydrajax.runs import answer, saved, workbench
+from hydrajax.runs import answer, finished, saved, workbench
 from tests.golden import runs as golden
 
 ENCODERS = workbench.encoders  # before a fixture puts something else in their place
@@ -47,7 +49,14 @@ def test_reranker_and_adapter_have_a_base_each_which_answers_use(
     who = next(user_id for user_id in teacher if user_id.startswith("train"))
     assert answer.answer(out, who, "never asked before: lantern copper", machine=here).personal
 
-    # Once more from the checkpoints, over what is there.
+    # Finished, it needs its checkpoints no more: nothing is trained and nobody asked by the same command.
+    assert not (out / finished.CHECKPOINTS).exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(selection.training, "pretrain", None)
+        patch.setattr(scripted.Scripted, "complete", None)
+        assert run(given, out, here) == results
+    # Once more from the beginning, over what is there.
+    finished.forget(out)
     assert comparable(run(given, out, here)) == comparable(results)
     again = {name: encode.load_base(out / "scorers" / name / saved.BASE) for name in trained}
     for name, one in trained.items():

@@ -7,6 +7,7 @@ import pytest
 from hydrajax.evaluation import roster
 from hydrajax.methods import llm_stages
 from hydrajax.runs import run as run_lib
+from hydrajax.types import DataError
 
 CHOSEN = ("label_histogram", "persona")
 
@@ -71,5 +72,8 @@ def test_without_cross_user_what_looks_at_others_is_left_out_and_said(
     assert [line.split()[1] for line in said if line.startswith("note:")] == ["cfrag", "peer_difference"]
 
 
-def test_strategies_may_be_joined_by_commas(settings):
-    assert settings(strategies=("rag,persona", "rag", " pag ,")).strategies == ("rag", "persona", "pag")
+def test_strategies_may_be_joined_by_commas_and_stand_there_once(settings):
+    assert settings(strategies=("rag,persona", " pag ,")).strategies == ("rag", "persona", "pag")
+    for given in (("rag,rag",), ("rag", "persona,rag")):
+        with pytest.raises(DataError, match=r"strategies is rag, .*rag, expected each of them once"):
+            settings(strategies=given)

@@ -45,7 +45,7 @@ CHOICES = {
     "notes?": [str],
     "faults?": {...: int},
 }
-INVOCATION = {"calls": int, "seconds": float}
+INVOCATION = {"calls": int, "seconds": float, "cost_usd?": _NUMBER}
 USER_MODEL = {
     "strategy": str,
     "user_id": str,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydrajax import files
-from hydrajax.evaluation import markup, summary
+from hydrajax.evaluation import choosing, markup, summary
 from hydrajax.evaluation.report import contents, methods, parts, plots, queries, users
 from hydrajax.prompting import library
 
@@ -65,7 +65,9 @@ def _what_was_run(
     facts = {"users": f"{results['users']:,}", "questions": f"{results['queries']:,}", **parts.spent(results)}
     if len(invocations) > 1:
         calls, seconds = (sum(invocation[name] for invocation in invocations) for name in ("calls", "seconds"))
-        facts["all invocations"] = f"{calls:,} calls, {parts.duration(seconds)}"
+        costs: list[Any] = [invocation.get("cost_usd") for invocation in invocations]
+        paid = f", {parts.dollars(sum(costs))}" if None not in costs and sum(costs) else ""
+        facts[f"all {len(invocations)} invocations"] = f"{calls:,} calls, {parts.duration(seconds)}{paid}"
     heading = f"{results['task']}, {results['split']} users"
     return parts.header(heading, f"Experiment {results['experiment']}.", config, facts)
 
@@ -98,13 +100,12 @@ def _captured(results: Mapping[str, Any]) -> markup.Markup | None:
 
 
 def _chosen(choices: Mapping[str, Any]) -> markup.Markup | None:
-    """What validation users chose, and what should be known of the data; nothing of several folds together."""
+    """What validation users chose, and what should be known of the data; of several folds, on how many of them."""
+    sentences = choosing.sentences(choices)
     if "scorers" not in choices:
-        return None
-    sentences = [
-        f"Settings were chosen on {choices['validation_queries']} questions of {choices['validation_users']} "
-        "validation users, who are neither trained on nor reported."
-    ]
+        return (
+            parts.section("What was chosen", *(element("p", sentence) for sentence in sentences)) if sentences else None
+        )
     for name, scorer in choices["scorers"].items():
         epochs = scorer["epochs"]
         heads = f"{epochs} epochs of personalisation" if epochs else "no personalisation: everybody has the pooled head"

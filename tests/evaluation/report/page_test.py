@@ -142,3 +142,22 @@ def test_a_missing_or_broken_file_is_named_and_nothing_is_written(run, name):
     with pytest.raises(DataError, match=f"{name}.*(is missing|No such file)"):
         report.write_report(folder)
     assert not (folder / "report.html").exists()
+
+
+def test_what_all_invocations_cost_and_how_little_choices_rest_on_is_there(run):
+    folder = run()
+    for calls, usd in ((3, 0.25), (4, 0.5)):  # the first was killed
+        files.append_line(folder / "invocations.jsonl", {"calls": calls, "seconds": 30.0, "cost_usd": usd}, room=9)
+    choices = {
+        "validation_users": 1,
+        "validation_queries": 2,
+        "shown": {"rag": {"k": 1, "quality": {"1": 0.5, "2": 0.4}}},
+        "scorers": {},
+    }
+    files.write_json(folder / "choices.json", choices)
+    text = " ".join("".join(_page(folder).text).split())
+    assert "all 2 invocations7 calls, 1 min 0 s, $0.75" in text
+    assert "chose by 2 questions of 1 user" in text and "too little to choose by" in text
+    # Of folds, too.
+    files.write_json(folder / "choices.json", {"fold-0": choices, "fold-1": choices | {"validation_queries": 40}})
+    assert "too little to choose by" in " ".join("".join(_page(folder).text).split())

@@ -1,0 +1,64 @@
+"""A finished run is shown, not computed again, as long as it would be the same; its checkpoints go."""
+
+import dataclasses
+
+import pytest
+
+from hydrajax.runs import finished
+from hydrajax.types import Query, Split, User
+
+DATA = Split(name="train", users={"a": User(id="a")}, queries=(Query(id="q", user_id="a", inputs={"text": "?"}),))
+
+
+@pytest.fixture
+def out(tmp_path):
+    (tmp_path / "checkpoints" / "adapter").mkdir(parents=True)
+    for name in ("results.json", "invocations.jsonl", "report.html", "user_models.jsonl"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "scorers").mkdir()
+    (tmp_path / "scorers" / "users.json").write_text("{}")
+    return tmp_path
+
+
+def test_checkpoints_go_when_all_is_done_and_nothing_else(out):
+    before = {path for path in out.rglob("*") if "checkpoints" not in path.parts}
+    assert not finished.still(out, DATA)
+    finished.keep(out, DATA)
+    assert {*out.rglob("*")} == before | {out / finished.FILE}
+    assert finished.still(out, DATA)
+
+
+def test_a_run_without_checkpoints_is_computed_again_as_ever(out):
+    (out / "checkpoints" / "adapter").rmdir()
+    (out / "checkpoints").rmdir()
+    finished.keep(out, DATA)
+    assert not (out / finished.FILE).exists() and not finished.still(out, DATA)
+
+
+@pytest.mark.parametrize("name", ["invocations.jsonl", "report.html", "added/user.safetensors"])
+def test_what_comes_later_changes_nothing(out, name):
+    finished.keep(out, DATA)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("something else")
+    assert finished.still(out, DATA)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda out: (out / "user_models.jsonl").write_text("[]"),  # as long as it was
+        lambda out: (out / "results.json").unlink(),
+        lambda out: (out / "scorers" / "users.json").unlink(),
+        lambda out: (out / finished.FILE).write_text("{"),
+        finished.forget,
+    ],
+)
+def test_what_would_be_another_run_is_computed(out, change):
+    finished.keep(out, DATA)
+    change(out)
+    assert not finished.still(out, DATA)
+
+
+def test_other_data_are_another_run(out):
+    finished.keep(out, DATA)
+    assert not finished.still(out, dataclasses.replace(DATA, users={"a": User(id="a", attributes={"age": "3"})}))
