@@ -75,7 +75,7 @@ def errors(family, kind, users=64, new_users=128):
 def test_users_who_differ_in_severity_alone_are_served_as_by_ridge_and_offset(family):
     own, pooled, reference = errors(family, "offset")
     # The goal is .01; of `generic_plus_offset`, whose pooled loss chooses what all share, .038 was measured.
-    behind = {"low_rank_mlp": 0.025, "generic_plus_offset": 0.045}.get(family, 0.01)
+    behind = {"generic_plus_offset": 0.045}.get(family, 0.01)
     assert own < reference + behind < pooled
 
 
