@@ -170,7 +170,7 @@ def listwise_curvature(s: Float[Array, " E"], targets: Targets) -> Float[Array, 
     return jnp.diag(p) - jnp.where(_same_pool(targets), p[:, None] * p[None, :], 0.0)
 
 
-def curved(curvature: Curvature, v: Float[Array, "E *n"]) -> Float[Array, "E *n"]:
+def curved(curvature: Curvature, v: Float[Array, " E *n"]) -> Float[Array, " E *n"]:
     """The product of a loss's Hessian and v."""
     if curvature.ndim == 2:
         return curvature @ v

@@ -10,7 +10,7 @@ from hydrajax.nn import heads, scorer
 from hydrajax.training import losses, optimizers, step
 from hydrajax.training import state as states
 from tests.training.conftest import D, X, assert_close, assert_equal, edited, make_batch, make_tokens
-from tests.training.steps import BASE_TX, DIMS, HEAD_TX, C, build, rows_of, run
+from tests.training.steps import BASE_TX, DIMS, HEAD_TX, C, build, many, rows_of, run
 
 
 @pytest.mark.parametrize("loss", losses.LOSSES)

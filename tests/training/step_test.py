@@ -10,9 +10,8 @@ from hydrajax.nn import heads, scorer
 from hydrajax.training import optimizers, rows, step
 from hydrajax.training import state as states
 from tests.training.conftest import D, assert_close, assert_equal, edited, make_batch
-from tests.training.steps import DIMS, HEAD_TX, C, build, rows_of, run
+from tests.training.steps import DIMS, HEAD_TX, MANY, C, build, many, rows_of, run
 
-MANY = 997  # that of a bank of which copies would show
 LARGE = rows.LARGE_BYTES // (4 * D)  # hidden units whose weights are a large row
 
 
@@ -138,12 +137,6 @@ def test_the_step_is_traced_once_a_shape():
     assert traces == 1
     update(state, make_batch([0, 1], size=9))
     assert traces == 2
-
-
-def many(family="linear", users=MANY, tx=HEAD_TX, base_tx=None, **settings):
-    one = scorer.Scorer(family=heads.get(family, **settings), dims=DIMS)
-    head = jax.jit(lambda key: one.family.init_user(key, DIMS))(jax.random.key(1))
-    return one, states.init_state(one, base_tx, tx, num_users=users, key=jax.random.key(0), head=head)
 
 
 @pytest.mark.slow
