@@ -43,66 +43,20 @@ KEPT_ASIDE = 3  # every third of a user's pools
 SWEPT_BYTES = 2**28
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Grid:
-    """The values that are tried for one kind of family, every combination of them.
-
-    Attributes:
-      learning: (learning rate, epochs, updates) of the pooled head and of what users share. Where so many epochs are
-        fewer updates than these, as with few users, there are as many epochs as hold them.
-      strengths: (`pooled_ridge`, `prior_strength`) while these are learned; the latter None where it is `priors`.
-      rates: of users' own heads, as are the following.
-      priors: `prior_strength`.
-      offsets: `offset_strength`.
-      epochs: passes; 0 are always tried.
-    """
-
-    learning: Sequence[tuple[float, int, int]]
-    strengths: Sequence[tuple[float, float | None]] = ((1.0, None),)
-    rates: Sequence[float] = (3e-4, 1e-3, 3e-3)
-    priors: Sequence[float] = (3.0, 100.0)
-    offsets: Sequence[float] = (6.0,)
-    epochs: Sequence[int] = (4, 16)
-
-
-# Without shared parameters.
-LARGE = Grid(learning=((3e-4, 2, 0), (3e-4, 8, 64), (1e-3, 2, 0), (1e-3, 8, 64), (3e-3, 2, 0)))
-SMALL = dataclasses.replace(LARGE, epochs=(4, 16, 64))
-CONVEX = Grid(
-    learning=((3e-4, 2, 0),),  # the pooled head is exact: nothing looks at them
-    strengths=tuple((ridge, None) for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)),
-    rates=(3e-4,),
-    priors=(0.1, 1.0, 10.0, 100.0, 1000.0),
-    offsets=(1.0, 6.0, 36.0, 200.0),
-    epochs=(4,),
-)
-# Beside shared parameters. Small heads learn under the prior that they have later, so that it is chosen with them.
-LARGE_SHARING = Grid(learning=((1e-3, 8, 0), (5e-3, 8, 0), (5e-3, 24, 0), (2e-2, 8, 0), (2e-2, 24, 0)))
-SMALL_SHARING = Grid(
-    learning=((1e-3, 8, 0), (5e-3, 8, 256), (2e-2, 8, 256)),
-    strengths=((1.0, 1.0), (1.0, 3.0), (1.0, 10.0)),
-    rates=(3e-3, 1e-2, 3e-2),
-)
-# What is shared has a prior of its own: none is fitted too long, and the two strengths are what matters.
-HELD_SHARING = dataclasses.replace(
-    SMALL_SHARING,
-    learning=((2e-2, 32, 256),),
-    strengths=((0.003, 3.0), (0.03, 3.0), (0.1, 1.0), (0.3, 3.0), (1.0, 1.0), (10.0, 1.0)),
-)
-
-
-def _grid(config: FitConfig, dims: heads.Dims) -> Grid:
+def _grid(config: FitConfig, dims: heads.Dims) -> configs.Grid:
     family = fitted_.family_of(config)
     small = heads.head_bytes(family, dims) < rows.SIDE_BY_SIDE_BYTES
     if not jax.tree.leaves(heads.shared_shapes(family, dims)):
-        return CONVEX if isinstance(family, heads.Convex) else SMALL if small else LARGE
+        return configs.CONVEX if isinstance(family, heads.Convex) else configs.SMALL if small else configs.LARGE
     if not heads.stores_users(family, dims) or not small:
-        return LARGE_SHARING
-    sharing = HELD_SHARING if hasattr(family, "prior") else SMALL_SHARING
+        return configs.LARGE_SHARING
+    sharing = configs.HELD_SHARING if hasattr(family, "prior") else configs.SMALL_SHARING
     if config.init != "pooled":  # nothing holds heads while they learn
-        sharing = dataclasses.replace(sharing, learning=LARGE_SHARING.learning, strengths=LARGE_SHARING.strengths)
+        free = configs.LARGE_SHARING
+        sharing = dataclasses.replace(sharing, learning=free.learning, strengths=free.strengths)
     if isinstance(family, heads.Convex):
-        sharing = dataclasses.replace(sharing, rates=CONVEX.rates, offsets=CONVEX.offsets, epochs=CONVEX.epochs)
+        exact = configs.CONVEX
+        sharing = dataclasses.replace(sharing, rates=exact.rates, offsets=exact.offsets, epochs=exact.epochs)
     return sharing
 
 
@@ -178,7 +132,7 @@ def choose(config: FitConfig, examples: Examples, num_users: int, *, progress: P
     return dataclasses.replace(best, fit_bank=config.fit_bank)
 
 
-def _trials(config: FitConfig, grid: Grid, updates_an_epoch: int) -> list[FitConfig]:
+def _trials(config: FitConfig, grid: configs.Grid, updates_an_epoch: int) -> list[FitConfig]:
     """Configurations in which what is shared and the pooled head have numbers."""
     trials = []
     for (rate, epochs, updates), (ridge, prior) in itertools.product(grid.learning, grid.strengths):
@@ -225,7 +179,7 @@ def _least(config: FitConfig, user_losses: Mapping[FitConfig, np.ndarray], what:
 
 
 def _personal_losses(
-    trial: FitConfig, grid: Grid, learned: Sequence[Fitted], folds: Sequence[Fold]
+    trial: FitConfig, grid: configs.Grid, learned: Sequence[Fitted], folds: Sequence[Fold]
 ) -> Iterator[tuple[Setting, int, np.ndarray]]:
     """(setting, epochs, each new user's mean loss) of every choice for users' own heads; 0 epochs first."""
     family, dims = learned[0].family, learned[0].dims

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from hydrajax.nn import families
@@ -28,6 +28,54 @@ class Numbers:
 
 
 FALLBACK = dataclasses.asdict(Numbers())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The values that are tried for one kind of family, every combination of them.
+
+    Attributes:
+      learning: (learning rate, epochs, updates) of the pooled head and of what users share. Where so many epochs are
+        fewer updates than these, as with few users, there are as many epochs as hold them.
+      strengths: (`pooled_ridge`, `prior_strength`) while these are learned; the latter None where it is `priors`.
+      rates: of users' own heads, as are the following.
+      priors: `prior_strength`.
+      offsets: `offset_strength`.
+      epochs: passes; 0 are always tried.
+    """
+
+    learning: Sequence[tuple[float, int, int]]
+    strengths: Sequence[tuple[float, float | None]] = ((1.0, None),)
+    rates: Sequence[float] = (3e-4, 1e-3, 3e-3)
+    priors: Sequence[float] = (3.0, 100.0)
+    offsets: Sequence[float] = (6.0,)
+    epochs: Sequence[int] = (4, 16)
+
+
+# Without shared parameters.
+LARGE = Grid(learning=((3e-4, 2, 0), (3e-4, 8, 64), (1e-3, 2, 0), (1e-3, 8, 64), (3e-3, 2, 0)))
+SMALL = dataclasses.replace(LARGE, epochs=(4, 16, 64))
+CONVEX = Grid(
+    learning=((3e-4, 2, 0),),  # the pooled head is exact: nothing looks at them
+    strengths=tuple((ridge, None) for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)),
+    rates=(3e-4,),
+    priors=(0.1, 1.0, 10.0, 100.0, 1000.0),
+    offsets=(1.0, 6.0, 36.0, 200.0),
+    epochs=(4,),
+)
+# Beside shared parameters. Small heads learn under the prior that they have later, so that it is chosen with them.
+LARGE_SHARING = Grid(learning=((1e-3, 8, 0), (5e-3, 8, 0), (5e-3, 24, 0), (2e-2, 8, 0), (2e-2, 24, 0)))
+SMALL_SHARING = Grid(
+    learning=((1e-3, 8, 0), (5e-3, 8, 256), (2e-2, 8, 256)),
+    strengths=((1.0, 1.0), (1.0, 3.0), (1.0, 10.0)),
+    rates=(3e-3, 1e-2, 3e-2),
+)
+# What is shared has a prior of its own: none is fitted too long, and the two strengths are what matters.
+HELD_SHARING = dataclasses.replace(
+    SMALL_SHARING,
+    learning=((2e-2, 32, 256),),
+    strengths=((0.003, 3.0), (0.03, 3.0), (0.1, 1.0), (0.3, 3.0), (1.0, 1.0), (10.0, 1.0)),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

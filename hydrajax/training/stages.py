@@ -22,8 +22,7 @@ ENCODED_USERS = 16  # in one forward pass
 POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
-BESIDE_SHARED = 4  # most passes for the pooled head where what is shared has learned already, or as many as hold
-BESIDE_UPDATES = 256  # so many updates
+BESIDE_SHARED = (4, 256)  # most passes, or updates, of the pooled head where what is shared has learned already
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,8 +206,7 @@ def pooled(
       margin: of `offsets`, where it is known already.
       progress: called with (1, 1).
     """
-    config, numbers = fitted.config, configs.numbers_of(fitted.config)
-    convex = isinstance(fitted.family, heads.Convex)
+    config, numbers, convex = fitted.config, configs.numbers_of(fitted.config), isinstance(fitted.family, heads.Convex)
     settings = [
         solver.Setting(
             learning_rate=numbers.pooled_learning_rate,
@@ -222,8 +220,8 @@ def pooled(
     shares = bool(jax.tree.leaves(heads.shared_shapes(fitted.family, fitted.dims)))
     epochs, batch_examples = numbers.pooled_epochs, rows.pooled_batch(len(examples.user))
     if shares:
-        updates = max(1, -(-len(examples.user) // batch_examples))
-        epochs = min(epochs, max(BESIDE_SHARED, -(-BESIDE_UPDATES // updates)))
+        passes, updates = BESIDE_SHARED
+        epochs = min(epochs, max(passes, -(-updates // max(1, -(-len(examples.user) // batch_examples)))))
     problem = _problem(
         fitted,
         dataclasses.replace(examples, user=np.zeros_like(examples.user)),

@@ -159,7 +159,7 @@ def test_one_pool_of_a_user_is_enough_where_a_family_gives_users_nothing_of_thei
     (fold, _) = choosing._folds(settings, alone, 8, 64, 1)
     assert len(fold.seen.user) == 0 and len(fold.kept.user) == 6 * fold.num_new
     chosen = choosing.choose(settings, alone, 8)
-    tried = [(rate, epochs) for rate, epochs, _ in choosing.LARGE_SHARING.learning]
+    tried = [(rate, epochs) for rate, epochs, _ in config.LARGE_SHARING.learning]
     assert (chosen.pooled_learning_rate, chosen.pooled_epochs) in tried
     assert choosing.choose(dataclasses.replace(settings, family="linear"), alone, 8).epochs == config.FALLBACK["epochs"]
 
