@@ -11,6 +11,7 @@ import pytest
 
 from hydrajax import training
 from hydrajax.data import tasks
+from hydrajax.llm import request, scripted
 from hydrajax.methods import selection
 from hydrajax.methods import settings as settings_lib
 from hydrajax.prompting import contract
@@ -186,3 +187,23 @@ def finished(tmp_path_factory):
         patch.setattr(workbench, "encoders", encoders)
         results = run_lib.run(config, folder / "run", command="hydrajax run it", machine=machine, say=quiet)
     return Finished(out=folder / "run", config=config, machine=machine, results=results)
+
+
+async def never(self, wanted):
+    raise AssertionError("the LLM was called")
+
+
+class Dies:
+    """`Scripted.complete` that fails from the n-th call on."""
+
+    def __init__(self, monkeypatch, n):
+        self.calls = 0
+        complete = scripted.Scripted.complete
+
+        async def dying(inner, wanted):
+            self.calls += 1
+            if self.calls > n:
+                raise request.LLMError("the LLM went away")
+            return await complete(inner, wanted)
+
+        monkeypatch.setattr(scripted.Scripted, "complete", dying)

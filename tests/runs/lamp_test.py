@@ -22,7 +22,7 @@ from hydrajax.runs import lamp as lamp_lib
 from hydrajax.runs import machine as machine_lib
 from hydrajax.runs import run as run_lib
 from hydrajax.types import DataError
-from tests.runs.conftest import SCORER, SETTINGS, quiet
+from tests.runs.conftest import SCORER, SETTINGS, Dies, never
 
 pytestmark = pytest.mark.slow  # whole runs
 ROOT = pathlib.Path(__file__).parents[2]
@@ -32,12 +32,6 @@ METHODS = {
     "zero_shot", "icl_random", "rag", "pag", "hydra_reranker", "hydra_adapter", "hydra", "random", "oracle",
     "pooled_head", "shuffled_heads", "vote", "nearest_record",
 }  # fmt: skip
-
-
-def plan(config, machine):
-    """The plan of a run with one LLM, without a word."""
-    (planned,) = run_lib.plan(config, machine=machine, say=quiet)
-    return planned
 
 
 def whole_files(folder):
@@ -141,26 +135,6 @@ def test_a_second_run_calls_nobody_and_finds_the_same(finished, tmp_path, run, c
     assert json.loads((out / "results.json").read_text()) == again
     assert (out / "predictions.jsonl").read_bytes() == (finished.out / "predictions.jsonl").read_bytes()
     assert (out / "choices.json").read_bytes() == (finished.out / "choices.json").read_bytes()
-
-
-async def never(self, wanted):
-    raise AssertionError("the LLM was called")
-
-
-class Dies:
-    """`Scripted.complete` that fails from the n-th call on."""
-
-    def __init__(self, monkeypatch, n):
-        self.calls = 0
-        complete = scripted.Scripted.complete
-
-        async def dying(inner, wanted):
-            self.calls += 1
-            if self.calls > n:
-                raise request.LLMError("the LLM went away")
-            return await complete(inner, wanted)
-
-        monkeypatch.setattr(scripted.Scripted, "complete", dying)
 
 
 def test_a_run_whose_llm_goes_away_goes_on_and_ends_the_same(finished, tmp_path, run, comparable, machine):
@@ -278,66 +252,6 @@ def test_golds_of_new_users_change_no_choice(finished, tmp_path, run, machine, c
             assert row["answers"][method] == there["answers"][method]
         for name, pool in row["pools"].items():
             assert [c["scores"] for c in pool] == [c["scores"] for c in there["pools"][name]]
-
-
-@pytest.mark.parametrize("pools", ["shared", "reranked", "zero_shot"])
-@pytest.mark.parametrize("task", ["LaMP_3", "LaMP_4", "LaMP_7"])
-def test_a_plan_counts_the_calls_of_the_run(tmp_path, lamp, config, settings, machine, run, untrained, task, pools):
-    # One number of records: which of several is chosen, no plan can know.
-    wanted = config(lamp(tmp_path / "data", task), task, settings=settings(adapter_pools=pools, shown=(2,)))
-    here = machine(tmp_path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scripted.Scripted, "complete", never)
-        planned = plan(wanted, machine=here)
-    assert sorted(path.name for path in tmp_path.iterdir() if "answers" not in path.name) == ["data"]
-    found = run(wanted, tmp_path / "run", here)
-    calls = sum(stage.calls for stage in planned.stages.values())
-    assert abs(calls - found["llm"]["calls"]) <= 0.05 * found["llm"]["calls"]
-    assert planned.model == "scripted" and planned.cost_usd == 0.0
-
-
-def test_a_plan_of_a_broken_off_run_counts_what_is_left(tmp_path, lamp, config, settings, machine, run, untrained):
-    wanted, here = config(lamp(tmp_path / "data"), settings=settings(shown=(2,))), machine(tmp_path)
-    whole = plan(wanted, machine=here)
-    with pytest.MonkeyPatch.context() as patch:
-        Dies(patch, 12)
-        with pytest.raises(request.LLMError):
-            run(wanted, tmp_path / "run", here)
-    rest = plan(wanted, machine=here)
-    assert sum(s.calls for s in rest.stages.values()) == sum(s.calls for s in whole.stages.values()) - 12
-    assert sum(s.cached for s in rest.stages.values()) == 12
-
-
-@pytest.mark.parametrize("task", ["LaMP_3", "LaMP_4"])
-def test_a_plan_does_not_promise_less_than_is_sent(tmp_path, lamp, config, machine, run, untrained, task):
-    # Whichever number of records validation users will choose.
-    wanted, here = config(lamp(tmp_path / "data", task), task), machine(tmp_path)
-    planned = sum(stage.calls for stage in plan(wanted, machine=here).stages.values())
-    assert planned >= 0.95 * run(wanted, tmp_path / "run", here)["llm"]["calls"]
-
-
-def test_a_plan_says_how_far_its_tokens_depend_on_the_records_shown(
-    tmp_path, lamp, config, settings, machine, run, untrained
-):
-    folder = lamp(tmp_path / "data", "LaMP_3")
-    least, middle, most = (
-        plan(config(folder, "LaMP_3", settings=settings(shown=shown)), machine=machine(tmp_path)).tokens
-        for shown in [(1,), (1, 2), (2,)]
-    )
-    # Which of the records are shown says a little, how many of them says more.
-    assert least[0] <= least[1] < most[0] <= most[1]
-    assert middle[1] - middle[0] > max(least[1] - least[0], most[1] - most[0])
-    wanted, here = config(folder, "LaMP_3", settings=settings(shown=(1, 2))), machine(tmp_path)
-    run(wanted, tmp_path / "run", here)
-    assert plan(wanted, machine=here).tokens == (0, 0)
-
-
-def test_a_plan_of_all_folds_counts_what_they_share_once(tmp_path, lamp, config, settings, machine, run, untrained):
-    folder = lamp(tmp_path / "data", "LaMP_3", train=5, dev=4)
-    wanted = config(folder, "LaMP_3", folds=3, settings=settings(shown=(2,)))
-    planned = sum(stage.calls for stage in plan(wanted, machine=machine(tmp_path)).stages.values())
-    sent = run(wanted, tmp_path / "run", machine(tmp_path))["llm"]["calls"]
-    assert abs(planned - sent) <= 0.05 * sent
 
 
 def test_folds_report_every_user_once(tmp_path, lamp, config, machine, run, comparable, untrained):
