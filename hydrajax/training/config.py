@@ -189,6 +189,13 @@ def check(config: FitConfig) -> None:
     Raises:
       DataError: an unknown name, or a number out of its range.
     """
+    if not isinstance(config, FitConfig):
+        raise DataError(f"the configuration: {config!r:.80} ({type(config).__name__}), expected FitConfig")
+    if not isinstance(config.family, str):
+        raise DataError(
+            f"family is {config.family!r:.80}, expected a name, with settings behind a colon where there are any; one "
+            "of your own is named by its file or module: 'own.py:rank=4'"
+        )
     choices = {"loss": LOSSES, "init": ("pooled", "fresh"), "moments": ("float32", "bfloat16")}
     for name, names in choices.items():
         if getattr(config, name) not in names:
