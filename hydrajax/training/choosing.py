@@ -2,9 +2,10 @@
 
 Twice a quarter of the training users (of few users a half) is new: what all users share and the pooled head are learned
 from the others, heads of the new ones are fitted on most of their pools and judged by the mean loss of the rest. The
-pooled head itself, 0 epochs, is always among the choices. Users' own heads are taken where they are better by more than
-two standard errors over users, than the pooled head and than the head of another user: what was learned from fewer
-users than there are leaves something to be learned from any user, whoever it is.
+pooled head itself, 0 epochs, is among the choices unless a number is given, or the base is yet to be trained. Users'
+own heads are then taken where they are better by more than two standard errors over users, than the pooled head and
+than the heads of others: what was learned from fewer users than there are leaves something to be learned from any user,
+whoever it is.
 """
 
 import dataclasses

@@ -41,7 +41,7 @@ class Grid:
       rates: of users' own heads, as are the following.
       priors: `prior_strength`.
       offsets: `offset_strength`.
-      epochs: passes; 0 are always tried.
+      epochs: passes; 0 are tried as well, unless a number is given or a base is to be trained.
     """
 
     learning: Sequence[tuple[float, int, int]]
@@ -54,7 +54,7 @@ class Grid:
 
 # Without shared parameters.
 LARGE = Grid(learning=((3e-4, 2, 0), (3e-4, 8, 64), (1e-3, 2, 0), (1e-3, 8, 64), (3e-3, 2, 0)))
-SMALL = dataclasses.replace(LARGE, epochs=(4, 16, 64))
+SMALL = dataclasses.replace(LARGE, rates=(1e-3, 3e-3, 1e-2), priors=(1.0, 10.0, 100.0), epochs=(4, 16, 64))
 CONVEX = Grid(
     learning=((3e-4, 2, 0),),  # the pooled head is exact: nothing looks at them
     strengths=tuple((ridge, None) for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)),
