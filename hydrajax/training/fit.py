@@ -27,9 +27,8 @@ from hydrajax.training import checks, choosing, programs, stages
 from hydrajax.training import config as configs
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
-from hydrajax.training.fitted import Fitted
+from hydrajax.training.fitted import Fitted, Snapshots
 from hydrajax.training.solver import Progress
-from hydrajax.training.stages import Snapshots
 from hydrajax.types import DataError
 
 
