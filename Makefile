@@ -32,8 +32,9 @@ demo: install
 test: install
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
+# Slow tests compute for longer than they compile.
 test-slow: install
-	@$(BIN)/python -m pytest -q -n auto -m slow
+	@XLA_FLAGS=--xla_backend_optimization_level=3 $(BIN)/python -m pytest -q -n auto -m slow
 
 lint: install
 	@$(BIN)/ruff check .

@@ -12,12 +12,16 @@ import tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the tests' time goes into compiling small programs, which need not be fast.
+# Most of the tests' time goes into compiling small programs, which need not be fast; what is given stays.
+_GIVEN = os.environ.get("XLA_FLAGS", "").split()
 _QUICK = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false "
-    "--xla_cpu_parallel_codegen_split_count=1"
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK}".strip()
+_NAMES = {flag.partition("=")[0] for flag in _GIVEN}
+os.environ["XLA_FLAGS"] = " ".join([*_GIVEN, *(flag for flag in _QUICK if flag.partition("=")[0] not in _NAMES)])
 # What one process has compiled, the others need not: by default for one run of the tests, which all its processes know.
 _RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"alone-{os.getpid()}")
 _COMPILED = pathlib.Path(os.environ.get("HYDRAJAX_TEST_COMPILED", pathlib.Path(tempfile.gettempdir(), f"jax-{_RUN}")))

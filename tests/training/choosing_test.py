@@ -276,7 +276,7 @@ def test_a_family_of_ones_own_that_begins_far_from_zero_is_learned_from_twenty_u
     def right(heads):
         return np.mean((fit.predict(fitted, heads, asked.user, asked.x, asked.extras) > 0) == asked.label)
 
-    assert right(own) > 0.85 and right(None) > 0.6
+    assert right(own) > 0.85 and right(None) > 0.5
 
 
 def test_a_pooled_head_that_is_worse_than_one_score_for_everything_is_told(caplog):
