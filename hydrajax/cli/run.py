@@ -252,7 +252,8 @@ def plan_table(plan: Any) -> rich.table.Table:
     if any(low < high for low, high in (plan.calls, plan.tokens)):
         calls, tokens = (f"{_range(*getattr(plan, what))} {what}" for what in ("calls", "tokens"))
         lines.append(f"about {calls} and {tokens} in all, by how many records and which ones will be chosen")
-    lines.append(f"tokens out: by the length that answers of {plan.model} have had so far, or usually have")
+    if any(stage.calls for stage in plan.stages.values()):
+        lines.append(f"tokens out: by the length that answers of {plan.model} have had so far, or usually have")
     if plan.asking_on:
         lines.append(f"a guess, since they ask on by what answers say: the calls of {', '.join(plan.asking_on)}")
     if plan.training is not None:

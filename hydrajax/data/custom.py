@@ -287,7 +287,7 @@ def _wrong_values(
         got = f" ({brace[0]!r} is none)" if brace else ""
         yield f"template has no slot for the input{got}, expected one like {{text}}"
     for key in ("template", "record_line", "demonstration"):
-        if stray := _stray_brace(declared.get(key, "")):
+        if slots and (stray := _stray_brace(declared.get(key, ""))):
             yield f"{key} has a stray brace in {stray!r}, expected braces around a name alone, like {{text}}"
     for slot, field in inputs.items():
         if slot not in slots:

@@ -36,8 +36,10 @@ OF_STRATEGIES: Mapping[str, tuple[str, ...]] = {
 # What convex families do not look at on frozen features; and what besides, where users share nothing that is learned.
 _STEPS = ("learning_rate", "decays")
 _SHARED_STEPS = ("pooled_learning_rate", "pooled_epochs", "weight_decay", "clip", "batch_examples", "moments")
-_OF_REMOTE = ("key_file", "salt_file", "parallel")
-_OF_EMBEDDED = ("threads",)
+_OF_LLMS = (
+    (connect.is_remote, "no LLM behind an API", ("key_file", "salt_file", "parallel")),
+    (connect.is_embedded, "no embedded LLM", ("threads",)),
+)
 
 
 def sentence(config: Configuration, machine: Machine) -> str:
@@ -52,11 +54,7 @@ def sentence(config: Configuration, machine: Machine) -> str:
 
 
 def _of_machine(config: Configuration, machine: Machine) -> Iterator[tuple[str, str]]:
-    parts = [
-        (_OF_REMOTE, connect.is_remote, "no LLM behind an API"),
-        (_OF_EMBEDDED, connect.is_embedded, "no embedded LLM"),
-    ]
-    for names, is_of, why in parts:
+    for is_of, why, names in _OF_LLMS:
         if not any(map(is_of, config.llms)):
             yield from ((_option(name), why) for name in names if _differs(machine, name, Machine()))
 
