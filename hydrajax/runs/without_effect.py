@@ -9,7 +9,6 @@ from typing import Any
 
 from hydrajax import plugins
 from hydrajax.llm import connect
-from hydrajax.methods import baselines
 from hydrajax.prompting import contract, registry
 from hydrajax.runs import presets
 from hydrajax.runs.config import Configuration, RunConfig
@@ -68,6 +67,8 @@ def _of_union(config: RunConfig) -> Iterator[tuple[str, str]]:
 
 
 def _of_prompts(config: Configuration) -> Iterator[tuple[str, str]]:
+    from hydrajax.methods import baselines  # with JAX, which what is wrong with data does not wait for
+
     if isinstance(config, RunConfig):
         prompts, place = config.settings.prompts, "settings.prompts"
         default = config.of_preset(config.llm, config.preset)["settings"].prompts
