@@ -263,7 +263,7 @@ def test_damaged_scorers_are_named_where_somebody_came_to_them(later):
     for damage, words in (
         (lambda: note.write_text(note.read_text().replace("sha256", "sha")), "does not describe a fitted scorer"),
         (note.unlink, "adapter: holds no fitted scorer"),
-        (lambda: users.write_text("[]"), "users.json: the file is a list, expected an object"),
+        (lambda: users.write_text("[]"), "users.json: holds a list, expected an object"),
         (lambda: shutil.rmtree(users.parent), "holds no trained run; repeat its command"),
     ):
         damage()

@@ -57,6 +57,9 @@ def test_what_is_computed_anew_says_why_and_shows_nothing_of_before_in_silence(d
         main.main(used)
         said = capfd.readouterr().err
         assert why in said and "what is shown is of before; repeat its command to finish it" in said, used
+    with pytest.raises(SystemExit):
+        main.main(["personalise", "run", "--profile", "nobody.jsonl"])
+    assert why in capfd.readouterr().err
     main.main(command)
     capfd.readouterr()
     main.main(["report", "run"])
