@@ -108,7 +108,7 @@ def last_part(name: str) -> str:
 
 def absolute(name: str) -> str:
     """The name; where it is a FILE.py (or a FILE.gguf), maybe with more behind a colon, with an absolute path."""
-    match = re.fullmatch(r"(.+?\.(?:py|gguf))(:.*)?", name)
+    match = re.fullmatch(r"([^:]+\.(?:py|gguf))(:.*)?", name)
     return str(pathlib.Path(match[1]).expanduser().resolve()) + (match[2] or "") if match else name
 
 

@@ -178,8 +178,8 @@ def check_types(checked: Any) -> None:
         if isinstance(value, list) and typing.get_origin(hint) is tuple:
             value = tuple(value)
             object.__setattr__(checked, field.name, value)
-        if value is not field.default and not _is(value, hint):
-            raise DataError(f"{field.name} is {value!r:.80}, expected {_in_words(hint)}")
+        if value is not field.default and not is_of(value, hint):
+            raise DataError(f"{field.name} is {value!r:.80}, expected {in_words(hint)}")
 
 
 def check_values(form: type, values: Mapping[str, Any], place: str = "") -> None:
@@ -202,34 +202,36 @@ def check_values(form: type, values: Mapping[str, Any], place: str = "") -> None
             continue
         if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
             check_values(typing.cast(type, hint), value, f"{place}{field.name}.")
-        elif not _is(tuple(value) if isinstance(value, list) else value, hint):
-            raise DataError(f"{place}{field.name} is {value!r:.80}, expected {_in_words(hint)}")
+        elif not is_of(tuple(value) if isinstance(value, list) else value, hint):
+            raise DataError(f"{place}{field.name} is {value!r:.80}, expected {in_words(hint)}")
 
 
-def _is(value: Any, hint: Any) -> bool:
+def is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type; of what a type says besides, nothing is looked at."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_is(value, part) for part in parts)
+        return any(is_of(value, part) for part in parts)
     if origin is Literal:
         return value in parts
     if origin is tuple:
         if isinstance(value, tuple) and parts[-1:] == (...,):
-            return all(_is(part, parts[0]) for part in value)
-        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_is, value, parts))
+            return all(is_of(part, parts[0]) for part in value)
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(is_of, value, parts))
     if hint in (int, float):
         kind = numbers.Integral if hint is int else numbers.Real
         return isinstance(value, kind) and not isinstance(value, bool)
     return not isinstance(hint, type) or isinstance(value, hint)
 
 
-def _in_words(hint: Any) -> str:
+def in_words(hint: Any) -> str:
+    """An annotated type as a sentence has it: `a number or nothing`."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_in_words, parts))
+        return " or ".join(map(in_words, parts))
     if origin is Literal:
         return f"one of {', '.join(map(str, parts))}"
     if origin is tuple:
-        return f"a tuple of {', '.join('...' if part is ... else _in_words(part) for part in parts)}"
+        return f"a tuple of {', '.join('...' if part is ... else in_words(part) for part in parts)}"
     words = {str: "a text", int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}
     return words.get(hint, f"a {getattr(hint, '__name__', hint)}")
 

@@ -2,14 +2,15 @@
 
 Zhuang et al., NeurIPS 2024, arXiv 2406.02888. Both scorers are a shared base with a head per user:
 
-    s(x) = f_u(z),  z = base(x),  x = (query, record) for the reranker and (query, candidate) for the adapter
+    s(x) = f_u(z),  z = base(x),  x = (query, record) for the reranker and (query, candidate) for the adapter;
+                                  beside z stand what is known of x without a base: its label, its votes
 
     1. retrieve   H' = the N records of the profile that BM25 ranks highest for the query
     2. rerank     H* = the k of them with the highest s_R(q, h); learned from the LLM's answers when shown h alone
     3. sample     b candidates from the LLM, given H* and q
     4. adapt      the candidate with the highest s_A(q, o); learned from candidates for records asked as queries, with
                   H* in the prompt (`Settings.adapter_pools` "reranked", the paper's), without records ("zero_shot"),
-                  half with and half without ("shared"), or what users said of answers ("feedback")
+                  half without and half with the first k of H' ("shared"), or what users said of answers ("feedback")
 
 Training users fit what all users share (where the base is trained, base and heads together; then the pooled head);
 new users fit a head alone, from their own profiles.

@@ -36,3 +36,10 @@ def parse(name: str) -> tuple[str, dict[str, Any]]:
         except (ValueError, SyntaxError):
             settings[key] = value
     return plain.strip(), settings
+
+
+def absolute(name: str) -> str:
+    """The name with absolute paths in place of files, in its settings, too: `generic_plus_offset:inner=own.py`."""
+    plain, colon, given = name.partition(":")
+    pairs = (part.partition("=") for part in given.split(","))
+    return plugins.absolute(plain) + colon + ",".join(key + is_ + plugins.absolute(value) for key, is_, value in pairs)

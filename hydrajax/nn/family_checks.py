@@ -44,6 +44,15 @@ def check(family: str | heads.Family, dims: heads.Dims) -> None:
     """
     name = family if isinstance(family, str) else type(family).__name__
     family = heads.get(family) if isinstance(family, str) else family
+    for setting, value in vars(family).items():
+        try:
+            hash(value)
+        except TypeError:
+            given = f"{setting} is the {type(value).__name__} {value!r:.40}"
+            raise DataError(
+                f"head family {name!r}: its setting {given}, expected what cannot change, a tuple for example: a "
+                "compiled program is found again by the settings of its family"
+            ) from None
     if not plugins.is_own(type(family)):
         for given, likely in plugins.misspelt(family, dict.fromkeys(METHODS, Callable)).items():
             raise DataError(f"head family {name!r}: a family has no {given}, and nothing reads it: expected {likely}")

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from hydrajax import plugins
 from hydrajax.methods import settings as settings_lib
+from hydrajax.nn import families
 from hydrajax.prompting import registry
 from hydrajax.runs import presets
 from hydrajax.training import config as fit_config
@@ -235,9 +236,9 @@ class RunConfig(Configuration):
         )
         return super().paths() | {
             "settings": settings,
-            "scorer": dataclasses.replace(self.scorer, family=plugins.absolute(self.scorer.family)),
-            "reranker_family": self.reranker_family and plugins.absolute(self.reranker_family),
-            "adapter_family": self.adapter_family and plugins.absolute(self.adapter_family),
+            "scorer": dataclasses.replace(self.scorer, family=families.absolute(self.scorer.family)),
+            "reranker_family": self.reranker_family and families.absolute(self.reranker_family),
+            "adapter_family": self.adapter_family and families.absolute(self.adapter_family),
         }
 
     @property

@@ -58,6 +58,37 @@ def number(value: Any, what: str, least: int, most: int = INT32[1]) -> int:
     return int(value)
 
 
+def check_is(value: Any, kind: type, what: str) -> None:
+    """Refuses a value of another type.
+
+    Raises:
+      DataError: naming both types.
+    """
+    if not isinstance(value, kind):
+        raise DataError(f"{what}: {value!r:.80} ({type(value).__name__}), expected {kind.__name__}")
+
+
+def check_users_tree(users: Any, generic: Any, what: str) -> None:
+    """Refuses heads that are not users of this family: other leaves, or leaves of other shapes.
+
+    Args:
+      users: every leaf [U, ...].
+      generic: one user, every leaf [...].
+      what: the name of the users in the message.
+
+    Raises:
+      DataError: naming the leaf, what it is and what was expected.
+    """
+    given, expected = leaves(users), leaves(generic)
+    if given.keys() != expected.keys():
+        raise DataError(f"{what}: leaves {', '.join(given) or 'none'}, expected {', '.join(expected) or 'none'}")
+    for name, leaf in given.items():
+        shape, wanted = np.shape(leaf), np.shape(expected[name])
+        if shape[1:] != wanted or not shape:
+            sizes = ", ".join(map(str, wanted))
+            raise DataError(f"{what}: {name} is {list(shape)}, expected [users{sizes and ', '}{sizes}]")
+
+
 def check_growth(capacity: int, larger: Any, what: str) -> None:
     """Refuses a capacity below the one there is.
 

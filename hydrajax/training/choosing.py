@@ -2,9 +2,10 @@
 
 Twice a quarter of the training users (of few users a half) is new: what all users share and the pooled head are learned
 from the others, heads of the new ones are fitted on most of their pools and judged by the mean loss of the rest. The
-pooled head itself, 0 epochs, is always among the choices. Users' own heads are taken where they are better by more than
-two standard errors over users, than the pooled head and than the head of another user: what was learned from fewer
-users than there are leaves something to be learned from any user, whoever it is.
+pooled head itself, 0 epochs, is among the choices unless a number is given, or the base is yet to be trained. Users'
+own heads are then taken where they are better by more than two standard errors over users, than the pooled head and
+than the heads of others: what was learned from fewer users than there are leaves something to be learned from any user,
+whoever it is.
 """
 
 import dataclasses
@@ -212,17 +213,10 @@ def _personal_losses(
 
 def _lent_losses(best: FitConfig, learned: Sequence[Fitted], folds: Sequence[Fold]) -> np.ndarray:
     """Each new user's mean loss by the heads that others of the fold's new users got, who are two or more."""
-    numbers = configs.numbers_of(best)
-    setting = Setting(
-        learning_rate=numbers.learning_rate,
-        weight_decay=best.weight_decay,
-        prior_strength=numbers.prior_strength if stages.pulled(learned[0]) else 0.0,
-        offset_strength=numbers.offset_strength if stages.pulled(learned[0]) else 0.0,
-        seed=best.seed,
-    )
+    setting, epochs = stages.setting(best, learned[0]), configs.numbers_of(best).epochs
     parts = []
     for fitted, fold in zip(learned, folds, strict=True):
-        heads_ = stages.swept(fitted, fold.seen, fold.num_new, [setting], (numbers.epochs,))[numbers.epochs]
+        heads_ = stages.swept(fitted, fold.seen, fold.num_new, [setting], (epochs,))[epochs]
         lent = [
             _loss(fitted, jax.tree.map(lambda leaf: np.roll(leaf[0], n, axis=0), heads_), fold)  # noqa: B023
             for n in range(1, min(fold.num_new, MOST_LENDERS + 1))

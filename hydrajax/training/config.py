@@ -41,7 +41,7 @@ class Grid:
       rates: of users' own heads, as are the following.
       priors: `prior_strength`.
       offsets: `offset_strength`.
-      epochs: passes; 0 are always tried.
+      epochs: passes; 0 are tried as well, unless a number is given or a base is to be trained.
     """
 
     learning: Sequence[tuple[float, int, int]]
@@ -54,7 +54,7 @@ class Grid:
 
 # Without shared parameters.
 LARGE = Grid(learning=((3e-4, 2, 0), (3e-4, 8, 64), (1e-3, 2, 0), (1e-3, 8, 64), (3e-3, 2, 0)))
-SMALL = dataclasses.replace(LARGE, epochs=(4, 16, 64))
+SMALL = dataclasses.replace(LARGE, rates=(1e-3, 3e-3, 1e-2), priors=(1.0, 10.0, 100.0), epochs=(4, 16, 64))
 CONVEX = Grid(
     learning=((3e-4, 2, 0),),  # the pooled head is exact: nothing looks at them
     strengths=tuple((ridge, None) for ridge in (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)),
@@ -189,6 +189,13 @@ def check(config: FitConfig) -> None:
     Raises:
       DataError: an unknown name, or a number out of its range.
     """
+    if not isinstance(config, FitConfig):
+        raise DataError(f"the configuration: {config!r:.80} ({type(config).__name__}), expected FitConfig")
+    if not isinstance(config.family, str):
+        raise DataError(
+            f"family is {config.family!r:.80}, expected a name, with settings behind a colon where there are any; one "
+            "of your own is named by its file or module: 'own.py:rank=4'"
+        )
     choices = {"loss": LOSSES, "init": ("pooled", "fresh"), "moments": ("float32", "bfloat16")}
     for name, names in choices.items():
         if getattr(config, name) not in names:

@@ -27,9 +27,8 @@ from hydrajax.training import checks, choosing, programs, stages
 from hydrajax.training import config as configs
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
-from hydrajax.training.fitted import Fitted
+from hydrajax.training.fitted import Fitted, Snapshots
 from hydrajax.training.solver import Progress
-from hydrajax.training.stages import Snapshots
 from hydrajax.types import DataError
 
 
@@ -65,7 +64,7 @@ def pretrain(
       DataError: the configuration or the examples cannot be fitted.
     """
     configs.check(config)
-    examples.check_users(num_users)
+    _check_examples(examples, num_users)
     if config.train_base != isinstance(examples.x, tokens.Tokens):
         kind = "tokens" if isinstance(examples.x, tokens.Tokens) else "features"
         raise DataError(f"train_base is {config.train_base} but the examples hold {kind}")
@@ -123,6 +122,8 @@ def personalise(
     Raises:
       DataError: the examples cannot be fitted, or another family or dropout.
     """
+    checks.check_is(fitted, Fitted, "the scorer")
+    configs.check(config)
     epochs = configs.numbers_of(fitted.config if config.epochs is None else config).epochs
     snapshots = personalise_snapshots(
         config, fitted, examples, num_users, epochs=(epochs,), user_keys=user_keys, progress=progress
@@ -146,8 +147,9 @@ def personalise_snapshots(
     The heads after n epochs equal those of `personalise` with `epochs = n`. A convex family is fitted exactly: its
     heads are the same for every number but 0, and so are users that are encoded.
     """
+    checks.check_is(fitted, Fitted, "the scorer")
     configs.check(config)
-    examples.check_users(num_users)
+    _check_examples(examples, num_users)
     if config.family != fitted.config.family or config.dropout != fitted.config.dropout:
         raise DataError(
             f"the scorer was fitted with family {fitted.config.family!r} and dropout {fitted.config.dropout}, "
@@ -197,6 +199,7 @@ def predict(
     Raises:
       DataError: arrays do not fit the scorer or hold what is not finite, or a row is not in the heads.
     """
+    checks.check_is(fitted, Fitted, "predict: the scorer")
     x, extras = checks.floats(x, "predict: x"), checks.floats(extras, "predict: extras")
     _check_widths(fitted.dims, x, extras)
     for name, array in (("x", x), ("extras", extras)):
@@ -207,6 +210,7 @@ def predict(
     if user_heads is None:
         user_heads = jax.tree.map(lambda leaf: np.asarray(leaf)[None], fitted.generic)
         numbers = np.zeros_like(numbers)
+    checks.check_users_tree(user_heads, fitted.generic, "predict: heads")
     sizes = {len(leaf) for leaf in jax.tree.leaves(user_heads)}
     if not sizes:
         numbers = np.zeros_like(numbers)
@@ -256,6 +260,11 @@ def _check_users(config: FitConfig, users: heads.User) -> None:
     if (user := checks.first_not_finite(users)) is not None:
         less = "" if isinstance(heads.get(config.family), heads.Convex) else ": give a smaller learning_rate"
         raise DataError(f"head family {config.family!r}: the head of user {user} is not finite{less}")
+
+
+def _check_examples(examples: Examples, num_users: int) -> None:
+    checks.check_is(examples, Examples, "the examples")
+    examples.check_users(checks.number(num_users, "num_users", 0))
 
 
 def _check_widths(dims: heads.Dims, x: np.ndarray, extras: np.ndarray) -> None:

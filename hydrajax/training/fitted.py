@@ -59,6 +59,19 @@ class Fitted:
         return jax.device_get(_generic(self.family)(self.shared))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Snapshots:
+    """Heads after each of several numbers of epochs, so that validation users can choose it.
+
+    Attributes:
+      heads: number of epochs -> heads, every leaf [num_users, ...].
+      curve: mean training loss per epoch over all users; convex families: before and after.
+    """
+
+    heads: dict[int, heads.User]
+    curve: tuple[float, ...]
+
+
 def family_of(config: FitConfig) -> heads.Family:
     """The configured family."""
     return heads.with_dropout(config.family, config.dropout)

@@ -15,7 +15,7 @@ from hydrajax.training import config as configs
 from hydrajax.training import joint, losses, programs, rows, solver
 from hydrajax.training.config import FitConfig
 from hydrajax.training.examples import Examples
-from hydrajax.training.fitted import Fitted
+from hydrajax.training.fitted import Fitted, Snapshots
 from hydrajax.training.solver import Progress
 
 ENCODED_USERS = 16  # in one forward pass
@@ -23,19 +23,6 @@ POOLED_OFFSET = 0.01  # strength of the prior of the pooled head's offsets
 OFFSETS_RIDGE = 1.0  # strength of the prior of the linear head beside which users' offsets are fitted
 ROUNDS = 3
 BESIDE_SHARED = (4, 256)  # most passes, or updates, of the pooled head where what is shared has learned already
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Snapshots:
-    """Heads after each of several numbers of epochs, so that validation users can choose it.
-
-    Attributes:
-      heads: number of epochs -> heads, every leaf [num_users, ...].
-      curve: mean training loss per epoch over all users; convex families: before and after.
-    """
-
-    heads: dict[int, heads.User]
-    curve: tuple[float, ...]
 
 
 def learn(
@@ -281,15 +268,7 @@ def personal(
     progress: Progress | None,
 ) -> Snapshots:
     """Heads of users from their own examples; everything else is frozen."""
-    config, numbers = fitted.config, configs.numbers_of(fitted.config)
-    setting = solver.Setting(
-        learning_rate=numbers.learning_rate,
-        weight_decay=config.weight_decay,
-        prior_strength=numbers.prior_strength if pulled(fitted) else 0.0,
-        offset_strength=numbers.offset_strength if pulled(fitted) else 0.0,
-        seed=config.seed,
-    )
-    found, curve = _solve(fitted, examples, num_users, [setting], epochs, user_keys, progress)
+    found, curve = _solve(fitted, examples, num_users, [setting(fitted.config, fitted)], epochs, user_keys, progress)
     users = {n: jax.tree.map(lambda leaf: leaf[0], stack) for n, stack in found.items()}
     return Snapshots(heads=users, curve=tuple(curve[0].tolist()))
 
@@ -299,6 +278,18 @@ def swept(
 ) -> dict[int, heads.User]:
     """`personal` under each of S settings, in one program: number of epochs -> heads, every leaf [S, U, ...]."""
     return _solve(fitted, examples, num_users, settings, epochs, None, None)[0]
+
+
+def setting(config: FitConfig, fitted: Fitted) -> solver.Setting:
+    """How users' heads are fitted beside a scorer, by the numbers of a configuration."""
+    numbers, held = configs.numbers_of(config), pulled(fitted)
+    return solver.Setting(
+        learning_rate=numbers.learning_rate,
+        weight_decay=config.weight_decay,
+        prior_strength=numbers.prior_strength if held else 0.0,
+        offset_strength=numbers.offset_strength if held else 0.0,
+        seed=config.seed,
+    )
 
 
 def pulled(fitted: Fitted) -> bool:

@@ -206,3 +206,12 @@ def test_scores_and_gradients_of_the_families_of_the_package_are_finite(name):
 def test_shapes_of_what_a_fit_gives():
     shared, user = family_checks.fitted_shapes(heads.get("linear"), DIMS)
     assert shared == {"generic": user} and user["w"].shape == (8,) and user["b"].dtype == jnp.float32
+
+
+def test_settings_that_can_change_are_refused_before_anything_is_fitted(family):
+    name = family(
+        "class Mine(heads.Family):\n",
+        "class Mine(heads.Family):\n    sizes: list = dataclasses.field(default_factory=list)\n\n",
+    )
+    with pytest.raises(DataError, match=r"its setting sizes is the list \[\], expected what cannot change, a tuple"):
+        family_checks.check(name, DIMS)

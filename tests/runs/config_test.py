@@ -6,6 +6,7 @@ import pytest
 
 from hydrajax import plugins, training
 from hydrajax.methods import settings as settings_lib
+from hydrajax.nn import families
 from hydrajax.runs import config as config_lib
 from hydrajax.runs import folder, kinds, presets
 from hydrajax.types import DataError
@@ -157,6 +158,12 @@ def test_files_of_ones_own_are_found_from_anywhere(tmp_path, monkeypatch):
     assert lamp.settings.strategies == ("rag", str(tmp_path / "own" / "mine.py"))
     assert plugins.absolute("head.py:rank=4") == f"{tmp_path / 'head.py'}:rank=4"
     assert plugins.absolute("low_rank_mlp:rank=4") == "low_rank_mlp:rank=4"
+    here = str(tmp_path / "head.py")
+    assert families.absolute("head.py:rank=4") == f"{here}:rank=4"
+    inner = "generic_plus_offset:alpha=0.3,inner="
+    assert families.absolute(f"{inner}head.py") == inner + here
+    assert families.absolute(f"{inner}head.py:rank=4") == f"{inner}{here}:rank=4"
+    assert families.absolute("low_rank_mlp:rank=4") == "low_rank_mlp:rank=4" and families.absolute("mlp") == "mlp"
 
 
 def test_how_scorers_are_fitted_says_whether_the_base_learns():

@@ -1,11 +1,16 @@
 """What cannot be fitted, or becomes NaN while it is, is one sentence."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from hydrajax.training import fit
+from hydrajax.training import checks, fit
+from hydrajax.training.config import FitConfig
+from hydrajax.training.examples import Examples
+from hydrajax.training.fitted import Fitted
 from hydrajax.types import DataError
 from tests.training import fits
 from tests.training.conftest import D, X, make_examples
@@ -133,3 +138,63 @@ def test_arrays_of_other_widths_and_rows_are_refused(linear):
         fit.personalise(LINEAR, linear, NEW, 2)
     with pytest.raises(DataError, match=r"epochs is \(-1,\)"):
         fit.personalise_snapshots(LINEAR, linear, NEW, U, epochs=(-1,))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "says"),
+    [
+        ({"family": "linear"}, FitConfig, r"it: {'family': 'linear'} \(dict\), expected FitConfig"),
+        ((1, 2), Examples, r"it: \(1, 2\) \(tuple\), expected Examples"),
+        (LINEAR, Fitted, r"it: FitConfig\(.* \(FitConfig\), expected Fitted"),
+    ],
+)
+def test_what_is_of_another_type_is_one_sentence(value, kind, says):
+    with pytest.raises(DataError, match=says):
+        checks.check_is(value, kind, "it")
+    checks.check_is(kind, type, "it")
+
+
+UNCHECKED = """
+import dataclasses
+
+from hydrajax.training import FitConfig, personalise, pretrain
+from hydrajax.types import DataError
+
+for call in (
+    lambda: pretrain(FitConfig(family=int), None, 3),
+    lambda: pretrain({"family": "linear"}, None, 3),
+    lambda: pretrain(FitConfig(), (1, 2), 3),
+    lambda: personalise(FitConfig(), FitConfig(), None, 3),
+):
+    try:
+        call()
+    except DataError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_types_are_looked_at_where_no_type_checker_does():
+    said = subprocess.run([sys.executable, "-c", UNCHECKED], capture_output=True, text=True, check=True).stdout
+    lines = said.splitlines()
+    assert [line.split(",")[0][:24] for line in lines] == [
+        "family is <class 'int'>", "the configuration: {'fam", "the examples: (1", "the scorer: FitConfig(fa"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda users: {"w": users["w"]}, "predict: heads: leaves w, expected b, w"),
+        (
+            lambda users: {**users, "w": users["w"][:, :3]},
+            rf"predict: heads: w is \[\d+, 3\], expected \[users, {D + X}\]",
+        ),
+        (lambda users: {**users, "b": np.float32(0)}, r"predict: heads: b is \[\], expected \[users\]"),
+        (lambda users: [users["w"]], "predict: heads: leaves 0, expected b, w"),
+    ],
+)
+def test_heads_of_another_shape_are_told_by_their_leaf(linear, spoil, says):
+    users = {name: np.repeat(np.asarray(leaf)[None], U, axis=0) for name, leaf in linear.generic.items()}
+    with pytest.raises(DataError, match=says):
+        fit.predict(linear, spoil(users), TRAIN.user, TRAIN.x, TRAIN.extras)

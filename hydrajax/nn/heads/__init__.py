@@ -8,6 +8,7 @@ A family is one file, of this folder or of one's own, with a `FAMILY`, a frozen 
 import copy
 import dataclasses
 import math
+import typing
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hydrajax import plugins
 from hydrajax.nn import families
-from hydrajax.types import DataError
+from hydrajax.types import DataError, in_words, is_of
 
 Shared = Any  # parameters that all users share, a dictionary of float32 arrays (or of such dictionaries), {} if none
 User = Any  # one user's stored parameters, likewise
@@ -140,19 +142,16 @@ def get(name: str, **settings: Any) -> Family:
 
 
 def _checked(name: str, family: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    kinds = {field.name: field.type for field in dataclasses.fields(family)}
-    unknown = sorted(set(settings) - set(kinds))
+    names = [field.name for field in dataclasses.fields(family)]
+    unknown = sorted(set(settings) - set(names))
     if unknown:
-        raise DataError(f"head family {name} has no setting {', '.join(unknown)}, it has {', '.join(kinds) or 'none'}")
-    checked = {}
+        raise DataError(f"head family {name} has no setting {', '.join(unknown)}, it has {', '.join(names) or 'none'}")
+    with plugins.blamed(f"head family {name!r}: the types of its settings"):
+        hints = typing.get_type_hints(family)
     for key, value in settings.items():
-        kind: Any = kinds[key]
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        value = float(value) if kind is float and whole else value
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise DataError(f"{key} of head family {name} is {value!r}, expected {getattr(kind, '__name__', kind)}")
-        checked[key] = value
-    return checked
+        if not is_of(value, hints[key]):
+            raise DataError(f"{key} of head family {name} is {value!r}, expected {in_words(hints[key])}")
+    return {key: float(value) if hints[key] is float else value for key, value in settings.items()}
 
 
 def within(family: Family, low: float | int, high: float | int, *settings: str, above: bool = False) -> None:

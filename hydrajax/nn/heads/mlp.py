@@ -60,10 +60,10 @@ def init(key: Array, inputs: int, width: int) -> dict[str, Array]:
     shapes = {"w1": ((inputs, width), inputs), "b1": ((width,), inputs), "w2": ((width, 2), width), "b2": ((2,), width)}
     sizes = [math.prod(shape) for shape, _ in shapes.values()]
     # One draw for all four: each draw is compiled anew.
-    draws = jnp.split(jax.random.uniform(key, (sum(sizes),), jnp.float32, -1.0, 1.0), np.cumsum(sizes[:-1]))
+    uniform = jnp.split(jax.random.uniform(key, (sum(sizes),), jnp.float32, -1.0, 1.0), np.cumsum(sizes[:-1]))
     return {
         name: draw.reshape(shape) * fan_in**-0.5
-        for draw, (name, (shape, fan_in)) in zip(draws, shapes.items(), strict=True)
+        for draw, (name, (shape, fan_in)) in zip(uniform, shapes.items(), strict=True)
     }
 
 

@@ -30,14 +30,51 @@ def test_settings_stand_behind_the_name():
     assert heads.with_dropout("linear", 0.3) == heads.get("linear")
 
 
+ANNOTATED = """
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from hydrajax.nn.heads.linear import Linear
+
+
+@dataclasses.dataclass(frozen=True)
+class Mine(Linear):
+    rank: int = 4
+    act: Literal["tanh", "relu"] = "tanh"
+    rate: float | None = None
+    sizes: tuple[int, ...] = (1,)
+
+
+FAMILY = Mine
+"""
+
+
+def test_settings_may_be_annotated_in_every_way(tmp_path):
+    (tmp_path / "mine.py").write_text(ANNOTATED)
+    name = str(tmp_path / "mine.py")
+    made = heads.get(f"{name}:rank=8,act=relu,rate=1")
+    assert (made.rank, made.act, made.rate, made.sizes) == (8, "relu", 1, (1,))
+    assert heads.get(name, sizes=(2, 3)).sizes == (2, 3)
+    for setting, expected in (
+        ("rank=2.5", "rank of head family .* is 2.5, expected a whole number"),
+        ("act=sine", "act of head family .* is 'sine', expected"),
+        ("rate=fast", "rate of head family .* is 'fast', expected a number"),
+        ("sizes=3", "sizes of head family .* is 3, expected"),
+    ):
+        with pytest.raises(DataError, match=expected):
+            heads.get(f"{name}:{setting}")
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
         ("low_rank_mlp:", "'' behind the colon, expected setting=value,setting=value"),
         ("low_rank_mlp:rank", "'rank' behind the colon"),
-        ("low_rank_mlp:rank=2.5", "rank of head family low_rank_mlp is 2.5, expected int"),
-        ("low_rank_mlp:rank=many", "rank of head family low_rank_mlp is 'many', expected int"),
-        ("low_rank_mlp:rank=True", "is True, expected int"),
+        ("low_rank_mlp:rank=2.5", "rank of head family low_rank_mlp is 2.5, expected a whole number"),
+        ("low_rank_mlp:rank=many", "rank of head family low_rank_mlp is 'many', expected a whole number"),
+        ("low_rank_mlp:rank=True", "is True, expected a whole number"),
         ("low_rank_mlp:bases=2", "low_rank_mlp has no setting bases, it has rank, width, dropout"),
         ("low_rank_mlp:rank=0", "rank of LowRankMlp is 0, expected 1 or more"),
         ("mlp:width=0", "width of Mlp is 0, expected 1 or more"),
