@@ -47,7 +47,26 @@ def parsed(form: Any, **options: Any) -> Any:
             if isinstance(error, ValueError) and _raised_beyond_tyro(error):
                 raise error from None
             error = error.__context__
-    return tyro.cli(form, **options)  # once more, to be heard
+    # Once more, to be heard. Of a program tyro tells the first word alone where it says in which help an option stands.
+    with contextlib.redirect_stderr(_Spaced(sys.stderr)):
+        return tyro.cli(form, **options | {"prog": options["prog"].replace(" ", _JOINED)})
+
+
+_JOINED = "\N{NO-BREAK SPACE}"
+
+
+class _Spaced:
+    """A stream that prints plain spaces for those that do not break."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes."""
+        return int(self._stream.write(text.replace(_JOINED, " ")))
 
 
 def as_typed(sentence: str, arguments: Sequence[str]) -> str:

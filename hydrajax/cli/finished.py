@@ -32,6 +32,7 @@ class Report:
         results = files.read_json(self.run / "results.json")
         from hydrajax.runs import run
 
+        _say_of_before(self.run)
         kind = run.kind(module)
         with files.undamaged(self.run, "config.json, results.json and predictions.jsonl"):
             path = kind.write_report(self.run)
@@ -64,6 +65,7 @@ class Answer:
         folder.read_config(self.run)
         from hydrajax.runs import answer
 
+        _say_of_before(self.run)
         answered = answer.answer(self.run, self.user, self.input, llm=self.llm, machine=self.machine)
         if not answered.known:
             print(f"hydrajax: {self.user!r} is no user of this run: answered without a profile", file=sys.stderr)
@@ -105,6 +107,7 @@ class Personalise:
         folder.read_undivided(self.run)
         from hydrajax.runs import personalise
 
+        _say_of_before(self.run)
         if self.plan:
             who, plans = personalise.plan(self.run, self.profile, llm=self.llm, machine=self.machine)
             print(f"{console.counted(len(who.fitted), 'user')} to personalise, {len(who.kept):,} personalised before")
@@ -131,6 +134,13 @@ class Personalise:
         _say_headless(done.headless)
         if done.without_records:
             print(f"without records, and so answered by the pooled head: {done.without_records:,} of them")
+
+
+def _say_of_before(run: pathlib.Path) -> None:
+    from hydrajax.runs import finished
+
+    if sentence := finished.of_before(run):
+        console.say(f"hydrajax: {sentence}")
 
 
 def _say_headless(headless: Mapping[str, str]) -> None:

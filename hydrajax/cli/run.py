@@ -53,8 +53,7 @@ class Command(Generic[C]):
 
         config = self.config.resolved()
         if self.plan:
-            if self.out is not None:
-                folder.check_free(self.out, config)
+            folder.check_free(self.out or default_folder(config), config)
             for plan in run.plan(config, machine=self.machine, say=console.say):
                 console.stdout().print(plan_table(plan))
             return
@@ -250,9 +249,11 @@ def plan_table(plan: Any) -> rich.table.Table:
     table.add_row("all", *totals, f"{seconds / 60:.1f}")
     cost = "price unknown" if plan.cost_usd is None else f"{plan.cost_usd:,.2f} USD"
     lines = [f"about {seconds / 3600:.1f} h of calls ({seconds / 60:.0f} min), {cost}"]
-    ranges = [f"{low:,} to {high:,} {what}" for what in ("calls", "tokens") for low, high in [getattr(plan, what)]]
     if any(low < high for low, high in (plan.calls, plan.tokens)):
-        lines.append(f"about {' and '.join(ranges)} in all, by how many records and which ones will be chosen")
+        calls, tokens = (f"{_range(*getattr(plan, what))} {what}" for what in ("calls", "tokens"))
+        lines.append(f"about {calls} and {tokens} in all, by how many records and which ones will be chosen")
+    if any(stage.calls for stage in plan.stages.values()):
+        lines.append(f"tokens out: by the length that answers of {plan.model} have had so far, or usually have")
     if plan.asking_on:
         lines.append(f"a guess, since they ask on by what answers say: the calls of {', '.join(plan.asking_on)}")
     if plan.training is not None:
@@ -262,6 +263,10 @@ def plan_table(plan: Any) -> rich.table.Table:
     )
     table.caption = "\n".join(lines)
     return table
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _training(training: Any) -> str:

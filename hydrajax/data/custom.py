@@ -286,6 +286,9 @@ def _wrong_values(
         brace = re.search(r"\{[^{}]*\}?", declared["template"].replace("{labels}", ""))
         got = f" ({brace[0]!r} is none)" if brace else ""
         yield f"template has no slot for the input{got}, expected one like {{text}}"
+    for key in ("template", "record_line", "demonstration"):
+        if slots and (stray := _stray_brace(declared.get(key, ""))):
+            yield f"{key} has a stray brace in {stray!r}, expected braces around a name alone, like {{text}}"
     for slot, field in inputs.items():
         if slot not in slots:
             yield f"inputs names the slot {slot!r}, the template has {', '.join(slots) or 'none'}"
@@ -310,6 +313,21 @@ def _wrong_values(
     if declared.get("max_answer_tokens", 1) < 1:
         yield f"max_answer_tokens is {declared['max_answer_tokens']}, expected at least 1"
     yield from _wrong_labels(kind, declared["template"], labels)
+
+
+def _stray_brace(text: str) -> str:
+    """The beginning of what a brace without its other one opens or closes, or of a slot with blanks in its braces.
+
+    Braces that have their other one may stand for themselves, around what is no name.
+    """
+    # Slots, and then what is balanced, are taken out from the inside; places stay.
+    left = re.sub(r"\{\w+\}", lambda slot: "_" * len(slot[0]), text)
+    if padded := re.search(r"\{\s*\w+\s*\}", left):
+        return padded[0]
+    while (smaller := re.sub(r"\{[^{}]*\}", lambda pair: "_" * len(pair[0]), left)) != left:
+        left = smaller
+    lone = re.search(r"[{}]", left)
+    return text[lone.start() : lone.start() + 20] if lone else ""
 
 
 def _wrong_labels(kind: str, template: str, labels: tuple[str | None, ...]) -> Iterator[str]:

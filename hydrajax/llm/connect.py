@@ -64,13 +64,7 @@ def connect(
     """
     if transport not in ("messages", "batches"):
         raise LLMError(f"unknown transport {transport!r}; valid are messages and batches")
-    embedded = name == "local" or name.endswith(".gguf")
-    outside = _OUTSIDE.fullmatch(name)
-    remote = name.startswith("claude") or (
-        bool(os.environ.get("ANTHROPIC_BASE_URL"))
-        and not (embedded or name == "scripted")
-        and not (outside and _is_there(outside["where"]))  # servers have models such as `llama:8b`, too
-    )
+    embedded, remote, outside = is_embedded(name), is_remote(name), _OUTSIDE.fullmatch(name)
     if transport == "batches" and not remote:
         raise LLMError(f"{name} takes no batches; leave --transport out")
     if remote:
@@ -88,6 +82,23 @@ def connect(
     raise LLMError(
         f"unknown LLM {name!r}; valid are local, FILE.gguf, scripted, Claude models (claude-...), and of one's own "
         "FILE.py:NAME and package.module:NAME"
+    )
+
+
+def is_embedded(name: str) -> bool:
+    """Whether a name is that of an LLM that this machine serves."""
+    return name == "local" or name.endswith(".gguf")
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is that of an LLM behind an API."""
+    if name.startswith("claude"):
+        return True
+    outside = _OUTSIDE.fullmatch(name)
+    return (
+        bool(os.environ.get("ANTHROPIC_BASE_URL"))
+        and not (is_embedded(name) or name == "scripted")
+        and not (outside and _is_there(outside["where"]))  # servers have models such as `llama:8b`, too
     )
 
 

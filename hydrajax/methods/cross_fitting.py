@@ -94,7 +94,7 @@ def cross_fit(
         taught: PersonalScorer | Untrained = Untrained()
         if others:
             folder = checkpoint and checkpoint / str(number)
-            with progress.bar("cross-fitting: pretraining") as steps:
+            with progress.bar(f"cross-fitting: {scorers.stages_of(config)}") as steps:
                 made = scorers.examples_of(others, encode)
                 taught = scorers.pretrain(config, encode, *made, rows=others, checkpoint=folder, progress=steps)
         by_user.update(dict.fromkeys((row.user_id for row in own), add(taught, own)))

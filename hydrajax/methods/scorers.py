@@ -15,6 +15,7 @@ from hydrajax.data import draws
 from hydrajax.methods import ordinal
 from hydrajax.methods import rows as rows_lib
 from hydrajax.methods.rows import Row
+from hydrajax.training import config as fit_config
 
 Encode = Callable[[Sequence[tuple[str, str]]], np.ndarray]
 Heads = Mapping[str, str] | None
@@ -131,6 +132,15 @@ def pretrain(
     if isinstance(encode, Trainable):
         encode = encode.of(training.trained_base(encode.base, fitted))
     return PersonalScorer(encode=encode, fitted=fitted, heads=None, user_rows={})
+
+
+def stages_of(config: training.FitConfig) -> str:
+    """What `pretrain` does, in words: what counts its steps begins from 0 with each of its stages."""
+    if not config.train_base:
+        return "pretraining"
+    # What is left open is chosen on the features of the base as it was.
+    is_open = any(getattr(config, name) is None for name in fit_config.FALLBACK)
+    return "choosing rates and priors, then training the base" if is_open else "training the base"
 
 
 def personalise(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hydrajax import progress, training
-from hydrajax.methods import cross_fitting, sampling, scorers
+from hydrajax.methods import cross_fitting, sampling, scorers, telling
 from hydrajax.methods.lab import Lab
 from hydrajax.methods.rows import Row
 from hydrajax.types import Query
@@ -119,6 +119,12 @@ class ValidatedLearner:
         self, name: str, *, train: Sequence[Row], personal: Sequence[Row], judged: Sequence[Row]
     ) -> scorers.PersonalScorer | scorers.Untrained:
         """See `hydra.Learner.fit`. Without a single row to learn from, the scorer leaves everything as it is."""
+        with telling.once(name):
+            return self._fit(name, train, personal, judged)
+
+    def _fit(
+        self, name: str, train: Sequence[Row], personal: Sequence[Row], judged: Sequence[Row]
+    ) -> scorers.PersonalScorer | scorers.Untrained:
         judges = {row.user_id for row in judged}
         halves = [
             half for half in cross_fitting.halves([row for row in personal if row.user_id in judges]) if all(half)
@@ -138,7 +144,7 @@ class ValidatedLearner:
             # Training users' own heads are fitted once it is known how: `with_training_users`.
             config = dataclasses.replace(config, family=self.families.get(name, config.family), fit_bank=False)
             label = f"{name} ({config.loss})"
-            with progress.bar(f"{label}: pretraining") as advance:
+            with progress.bar(f"{label}: {scorers.stages_of(config)}") as advance:
                 folder = self.folder / f"{name}-{config.loss}" if self.folder else None
                 pooled = scorers.pretrain(
                     config, self.encode, users, examples, rows=rows, checkpoint=folder, progress=advance
@@ -191,7 +197,7 @@ class ValidatedLearner:
         """See `hydra.Learner.cross_fit`; with the settings that validation users chose for the scorer."""
         if not isinstance(scorer, scorers.PersonalScorer):
             return scorer  # it has learned nothing
-        with progress.bar(f"{name}: cross-fitting", unit="fits") as advance:
+        with progress.bar(f"{name}: cross-fitting", unit="fits") as advance, telling.silent():
             epochs = self.choices[name].epochs
             return cross_fitting.cross_fit(
                 scorer,

@@ -1,8 +1,10 @@
 """A trained run used: one question of one user, from retrieval to the chosen answer."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+from typing import Any
 
 import jax
 
@@ -60,7 +62,11 @@ def answer(
     users = data.users
     later = None if user_id in users else added.find(run, user_id)
     if later is not None and later.system != added.digest_of_system(run):
-        raise DataError(f"{run}: user {user_id!r} was personalised for scorers that it had before; personalise again")
+        saved.check_whole(run / "scorers")
+        raise DataError(
+            f"{run}: user {user_id!r} was personalised for other scorers than it has now, which were changed or "
+            "computed anew; personalise again"
+        )
     known = user_id in users or later is not None
     users.setdefault(user_id, User(id=user_id) if later is None else later.user)
     query = Query(id=f"asked/{user_id}", user_id=user_id, inputs=_inputs(data.task, text))
@@ -100,15 +106,25 @@ def _whose(scorer: scorers.TrainedScorer, user: User) -> str:
 
 def _inputs(task: tasks.Task, text: str) -> dict[str, str]:
     if len(task.slots) == 1:
+        (slot,) = task.slots
         if not text.strip():
             raise DataError("the input is empty, expected the text that is asked about")
-        return {task.slots[0]: text.strip()}
+        given = None
+        with contextlib.suppress(ValueError):
+            given = json.loads(text)
+        return _texts(task, given) if isinstance(given, dict) else {slot: text.strip()}
     try:
         inputs = json.loads(text)
     except ValueError as error:
         raise DataError(f"task {task.name} asks with {', '.join(task.slots)}: give JSON with these texts") from error
+    return _texts(task, inputs)
+
+
+def _texts(task: tasks.Task, inputs: Any) -> dict[str, str]:
+    """The texts by slot of what was given as JSON."""
     if not isinstance(inputs, dict) or set(inputs) != set(task.slots):
-        raise DataError(f"the input has not exactly the texts {', '.join(task.slots)}")
+        got = f", got {', '.join(map(str, inputs)) or 'none'}" if isinstance(inputs, dict) else ""
+        raise DataError(f"the input has not exactly the texts {', '.join(task.slots)}{got}")
     texts = {slot: parsing.text_of(inputs[slot]) or "" for slot in task.slots}
     for slot, given in texts.items():
         if not given.strip():

@@ -179,10 +179,11 @@ class RunConfig(Configuration):
         for name, value in self.of_preset(self.llm, self.preset).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
-        if not self.losses or not self.epochs or min(self.epochs) < 0:
-            raise ValueError(
-                f"losses are {self.losses} and epochs {self.epochs}, expected at least one of each, epochs from 0 up"
-            )
+        if not self.losses:
+            raise ValueError(f"losses is empty, expected some of {', '.join(fit_config.LOSSES)}")
+        if not self.epochs or min(self.epochs) < 0:
+            given = ", ".join(map(str, self.epochs)) or "empty"
+            raise ValueError(f"epochs is {given}, expected one number or more, from 0 up")
         choices = {"losses": self.losses, "epochs": self.epochs, "settings.shown": self.settings.shown}
         open_ = [f"{name} {values}" for name, values in choices.items() if len(values) > 1]
         if open_ and not self.settings.validation:

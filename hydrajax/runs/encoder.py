@@ -83,3 +83,11 @@ def load(base: config.Base, cache: Cache) -> Encoder:
     if base.max_pair_tokens is not None and base.max_pair_tokens > most:
         raise DataError(f"max_pair_tokens is {base.max_pair_tokens}, expected at most {most} for base {base.name!r}")
     return Encoder(base=loaded, settings=base, cache=cache)
+
+
+def width(base: config.Base) -> int | None:
+    """How many features it has, by its configuration alone; None where that cannot be had, which a run will say."""
+    try:
+        return weights.load_config(weights.find_base(base.name)).hidden_size
+    except DataError:
+        return None

@@ -15,7 +15,7 @@ from hydrajax.methods import baselines, comparison, hydra, scorers, selection
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.nn import family_checks, heads
-from hydrajax.runs import accounts, compare, finished, load, saved, training_plan, workbench
+from hydrajax.runs import accounts, compare, encoder, finished, load, saved, training_plan, workbench
 from hydrajax.runs import plan as plan_lib
 from hydrajax.runs.config import RunConfig
 from hydrajax.runs.run import Rows
@@ -30,7 +30,7 @@ def compute(
     config: RunConfig, data: load.Data, bench: workbench.Workbench, out: pathlib.Path, clock: accounts.Clock
 ) -> tuple[Rows, dict[str, Any]]:
     """See `run.Kind.compute`."""
-    _check_families(config, bench)
+    _check_families(config, bench.encode([]).shape[1])
     lab = _lab(config, data, bench, out)
     people = people_of(config, data)
     learns = _learner(config, bench, out / finished.CHECKPOINTS)
@@ -100,6 +100,9 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
     middle one is counted) and which records a reranker prefers. The least and the most are told apart. A base that is
     trained is never trained for it.
     """
+    first, data = runs[0]
+    if (width := encoder.width(first.encoder)) is not None:
+        _check_families(first, width)
     said: set[str] = set()
     fits: list[training_plan.Fit] = []
 
@@ -131,10 +134,9 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
         return planned
 
     planned = count(bench)
-    config, data = runs[0]
-    asking_on = tuple(name for name in strategies(config, data) if name in plan_lib.ASKING_ON)
-    if config.train_base:
-        planned = dataclasses.replace(planned, training=training_plan.training(config, fits))
+    asking_on = tuple(name for name in strategies(first, data) if name in plan_lib.ASKING_ON)
+    if first.train_base:
+        planned = dataclasses.replace(planned, training=training_plan.training(first, fits))
     if planned.calls[0] > 0:
         ends = [planned, count(bench.afresh(), min, 1), count(bench.afresh(), max, 0)]
         calls, tokens = ([getattr(one, name)[0] for one in ends] for name in ("calls", "tokens"))
@@ -196,9 +198,8 @@ def _learner(config: RunConfig, bench: workbench.Workbench, folder: pathlib.Path
     )
 
 
-def _check_families(config: RunConfig, bench: workbench.Workbench) -> None:
+def _check_families(config: RunConfig, features: int) -> None:
     """Refuses a head family that breaks its contract, before anybody is asked."""
-    features = bench.encode([]).shape[1]
     for family, extras in ((config.reranker_family, 0), (config.adapter_family, 1)):
         family_checks.check(family or config.scorer.family, heads.Dims(features=features, extras=extras))
 

@@ -119,13 +119,13 @@ def read(config: RunConfig) -> Data:
         assert config.fold is not None  # a run over all folds has these as its parts
         fold = folds.k_folds(asked, (train, dev), folds=config.folds, seed=config.seed)[config.fold]
         drawn = folds.Fold(
-            train=_draw(fold.train, config.train_users, config),
-            held_out=_draw(fold.held_out, config.dev_users, config),
+            train=_draw(fold.train, "train_users", config),
+            held_out=_draw(fold.held_out, "dev_users", config),
             removed=fold.removed,
         )
     else:
         _disjoint(train, dev)
-        drawn = folds.hold_out(asked, _draw(train, config.train_users, config), _draw(dev, config.dev_users, config))
+        drawn = folds.hold_out(asked, _draw(train, "train_users", config), _draw(dev, "dev_users", config))
     for split in (drawn.train, drawn.held_out):
         if not split.queries:
             why = " ".join(_notes(asked, drawn))
@@ -162,7 +162,12 @@ def task(config: RunConfig) -> tasks.Task:
 def _cut(config: RunConfig, asked: tasks.Task, split: Split) -> tuple[Split, Split]:
     """Training and validation users, cleaned of what validation users are asked."""
     share = config.settings.validation
-    fit, validation = folds.validation_cut(split, share, config.seed) if share else (tuple(split.users), ())
+    try:
+        fit, validation = folds.validation_cut(split, share, config.seed) if share else (tuple(split.users), ())
+    except ValueError as error:
+        few = config.train_users is not None and len({query.user_id for query in split.queries}) < 2
+        which, given = ("train_users", config.train_users) if few else ("settings.validation", share)
+        raise DataError(f"{which} is {given}: {error}") from error
     fold = folds.hold_out(asked, folds.part(split, fit), folds.part(split, validation, "validation"))
     return fold.train, fold.held_out
 
@@ -194,9 +199,13 @@ def _disjoint(train: Split, dev: Split) -> None:
             )
 
 
-def _draw(split: Split, users: int | None, config: Lamp) -> Split:
+def _draw(split: Split, setting: str, config: Lamp) -> Split:
+    """As many users as a setting says."""
+    users, there = getattr(config, setting), len({query.user_id for query in split.queries})
     if config.folds and users is not None:
-        users = min(users, len({query.user_id for query in split.queries}))
+        users = min(users, there)
+    if users is not None and users > there > 0:
+        raise DataError(f"{setting} is {users}, expected 1 to {there}: {split.name!r} has {there} users with questions")
     return folds.subset(split, users=users, queries_per_user=config.queries_per_user, seed=config.seed)
 
 

@@ -48,7 +48,8 @@ class Machine:
 
     def __post_init__(self):
         check_least(self, parallel=1, threads=1, devices=1, join_seconds=1)
-        self.budget  # noqa: B018 (refuses limits below 0)
+        check_least(self, max_calls=0, max_tokens=0, max_usd=0)
+        self.budget  # noqa: B018 (refuses what is no number)
 
     @property
     def budget(self) -> budget.Budget:

@@ -14,7 +14,7 @@ import rich.console
 
 from hydrajax import files, plugins
 from hydrajax.prompting import library
-from hydrajax.runs import accounts, finished, folder, invocations, workbench
+from hydrajax.runs import accounts, finished, folder, invocations, without_effect, workbench
 from hydrajax.runs.config import Configuration
 from hydrajax.runs.machine import Machine
 from hydrajax.types import DataError
@@ -107,10 +107,19 @@ def run(
     parts = config.parts()
     if parts:
         return _run_parts(config, parts, out, command=command, machine=machine, say=say)
+    return _run(config, out, command=command, machine=machine, say=say)
+
+
+def _run(
+    config: Configuration, out: pathlib.Path, *, command: str, machine: Machine, say: Say, is_part: bool = False
+) -> dict[str, Any]:
+    """A run without parts."""
     clock = accounts.Clock(say)
     with clock.stage("data"):
         data = load(config, say)
     folder.check_free(out, config)
+    if not is_part:
+        _say_without_effect(config, machine, say)
     carries_out = kind(config.module)
     if finished.still(out, data):
         say(
@@ -121,10 +130,11 @@ def run(
         return dict(files.read_json(out / "results.json"))
     with workbench.opened(machine, config.llms, config.encoder) as bench:
         folder.prepare(out, config, command)
-        finished.forget(out)
         before = invocations.read(out)
+        why = finished.why_anew(out, data)
         if before:
-            say(_found(out, before))
+            say(_found(out, before, why))
+        finished.begin_anew(out, why)
         if config.encoder is not None:
             from hydrajax.nn import backends  # with JAX, which the workbench has imported
 
@@ -152,8 +162,11 @@ def _run_parts(
 ) -> dict[str, Any]:
     """Every part in a folder of its own, and one report over all."""
     load(_undivided(config)[0], _unsaid)  # what cannot be run is reported before anything is written
+    folder.check_free(out, config)
+    _say_without_effect(config, machine, say)
     with workbench.opened(machine, config.llms, config.encoder):
         folder.prepare(out, config, command)
+    finished.begin_anew(out)
     folders = [out / part.part for part in parts]
     done = sum((folder / "results.json").exists() for folder in folders)
     if any(folder.exists() for folder in folders):
@@ -161,10 +174,12 @@ def _run_parts(
     results = []
     for i, (part, part_out) in enumerate(zip(parts, folders, strict=True)):
         say(f"{part.part}, {i + 1} of {len(parts)}")
-        results.append(run(part, part_out, command=command, machine=machine, say=say))
+        results.append(_run(part, part_out, command=command, machine=machine, say=say, is_part=True))
     carries_out = kind(config.module)
     assert isinstance(carries_out, KindInParts)
-    return _write(carries_out, out, *carries_out.together(config, out, folders, results))
+    together = _write(carries_out, out, *carries_out.together(config, out, folders, results))
+    finished.end_anew(out)
+    return together
 
 
 def plan(
@@ -179,13 +194,16 @@ def plan(
       a plan for each LLM.
     """
     runs = [(part, load(part, _unsaid if i else say)) for i, part in enumerate(_undivided(config))]
+    _say_without_effect(config, machine, say)
     with workbench.planning(machine, config.llms, config.encoder) as bench:
         return kind(config.module).plan(runs, bench)
 
 
-def _found(out: pathlib.Path, before: Sequence[Mapping[str, Any]]) -> str:
-    """What earlier invocations left that is not done again."""
-    was = "is finished already" if (out / "results.json").exists() else "was begun before"
+def _found(out: pathlib.Path, before: Sequence[Mapping[str, Any]], why: str) -> str:
+    """What earlier invocations left that is not done again, and why a finished run is computed anew."""
+    was = "was begun before"
+    if (out / "results.json").exists():
+        was = f"is computed anew, {why}" if why else "is finished already, and is computed again"
     kept = [f"{sum(line.get('calls', 0) for line in before):,} calls, whose answers are stored"]
     if models := len(files.read_lines(out / library.FILE)):
         kept.append(f"{models:,} user models")
@@ -198,6 +216,11 @@ def _found(out: pathlib.Path, before: Sequence[Mapping[str, Any]]) -> str:
 def _undivided(config: Configuration) -> list[Configuration]:
     """The runs that one consists of, the parts of its parts among them; itself where it has none."""
     return [run for part in config.parts() for run in _undivided(part)] or [config]
+
+
+def _say_without_effect(config: Configuration, machine: Machine, say: Say) -> None:
+    if settings := without_effect.sentence(config, machine):
+        say(f"note: without effect here: {settings}")
 
 
 def _unsaid(sentence: str) -> None:

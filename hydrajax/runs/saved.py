@@ -5,7 +5,7 @@ scorers/users.json, reranker/, adapter/: scorer.safetensors, scorer.json, and ba
 
 import dataclasses
 import pathlib
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from hydrajax import files, forms, training
 from hydrajax.methods import hydra, scorers
@@ -49,9 +49,7 @@ def load(path: pathlib.Path, encode: scorers.Encode) -> hydra.System:
     Raises:
       DataError: the run is not finished, or its files are damaged.
     """
-    check(path)
-    kept = files.read_json(path / "users.json")
-    forms.check(path / "users.json", kept, {"shown": int, "rows": {...: {...: int}}})
+    kept = _kept(path)
 
     def scorer(name: str) -> scorers.TrainedScorer:
         if name not in kept["rows"]:
@@ -70,3 +68,17 @@ def check(path: pathlib.Path) -> None:
     """Refuses a folder in which nothing is kept; a DataError."""
     if not (path / "users.json").exists():
         raise DataError(f"{path.parent}: holds no trained run; repeat its command to finish it")
+
+
+def check_whole(path: pathlib.Path) -> None:
+    """Refuses a folder whose files are missing or damaged, bases that were trained aside; a DataError."""
+    for name in _kept(path)["rows"]:
+        training.load_fitted(path / name)
+
+
+def _kept(path: pathlib.Path) -> Any:
+    """What `users.json` says."""
+    check(path)
+    kept = files.read_json(path / "users.json")
+    forms.check(path / "users.json", kept, {"shown": int, "rows": {...: {...: int}}})
+    return kept

@@ -129,10 +129,25 @@ def test_every_fault_of_a_declaration_is_a_sentence(tmp_path, added, sentence):
         ("generation", "classification", "kind 'classification' needs at least 2 labels, got 0"),
         ("{message}", "it", "template has no slot for the input"),
         ("{message}", "{message} {labels}", "template quotes {labels}, but there are none"),
+        ("Answer this", "Do { this", "template has a stray brace in '{ this message: {mes', expected braces around a"),
+        ("{message}", "{message}}", "template has a stray brace in '}', expected"),
+        ("{message}", "{message} to { name }", "template has a stray brace in '{ name }', expected"),
+        (
+            "kind =",
+            "record_line = '{message is {output}'\nkind =",
+            "record_line has a stray brace in '{message is {out",
+        ),
     ],
 )
 def test_wrong_values_are_sentences(tmp_path, old, new, sentence):
     assert sentence in complaint(tmp_path, MINIMAL.replace(old, new))
+
+
+def test_braces_that_have_their_other_one_stand_for_themselves(tmp_path):
+    shaped = MINIMAL.replace('"Answer', '\'Answer as {"reply": {"text": ...}, "of": {}}:').replace('}"', "}'")
+    task = custom.read_task(declare(tmp_path, shaped))
+    assert task.slots == ("message",)
+    assert task.question({"message": "hi"}).startswith('Answer as {"reply": {"text": ...}, "of": {}}:')
 
 
 @pytest.mark.parametrize(

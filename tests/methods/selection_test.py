@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from hydrajax import training
 from hydrajax.methods import scorers, selection
 from hydrajax.methods.rows import Row
+from hydrajax.training import config
 
 LOSSES = ("cross_entropy", "pairwise")
 
@@ -208,6 +210,27 @@ def test_training_users_have_heads_in_what_is_kept_and_none_while_others_learn(e
     np.testing.assert_array_equal(scorer.scores(train), scorer.scores(train, pooled=True))
     assert (kept.scores(train) != scorer.scores(train)).any()
     assert isinstance(learns.with_training_users("reranker"), scorers.Untrained)
+
+
+def test_what_its_fits_warn_of_is_told_once_by_the_scorer_s_name(fake_fits, validated, monkeypatch, caplog):
+    fake_fits({})
+    pretrain, log = training.pretrain, logging.getLogger("hydrajax.training.choosing")
+
+    def warns(config, *args, **rest):
+        log.warning("%s is of no use", config.loss)
+        return pretrain(config, *args, **rest)
+
+    monkeypatch.setattr(training, "pretrain", warns)
+    validated(LOSSES, (1,)).fit("adapter", train=TRAIN, personal=HEADS, judged=JUDGED)
+    assert caplog.messages == [f"adapter: {LOSSES[0]} is of no use"]
+
+
+def test_a_label_of_progress_says_what_is_done_with_a_base_that_is_trained():
+    open_ = training.FitConfig(train_base=True)
+    frozen, closed = training.FitConfig(), config.resolved(open_)
+    assert list(map(scorers.stages_of, (frozen, open_, closed))) == [
+        "pretraining", "choosing rates and priors, then training the base", "training the base"
+    ]  # fmt: skip
 
 
 def test_a_scorer_can_have_a_family_of_its_own(fake_fits, validated, monkeypatch):

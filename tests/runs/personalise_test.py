@@ -257,6 +257,20 @@ def test_heads_of_other_scorers_are_refused_and_made_anew(later):
     assert answer.answer(later.out, "ann", "a question", machine=later.machine).personal
 
 
+def test_damaged_scorers_are_named_where_somebody_came_to_them(later):
+    later.come([person("ann")])
+    note, users = later.out / "scorers" / "adapter" / "scorer.json", later.out / "scorers" / "users.json"
+    for damage, words in (
+        (lambda: note.write_text(note.read_text().replace("sha256", "sha")), "does not describe a fitted scorer"),
+        (note.unlink, "adapter: holds no fitted scorer"),
+        (lambda: users.write_text("[]"), "users.json: holds a list, expected an object"),
+        (lambda: shutil.rmtree(users.parent), "holds no trained run; repeat its command"),
+    ):
+        damage()
+        with pytest.raises(DataError, match=words):
+            answer.answer(later.out, "ann", "a question", machine=later.machine)
+
+
 def test_a_damaged_file_is_named_and_made_anew(later):
     later.come([person("ann")])
     (path,) = (later.out / added.FOLDER).iterdir()

@@ -56,7 +56,7 @@ def test_reranker_and_adapter_have_a_base_each_which_answers_use(
         patch.setattr(scripted.Scripted, "complete", None)
         assert run(given, out, here) == results
     # Once more from the beginning, over what is there.
-    finished.forget(out)
+    (out / finished.FILE).unlink()
     assert comparable(run(given, out, here)) == comparable(results)
     again = {name: encode.load_base(out / "scorers" / name / saved.BASE) for name in trained}
     for name, one in trained.items():

@@ -17,7 +17,7 @@ import numpy as np
 
 from hydrajax import training
 from hydrajax.data import folds
-from hydrajax.methods import answers, controls, cross_validation, llm_stages, rows, sampling, selection
+from hydrajax.methods import answers, controls, cross_validation, llm_stages, rows, sampling, selection, telling
 from hydrajax.methods.answers import Draws
 from hydrajax.methods.hydra import People
 from hydrajax.methods.lab import Lab
@@ -133,7 +133,8 @@ def union(
     chosen: dict[str, dict[str, Draws]] = {}
     choices = {}
     for variant, (samples_of, proposals_of) in parts.items():
-        choice = learn(lab, asked, samples_of, proposals_of, encode, fits or configs())
+        with telling.once(f"adapter of {variant}"):
+            choice = learn(lab, asked, samples_of, proposals_of, encode, fits or configs())
         pools = union_pool.merge(lab, new, samples_of, proposals_of)
         read = union_pool.rows(lab, pools, tuple(samples_of), tuple(proposals_of))
         choices[variant] = choice

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from hydrajax.cli import main
+from hydrajax.llm import scripted
 from hydrajax.runs import workbench
 from tests.cli.run.conftest import TASK, lamp, refused
 from tests.runs import conftest as stand_ins
@@ -37,6 +38,32 @@ def test_damaged_files_of_a_run_are_one_sentence(data, capfd, untrained, tmp_pat
         (run / name).write_text(json.dumps(values))
         assert sentence in refused(["report", str(run)], capfd)
         (run / name).write_text(json.dumps(whole[name]))
+
+
+def test_what_is_computed_anew_says_why_and_shows_nothing_of_before_in_silence(data, capfd, untrained):
+    command = lamp(data, "--store", "s.sqlite", "--out", "run")
+    main.main(command)
+    main.main(command)
+    assert "this run is finished already, and is computed again (1 invocation)" in capfd.readouterr().err
+    data.files["dev_questions.json"][0]["profile"][0]["text"] = "another review"
+    data.write()
+    why = "computed anew, since what it was made of is not the same any more (its data)"
+    for _ in range(2):  # the second time it is known from the first
+        with pytest.raises(SystemExit), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scripted.Scripted, "complete", stand_ins.never)
+            main.main(command)
+        assert why in capfd.readouterr().err
+    for used in (["report", "run"], ["answer", "run", "--user", "dev1", "--input", "lantern", "--store", "s.sqlite"]):
+        main.main(used)
+        said = capfd.readouterr().err
+        assert why in said and "what is shown is of before; repeat its command to finish it" in said, used
+    with pytest.raises(SystemExit):
+        main.main(["personalise", "run", "--profile", "nobody.jsonl"])
+    assert why in capfd.readouterr().err
+    main.main(command)
+    capfd.readouterr()
+    main.main(["report", "run"])
+    assert capfd.readouterr().err == ""
 
 
 def test_an_answer_can_be_had_and_explained(data, capfd, untrained):

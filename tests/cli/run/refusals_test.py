@@ -11,6 +11,28 @@ from hydrajax.cli import main
 from hydrajax.llm import scripted
 from tests.cli.run.conftest import drop, lamp, refused
 
+FAMILY = """
+import dataclasses
+import jax.numpy as jnp
+
+@dataclasses.dataclass(frozen=True)
+class Narrow:
+    hidden: int = 4
+
+    def init_shared(self, key, dims):
+        return {}
+
+    def init_user(self, key, dims):
+        return {"w": jnp.zeros((self.hidden, dims.inputs))}
+
+    def generic(self, shared):
+        return shared["generic"]
+
+    def score(self, shared, user, x, key=None):
+        return jnp.tanh(user["w"] @ x).sum()
+
+FAMILY = Narrow
+"""
 SPOILT = {
     "missing file": (lambda d: drop(d, "dev_outputs.json"), ["dev_outputs.json", "does not exist"]),
     "broken JSON": (lambda d: d.files.update({"dev_questions.json": "[{"}), ["dev_questions.json", "broken JSON"]),
@@ -101,6 +123,12 @@ def test_several_faults_are_told_at_once(data, capfd):
         (["--max-pair-tokens", "3"], ["--max-pair-tokens is 3, expected at least 8"]),
         (["--plan", "--max-pair-tokens", "99999"], ["--max-pair-tokens is 99999, expected at most"]),
         (["--devices", "999"], ["--devices is 999, expected 1 to the"]),
+        (["--train-users", "1"], ["--train-users is 1: ", "at least one on either side"]),
+        (["--dev-users", "99"], ["--dev-users is 99, expected 1 to 3"]),
+        (["--max-calls", "-1"], ["--max-calls is -1, expected at least 0"]),
+        (["--epochs"], ["--epochs is empty, expected one number or more"]),
+        (["--losses"], ["--losses is empty, expected some of cross_entropy"]),
+        (["--tasks", "x"], ["in hydrajax run lamp --help"]),
     ],
 )
 @pytest.mark.parametrize("plan", [False, True])
@@ -213,11 +241,30 @@ def test_a_plan_refuses_the_folder_of_another_run(data, capfd, untrained, tmp_pa
     main.main(lamp(data, "--out", str(run), "--plan"))
 
 
-def test_an_empty_question_is_refused(data, capfd, untrained, tmp_path):
+def test_a_plan_refuses_a_folder_that_holds_something_else(data, capfd, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("years of work")
+    said = refused(lamp(data, "--plan", "--out", str(tmp_path / "thesis")), capfd)
+    assert "is not empty and holds no run" in said
+
+
+def test_a_plan_refuses_a_family_that_the_run_refuses(data, capfd, tmp_path):
+    (tmp_path / "narrow.py").write_text(FAMILY)
+    said = refused(lamp(data, "--scorer.family", f"{tmp_path / 'narrow.py'}:hidden=-3", "--plan"), capfd)
+    assert "narrow.py:hidden=-3': init_user" in said
+    main.main(lamp(data, "--scorer.family", f"{tmp_path / 'narrow.py'}:hidden=3", "--plan"))
+
+
+def test_a_question_that_does_not_fit_the_task_is_refused(data, capfd, untrained, tmp_path):
     main.main(lamp(data, "--out", str(tmp_path / "run")))
     capfd.readouterr()
-    said = refused(["answer", str(tmp_path / "run"), "--user", "dev0", "--input", " "], capfd)
-    assert "input is empty" in said
+    asked = ["answer", str(tmp_path / "run"), "--user", "dev0", "--input"]
+    assert "input is empty" in refused([*asked, " "], capfd)
+    assert "not exactly the texts text, got txet" in refused([*asked, '{"txet": "lantern"}'], capfd)
+    main.main([*asked, '{"text": "lantern"}'])
+    named = capfd.readouterr().out
+    main.main([*asked, "lantern"])
+    assert capfd.readouterr().out == named
 
 
 def test_a_plan_of_bad_data_is_refused_too(data, capfd):

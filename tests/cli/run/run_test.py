@@ -8,9 +8,9 @@ import pytest
 
 from hydrajax.cli import main
 from hydrajax.cli import run as run_command
-from hydrajax.llm import scripted
+from hydrajax.llm import planner, scripted
 from hydrajax.methods import settings as settings_lib
-from hydrajax.runs import authorship_config, run
+from hydrajax.runs import accounts, authorship_config, run
 from hydrajax.runs import config as config_lib
 from tests.cli.run.conftest import lamp, refused
 
@@ -68,6 +68,24 @@ def test_a_plan_writes_nothing_and_calls_nobody(data, capfd, monkeypatch):
     assert list(pathlib.Path.cwd().iterdir()) == []
     assert "nothing was called" in out and "record trials" in out and "h of calls" in out
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("calls", "tokens", "sentence"),
+    [
+        ((1161, 1161), (900, 1200), "about 1,161 calls and 900 to 1,200 tokens in all"),
+        ((5, 9), (900, 1200), "about 5 to 9 calls and 900 to 1,200 tokens in all"),
+        ((5, 5), (900, 900), ""),
+    ],
+)
+def test_a_plan_says_a_range_only_where_there_is_one(calls, tokens, sentence):
+    stages = {"rag": planner.StagePlan(calls=5, input_tokens=800, output_tokens=100)}
+    plan = accounts.Plan(
+        model="scripted", stages=stages, tokens=tokens, cost_usd=0.0, seconds={"rag": 1.0}, calls=calls
+    )
+    caption = run_command.plan_table(plan).caption
+    assert sentence in caption and ("in all" in caption) == bool(sentence)
+    assert "tokens out: by the length that answers of scripted have had so far, or usually have" in caption
 
 
 def test_presets_follow_the_llm_and_single_settings_override_them(data, capfd, monkeypatch):
