@@ -299,7 +299,7 @@ def test_the_demo_is_judged_by_what_its_users_want(tmp_path, config, machine, ru
         ({"task": "LaMP_9"}, "LaMP_9"),
         ({"data_dir": "/nowhere"}, "does not exist"),
         ({"llm": "gpt"}, "unknown LLM"),
-        ({"train_users": 99}, "99 users"),
+        ({"train_users": 99}, "train_users is 99, expected 1 to 6"),
         ({"folds": 99}, "99 folds"),
     ],
 )
