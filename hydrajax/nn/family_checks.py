@@ -27,7 +27,6 @@ def fitted_shapes(family: heads.Family, dims: heads.Dims) -> tuple[heads.Shared,
     return shared, jax.eval_shape(family.generic, shared)
 
 
-@functools.lru_cache(maxsize=256)
 def check(family: str | heads.Family, dims: heads.Dims) -> None:
     """Refuses a family whose methods raise, or give something else than the contract says.
 
@@ -53,6 +52,11 @@ def check(family: str | heads.Family, dims: heads.Dims) -> None:
                 f"head family {name!r}: its setting {given}, expected what cannot change, a tuple for example: a "
                 "compiled program is found again by the settings of its family"
             ) from None
+    _check(name, family, dims)
+
+
+@functools.lru_cache(maxsize=256)
+def _check(name: str, family: heads.Family, dims: heads.Dims) -> None:
     if not plugins.is_own(type(family)):
         for given, likely in plugins.misspelt(family, dict.fromkeys(METHODS, Callable)).items():
             raise DataError(f"head family {name!r}: a family has no {given}, and nothing reads it: expected {likely}")

@@ -76,7 +76,7 @@ def why_anew(out: pathlib.Path, data: Any) -> str:
 
 def begin_anew(out: pathlib.Path, why: str = "") -> None:
     """Before anything of a run is computed: from now on, results that the folder holds are of before."""
-    if (out / "results.json").exists():
+    if (out / "results.json").exists() or (out / FILE).exists() or (out / ANEW).exists():
         files.write_json(out / ANEW, {"why": why})
     (out / FILE).unlink(missing_ok=True)
 

@@ -11,7 +11,7 @@ from hydrajax import files
 from hydrajax.data import folds
 from hydrajax.evaluation import predictions, results, summary
 from hydrajax.evaluation.report import page
-from hydrajax.methods import baselines, comparison, hydra, scorers, selection
+from hydrajax.methods import baselines, comparison, hydra, scorers, selection, telling
 from hydrajax.methods import lab as lab_lib
 from hydrajax.methods.collaborative import learn as collaborative
 from hydrajax.nn import family_checks, heads
@@ -138,7 +138,8 @@ def plan(runs: Sequence[tuple[RunConfig, load.Data]], bench: workbench.Workbench
     if first.train_base:
         planned = dataclasses.replace(planned, training=training_plan.training(first, fits))
     if planned.calls[0] > 0:
-        ends = [planned, count(bench.afresh(), min, 1), count(bench.afresh(), max, 0)]
+        with telling.silent():  # of what was told when the first one was counted
+            ends = [planned, count(bench.afresh(), min, 1), count(bench.afresh(), max, 0)]
         calls, tokens = ([getattr(one, name)[0] for one in ends] for name in ("calls", "tokens"))
         planned = dataclasses.replace(
             planned, calls=(min(calls), max(calls)), tokens=(min(tokens), max(tokens)), asking_on=asking_on

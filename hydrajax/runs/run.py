@@ -201,9 +201,9 @@ def plan(
 
 def _found(out: pathlib.Path, before: Sequence[Mapping[str, Any]], why: str) -> str:
     """What earlier invocations left that is not done again, and why a finished run is computed anew."""
-    was = "was begun before"
-    if (out / "results.json").exists():
-        was = f"is computed anew, {why}" if why else "is finished already, and is computed again"
+    was = "is finished already, and is computed again" if (out / "results.json").exists() else "was begun before"
+    if why:
+        was = f"is computed anew, {why}"
     kept = [f"{sum(line.get('calls', 0) for line in before):,} calls, whose answers are stored"]
     if models := len(files.read_lines(out / library.FILE)):
         kept.append(f"{models:,} user models")

@@ -215,3 +215,5 @@ def test_settings_that_can_change_are_refused_before_anything_is_fitted(family):
     )
     with pytest.raises(DataError, match=r"its setting sizes is the list \[\], expected what cannot change, a tuple"):
         family_checks.check(name, DIMS)
+    with pytest.raises(DataError, match="its setting sizes is the list"):
+        family_checks.check(heads.get(name), DIMS)

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow  # whole runs
 WORDS = ["river", "stone", "market", "letter", "engine", "garden", "winter", "signal", "bottle", "forest", "copper"]
 HABITS = ["indeed", "however", "meanwhile", "perhaps", "certainly", "suddenly", "frankly"]
 FILES = {
-    "config.json", "invocations.jsonl", "predictions.jsonl", "results.json", "report.html", "user_models.jsonl",
-    "user_models.lock",
+    "config.json", "finished.json", "invocations.jsonl", "predictions.jsonl", "results.json", "report.html",
+    "user_models.jsonl", "user_models.lock",
 }  # fmt: skip
 STRATEGIES = ("zero_shot", "icl_random", "pag")
 

@@ -113,3 +113,12 @@ def test_what_an_older_version_kept_is_still_finished(out):
     del kept[finished.LONG]
     (out / finished.FILE).write_text(json.dumps(kept))
     assert finished.still(out, DATA)
+
+
+def test_a_finished_run_whose_results_are_gone_is_of_before_while_it_is_computed_anew(out):
+    finished.keep(out, DATA)
+    (out / "results.json").unlink()
+    why = finished.why_anew(out, DATA)
+    assert "results.json in its folder" in why
+    finished.begin_anew(out, why)
+    assert "what is shown is of before" in finished.of_before(out) and why in finished.of_before(out)
